@@ -1,0 +1,21 @@
+# Flags every target shares. NaN marks missing data, so nothing here may relax its meaning
+# (no -ffast-math, no -ffinite-math-only); errno and floating-point traps are not used.
+add_library(xrdct_options INTERFACE)
+target_compile_options(xrdct_options INTERFACE -Wall -Wextra -fno-math-errno -fno-trapping-math)
+if(XRDCT_ARCHITECTURE)
+  target_compile_options(xrdct_options INTERFACE -march=${XRDCT_ARCHITECTURE})
+endif()
+if(XRDCT_SANITIZE)
+  target_compile_options(xrdct_options INTERFACE
+    -fsanitize=${XRDCT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(xrdct_options INTERFACE -fsanitize=${XRDCT_SANITIZE})
+endif()
+
+# xrdct_add_library(NAME SOURCES ... [PUBLIC lib ...] [PRIVATE lib ...])
+# One static library of the house; its headers are found below the include folder of its layer.
+function(xrdct_add_library name)
+  cmake_parse_arguments(ARG "" "INCLUDE" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_include_directories(${name} PUBLIC ${ARG_INCLUDE})
+  target_link_libraries(${name} PUBLIC xrdct_options ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
+endfunction()
