@@ -1,0 +1,365 @@
+#include "jobs/job.hpp"
+
+#include "base/error.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace xrdct {
+
+namespace {
+
+const std::vector<std::string> treatments{"fixed", "global", "voxel"};
+
+Treatment treatment_from(const std::string& word) {
+    return word == "fixed" ? Treatment::fixed
+                           : (word == "global" ? Treatment::global : Treatment::voxel);
+}
+
+void require(bool condition, const Settings& settings, const std::string& key,
+             const std::string& expected) {
+    if (!condition)
+        throw Error(fmt::format("{}: {}", settings.where(key), expected));
+}
+
+std::filesystem::path beside(const std::filesystem::path& job_file,
+                             const std::filesystem::path& path) {
+    return path.empty() || path.is_absolute() ? path
+                                              : (job_file.parent_path() / path).lexically_normal();
+}
+
+double positive(Settings& settings, const std::string& key, double fallback,
+                const std::string& unit, const std::string& description) {
+    const double value = settings.number(key, fallback, unit, description);
+    require(std::isnan(value) || value > 0, settings, key,
+            fmt::format("must be positive, is {}", value));
+    return value;
+}
+
+InputSettings read_input(Settings& s, const std::filesystem::path& source) {
+    InputSettings input;
+    input.file = beside(
+        source, s.text("input.file", "", "scan to analyse (NeXus/HDF5), relative to the job file"));
+    require(!input.file.empty(), s, "input.file", "is required: the scan to analyse");
+    const std::string found = "; empty: found by the file's NeXus attributes";
+    input.intensity = s.text("input.intensity", "", "dataset of the intensities" + found);
+    input.intensity_errors =
+        s.text("input.intensity_errors", "", "dataset of their standard deviations" + found);
+    input.rotation = s.text("input.rotation_angle", "", "dataset of the rotation angles" + found);
+    input.translation = s.text("input.translation", "", "dataset of the translations" + found);
+    input.radial = s.text("input.radial", "", "dataset of the radial axis" + found);
+    input.pixels = s.text("input.pixels", "",
+                          "dataset with the number of detector pixels per channel" + found);
+    input.transmission =
+        s.text("input.transmission", "", "dataset of I/I0 of the direct beam" + found);
+    input.monitor =
+        s.text("input.monitor", "",
+               "dataset of the incident flux; intensities are divided by it over its mean" + found);
+    input.axes = s.texts(
+        "input.axes", {},
+        "order of the stored axes: rotation_angle, translation, radial; empty: from the file");
+    input.radial_kind = s.choice("input.radial_kind", "", {"", "two_theta", "q", "radius"},
+                                 "what the radial axis is; empty: from its name or unit");
+    input.rotation_unit =
+        s.text("input.rotation_unit", "", "unit of the rotation axis where the file states none");
+    input.translation_unit = s.text("input.translation_unit", "",
+                                    "unit of the translation axis where the file states none");
+    input.radial_unit =
+        s.text("input.radial_unit", "", "unit of the radial axis where the file states none");
+    input.rotation_range = s.numbers("input.rotation_range", {}, "deg",
+                                     "first and last rotation, for files without that axis");
+    require(input.rotation_range.empty() || input.rotation_range.size() == 2, s,
+            "input.rotation_range", "expected two numbers, the first and the last rotation");
+    input.rotation_range_closed = s.boolean("input.rotation_range_closed", true,
+                                            "whether a rotation was recorded at the end of the "
+                                            "range; false: the last one lies a step before it");
+    input.translation_range = s.numbers("input.translation_range", {}, "mm",
+                                        "first and last translation, for files without that axis");
+    require(input.translation_range.empty() || input.translation_range.size() == 2, s,
+            "input.translation_range", "expected two numbers, the first and the last translation");
+    input.slice = s.integer("input.slice", -1,
+                            "index along a leading height or time axis; -1: the file has none");
+    return input;
+}
+
+PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::path& source) {
+    const std::string prefix = fmt::format("phase[{}].", index);
+    PhaseSettings phase;
+    phase.name = s.text(prefix + "name", "", "name of the phase in maps and reports");
+    require(!phase.name.empty(), s, prefix + "name", "is required");
+    require(phase.name.find('/') == std::string::npos && phase.name != "." && phase.name != "..", s,
+            prefix + "name", "must not contain '/'");
+    phase.cif =
+        beside(source, s.text(prefix + "cif", "", "structure (CIF), relative to the job file"));
+    require(!phase.cif.empty(), s, prefix + "cif", "is required: the structure of the phase");
+    phase.scale =
+        treatment_from(s.choice(prefix + "scale", "voxel", treatments, "treatment of the scale"));
+    require(
+        phase.scale == Treatment::voxel, s, prefix + "scale",
+        "the voxelwise fit refines the scale of every phase in every voxel; expected \"voxel\"");
+    const std::string cell =
+        s.choice(prefix + "cell", "global", treatments,
+                 "treatment of the cell parameters that are not set one by one");
+    const std::array<std::string, 6> names{"a", "b", "c", "alpha", "beta", "gamma"};
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        const std::string unit = i < 3 ? "angstrom" : "deg";
+        phase.cell[i] = treatment_from(
+            s.choice(prefix + names[i], cell, treatments, "treatment of this cell parameter"));
+        phase.start_cell[i] = positive(s, prefix + "start_" + names[i], not_given, unit,
+                                       "start value; nan: from the CIF");
+    }
+    const std::vector<std::string> whole_object{"fixed", "global"};
+    phase.size_treatment = treatment_from(s.choice(prefix + "refine_size", "fixed", whole_object,
+                                                   "treatment of the crystallite size"));
+    phase.size = s.number(
+        prefix + "size", 0, "angstrom",
+        "volume-weighted crystallite size (Scherrer constant 0.94); 0: no size broadening");
+    require(phase.size >= 0, s, prefix + "size", "must not be negative");
+    phase.microstrain_treatment = treatment_from(s.choice(
+        prefix + "refine_microstrain", "fixed", whole_object, "treatment of the microstrain"));
+    phase.microstrain =
+        s.number(prefix + "microstrain", 0, "", "microstrain, relative spread of d; 0: none");
+    require(phase.microstrain >= 0, s, prefix + "microstrain", "must not be negative");
+    phase.displacement =
+        s.number(prefix + "displacement", 0, "angstrom^2",
+                 "isotropic displacement parameter B added to the CIF's for all atoms");
+    return phase;
+}
+
+PeakSettings read_peak(Settings& s, std::size_t index) {
+    const std::string prefix = fmt::format("peak[{}].", index);
+    PeakSettings peak;
+    peak.name = s.text(prefix + "name", "", "name of the peak in maps and reports");
+    require(!peak.name.empty(), s, prefix + "name", "is required");
+    require(peak.name.find('/') == std::string::npos, s, prefix + "name", "must not contain '/'");
+    peak.position = positive(s, prefix + "position", not_given, "deg", "centre in 2θ");
+    require(!std::isnan(peak.position), s, prefix + "position", "is required");
+    peak.fwhm = positive(s, prefix + "fwhm", 0.1, "deg", "full width at half maximum");
+    peak.mixing = s.number(prefix + "mixing", 0.5, "", "Lorentz fraction of the pseudo-Voigt");
+    require(peak.mixing >= 0 && peak.mixing <= 1, s, prefix + "mixing", "must lie between 0 and 1");
+    const std::vector<std::string> whole_object{"fixed", "global"};
+    peak.position_treatment = treatment_from(
+        s.choice(prefix + "refine_position", "global", treatments, "treatment of the position"));
+    peak.fwhm_treatment = treatment_from(
+        s.choice(prefix + "refine_fwhm", "global", whole_object, "treatment of the width"));
+    return peak;
+}
+
+Job read_all(Settings& s, const std::filesystem::path& source) {
+    Job job;
+    job.source = source;
+    job.title = s.text("title", "", "free text");
+    job.stages = s.texts("stages", stage_names(), "stages to run, in order");
+    for (const auto& stage : job.stages)
+        if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
+            const auto nearest = nearest_name(stage, stage_names());
+            throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
+                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+        }
+    require(!job.stages.empty(), s, "stages", "names no stage");
+    job.output = beside(
+        source, s.text("output", "results", "folder of the products, relative to the job file"));
+    require(!job.output.empty(), s, "output", "must not be empty");
+
+    job.input = read_input(s, source);
+
+    auto& geometry = job.geometry;
+    geometry.wavelength =
+        positive(s, "geometry.wavelength", not_given, "angstrom", "nan: from the file");
+    geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
+    require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
+            "give the wavelength or the energy, not both");
+    geometry.distance = positive(s, "geometry.distance", not_given, "mm",
+                                 "rotation axis to detector; nan: from the file");
+    geometry.beam_width =
+        s.number("geometry.beam_width", not_given, "mm",
+                 "horizontal beam size; nan: from the file, or as wide as the step");
+    require(!(geometry.beam_width < 0), s, "geometry.beam_width", "must not be negative");
+    geometry.axis_offset = s.number_or_word(
+        "geometry.axis_offset", 0.0, "auto", "mm",
+        "translation at which the beam hits the rotation axis; \"auto\": found from the sinogram");
+    const auto sense = [&](const std::string& key, const std::string& what) {
+        const long value = s.integer(key, 1, what);
+        require(value == 1 || value == -1, s, key, fmt::format("must be 1 or -1, is {}", value));
+        return static_cast<int>(value);
+    };
+    geometry.rotation_sense =
+        sense("geometry.rotation_sense", "1, or -1 if the stage turns the other way round");
+    geometry.translation_sense =
+        sense("geometry.translation_sense", "1, or -1 if the file's translation is the motor's "
+                                            "position, which runs against the beam's");
+
+    job.channels.two_theta_min =
+        s.number("channels.two_theta_min", 0, "deg", "channels below are left out");
+    job.channels.two_theta_max =
+        s.number("channels.two_theta_max", 180, "deg", "channels above are left out");
+    require(job.channels.two_theta_min < job.channels.two_theta_max, s, "channels.two_theta_max",
+            "must exceed channels.two_theta_min");
+
+    const std::string noise =
+        s.choice("noise.model", "auto", {"auto", "errors", "counts", "estimate"},
+                 "where variances come from: errors given in the file, counts (Poisson), or an "
+                 "estimate from the data; auto takes what the file offers");
+    job.noise = noise == "auto"     ? NoiseModel::automatic
+                : noise == "errors" ? NoiseModel::errors
+                : noise == "counts" ? NoiseModel::counts
+                                    : NoiseModel::estimate;
+
+    job.absorption.method = s.choice(
+        "absorption.method", "none", {"none", "transmission"},
+        "self-absorption correction (zero order): none, or division by the measured transmission");
+
+    job.fbp.window =
+        s.choice("fbp.window", "hann", {"ram-lak", "shepp-logan", "cosine", "hamming", "hann"},
+                 "apodisation of the ramp filter");
+    job.fbp.cutoff = s.number("fbp.cutoff", 1, "",
+                              "cut-off of the ramp filter as a fraction of the Nyquist frequency");
+    require(job.fbp.cutoff > 0 && job.fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
+    job.fbp.size = s.integer("fbp.size", 0, "pixels per side; 0: number of translations");
+    require(job.fbp.size >= 0, s, "fbp.size", "must not be negative");
+    job.fbp.pixel = s.number("fbp.pixel", 0, "mm", "pixel size; 0: the translation step");
+    require(job.fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
+
+    job.mask.threshold = s.number("mask.threshold", 0.1, "",
+                                  "voxels with less total intensity than this fraction of the 99th "
+                                  "percentile are not fitted");
+    require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
+            "must lie in [0, 1)");
+
+    auto& instrument = job.instrument;
+    instrument.u = s.number("instrument.u", 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.v = s.number("instrument.v", 0, "deg^2", "see u");
+    instrument.w = s.number("instrument.w", 4e-4, "deg^2", "see u");
+    instrument.x = s.number("instrument.x", 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.y = s.number("instrument.y", 0, "deg", "see x");
+    instrument.z = s.number("instrument.z", 0, "deg", "see x");
+    instrument.polarization_corrected =
+        s.boolean("instrument.polarization_corrected", false,
+                  "the integration removed the polarisation factor");
+    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
+                                                 "the integration corrected for solid angle");
+
+    auto& rietveld = job.rietveld;
+    rietveld.background_terms =
+        s.integer("rietveld.background_terms", 3, "Chebyshev terms of the background");
+    require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
+            "rietveld.background_terms", "must lie between 0 and 20");
+    rietveld.refine_start =
+        s.boolean("rietveld.refine_start", true,
+                  "refine the start model on the mean pattern first; false: start from the CIFs");
+    rietveld.significance =
+        s.number("rietveld.significance", 3, "",
+                 "a phase's cell is refined in a voxel only where scale / e.s.d. exceeds this");
+    require(rietveld.significance >= 0, s, "rietveld.significance", "must not be negative");
+    rietveld.anomalous = s.boolean("rietveld.anomalous", true, "apply f' and f''");
+    rietveld.max_iterations =
+        s.integer("rietveld.max_iterations", 30, "most iterations in a voxel");
+    require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
+
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
+        job.phases.push_back(read_phase(s, i, source));
+        if (!names.insert(job.phases.back().name).second)
+            throw Error(fmt::format("{}: phase '{}' is named twice", source.string(),
+                                    job.phases.back().name));
+    }
+    for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
+        job.peaks.push_back(read_peak(s, i));
+        if (!names.insert(job.peaks.back().name).second)
+            throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
+                                    source.string(), job.peaks.back().name));
+    }
+    for (const auto* reserved : {"maps", "mean_pattern", "start_model", "timings"})
+        if (names.contains(reserved))
+            throw Error(
+                fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
+                            source.string(), reserved));
+    if (std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end() &&
+        job.phases.empty())
+        throw Error(
+            fmt::format("{}: the rietveld stage needs at least one [[phase]]", source.string()));
+    return job;
+}
+
+} // namespace
+
+const std::vector<std::string>& stage_names() {
+    static const std::vector<std::string> names{"absorption", "fbp", "rietveld"};
+    return names;
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+    std::error_code code;
+    if (std::filesystem::is_directory(path, code))
+        throw Error(fmt::format("{} is a folder, not a file", path.string()));
+    std::ifstream file(path, std::ios::binary);
+    if (!file)
+        throw Error(fmt::format("{}: no such file, or it cannot be read", path.string()));
+    std::ostringstream text;
+    text << file.rdbuf();
+    if (file.bad())
+        throw Error(fmt::format("{}: reading failed", path.string()));
+    return text.str();
+}
+
+Job parse_job(const std::string& text, const std::filesystem::path& source,
+              const std::vector<std::string>& overrides) {
+    auto settings = Settings::parse(text, source.string(), overrides);
+    Job job;
+    try {
+        job = read_all(settings, source);
+    } catch (const Error&) {
+        // A misspelt key often shows as a missing one: name the misspelling first.
+        std::vector<std::string> known;
+        for (const auto& entry : job_reference())
+            known.push_back(entry.path);
+        settings.refuse_unknown(known);
+        throw;
+    }
+    settings.refuse_unknown();
+    job.resolved = settings.resolved();
+    const std::vector<std::string> scan{"input", "geometry", "channels"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), scan.begin(), scan.end());
+        return settings.resolved(more);
+    };
+    job.resolved_stages = {{"absorption", with({"absorption", "fbp"})},
+                           {"fbp", with({"absorption", "fbp", "noise"})},
+                           {"rietveld", with({"absorption", "fbp", "noise", "mask", "instrument",
+                                              "rietveld", "phase", "peak"})}};
+    return job;
+}
+
+std::string Job::resolved_for(const std::string& stage) const {
+    for (const auto& [name, text] : resolved_stages)
+        if (name == stage)
+            return text;
+    throw Error(fmt::format("there is no stage '{}'", stage));
+}
+
+Job read_job(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+    return parse_job(read_text_file(path), path, overrides);
+}
+
+std::vector<SettingDescription> job_reference() {
+    auto settings = Settings::parse("[input]\nfile = 'scan.nxs'\n"
+                                    "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
+                                    "[[peak]]\nname = 'peak'\nposition = 1.0\n",
+                                    "reference");
+    read_all(settings, "reference.toml");
+    auto list = settings.descriptions();
+    for (auto& entry : list)
+        for (const auto* required :
+             {"input.file", "phase[].name", "phase[].cif", "peak[].name", "peak[].position"})
+            if (entry.path == required)
+                entry.default_value.clear();
+    return list;
+}
+
+} // namespace xrdct

@@ -1,0 +1,148 @@
+#pragma once
+
+#include "jobs/settings.hpp"
+
+#include <array>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace xrdct {
+
+inline constexpr double not_given = std::numeric_limits<double>::quiet_NaN();
+
+/// How a parameter of the pattern model is treated.
+enum class Treatment {
+    fixed,  ///< keeps its start value
+    global, ///< one value for the whole object, refined on the mean pattern
+    voxel   ///< a map: refined in every voxel, starting from the value of the mean pattern
+};
+
+struct InputSettings {
+    std::filesystem::path file;
+    std::string intensity, intensity_errors, rotation, translation, radial, pixels, transmission,
+        monitor;                   ///< dataset names; empty: found by the NeXus attributes
+    std::vector<std::string> axes; ///< order of the axes of a plain array
+    std::string rotation_unit, translation_unit, radial_unit; ///< empty: from the file
+    std::string radial_kind;                                  ///< two_theta, q, radius or empty
+    std::vector<double> rotation_range;    ///< first and last [deg], of files without that axis
+    std::vector<double> translation_range; ///< first and last [mm], of files without that axis
+    bool rotation_range_closed = true; ///< whether a rotation is recorded at the end of the range
+    long slice = -1;                   ///< index along a leading height or time axis
+};
+
+struct GeometrySettings {
+    double wavelength = not_given;           ///< Å
+    double energy = not_given;               ///< keV
+    double distance = not_given;             ///< mm
+    double beam_width = not_given;           ///< mm
+    std::optional<double> axis_offset = 0.0; ///< mm; nullopt: find it
+    int rotation_sense = 1, translation_sense = 1;
+};
+
+struct ChannelSettings {
+    double two_theta_min = 0, two_theta_max = 180; ///< degrees
+};
+
+enum class NoiseModel { automatic, errors, counts, estimate };
+
+struct AbsorptionSettings {
+    std::string method = "none"; ///< none, transmission
+};
+
+struct FbpSettings {
+    std::string window = "hann";
+    double cutoff = 1;
+    long size = 0;    ///< pixels per side; 0: number of translations
+    double pixel = 0; ///< mm; 0: the translation step
+};
+
+struct MaskSettings {
+    double threshold = 0.1; ///< of the 99th percentile of the total-intensity image
+};
+
+struct InstrumentSettings {
+    double u = 0, v = 0, w = 0; ///< deg²
+    double x = 0, y = 0, z = 0; ///< deg
+    bool polarization_corrected = false;
+    bool solid_angle_corrected = true;
+};
+
+struct RietveldSettings {
+    long background_terms = 3;
+    bool refine_start = true;
+    double significance =
+        3; ///< scale / e.s.d. below which a phase's cell is not refined in a voxel
+    bool anomalous = true;
+    long max_iterations = 30;
+};
+
+struct PhaseSettings {
+    std::string name;
+    std::filesystem::path cif;
+    Treatment scale = Treatment::voxel;
+    /// Treatment and start value (NaN: from the CIF) of a, b, c, alpha, beta, gamma.
+    std::array<Treatment, 6> cell{};
+    std::array<double, 6> start_cell{};
+    Treatment size_treatment = Treatment::fixed;
+    double size = 0; ///< Å; 0: no size broadening
+    Treatment microstrain_treatment = Treatment::fixed;
+    double microstrain = 0;  ///< dimensionless, ε = Δd/d
+    double displacement = 0; ///< Å², overall B added to the CIF's
+};
+
+struct PeakSettings {
+    std::string name;
+    double position = 0; ///< degrees 2θ
+    double fwhm = 0.1;   ///< degrees 2θ
+    double mixing = 0.5; ///< Lorentz fraction
+    Treatment position_treatment = Treatment::global;
+    Treatment fwhm_treatment = Treatment::global;
+};
+
+/// Everything a run needs, as read from a job file. Paths are absolute or relative to the job
+/// file's folder.
+struct Job {
+    std::string title;
+    std::filesystem::path source; ///< the job file
+    std::vector<std::string> stages;
+    std::filesystem::path output;
+    InputSettings input;
+    GeometrySettings geometry;
+    ChannelSettings channels;
+    NoiseModel noise = NoiseModel::automatic;
+    AbsorptionSettings absorption;
+    FbpSettings fbp;
+    MaskSettings mask;
+    InstrumentSettings instrument;
+    RietveldSettings rietveld;
+    std::vector<PhaseSettings> phases;
+    std::vector<PeakSettings> peaks;
+
+    std::string resolved; ///< the whole job with every default filled in, as TOML
+    /// The part of the resolved job that decides the product of a stage.
+    std::string resolved_for(const std::string& stage) const;
+    std::vector<std::pair<std::string, std::string>> resolved_stages;
+};
+
+/// The stages in the order in which they run.
+const std::vector<std::string>& stage_names();
+
+/// Reads a job from TOML text. Throws Error naming the file and key for a syntax error, an unknown
+/// key (with the nearest known one), a wrong type, a value out of range, a phase named twice, a
+/// missing required key. Opens no file.
+Job parse_job(const std::string& text, const std::filesystem::path& source,
+              const std::vector<std::string>& overrides = {});
+
+/// Reads the file at `path` and parses it.
+Job read_job(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
+
+/// Whole text of a file; throws Error naming it.
+std::string read_text_file(const std::filesystem::path& path);
+
+/// The parameter reference: every key with type, unit, default and meaning.
+std::vector<SettingDescription> job_reference();
+
+} // namespace xrdct

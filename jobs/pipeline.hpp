@@ -1,0 +1,77 @@
+#pragma once
+
+#include "jobs/job.hpp"
+#include "jobs/provenance.hpp"
+#include "jobs/scan.hpp"
+#include "mpi/communicator.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace xrdct {
+
+struct RunOptions {
+    bool force = false;       ///< replace products that exist
+    bool resume = false;      ///< keep products made with the same settings and inputs
+    std::uint64_t memory = 0; ///< bytes over all ranks; 0: no limit
+};
+
+/// One stage of a run, for the summary.
+struct StageSummary {
+    std::string name;
+    std::filesystem::path product;
+    bool reused = false;
+    double seconds = 0;
+    std::vector<std::pair<std::string, double>> timings;
+    std::map<std::string, double> numbers; ///< counts and rates worth knowing
+};
+
+struct RunSummary {
+    std::vector<StageSummary> stages;
+    std::vector<double> peak_memory; ///< bytes per rank
+    std::vector<std::string> notes; ///< what a user should know: warnings of phases, masked rays, …
+    double seconds = 0;
+};
+
+/// Runs the stages of a job. Collective; every rank passes the same job and options. Throws the
+/// same Error on all ranks; finished products stay, nothing unfinished is left under a final name.
+RunSummary run_job(const Job& job, const RunOptions& options,
+                   const mpi::Communicator& communicator);
+
+/// File of a stage's product.
+std::filesystem::path product_path(const Job& job, const std::string& stage);
+
+/// What the stages share while a job runs.
+struct StageContext {
+    const Job& job;
+    const RunOptions& options;
+    const mpi::Communicator& communicator;
+    Scan& scan;
+    std::vector<float> transmission; ///< [rotation][translation], empty: no absorption correction
+    std::string axis_note;           ///< how the rotation axis was found
+    Provenance provenance;           ///< stage and settings are filled in per stage
+    std::vector<std::string> notes;
+};
+
+/// The stages; collective.
+StageSummary run_absorption_stage(StageContext& context);
+StageSummary run_fbp_stage(StageContext& context);
+StageSummary run_rietveld_stage(StageContext& context);
+
+/// Intensities of a shard [rotation][translation][channel] as the reconstruction wants them, in
+/// place: monitor normalisation and division by the transmission; and their variances if `variance`
+/// is not empty (which then holds the given standard deviations or is filled from counts).
+/// `first_channel` is the shard's first among the channels in use.
+void condition_shard(const StageContext& context, std::size_t first_channel, std::size_t n_channel,
+                     std::span<float> intensity, std::span<float> variance);
+
+/// Channels per rank that the fbp stage holds at a time under a memory limit [bytes per rank, 0:
+/// none]. Throws Error if not even one fits.
+std::size_t channels_per_pass(const Scan& scan, int ranks, std::uint64_t memory_per_rank);
+/// Bytes per rank of the fbp stage with that many channels at a time.
+std::uint64_t fbp_memory(const Scan& scan, std::size_t channels);
+
+} // namespace xrdct

@@ -1,0 +1,90 @@
+#include "jobs/program.hpp"
+
+#include "base/error.hpp"
+#include "jobs/settings.hpp"
+#include "jobs/version.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+
+#include <fmt/format.h>
+
+namespace xrdct {
+
+namespace {
+
+struct Command {
+    const char* name;
+    const char* summary;
+    int (*function)(const std::vector<std::string>&);
+};
+
+const Command commands[] = {
+    {"run", "run a job: scan to maps; alone or under mpirun", command_run},
+    {"validate", "check a job and print it with the memory and time it needs", command_validate},
+    {"info", "say what is in a scan or a product file", command_info},
+    {"simulate", "simulate the scan of a jelly-roll cell with known truth", command_simulate},
+    {"report", "make pictures and an HTML page from the products of a job", command_report},
+    {"reference", "print every key of the job file", command_reference},
+};
+
+/// Before MPI is initialised only the launcher's environment tells which rank this is; one rank
+/// speaks.
+bool speaks() {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"})
+        if (const char* rank = std::getenv(name))
+            return std::string(rank) == "0";
+    return true;
+}
+
+std::string program_help() {
+    std::string text =
+        "xrdct: maps of crystalline phases from X-ray diffraction computed tomography\n\n"
+        "usage: xrdct COMMAND [arguments]\n\ncommands:\n";
+    for (const auto& command : commands)
+        text += fmt::format("  {:<10} {}\n", command.name, command.summary);
+    text += "\n  --version  print the version\n  --help     print this help; xrdct COMMAND --help "
+            "that of a command\n\n"
+            "example:\n  mpirun -n 4 xrdct run job.toml\n";
+    return text;
+}
+
+} // namespace
+
+int run_program(int argc, char** argv) {
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    try {
+        if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
+            arguments[0] == "help") {
+            fmt::print("{}", program_help());
+            return arguments.empty() ? failure_exit_code : 0;
+        }
+        if (arguments[0] == "--version") {
+            fmt::print("xrdct {}\n", program_version);
+            return 0;
+        }
+        const std::string name = arguments[0];
+        arguments.erase(arguments.begin());
+        for (const auto& command : commands)
+            if (name == command.name)
+                return command.function(arguments);
+        std::vector<std::string> names;
+        for (const auto& command : commands)
+            names.emplace_back(command.name);
+        const auto nearest = nearest_name(name, names);
+        throw Error(fmt::format("there is no command '{}'{}; see xrdct --help", name,
+                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+    } catch (const Error& error) {
+        if (speaks())
+            fmt::print(stderr, "xrdct: error: {}\n", error.what());
+    } catch (const std::bad_alloc&) {
+        fmt::print(stderr, "xrdct: error: out of memory; --memory limits what a run takes\n");
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "xrdct: internal error: {}\n", error.what());
+    }
+    return failure_exit_code;
+}
+
+} // namespace xrdct

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace xrdct {
+
+/// Exit code of every failure, on every rank.
+inline constexpr int failure_exit_code = 1;
+
+/// The command line of `xrdct`: dispatches to a command, prints an Error once (rank 0 only, under
+/// MPI) and returns the exit code. Commands that need ranks (run, simulate) initialise MPI; the
+/// others never do.
+int run_program(int argc, char** argv);
+
+/// The commands; each takes the arguments after its name and returns an exit code. They throw
+/// Error.
+int command_run(const std::vector<std::string>& arguments);
+int command_validate(const std::vector<std::string>& arguments);
+int command_info(const std::vector<std::string>& arguments);
+int command_simulate(const std::vector<std::string>& arguments);
+int command_report(const std::vector<std::string>& arguments);
+int command_reference(const std::vector<std::string>& arguments);
+
+} // namespace xrdct

@@ -1,0 +1,836 @@
+#include "jobs/report/report.hpp"
+
+#include "base/error.hpp"
+#include "jobs/progress.hpp"
+#include "jobs/report/gnuplot.hpp"
+#include "jobs/report/html.hpp"
+#include "jobs/report/labels.hpp"
+#include "jobs/report/picture.hpp"
+#include "jobs/report/products.hpp"
+#include "jobs/report/statistics.hpp"
+#include "jobs/report/text.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cctype>
+#include <cmath>
+#include <exception>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <mutex>
+#include <set>
+#include <thread>
+
+namespace xrdct {
+
+namespace fs = std::filesystem;
+
+namespace report {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+/// Pictures that are to be drawn: a name below the pictures folder and the function that draws it.
+struct Task {
+    std::string stem;
+    std::function<void(const fs::path& stem)> draw;
+};
+
+/// A map's numbers as they are shown.
+struct Shown {
+    double factor = 1.0;
+    std::string units;
+};
+
+/// Agreement indices are stored as fractions and read as per cent.
+Shown shown_as(const std::string& name, const std::string& units) {
+    for (const char* index : {"rwp", "rp", "rexp", "r_bragg"})
+        if (name == index && display_units(units).empty())
+            return {100.0, "percent"};
+    return {1.0, units};
+}
+
+struct MapEntry {
+    const ProductStage* stage = nullptr;
+    const ProductData* data = nullptr;
+    const ProductMap* map = nullptr;
+    MapStatistics statistics;
+    ColourRange range;
+    std::string stem;
+    std::string errors_stem; ///< of the picture of the standard deviations, empty: none
+    std::string caption;
+};
+
+/// One stage's entries of a data group, in the order of the file.
+struct GroupEntry {
+    const ProductData* data = nullptr;
+    std::vector<MapEntry> maps;
+    std::string weights; ///< quantity the statistics are weighted with, empty: none
+    std::string pattern_stem;
+    std::vector<std::string> histogram_stems;
+    std::vector<std::pair<std::string, std::size_t>> outcomes; ///< of the map "status"
+};
+
+struct StageEntry {
+    const ProductStage* stage = nullptr;
+    std::vector<GroupEntry> groups;
+    std::string fractions_stem, cells_stem; ///< overviews, empty: none
+    std::string fractions_quantity;
+};
+
+bool is_cell(const std::string& name) {
+    static constexpr std::array names{"a", "b", "c", "alpha", "beta", "gamma"};
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
+class Maker {
+  public:
+    Maker(const fs::path& folder, const ReportOptions& options)
+        : folder_(folder), options_(options), products_(read_products(folder)) {}
+
+    ReportResult make();
+
+  private:
+    void plan();
+    void plan_stage(const ProductStage& stage);
+    void plan_maps(StageEntry& stage, GroupEntry& group);
+    void plan_pattern(const ProductStage& stage, GroupEntry& group);
+    void plan_histogram(const ProductStage& stage, GroupEntry& group);
+    void plan_overviews(StageEntry& stage);
+    void share_ranges();
+    void draw(const fs::path& pictures) const;
+    std::string page(const fs::path& pictures) const;
+
+    void add_stage_table(HtmlPage& page) const;
+    void add_phase_table(HtmlPage& page, const StageEntry& stage) const;
+    void add_outcomes(HtmlPage& page, const GroupEntry& group) const;
+    void add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& groups,
+                  const fs::path& pictures) const;
+
+    std::string unique_stem(const std::string& stage, const std::string& group,
+                            const std::string& quantity);
+    std::string qualified(const ProductStage& stage, const std::string& title) const;
+    /// Values as shown; codes outside the stage's mask are NaN.
+    std::vector<double> values(const ProductStage& stage, const ProductMap& map) const;
+    std::vector<double> errors(const ProductStage& stage, const ProductMap& map) const;
+    MapPicture picture(const MapEntry& entry) const;
+
+    fs::path folder_;
+    ReportOptions options_;
+    Products products_;
+    std::vector<StageEntry> stages_;
+    std::vector<Task> tasks_;
+    std::set<std::string> stems_;
+    std::vector<std::string> notes_;
+    mutable std::mutex hdf5_; ///< the HDF5 library is not thread-safe
+};
+
+std::vector<double> Maker::values(const ProductStage& stage, const ProductMap& map) const {
+    const std::lock_guard lock(hdf5_);
+    std::vector<double> numbers = read_map_values(stage, map);
+    const double factor = shown_as(map.name, map.units).factor;
+    if (factor != 1.0)
+        for (double& v : numbers)
+            v *= factor;
+    if (map.is_integer && map.name != "mask") {
+        for (const ProductData& data : stage.data) {
+            const ProductMap* mask = data.find("mask");
+            if (!mask || mask->path == map.path)
+                continue;
+            const std::vector<double> inside = read_map_values(stage, *mask);
+            if (inside.size() != numbers.size())
+                continue;
+            for (std::size_t i = 0; i < numbers.size(); ++i)
+                if (inside[i] == 0.0)
+                    numbers[i] = nan;
+            break;
+        }
+    }
+    return numbers;
+}
+
+std::vector<double> Maker::errors(const ProductStage& stage, const ProductMap& map) const {
+    const std::lock_guard lock(hdf5_);
+    std::vector<double> numbers = read_map_errors(stage, map);
+    const double factor = shown_as(map.name, map.units).factor;
+    for (double& v : numbers)
+        v *= factor;
+    return numbers;
+}
+
+std::string Maker::unique_stem(const std::string& stage, const std::string& group,
+                               const std::string& quantity) {
+    std::string stem = file_name_part(stage);
+    if (!group.empty() && group != quantity && group != "maps")
+        stem += "_" + file_name_part(group);
+    if (!quantity.empty())
+        stem += "_" + file_name_part(quantity);
+    std::string name = stem;
+    for (int n = 2; !stems_.insert(lower(name)).second; ++n)
+        name = fmt::format("{}-{}", stem, n);
+    return name;
+}
+
+std::string Maker::qualified(const ProductStage& stage, const std::string& title) const {
+    const auto with_phases = [](const ProductStage& s) {
+        return std::any_of(s.data.begin(), s.data.end(),
+                           [](const ProductData& d) { return d.is_phase(); });
+    };
+    const auto count = std::count_if(products_.stages.begin(), products_.stages.end(), with_phases);
+    return count > 1 && with_phases(stage) ? fmt::format("{} ({})", title, stage.name) : title;
+}
+
+MapPicture Maker::picture(const MapEntry& entry) const {
+    MapPicture picture;
+    picture.values = values(*entry.stage, *entry.map);
+    picture.x = entry.data->x;
+    picture.y = entry.data->y;
+    picture.title = entry.caption;
+    picture.quantity = entry.map->name;
+    picture.units = shown_as(entry.map->name, entry.map->units).units;
+    picture.categories = entry.map->meanings;
+    if (picture.categories.empty())
+        picture.range = entry.range;
+    return picture;
+}
+
+void Maker::plan_maps(StageEntry& stage_entry, GroupEntry& group) {
+    const ProductStage& stage = *stage_entry.stage;
+    const ProductData& data = *group.data;
+    std::vector<double> weights;
+    // The scale factor of a phase is proportional to its amount in the voxel.
+    for (const char* quantity : {"density", "volume_fraction", "scale", "weight_fraction", "area"})
+        if (const ProductMap* map = data.find(quantity); map && weights.empty()) {
+            weights = values(stage, *map);
+            group.weights = quantity;
+        }
+    for (const ProductMap& map : data.maps) {
+        MapEntry entry;
+        entry.stage = &stage;
+        entry.data = &data;
+        entry.map = &map;
+        const std::vector<double> numbers = values(stage, map), deviations = errors(stage, map);
+        // Amounts are averaged over the voxels, properties over the amount.
+        const Quantity quantity = describe_quantity(map.name);
+        const bool amount = quantity.from_zero || map.is_integer;
+        entry.statistics =
+            map_statistics(numbers, amount ? std::span<const double>{} : weights, deviations);
+        entry.range = robust_range(
+            numbers, quantity.from_zero,
+            std::isfinite(entry.statistics.median_error) ? entry.statistics.median_error : 0.0);
+        entry.stem = unique_stem(stage.name, data.name, map.name);
+        const bool whole =
+            data.name == "maps" || data.name == map.name || (!data.is_phase() && !data.is_peak());
+        std::string label = quantity.text;
+        if (whole && !label.empty())
+            label[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(label[0])));
+        entry.caption = qualified(stage, whole ? label : data.name + ": " + label);
+        if (map.name == "status" && !map.meanings.empty()) {
+            std::map<int, std::size_t> counts;
+            for (const double v : numbers)
+                if (std::isfinite(v))
+                    ++counts[static_cast<int>(std::lround(v))];
+            for (const auto& [code, count] : counts) {
+                const auto meaning = map.meanings.find(code);
+                group.outcomes.emplace_back(
+                    meaning != map.meanings.end() ? meaning->second : fmt::format("code {}", code),
+                    count);
+            }
+        }
+        if (map.has_errors)
+            entry.errors_stem = unique_stem(stage.name, data.name, map.name + "_errors");
+        group.maps.push_back(entry);
+        if (!map.has_errors)
+            continue;
+        const std::string caption =
+            qualified(stage, whole ? "Standard deviation of " + quantity.text
+                                   : data.name + ": standard deviation of " + quantity.text);
+        tasks_.push_back(
+            {entry.errors_stem, [this, entry, caption](const fs::path& target) {
+                 MapPicture errors_picture;
+                 errors_picture.values = errors(*entry.stage, *entry.map);
+                 errors_picture.x = entry.data->x;
+                 errors_picture.y = entry.data->y;
+                 errors_picture.title = caption;
+                 errors_picture.quantity = entry.map->name + "_errors";
+                 errors_picture.units = shown_as(entry.map->name, entry.map->units).units;
+                 write_map_picture(errors_picture, target, {.gnuplot = options_.gnuplot});
+             }});
+    }
+}
+
+void Maker::plan_pattern(const ProductStage& stage, GroupEntry& group) {
+    const ProductData& data = *group.data;
+    static constexpr std::array radial{"two_theta", "q", "d", "radius"};
+    if (std::find(radial.begin(), radial.end(), data.x.label) == radial.end()) {
+        notes_.push_back(
+            fmt::format("{}/{} is a curve over '{}', not a pattern, and has no picture", stage.name,
+                        data.name, data.x.label));
+        return;
+    }
+    PatternPicture pattern;
+    pattern.axis = data.x;
+    pattern.ticks = data.ticks;
+    std::string units;
+    const auto take = [&](const std::string& name, std::vector<double>& target) {
+        if (const ProductSeries* series = data.find_series(name)) {
+            target = series->values;
+            if (units.empty())
+                units = series->units;
+        }
+    };
+    take("observed", pattern.observed);
+    take("calculated", pattern.calculated);
+    take("background", pattern.background);
+    take("difference", pattern.difference);
+    if (pattern.observed.empty() && pattern.calculated.empty())
+        take(data.signal, pattern.observed);
+    pattern.intensity_units = units;
+    std::string label = data.title.empty() ? describe_quantity(data.name).text : data.title;
+    if (!label.empty())
+        label[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(label[0])));
+    pattern.title = fmt::format("{} ({})", label, stage.name);
+    const auto index = [&](const char* name, const char* shown, double factor, const char* unit) {
+        if (const auto at = data.numbers.find(name); at != data.numbers.end())
+            pattern.subtitle += fmt::format("{}{} {}{}", pattern.subtitle.empty() ? "" : ",  ",
+                                            shown, format_number(at->second * factor, 3), unit);
+    };
+    index("rwp", "Rwp", 100.0, " %");
+    index("gof", "goodness of fit", 1.0, "");
+    group.pattern_stem = unique_stem(stage.name, data.name, "");
+    tasks_.push_back({group.pattern_stem, [this, pattern](const fs::path& target) {
+                          write_pattern_picture(pattern, target, {.gnuplot = options_.gnuplot});
+                      }});
+}
+
+/// Distributions of the cell parameters that vary, each on its own axis as phases lie far apart.
+void Maker::plan_histogram(const ProductStage& stage, GroupEntry& group) {
+    for (const MapEntry& entry : group.maps) {
+        if (!is_cell(entry.map->name) || entry.statistics.uniform || entry.statistics.count < 2)
+            continue;
+        const std::string stem =
+            unique_stem(stage.name, group.data->name, entry.map->name + "_histogram");
+        group.histogram_stems.push_back(stem);
+        const std::string weights = group.weights;
+        tasks_.push_back({stem, [this, entry, weights](const fs::path& target) {
+                              HistogramPicture histogram;
+                              histogram.quantity = entry.map->name;
+                              histogram.units = entry.map->units;
+                              histogram.title = entry.caption;
+                              histogram.weight_label =
+                                  weights.empty() ? "share of the voxels" : "share of the phase";
+                              HistogramPicture::Series series;
+                              series.name = entry.data->name;
+                              series.values = values(*entry.stage, *entry.map);
+                              if (const ProductMap* map = entry.data->find(weights))
+                                  series.weights = values(*entry.stage, *map);
+                              histogram.series.push_back(std::move(series));
+                              write_histogram_picture(histogram, target,
+                                                      {.gnuplot = options_.gnuplot});
+                          }});
+    }
+}
+
+void Maker::plan_overviews(StageEntry& stage) {
+    std::vector<MapEntry> fractions, cells;
+    for (const char* quantity : {"weight_fraction", "volume_fraction", "density", "scale"}) {
+        for (const GroupEntry& group : stage.groups)
+            for (const MapEntry& entry : group.maps)
+                if (group.data->is_phase() && entry.map->name == quantity)
+                    fractions.push_back(entry);
+        if (!fractions.empty()) {
+            stage.fractions_quantity = quantity;
+            break;
+        }
+    }
+    for (const GroupEntry& group : stage.groups)
+        for (const MapEntry& entry : group.maps)
+            if (group.data->is_phase() && is_cell(entry.map->name) && !entry.statistics.uniform &&
+                entry.statistics.count > 1)
+                cells.push_back(entry);
+    const auto grid = [&](std::vector<MapEntry> entries, const std::string& title,
+                          const std::string& name) {
+        const std::string stem = unique_stem(stage.stage->name, "overview", name);
+        const bool one_quantity = std::all_of(entries.begin(), entries.end(), [&](const auto& e) {
+            return e.map->name == entries.front().map->name;
+        });
+        tasks_.push_back({stem, [this, entries, title, one_quantity](const fs::path& target) {
+                              std::vector<MapPicture> panels;
+                              for (const MapEntry& entry : entries) {
+                                  panels.push_back(picture(entry));
+                                  panels.back().title =
+                                      one_quantity ? entry.data->name
+                                                   : entry.data->name + ": " +
+                                                         describe_quantity(entry.map->name).text;
+                              }
+                              write_map_grid(panels, title, target, {.gnuplot = options_.gnuplot});
+                          }});
+        return stem;
+    };
+    if (!fractions.empty()) {
+        std::string title = describe_quantity(stage.fractions_quantity).text;
+        title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(title[0])));
+        if (stage.fractions_quantity == "weight_fraction")
+            title = "Weight fractions of the refined crystalline phases";
+        stage.fractions_stem =
+            grid(fractions, qualified(*stage.stage, title), stage.fractions_quantity);
+    }
+    if (cells.size() > 1)
+        stage.cells_stem = grid(cells, qualified(*stage.stage, "Lattice parameters"), "cells");
+}
+
+void Maker::share_ranges() {
+    for (StageEntry& stage : stages_) {
+        std::map<std::string, std::vector<MapEntry*>> families;
+        for (GroupEntry& group : stage.groups)
+            if (group.data->is_phase())
+                for (MapEntry& entry : group.maps)
+                    if (entry.statistics.count > 0)
+                        families[entry.map->name].push_back(&entry);
+        for (auto& [name, members] : families) {
+            ColourRange range = members.front()->range;
+            for (const MapEntry* entry : members)
+                range = {std::min(range.low, entry->range.low),
+                         std::max(range.high, entry->range.high)};
+            for (MapEntry* entry : members)
+                entry->range = range;
+        }
+    }
+}
+
+void Maker::plan_stage(const ProductStage& stage) {
+    StageEntry entry;
+    entry.stage = &stage;
+    for (const ProductData& data : stage.data) {
+        GroupEntry group;
+        group.data = &data;
+        if (!data.maps.empty()) {
+            plan_maps(entry, group);
+            if (data.is_phase())
+                plan_histogram(stage, group);
+        }
+        if (!data.series.empty())
+            plan_pattern(stage, group);
+        entry.groups.push_back(std::move(group));
+    }
+    stages_.push_back(std::move(entry));
+}
+
+void Maker::plan() {
+    for (const ProductStage& stage : products_.stages)
+        plan_stage(stage);
+    if (options_.shared_ranges)
+        share_ranges();
+    for (StageEntry& stage : stages_) {
+        for (const GroupEntry& group : stage.groups)
+            for (const MapEntry& entry : group.maps)
+                tasks_.push_back({entry.stem, [this, entry](const fs::path& target) {
+                                      write_map_picture(picture(entry), target,
+                                                        {.gnuplot = options_.gnuplot});
+                                  }});
+        plan_overviews(stage);
+    }
+}
+
+void Maker::draw(const fs::path& pictures) const {
+    std::atomic<std::size_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failure_lock;
+    const auto work = [&] {
+        for (std::size_t i; (i = next++) < tasks_.size();) {
+            try {
+                tasks_[i].draw(pictures / tasks_[i].stem);
+            } catch (...) {
+                const std::lock_guard lock(failure_lock);
+                if (!failure)
+                    failure = std::current_exception();
+                next = tasks_.size();
+            }
+        }
+    };
+    const std::size_t wanted = options_.processes > 0 ? static_cast<std::size_t>(options_.processes)
+                                                      : std::thread::hardware_concurrency();
+    const std::size_t count = std::clamp<std::size_t>(std::min(wanted, tasks_.size()), 1, 64);
+    {
+        std::vector<std::jthread> helpers;
+        for (std::size_t i = 1; i < count; ++i)
+            helpers.emplace_back(work);
+        work();
+    }
+    if (failure)
+        std::rethrow_exception(failure);
+}
+
+// ---- the page
+// --------------------------------------------------------------------------------------------------
+
+/// Mean and spread with the spread's two leading digits.
+std::string mean_and_spread(const MapStatistics& s) {
+    if (s.count == 0)
+        return "–";
+    if (s.uniform || !(s.spread > 0.0))
+        return format_number(s.mean, 6);
+    const double magnitude = std::max(std::abs(s.mean), s.spread);
+    if (magnitude < 1e-4 || magnitude >= 1e7)
+        return fmt::format("{} ± {}", format_number(s.mean, 4), format_number(s.spread, 2));
+    const int decimals = std::clamp(1 - static_cast<int>(std::floor(std::log10(s.spread))), 0, 8);
+    return fmt::format("{:.{}f} ± {:.{}f}", s.mean, decimals, s.spread, decimals);
+}
+
+void Maker::add_stage_table(HtmlPage& page) const {
+    std::vector<std::vector<std::string>> rows;
+    for (const ProductStage& stage : products_.stages) {
+        const auto total = std::find_if(stage.timings.begin(), stage.timings.end(),
+                                        [](const auto& t) { return t.first == "total"; });
+        rows.push_back(
+            {escape_html(stage_title(stage.name)),
+             "<code>" + escape_html(stage.file.filename().string()) + "</code>",
+             escape_html(stage.program + " " + stage.version), escape_html(stage.date),
+             stage.ranks > 0 ? std::to_string(stage.ranks) : "–",
+             total != stage.timings.end() ? escape_html(duration_text(total->second)) : "–"});
+    }
+    page.table("", {"Stage", "Product", "Program", "Date", "Ranks", "Time"}, rows);
+}
+
+void Maker::add_phase_table(HtmlPage& page, const StageEntry& stage) const {
+    std::vector<std::string> quantities;
+    std::map<std::string, std::string> units;
+    double mass = 0.0;
+    bool all_densities = true, any = false;
+    for (const GroupEntry& group : stage.groups) {
+        if (!group.data->is_phase())
+            continue;
+        any = true;
+        all_densities = all_densities && group.data->find("density");
+        for (const MapEntry& entry : group.maps) {
+            if (entry.map->name == "density" && entry.statistics.count > 0)
+                mass += entry.statistics.mean * static_cast<double>(entry.statistics.count);
+            if (entry.map->name == "scale" || entry.map->is_integer)
+                continue;
+            if (std::find(quantities.begin(), quantities.end(), entry.map->name) ==
+                quantities.end())
+                quantities.push_back(entry.map->name);
+            units[entry.map->name] = shown_as(entry.map->name, entry.map->units).units;
+        }
+    }
+    if (!any)
+        return;
+    const bool shares = all_densities && mass > 0.0;
+    std::vector<std::string> header{"Phase"};
+    if (shares)
+        header.emplace_back("share of the crystalline mass");
+    for (const std::string& name : quantities)
+        header.push_back(html_with_units(describe_quantity(name).html, units[name]));
+    std::vector<std::vector<std::string>> rows;
+    bool errors_shown = false;
+    for (const GroupEntry& group : stage.groups) {
+        if (!group.data->is_phase())
+            continue;
+        std::vector<std::string> row{escape_html(group.data->name)};
+        if (shares) {
+            const auto density =
+                std::find_if(group.maps.begin(), group.maps.end(),
+                             [](const MapEntry& e) { return e.map->name == "density"; });
+            const MapStatistics& s = density->statistics;
+            row.push_back(
+                s.count == 0
+                    ? "–"
+                    : format_number(100.0 * s.mean * static_cast<double>(s.count) / mass, 3) +
+                          " %");
+        }
+        for (const std::string& name : quantities) {
+            const auto at = std::find_if(group.maps.begin(), group.maps.end(),
+                                         [&](const MapEntry& e) { return e.map->name == name; });
+            if (at == group.maps.end()) {
+                row.emplace_back("");
+                continue;
+            }
+            std::string text = escape_html(mean_and_spread(at->statistics));
+            if (std::isfinite(at->statistics.median_error) && at->statistics.median_error > 0.0) {
+                text += "<br><small>e.s.d. " + format_number(at->statistics.median_error, 2) +
+                        "</small>";
+                errors_shown = true;
+            }
+            row.push_back(text);
+        }
+        rows.push_back(std::move(row));
+    }
+    std::string caption =
+        "Mean ± spread (standard deviation over the voxels). Lattice parameters, sizes and strains "
+        "are "
+        "weighted with the amount of the phase in the voxel, fractions are not weighted.";
+    if (errors_shown)
+        caption += " e.s.d.: median of the estimated standard deviations of single voxels.";
+    page.table(caption, header, rows);
+}
+
+void Maker::add_outcomes(HtmlPage& page, const GroupEntry& group) const {
+    if (group.outcomes.empty())
+        return;
+    std::size_t total = 0;
+    for (const auto& [meaning, count] : group.outcomes)
+        total += count;
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& [meaning, count] : group.outcomes) {
+        const double share = 100.0 * static_cast<double>(count) / static_cast<double>(total);
+        rows.push_back(
+            {escape_html(meaning), std::to_string(count), format_number(share, 3) + " %"});
+    }
+    page.table("", {"Status of the fit", "voxels", "share"}, rows);
+}
+
+void Maker::add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& groups,
+                     const fs::path& pictures) const {
+    std::vector<HtmlPage::Figure> figures;
+    std::vector<std::string> uniform;
+    const auto picture_path = [&](const std::string& stem) {
+        fs::path path = pictures / stem;
+        path += ".png";
+        return path;
+    };
+    for (const GroupEntry* group : groups) {
+        for (const MapEntry& entry : group->maps) {
+            if (entry.map->name == "mask") // it shows in all other maps
+                continue;
+            const MapStatistics& s = entry.statistics;
+            const std::string units =
+                display_units(shown_as(entry.map->name, entry.map->units).units);
+            if (s.uniform && entry.map->meanings.empty() && s.count > 0) {
+                uniform.push_back(
+                    fmt::format("{} = {}{}{}", describe_quantity(entry.map->name).text,
+                                format_number(s.mean, 6), units.empty() ? "" : " ", units));
+                continue;
+            }
+            figures.push_back({picture_path(entry.stem), entry.caption});
+            if (options_.errors_in_page && !entry.errors_stem.empty())
+                figures.push_back(
+                    {picture_path(entry.errors_stem), entry.caption + ", standard deviation"});
+        }
+        for (const std::string& stem : group->histogram_stems)
+            figures.push_back(
+                {picture_path(stem),
+                 group->data->name + ": distribution, weighted with the amount of the phase"});
+    }
+    page.figures(figures);
+    if (!uniform.empty()) {
+        std::string text = "The same in all voxels: ";
+        for (std::size_t i = 0; i < uniform.size(); ++i)
+            text += (i == 0 ? "" : ", ") + uniform[i];
+        page.paragraph(text + ".");
+    }
+}
+
+std::string Maker::page(const fs::path& pictures) const {
+    const std::string folder_name = fs::absolute(folder_).lexically_normal().filename().string();
+    std::string title = products_.title;
+    if (title.empty())
+        title = "XRD-CT report";
+    std::string versions;
+    std::set<std::string> seen;
+    for (const ProductStage& stage : products_.stages)
+        if (seen.insert(stage.version).second)
+            versions += (versions.empty() ? "" : ", ") + stage.version;
+    HtmlPage page(title,
+                  fmt::format("X-ray diffraction computed tomography · xrdct {}{}{}", versions,
+                              folder_name.empty() ? "" : " · products in ", folder_name));
+    const auto picture_path = [&](const std::string& stem) {
+        fs::path path = pictures / stem;
+        path += ".png";
+        return path;
+    };
+    const auto is_pattern = [](const GroupEntry& group) { return !group.pattern_stem.empty(); };
+
+    page.section("Summary");
+    add_stage_table(page);
+    bool drawing_note = false;
+    for (const StageEntry& stage : stages_) {
+        if (stage.fractions_stem.empty())
+            continue;
+        page.subsection(stage_title(stage.stage->name));
+        page.figure({picture_path(stage.fractions_stem),
+                     stage.fractions_quantity == "weight_fraction"
+                         ? "Weight fractions of the refined crystalline phases; every panel has "
+                           "its own colour bar."
+                         : "The phases of the model; every panel has its own colour bar."});
+        drawing_note = true;
+        page.note(
+            "Weight fractions are of the crystalline part: in each voxel they add up to 1 over the "
+            "crystalline phases of "
+            "the model. Amorphous material and phases that are not in the model are not counted.");
+        add_phase_table(page, stage);
+        if (!stage.cells_stem.empty())
+            page.figure(
+                {picture_path(stage.cells_stem), "Lattice parameters refined in the voxels."});
+    }
+    if (drawing_note)
+        page.paragraph("Colour bars span the bulk of the values (1 to 99 %); a pointed end marks "
+                       "values beyond. Voxels without a "
+                       "value are grey. x points right, y up.");
+
+    for (const StageEntry& stage : stages_) {
+        const bool any_group =
+            std::any_of(stage.groups.begin(), stage.groups.end(),
+                        [&](const GroupEntry& g) { return !g.maps.empty() || is_pattern(g); });
+        if (!any_group && stage.stage->start_model.empty() && stage.stage->details.empty())
+            continue;
+        page.section(stage_title(stage.stage->name));
+        for (const GroupEntry& group : stage.groups)
+            if (is_pattern(group))
+                page.figure({picture_path(group.pattern_stem),
+                             group.data->ticks.empty()
+                                 ? "Pattern, on a linear and on a square-root scale (weak lines)."
+                                 : "Observed and calculated pattern, on a linear and on a "
+                                   "square-root scale (weak "
+                                   "lines); marks: positions of the lines of each phase; below: "
+                                   "difference."});
+        if (!stage.stage->start_model.empty()) {
+            page.subsection("Start model, refined on the mean pattern");
+            page.json(stage.stage->start_model);
+        }
+        // The object as a whole first, then phase by phase, then single peaks, then the rest.
+        const auto order = [](const ProductData& data) {
+            return data.name == "maps" ? 0 : data.is_phase() ? 1 : data.is_peak() ? 2 : 3;
+        };
+        for (int kind = 0; kind < 4; ++kind) {
+            std::vector<const GroupEntry*> lone;
+            for (const GroupEntry& group : stage.groups) {
+                if (group.maps.empty() || order(*group.data) != kind)
+                    continue;
+                if (kind == 3 && group.maps.size() == 1) {
+                    lone.push_back(&group);
+                    continue;
+                }
+                page.subsection(kind == 0 ? "Quality of the fits" : group.data->name);
+                if (kind == 0)
+                    add_outcomes(page, group);
+                add_maps(page, {&group}, pictures);
+            }
+            add_maps(page, lone, pictures);
+        }
+        if (!stage.stage->details.empty()) {
+            std::vector<std::vector<std::string>> rows;
+            for (const auto& [name, text] : stage.stage->details)
+                rows.push_back({escape_html(name), escape_html(text)});
+            page.table("", {}, rows);
+        }
+    }
+
+    page.section("Provenance");
+    page.subsection("Timings");
+    std::vector<std::vector<std::string>> timings;
+    for (const ProductStage& stage : products_.stages)
+        for (const auto& [part, seconds] : stage.timings)
+            timings.push_back(
+                {escape_html(stage.name), escape_html(part), escape_html(duration_text(seconds))});
+    page.table("Wall-clock time of the slowest rank.", {"Stage", "part", "time"}, timings);
+
+    std::map<std::string, std::string> inputs;
+    for (const ProductStage& stage : products_.stages)
+        inputs.insert(stage.inputs.begin(), stage.inputs.end());
+    if (!inputs.empty()) {
+        page.subsection("Inputs");
+        std::vector<std::vector<std::string>> rows;
+        for (const auto& [file, checksum] : inputs)
+            rows.push_back({"<code>" + escape_html(file) + "</code>",
+                            "<code>" + escape_html(checksum) + "</code>"});
+        page.table("", {"File", "SHA-256"}, rows);
+    }
+    std::vector<std::pair<std::string, std::string>>
+        jobs; // stages that ran with the same job share its text
+    for (const ProductStage& stage : products_.stages) {
+        if (stage.job.empty())
+            continue;
+        const auto same = std::find_if(jobs.begin(), jobs.end(),
+                                       [&](const auto& j) { return j.second == stage.job; });
+        if (same != jobs.end())
+            same->first += ", " + stage.name;
+        else
+            jobs.emplace_back(stage.name, stage.job);
+    }
+    for (const auto& [names, text] : jobs) {
+        page.subsection(jobs.size() == 1 ? "Job, resolved" : "Job, resolved (" + names + ")");
+        page.preformatted(text);
+    }
+    page.subsection("Files");
+    page.paragraph("The pictures of this page and those of all other maps, standard deviations "
+                   "included, are in the folder "
+                   "pictures as PNG and SVG; the numbers are in the products named above.");
+    std::vector<std::string> notes = products_.notes;
+    notes.insert(notes.end(), notes_.begin(), notes_.end());
+    if (!notes.empty())
+        page.list(notes);
+    return page.str();
+}
+
+void put_in_place(const fs::path& from, const fs::path& to) {
+    std::error_code error;
+    fs::rename(from, to, error);
+    if (error)
+        throw Error(fmt::format("{}: cannot be put in place: {}", to.string(), error.message()));
+}
+
+ReportResult Maker::make() {
+    ReportResult result;
+    result.page = folder_ / "report.html";
+    const auto refuse_existing = [&](const fs::path& path) {
+        if (!options_.force && fs::exists(fs::symlink_status(path)))
+            throw Error(fmt::format("{}: exists already; use --force to overwrite the report",
+                                    path.string()));
+    };
+    refuse_existing(result.page);
+    plan();
+    const fs::path pictures = folder_ / "pictures";
+    static constexpr std::array suffixes{".png", ".svg"};
+    for (const Task& task : tasks_)
+        for (const char* suffix : suffixes)
+            refuse_existing(pictures / (task.stem + suffix));
+
+    const TemporaryFolder work(folder_, "report");
+    const fs::path drawn = work.path() / "pictures";
+    fs::create_directory(drawn);
+    draw(drawn);
+    const fs::path html = work.path() / "report.html";
+    {
+        std::ofstream out(html, std::ios::binary);
+        out << page(drawn);
+        out.close();
+        if (!out)
+            throw Error(
+                fmt::format("{}: cannot be written (is the disk full?)", result.page.string()));
+    }
+    std::error_code error;
+    if (!tasks_.empty())
+        fs::create_directories(pictures, error);
+    if (error)
+        throw Error(fmt::format("{}: cannot be made: {}", pictures.string(), error.message()));
+    for (const Task& task : tasks_)
+        for (const char* suffix : suffixes) {
+            const fs::path target = pictures / (task.stem + suffix);
+            put_in_place(drawn / (task.stem + suffix), target);
+            result.files.push_back(target);
+        }
+    put_in_place(html, result.page);
+    result.files.push_back(result.page);
+    result.notes = products_.notes;
+    result.notes.insert(result.notes.end(), notes_.begin(), notes_.end());
+    return result;
+}
+
+} // namespace
+} // namespace report
+
+ReportResult make_report(const fs::path& folder, const ReportOptions& options) {
+    return report::Maker(folder, options).make();
+}
+
+} // namespace xrdct

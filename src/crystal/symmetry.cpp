@@ -1,0 +1,331 @@
+#include "crystal/symmetry.hpp"
+
+#include "base/error.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <exception>
+#include <fmt/format.h>
+#include <optional>
+
+namespace xrdct::crystal {
+
+namespace {
+
+/// First non-null value of several tags, unquoted.
+std::string value_of(const gemmi::cif::Block& block, std::initializer_list<const char*> tags) {
+    for (const char* tag : tags)
+        if (const std::string* value = block.find_value(tag))
+            if (!gemmi::cif::is_null(*value)) {
+                std::string text = gemmi::cif::as_string(*value);
+                const auto begin = text.find_first_not_of(" \t\r\n");
+                if (begin == std::string::npos)
+                    continue;
+                return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
+            }
+    return {};
+}
+
+std::string group_name(const gemmi::GroupOps& operations, const std::string& fallback) {
+    if (const gemmi::SpaceGroup* group = gemmi::find_spacegroup_by_ops(operations))
+        return group->xhm();
+    return fallback;
+}
+
+/// "y+0.5" as "y+12/24": the parser knows fractions only.
+std::string with_fractions(const std::string& triplet) {
+    std::string result;
+    for (std::size_t i = 0; i < triplet.size();) {
+        std::size_t n = 0;
+        while (i + n < triplet.size() &&
+               (std::isdigit(static_cast<unsigned char>(triplet[i + n])) != 0 ||
+                triplet[i + n] == '.'))
+            ++n;
+        const std::string digits = triplet.substr(i, n);
+        if (digits.find('.') != std::string::npos && digits.size() > 1) {
+            const double units = gemmi::Op::DEN * std::stod(digits);
+            if (std::abs(units - std::round(units)) > 0.1)
+                throw Error(fmt::format("{} is no crystallographic translation", digits));
+            result += fmt::format("{}/{}", std::lround(units), int{gemmi::Op::DEN});
+        } else {
+            result += n > 0 ? digits : triplet.substr(i, 1);
+        }
+        i += std::max<std::size_t>(n, 1);
+    }
+    return result;
+}
+
+std::optional<gemmi::GroupOps> read_operators(gemmi::cif::Block& block, const std::string& source,
+                                              std::vector<std::string>& warnings) {
+    gemmi::cif::Column column;
+    for (const char* tag : {"_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz",
+                            "_space_group_symop.operation_xyz"}) {
+        column = block.find_values(tag);
+        if (column.length() > 0)
+            break;
+    }
+    std::vector<gemmi::Op> operators;
+    for (const std::string& raw : column) {
+        if (gemmi::cif::is_null(raw))
+            continue;
+        std::string triplet = gemmi::cif::as_string(raw);
+        std::erase_if(triplet, [](unsigned char c) { return std::isspace(c) != 0; });
+        try {
+            gemmi::Op op = gemmi::parse_triplet(with_fractions(triplet));
+            op.wrap();
+            if (std::abs(op.det_rot()) != gemmi::Op::DEN * gemmi::Op::DEN * gemmi::Op::DEN)
+                throw Error("it is neither a rotation nor a rotoinversion");
+            if (std::find(operators.begin(), operators.end(), op) == operators.end())
+                operators.push_back(op);
+        } catch (const std::exception& e) {
+            throw Error(fmt::format("{}: symmetry operator \"{}\": {}", source, triplet, e.what()));
+        }
+    }
+    if (operators.empty())
+        return std::nullopt;
+
+    const auto identity = std::find(operators.begin(), operators.end(), gemmi::Op::identity());
+    if (identity == operators.end())
+        warnings.push_back("the list of symmetry operators lacks x,y,z; it was added");
+    const std::size_t listed = operators.size() + (identity == operators.end() ? 1 : 0);
+
+    gemmi::GroupOps group;
+    try {
+        group = gemmi::split_centering_vectors(operators);
+        if (std::find(group.cen_ops.begin(), group.cen_ops.end(), gemmi::Op::Tran{0, 0, 0}) ==
+            group.cen_ops.end())
+            group.cen_ops.insert(group.cen_ops.begin(), gemmi::Op::Tran{0, 0, 0});
+        else
+            std::iter_swap(
+                group.cen_ops.begin(),
+                std::find(group.cen_ops.begin(), group.cen_ops.end(), gemmi::Op::Tran{0, 0, 0}));
+        group.add_missing_elements();
+    } catch (const std::exception& e) {
+        throw Error(fmt::format("{}: the symmetry operators form no group: {}", source, e.what()));
+    }
+    if (static_cast<std::size_t>(group.order()) != listed)
+        warnings.push_back(fmt::format(
+            "{} symmetry operators are listed, which is no complete group; completed to {}", listed,
+            group.order()));
+    return group;
+}
+
+/// Database suffixes for settings ("F d -3 m Z", "R -3 m H") into the extension after a colon.
+std::string normalised_name(std::string name) {
+    if (name.find(':') == std::string::npos && name.size() > 3) {
+        const auto blank = name.find_last_of(" \t_");
+        if (blank != std::string::npos && blank + 2 == name.size()) {
+            const std::string base = name.substr(0, name.find_last_not_of(" \t_", blank) + 1);
+            switch (name.back()) {
+            case 'S':
+                return base + ":1";
+            case 'Z':
+                return base + ":2";
+            case 'H':
+                return base + ":H";
+            case 'R':
+                return base + ":R";
+            default:
+                break;
+            }
+        }
+    }
+    return name;
+}
+
+/// All groups a Hermann–Mauguin name can mean: one, or the origin choices when the name does not
+/// say which.
+std::vector<const gemmi::SpaceGroup*> groups_of_name(const std::string& raw, double alpha,
+                                                     double gamma) {
+    std::string name = normalised_name(raw);
+    std::vector<const gemmi::SpaceGroup*> groups;
+    const gemmi::SpaceGroup* first = gemmi::find_spacegroup_by_name(name, alpha, gamma);
+    if (first == nullptr) {
+        // Cubic names of before 1983, "F m 3 m" for "F m -3 m".
+        const auto axis = name.find('3', 1);
+        const auto before =
+            axis == std::string::npos ? axis : name.find_last_not_of(" \t_", axis - 1);
+        if (before != std::string::npos && before > 0 &&
+            std::string_view("abcdmn").find(name[before]) != std::string_view::npos) {
+            name.insert(axis, "-");
+            first = gemmi::find_spacegroup_by_name(name, alpha, gamma);
+        }
+    }
+    if (first == nullptr)
+        return groups;
+    groups.push_back(first);
+    if (name.find(':') == std::string::npos && (first->ext == '1' || first->ext == '2'))
+        for (const gemmi::SpaceGroup& other : gemmi::spacegroup_tables::main)
+            if (&other != first && other.number == first->number &&
+                std::string_view(other.hm) == first->hm)
+                groups.push_back(&other);
+    return groups;
+}
+
+bool contains(const std::vector<const gemmi::SpaceGroup*>& groups,
+              const gemmi::GroupOps& operations) {
+    return std::any_of(groups.begin(), groups.end(), [&](const gemmi::SpaceGroup* group) {
+        return group->operations().is_same_as(operations);
+    });
+}
+
+} // namespace
+
+SymmetryStatement read_symmetry(gemmi::cif::Block& block, double alpha, double gamma,
+                                const std::string& source) {
+    SymmetryStatement statement;
+    const std::string hall =
+        value_of(block, {"_space_group_name_Hall", "_symmetry_space_group_name_Hall",
+                         "_space_group.name_Hall"});
+    const std::string name =
+        value_of(block, {"_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M",
+                         "_space_group_name_H-M", "_space_group.name_H-M_alt",
+                         "_space_group_name_H-M_full"});
+    const std::string number = value_of(
+        block, {"_space_group_IT_number", "_symmetry_Int_Tables_number", "_space_group.IT_number"});
+    const auto named =
+        name.empty() ? std::vector<const gemmi::SpaceGroup*>{} : groups_of_name(name, alpha, gamma);
+
+    std::optional<gemmi::GroupOps> by_hall;
+    if (!hall.empty()) {
+        try {
+            by_hall = gemmi::symops_from_hall(hall.c_str());
+        } catch (const std::exception& e) {
+            statement.warnings.push_back(
+                fmt::format("Hall symbol \"{}\" was ignored: {}", hall, e.what()));
+        }
+    }
+
+    if (auto operations = read_operators(block, source, statement.warnings)) {
+        const std::string used = group_name(*operations, name.empty() ? "unnamed" : name);
+        if (by_hall && !by_hall->is_same_as(*operations))
+            statement.warnings.push_back(fmt::format("the symmetry operators ({}) differ from the "
+                                                     "Hall symbol \"{}\"; the operators were used",
+                                                     used, hall));
+        if (!name.empty() && named.empty())
+            statement.warnings.push_back(fmt::format(
+                "space group \"{}\" is not known; the symmetry operators were used", name));
+        else if (!named.empty() && !contains(named, *operations))
+            statement.warnings.push_back(
+                fmt::format("the symmetry operators ({}) differ from the space group \"{}\"; the "
+                            "operators were used",
+                            used, name));
+        statement.candidates.push_back({*operations, used});
+        return statement;
+    }
+    if (by_hall) {
+        const std::string used = group_name(*by_hall, hall);
+        if (!named.empty() && !contains(named, *by_hall))
+            statement.warnings.push_back(
+                fmt::format("the Hall symbol \"{}\" ({}) differs from the space group \"{}\"; the "
+                            "Hall symbol was used",
+                            hall, used, name));
+        statement.candidates.push_back({*by_hall, used});
+        return statement;
+    }
+    if (!named.empty()) {
+        for (const gemmi::SpaceGroup* group : named)
+            statement.candidates.push_back({group->operations(), group->xhm()});
+        int stated = 0;
+        try {
+            stated = number.empty() ? 0 : std::stoi(number);
+        } catch (const std::exception&) {
+            statement.warnings.push_back(
+                fmt::format("space-group number \"{}\" is no number", number));
+        }
+        if (stated != 0 && stated != named.front()->number)
+            statement.warnings.push_back(
+                fmt::format("space group \"{}\" is number {}, the file says {}; the name was used",
+                            name, named.front()->number, stated));
+        return statement;
+    }
+    if (!number.empty()) {
+        int value = 0;
+        try {
+            value = std::stoi(number);
+        } catch (const std::exception&) {
+            throw Error(fmt::format("{}: space-group number \"{}\" is no number", source, number));
+        }
+        for (const gemmi::SpaceGroup& group : gemmi::spacegroup_tables::main)
+            if (group.number == value && group.is_reference_setting()) {
+                if (group.ext == 'H' && gamma < 1.125 * alpha)
+                    continue;
+                statement.candidates.push_back({group.operations(), group.xhm()});
+                if (group.ext == '2')
+                    for (const gemmi::SpaceGroup& other : gemmi::spacegroup_tables::main)
+                        if (other.number == value && other.ext == '1' &&
+                            std::string_view(other.hm) == group.hm)
+                            statement.candidates.push_back({other.operations(), other.xhm()});
+                break;
+            }
+        if (statement.candidates.empty())
+            for (const gemmi::SpaceGroup& group : gemmi::spacegroup_tables::main)
+                if (group.number == value && group.ext == 'R')
+                    statement.candidates.push_back({group.operations(), group.xhm()});
+        if (!statement.candidates.empty()) {
+            statement.warnings.push_back(fmt::format(
+                "only the space-group number {} is {}; its standard setting {} was used", value,
+                name.empty() ? "given" : "understood (the name \"" + name + "\" is not)",
+                statement.candidates.front().name));
+            return statement;
+        }
+        throw Error(fmt::format("{}: {} is no space-group number", source, number));
+    }
+    if (!name.empty())
+        throw Error(fmt::format("{}: space group \"{}\" is not known, and neither symmetry "
+                                "operators nor a Hall symbol are given",
+                                source, name));
+    throw Error(fmt::format("{}: no symmetry: expected _space_group_symop_operation_xyz, "
+                            "_space_group_name_Hall or _space_group_name_H-M_alt",
+                            source));
+}
+
+LatticeSymmetry lattice_symmetry(const gemmi::GroupOps& operations, const std::string& source) {
+    // A metric without accidental equalities, averaged over the group, shows what symmetry imposes.
+    const double generic[3][3] = {
+        {1.0, 0.0713, 0.1279}, {0.0713, 1.3171, 0.0931}, {0.1279, 0.0931, 1.7327}};
+    double g[3][3] = {};
+    for (const gemmi::Op& op : operations.sym_ops)
+        for (int i = 0; i < 3; ++i)
+            for (int j = 0; j < 3; ++j)
+                for (int m = 0; m < 3; ++m)
+                    for (int n = 0; n < 3; ++n)
+                        g[i][j] += op.rot[m][i] * generic[m][n] * op.rot[n][j];
+    const double scale = 3.0 / (g[0][0] + g[1][1] + g[2][2]);
+    for (auto& row : g)
+        for (double& value : row)
+            value *= scale;
+    const auto same = [](double x, double y) { return std::abs(x - y) < 1e-9; };
+    const bool ab = same(g[0][0], g[1][1]), bc = same(g[1][1], g[2][2]),
+               ac = same(g[0][0], g[2][2]);
+    const bool alpha90 = same(g[1][2], 0), beta90 = same(g[0][2], 0), gamma90 = same(g[0][1], 0);
+
+    if (alpha90 && beta90 && gamma90) {
+        if (ab && bc)
+            return {CrystalSystem::cubic, 'b'};
+        if (ab)
+            return {CrystalSystem::tetragonal, 'c'};
+        if (!bc && !ac)
+            return {CrystalSystem::orthorhombic, 'b'};
+    } else if (alpha90 && beta90 && ab && same(2 * g[0][1], -g[0][0])) {
+        return {CrystalSystem::hexagonal, 'c'};
+    } else if (ab && bc && same(g[0][1], g[0][2]) && same(g[0][1], g[1][2])) {
+        return {CrystalSystem::trigonal_rhombohedral, 'c'};
+    } else if (!ab && !bc && !ac) {
+        if (beta90 && gamma90)
+            return {CrystalSystem::monoclinic, 'a'};
+        if (alpha90 && gamma90)
+            return {CrystalSystem::monoclinic, 'b'};
+        if (alpha90 && beta90)
+            return {CrystalSystem::monoclinic, 'c'};
+        if (!alpha90 && !beta90 && !gamma90)
+            return {CrystalSystem::triclinic, 'b'};
+    }
+    throw Error(
+        fmt::format("{}: the symmetry operators use an unusual setting of axes; transform the "
+                    "structure to a standard setting",
+                    source));
+}
+
+} // namespace xrdct::crystal

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace xrdct::phantom {
+
+/// A crystal structure the simulated cells are made of.
+struct StructureFile {
+    std::string name; ///< "Fe", "Cu", "Al", "NMC532", "LiC6", "LiC12", "graphite"
+    std::string text; ///< CIF
+    std::string file_name() const { return name + ".cif"; }
+};
+
+/// All structures, as CIF text typed from published cells and sites.
+const std::vector<StructureFile>& structure_files();
+
+/// The one of that name; throws Error for another name.
+const StructureFile& structure_file(std::string_view name);
+
+} // namespace xrdct::phantom

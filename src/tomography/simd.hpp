@@ -1,0 +1,104 @@
+#pragma once
+
+// Private to the library: eight-lane vectors of the compiler's own (GCC, Clang), which become AVX
+// registers where there are any and pairs of SSE or NEON registers elsewhere.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+// Unrolling by hand pays in the inner loops; with sanitizers it only makes compilation endless.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define XRDCT_UNROLL(count)
+#else
+#define XRDCT_UNROLL_PRAGMA(text) _Pragma(#text)
+#define XRDCT_UNROLL(count) XRDCT_UNROLL_PRAGMA(GCC unroll count)
+#endif
+
+namespace xrdct::simd {
+
+inline constexpr std::size_t lanes = 8;
+
+typedef float Float8 __attribute__((vector_size(32), may_alias));
+typedef std::int32_t Int8 __attribute__((vector_size(32), may_alias));
+
+[[gnu::always_inline]] inline Float8 load(const float* p) {
+    Float8 v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+[[gnu::always_inline]] inline void store(float* p, Float8 v) {
+    std::memcpy(p, &v, sizeof v);
+}
+[[gnu::always_inline]] inline Float8 broadcast(float x) {
+    return Float8{x, x, x, x, x, x, x, x};
+}
+[[gnu::always_inline]] inline Float8 maximum(Float8 a, Float8 b) {
+    return a > b ? a : b;
+}
+[[gnu::always_inline]] inline Float8 minimum(Float8 a, Float8 b) {
+    return a < b ? a : b;
+}
+[[gnu::always_inline]] inline Float8 absolute(Float8 a) {
+    return a > -a ? a : -a;
+}
+/// Towards zero: the floor of what is not negative.
+[[gnu::always_inline]] inline Int8 truncate(Float8 a) {
+    return __builtin_convertvector(a, Int8);
+}
+[[gnu::always_inline]] inline Float8 to_float(Int8 a) {
+    return __builtin_convertvector(a, Float8);
+}
+
+/// Float storage on a cache line, not initialised; grows, never shrinks.
+class Buffer {
+  public:
+    Buffer() = default;
+    Buffer(Buffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    ~Buffer() { release(); }
+
+    float* reserve(std::size_t size) {
+        if (size > size_) {
+            release();
+            data_ = static_cast<float*>(::operator new(size * sizeof(float), alignment));
+            size_ = size;
+        }
+        return data_;
+    }
+    float* data() { return data_; }
+
+  private:
+    static constexpr std::align_val_t alignment{64};
+    void release() noexcept {
+        if (data_)
+            ::operator delete(data_, alignment);
+        data_ = nullptr;
+        size_ = 0;
+    }
+    float* data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+/// Copies `channels` floats and fills up to `width` with zeros.
+[[gnu::always_inline]] inline void copy_padded(float* to, const float* from, std::size_t channels,
+                                               std::size_t width) {
+    if (channels == width) {
+        for (std::size_t i = 0; i < width; i += lanes)
+            store(to + i, load(from + i));
+    } else {
+        std::memcpy(to, from, channels * sizeof(float));
+        std::memset(to + channels, 0, (width - channels) * sizeof(float));
+    }
+}
+
+} // namespace xrdct::simd

@@ -1,0 +1,335 @@
+#include "tomography/strip_projector.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "tomography/bin_gather.hpp"
+#include "tomography/footprint.hpp"
+#include "tomography/pixel_gather.hpp"
+#include "tomography/simd.hpp"
+
+namespace xrdct {
+
+namespace {
+
+using gather::BinTuning;
+using gather::Ray;
+
+/// Samples or pixels that a footprint of this width (without the box of the bins themselves) can
+/// touch.
+std::size_t taps_of(double width) {
+    return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(width - 1e-9)) + 1);
+}
+
+using BinKernel = void (*)(const Ray&, double, std::ptrdiff_t, std::ptrdiff_t, const float*,
+                           std::size_t, std::size_t, std::size_t, float*);
+
+/// Kernels for the usual numbers of taps, and one for any (0).
+template <std::size_t V, bool with_beam>
+BinKernel bin_kernel(std::size_t taps) {
+    if constexpr (V > 1) {
+        switch (taps) {
+        case 2:
+            return &gather::gather_bins<2, with_beam, V>;
+        case 3:
+            return &gather::gather_bins<3, with_beam, V>;
+        case 4:
+            return &gather::gather_bins<4, with_beam, V>;
+        case 5:
+            return &gather::gather_bins<5, with_beam, V>;
+        default:
+            break;
+        }
+    }
+    return &gather::gather_bins<0, with_beam, V>;
+}
+
+} // namespace
+
+struct StripProjector::Impl {
+    ScanGeometry geometry;
+    ImageGrid grid;
+    StripProjectorOptions options;
+    std::vector<double> cosine, sine;
+    double step = 0, origin = 0;
+
+    gather::Problem problem;
+    std::vector<FootprintEdge> sample_edges; // per rotation, in steps
+    std::size_t sample_taps = 2;
+    bool with_beam = false;
+    std::array<std::vector<Ray>, 2> rays; // fast axis x, fast axis y
+
+    Impl(ScanGeometry scan, ImageGrid image, StripProjectorOptions chosen);
+
+    template <std::size_t V>
+    void adjoint_block(const float* sinogram, std::size_t stride, std::size_t channels,
+                       float* image) const;
+    template <std::size_t V>
+    void forward_block(const float* image, std::size_t stride, std::size_t channels,
+                       float* sinogram) const;
+    template <std::size_t V>
+    void forward_strip(const std::vector<Ray>& some, bool fast_is_x, const float* image,
+                       std::size_t stride, std::size_t channels, std::size_t line_0,
+                       const BinTuning& tuning, float* packed, float* out) const;
+    void check(std::size_t image_size, std::size_t sinogram_size, std::size_t channels) const;
+};
+
+StripProjector::Impl::Impl(ScanGeometry scan, ImageGrid image, StripProjectorOptions chosen)
+    : geometry(std::move(scan)), grid(image), options(chosen) {
+    geometry.validate();
+    grid.validate();
+    step = geometry.step();
+    origin = geometry.origin_index();
+    const double radius = geometry.field_of_view_radius();
+
+    problem.translations = geometry.translation.size();
+    problem.n = grid.n;
+    for (std::size_t iy = 0; iy < grid.n; ++iy) {
+        gather::RowRange row{0, grid.n};
+        if (options.field_of_view_only) {
+            const double y = grid.coordinate(iy);
+            while (row.begin < grid.n && std::hypot(grid.coordinate(row.begin), y) > radius)
+                ++row.begin;
+            while (row.end > row.begin && std::hypot(grid.coordinate(row.end - 1), y) > radius)
+                --row.end;
+        }
+        problem.rows.push_back(row);
+    }
+
+    const double s_pixel = grid.pixel / step, centre = 0.5 * (static_cast<double>(grid.n) - 1);
+    const double width = std::abs(step), beam = geometry.beam_width;
+    for (std::size_t i = 0; i < geometry.rotation.size(); ++i) {
+        const double omega = geometry.omega(i), c = std::cos(omega), s = std::sin(omega);
+        cosine.push_back(c);
+        sine.push_back(s);
+        const double kx = c * s_pixel, ky = s * s_pixel;
+        problem.lines.push_back({origin - centre * (kx + ky), kx, ky});
+
+        const double a = grid.pixel * std::abs(c), b = grid.pixel * std::abs(s);
+        sample_edges.emplace_back(a / width, b / width, beam / width);
+        sample_taps = std::max(sample_taps, taps_of(2 * sample_edges.back().half_width()));
+        with_beam = with_beam || sample_edges.back().beam > 0;
+
+        const bool fast_is_x = std::abs(c) >= std::abs(s);
+        const double k_fast = fast_is_x ? kx : ky, k_slow = fast_is_x ? ky : kx;
+        const double fast = std::max(a, b), slow = std::min(a, b);
+        rays[fast_is_x ? 0 : 1].push_back({i, (centre * (kx + ky) - origin) / k_fast, 1 / k_fast,
+                                           -k_slow / k_fast, grid.pixel * grid.pixel / fast,
+                                           FootprintEdge(width / fast, slow / fast, beam / fast)});
+        const double widest = std::max(sample_edges.back().half_width(),
+                                       rays[fast_is_x ? 0 : 1].back().edge.half_width());
+        if (taps_of(2 * widest) > most_taps)
+            throw Error(fmt::format(
+                "projector: pixel {} mm, translation step {} mm and beam_width {} mm differ too "
+                "much in size; at most about {} of one may lie below another",
+                grid.pixel, width, beam, most_taps - 4));
+    }
+}
+
+void StripProjector::Impl::check(std::size_t image_size, std::size_t sinogram_size,
+                                 std::size_t channels) const {
+    const std::size_t rays_here = geometry.rotation.size() * geometry.translation.size();
+    if (channels == 0)
+        throw Error("projector: there is no channel");
+    if (image_size != grid.size() * channels)
+        throw Error(fmt::format("projector: the image holds {} values, expected {} × {} × {}",
+                                image_size, grid.n, grid.n, channels));
+    if (sinogram_size != rays_here * channels)
+        throw Error(fmt::format("projector: the sinogram holds {} values, expected {} × {} × {}",
+                                sinogram_size, geometry.rotation.size(),
+                                geometry.translation.size(), channels));
+}
+
+template <std::size_t V>
+void StripProjector::Impl::adjoint_block(const float* sinogram, std::size_t stride,
+                                         std::size_t channels, float* image) const {
+    const auto scale = static_cast<float>(grid.pixel * grid.pixel / std::abs(step));
+    const gather::Tuning tuning;
+    const auto run = [&]<std::size_t taps, bool beam>() {
+        gather::gather_pixels<gather::StripTaps<taps, beam>, V>(
+            problem, sample_edges, false, sinogram, stride, image, stride, channels, scale, tuning,
+            sample_taps);
+    };
+    const auto choose = [&]<bool beam>() {
+        if constexpr (V > 1) {
+            if (sample_taps <= 3)
+                return run.template operator()<3, beam>();
+            if (sample_taps == 4)
+                return run.template operator()<4, beam>();
+        }
+        return run.template operator()<0, beam>();
+    };
+    with_beam ? choose.template operator()<true>() : choose.template operator()<false>();
+}
+
+template <std::size_t V>
+void StripProjector::Impl::forward_strip(const std::vector<Ray>& some, bool fast_is_x,
+                                         const float* image, std::size_t stride,
+                                         std::size_t channels, std::size_t line_0,
+                                         const BinTuning& tuning, float* packed, float* out) const {
+    constexpr std::size_t width = V * simd::lanes;
+    const std::size_t n = grid.n, lines = tuning.lines;
+    const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations);
+
+    // The disc looks the same along x and along y.
+    std::size_t begin = n, end = 0;
+    for (std::size_t line = line_0; line < std::min(line_0 + lines, n); ++line) {
+        const gather::RowRange row = problem.rows[line];
+        if (row.begin < row.end) {
+            begin = std::min(begin, row.begin);
+            end = std::max(end, row.end);
+        }
+    }
+    if (begin >= end)
+        return;
+
+    double half_width = 0;
+    for (const Ray& ray : some)
+        half_width = std::max(half_width, ray.edge.half_width());
+    // A sample belongs to the tile in which it meets the middle line; it reaches this much further
+    // on the others.
+    const auto reach =
+        static_cast<std::ptrdiff_t>(std::ceil(0.5 * static_cast<double>(lines) + half_width)) + 2;
+    const auto first = static_cast<std::ptrdiff_t>(begin) - reach;
+    const auto last = static_cast<std::ptrdiff_t>(end) + reach;
+    const auto tile = static_cast<std::ptrdiff_t>(tuning.tile),
+               group = static_cast<std::ptrdiff_t>(tuning.group);
+    const std::size_t pitch = tuning.tile + 2 * static_cast<std::size_t>(reach) + 2;
+    const double middle = 0.5 * static_cast<double>(lines - 1);
+
+    for (std::ptrdiff_t tile_0 = first; tile_0 < last; tile_0 += tile) {
+        const std::ptrdiff_t packed_0 = tile_0 - reach;
+        for (std::size_t l = 0; l < lines; ++l) {
+            const std::size_t line = line_0 + l;
+            const gather::RowRange row = line < n ? problem.rows[line] : gather::RowRange{0, 0};
+            for (std::size_t f = 0; f < pitch; ++f) {
+                float* to = packed + (l * pitch + f) * width;
+                const std::ptrdiff_t at = packed_0 + static_cast<std::ptrdiff_t>(f);
+                if (at < static_cast<std::ptrdiff_t>(row.begin) ||
+                    at >= static_cast<std::ptrdiff_t>(row.end)) {
+                    std::memset(to, 0, width * sizeof(float));
+                } else {
+                    const auto fast = static_cast<std::size_t>(at);
+                    const std::size_t pixel = fast_is_x ? line * n + fast : fast * n + line;
+                    simd::copy_padded(to, image + pixel * stride, channels, width);
+                }
+            }
+        }
+        const std::ptrdiff_t tile_1 = std::min(tile_0 + tile, last);
+        for (std::size_t r0 = 0; r0 < some.size(); r0 += tuning.rotations)
+            for (std::ptrdiff_t g0 = tile_0; g0 < tile_1; g0 += group)
+                for (std::size_t r = r0; r < std::min(r0 + tuning.rotations, some.size()); ++r) {
+                    const Ray& ray = some[r];
+                    const double strip_origin =
+                        ray.origin + static_cast<double>(line_0) * ray.per_line;
+                    const double at_middle = strip_origin + middle * ray.per_line;
+                    // First sample at or beyond a fast index, in the direction of rising samples.
+                    const auto bound = [&](std::ptrdiff_t fast) {
+                        const double j = (static_cast<double>(fast) - at_middle) / ray.per_sample;
+                        const double whole = ray.per_sample > 0 ? std::ceil(j) : std::floor(j) + 1;
+                        return static_cast<std::ptrdiff_t>(
+                            std::clamp(whole, 0.0, static_cast<double>(last_translation)));
+                    };
+                    const std::ptrdiff_t a = bound(g0), b = bound(std::min(g0 + group, tile_1));
+                    const std::ptrdiff_t j0 = std::min(a, b), j1 = std::max(a, b);
+                    if (j0 >= j1)
+                        continue;
+                    const std::size_t taps = taps_of(2 * ray.edge.half_width());
+                    const BinKernel kernel =
+                        ray.edge.beam > 0 ? bin_kernel<V, true>(taps) : bin_kernel<V, false>(taps);
+                    kernel(ray, strip_origin - static_cast<double>(packed_0), j0, j1, packed, pitch,
+                           lines, taps, out + ray.rotation * problem.translations * width);
+                }
+    }
+}
+
+template <std::size_t V>
+void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
+                                         std::size_t channels, float* sinogram) const {
+    constexpr std::size_t width = V * simd::lanes;
+    const BinTuning tuning;
+    const std::size_t n_rays = problem.lines.size() * problem.translations;
+    simd::Buffer sums_buffer, packed_buffer;
+    float* const sums = sums_buffer.reserve(n_rays * width);
+    std::memset(sums, 0, n_rays * width * sizeof(float));
+    double half_width = 0;
+    for (const auto& some : rays)
+        for (const Ray& ray : some)
+            half_width = std::max(half_width, ray.edge.half_width());
+    const std::size_t pitch =
+        tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16;
+    float* const packed = packed_buffer.reserve(pitch * tuning.lines * width);
+
+    for (const bool fast_is_x : {true, false}) {
+        const std::vector<Ray>& some = rays[fast_is_x ? 0 : 1];
+        if (some.empty())
+            continue;
+        for (std::size_t line = 0; line < grid.n; line += tuning.lines)
+            forward_strip<V>(some, fast_is_x, image, stride, channels, line, tuning, packed, sums);
+    }
+    for (std::size_t ray = 0; ray < n_rays; ++ray)
+        std::memcpy(sinogram + ray * stride, sums + ray * width, channels * sizeof(float));
+}
+
+StripProjector::StripProjector(ScanGeometry geometry, ImageGrid grid, StripProjectorOptions options)
+    : impl_(std::make_unique<const Impl>(std::move(geometry), grid, options)) {}
+StripProjector::~StripProjector() = default;
+StripProjector::StripProjector(StripProjector&&) noexcept = default;
+StripProjector& StripProjector::operator=(StripProjector&&) noexcept = default;
+
+const ScanGeometry& StripProjector::geometry() const {
+    return impl_->geometry;
+}
+const ImageGrid& StripProjector::grid() const {
+    return impl_->grid;
+}
+std::size_t StripProjector::rays() const {
+    return impl_->geometry.rotation.size() * impl_->geometry.translation.size();
+}
+
+void StripProjector::forward(std::span<const float> image, std::size_t channels,
+                             std::span<float> sinogram) const {
+    impl_->check(image.size(), sinogram.size(), channels);
+    gather::for_channel_blocks(channels, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+        impl_->forward_block<V>(image.data() + first, channels, count, sinogram.data() + first);
+    });
+}
+
+void StripProjector::adjoint(std::span<const float> sinogram, std::size_t channels,
+                             std::span<float> image) const {
+    impl_->check(image.size(), sinogram.size(), channels);
+    gather::for_channel_blocks(channels, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+        impl_->adjoint_block<V>(sinogram.data() + first, channels, count, image.data() + first);
+    });
+}
+
+double StripProjector::weight(std::size_t i_rotation, std::size_t i_translation, std::size_t iy,
+                              std::size_t ix) const {
+    if (!active(iy, ix))
+        return 0;
+    const gather::Line& line = impl_->problem.lines[i_rotation];
+    const FootprintEdge& edge = impl_->sample_edges[i_rotation];
+    const double u =
+        static_cast<double>(i_translation) -
+        (line.origin + static_cast<double>(ix) * line.kx + static_cast<double>(iy) * line.ky);
+    const double scale = impl_->grid.pixel * impl_->grid.pixel / std::abs(impl_->step);
+    return scale * (edge(u + 0.5) - edge(u - 0.5));
+}
+
+double StripProjector::half_width(std::size_t i_rotation) const {
+    return (impl_->sample_edges[i_rotation].half_width() + 0.5) * std::abs(impl_->step);
+}
+
+bool StripProjector::active(std::size_t iy, std::size_t ix) const {
+    const gather::RowRange row = impl_->problem.rows[iy];
+    return ix >= row.begin && ix < row.end;
+}
+
+} // namespace xrdct
