@@ -891,7 +891,7 @@ void Dataset::transfer_pieces(const Selection* selection, std::byte* data, std::
                 where, "preparing a transfer");
         // HDF5 works collectively, each rank does its own file access: the two-phase writes of
         // OpenMPI 4.1 (OMPIO) lose the error of a rank that writes for others, and report success.
-        if (together && std::getenv("XRDCT_TWOPHASE") == nullptr)
+        if (together)
             checked(H5Pset_dxpl_mpio_collective_opt(properties.get(), H5FD_MPIO_INDIVIDUAL_IO),
                     where, "preparing a transfer");
     }

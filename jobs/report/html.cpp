@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <span>
 
@@ -65,9 +66,9 @@ std::string inline_png(const std::filesystem::path& path) {
     return "data:image/png;base64," + base64(std::as_bytes(std::span(bytes)));
 }
 
-std::string figure_html(const HtmlPage::Figure& figure) {
-    return fmt::format("<figure><img alt=\"{0}\" src=\"{1}\"><figcaption>{0}</figcaption></figure>",
-                       escape_html(figure.caption), inline_png(figure.png));
+std::string image_html(const HtmlPage::Figure& figure) {
+    return fmt::format("<img alt=\"{}\" src=\"{}\">", escape_html(figure.caption),
+                       inline_png(figure.png));
 }
 
 using Json = nlohmann::ordered_json;
@@ -134,11 +135,51 @@ std::vector<std::string> columns_of(const Json& rows) {
             if (!esd && std::find(columns.begin(), columns.end(), key) == columns.end())
                 columns.push_back(key);
         }
-    // What names the row comes first.
-    const auto name = std::find(columns.begin(), columns.end(), "name");
-    if (name != columns.end())
-        std::rotate(columns.begin(), name, name + 1);
+    const auto place = [](const std::string& key) {
+        return key == "name"      ? -2
+               : key == "value"   ? -1
+               : key == "r_bragg" ? 100
+                                  : quantity_order(key);
+    };
+    std::stable_sort(columns.begin(), columns.end(),
+                     [&](const auto& a, const auto& b) { return place(a) < place(b); });
     return columns;
+}
+
+/// Moves parameters called "<phase> <quantity>" from the list `parameters` to the rows of `phases`,
+/// where they take a column each. Returns the units of the quantities.
+std::map<std::string, std::string> move_parameters_to_phases(Json& root) {
+    std::map<std::string, std::string> units;
+    if (!root.contains("phases") || !root.contains("parameters") || !root["phases"].is_array() ||
+        !root["parameters"].is_array())
+        return units;
+    Json others = Json::array();
+    for (const Json& parameter : root["parameters"]) {
+        const std::string name = parameter.is_object() ? parameter.value("name", "") : "";
+        Json* row = nullptr;
+        std::size_t longest = 0;
+        for (Json& phase : root["phases"]) {
+            const std::string prefix = phase.is_object() ? phase.value("name", "") + " " : " ";
+            if (prefix.size() > 1 && prefix.size() > longest && name.starts_with(prefix)) {
+                row = &phase;
+                longest = prefix.size();
+            }
+        }
+        if (row == nullptr || !parameter.contains("value")) {
+            others.push_back(parameter);
+            continue;
+        }
+        const std::string quantity = name.substr(longest);
+        if (parameter.contains("unit") && parameter["unit"].is_string())
+            units[quantity] = parameter["unit"].get<std::string>();
+        if (row->contains(quantity))
+            continue;
+        (*row)[quantity] = parameter["value"];
+        if (parameter.contains("esd"))
+            (*row)[quantity + std::string(esd_suffix)] = parameter["esd"];
+    }
+    root["parameters"] = others;
+    return units;
 }
 
 std::string spaced(std::string text) {
@@ -146,10 +187,14 @@ std::string spaced(std::string text) {
     return text;
 }
 
-std::vector<std::string> headings(const std::vector<std::string>& keys) {
+std::vector<std::string> headings(const std::vector<std::string>& keys,
+                                  const std::map<std::string, std::string>& units) {
     std::vector<std::string> html;
-    for (const std::string& key : keys)
-        html.push_back(describe_quantity(key).html);
+    for (const std::string& key : keys) {
+        const auto unit = units.find(key);
+        html.push_back(
+            html_with_units(describe_quantity(key).html, unit == units.end() ? "" : unit->second));
+    }
     return html;
 }
 
@@ -209,7 +254,8 @@ void HtmlPage::table(const std::string& caption, const std::vector<std::string>&
 }
 
 void HtmlPage::figure(const Figure& figure) {
-    body_ += figure_html(figure);
+    body_ += fmt::format("<figure>{}<figcaption>{}</figcaption></figure>\n", image_html(figure),
+                         escape_html(figure.caption));
 }
 
 void HtmlPage::figures(const std::vector<Figure>& figures) {
@@ -217,16 +263,17 @@ void HtmlPage::figures(const std::vector<Figure>& figures) {
         return;
     body_ += "<div class=\"figures\">\n";
     for (const Figure& figure : figures)
-        body_ += figure_html(figure);
+        body_ += "<figure>" + image_html(figure) + "</figure>";
     body_ += "</div>\n";
 }
 
 void HtmlPage::json(const std::string& text) {
-    const Json root = Json::parse(text, nullptr, false);
+    Json root = Json::parse(text, nullptr, false);
     if (root.is_discarded() || !root.is_structured()) {
         preformatted(text);
         return;
     }
+    const auto units = move_parameters_to_phases(root);
     const auto rows_table = [&](const std::string& caption, const Json& rows) {
         const std::vector<std::string> columns = columns_of(rows);
         std::vector<std::vector<std::string>> cells;
@@ -235,7 +282,7 @@ void HtmlPage::json(const std::string& text) {
             for (const std::string& column : columns)
                 cells.back().push_back(cell(row, column));
         }
-        table(caption, headings(columns), cells);
+        table(caption, headings(columns, units), cells);
     };
     const auto all_objects = [](const Json& value) {
         return value.is_structured() && !value.empty() &&
@@ -257,7 +304,13 @@ void HtmlPage::json(const std::string& text) {
         }
     if (!plain.empty())
         table("", {}, plain);
-    for (const auto& [key, value] : root.items()) {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : root.items())
+        keys.push_back(key);
+    std::stable_partition(keys.begin(), keys.end(),
+                          [](const auto& key) { return key == "phases"; });
+    for (const std::string& key : keys) {
+        const Json& value = root[key];
         if (is_scalar(value) || value.empty())
             continue;
         if (value.is_array() && all_objects(value)) {

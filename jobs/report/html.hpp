@@ -27,9 +27,10 @@ class HtmlPage {
         std::filesystem::path png; ///< read and put inline
         std::string caption;
     };
-    /// One figure over the full width.
+    /// One figure over the full width with its caption.
     void figure(const Figure& figure);
-    /// Figures two in a row (one below the other on narrow screens).
+    /// Figures two in a row (one below the other on narrow screens), which carry their titles
+    /// themselves: the captions are for those who do not see them.
     void figures(const std::vector<Figure>& figures);
     /// Tables of a JSON text: objects become name and value, arrays of objects rows; `x` with
     /// `x_esd`, or `value` with `esd`, are shown as 2.8651(12). Text that is no JSON is shown as it

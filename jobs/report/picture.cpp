@@ -98,7 +98,8 @@ std::string signed_text(const std::string& number) {
     return number.starts_with('-') ? "−" + number.substr(1) : number;
 }
 
-/// Commands for evenly spaced ticks with the same decimals on an axis ("x" or "y") that spans low … high.
+/// Commands for evenly spaced ticks with the same decimals on an axis ("x" or "y") that spans low …
+/// high.
 std::string even_ticks(const char* axis, double low, double high, int count) {
     const double step = round_step((high - low) / (count - 1) * 1.4);
     return fmt::format("set {}tics out nomirror scale 0.6 {:.10g} format '%.{}f'", axis, step,
@@ -448,7 +449,7 @@ double bar_room(const PreparedMap& map, const MapStyle& style) {
                                   static_cast<double>(std::min(letters(label), longest_category)));
     const double room = map.categories.empty()
                             ? style.font * (0.62 * widest_label(bar_ticks(map, style)) + 3.2)
-                            : style.font * (0.6 * legend_font * letters_beside + 1.6);
+                            : style.font * (0.66 * legend_font * letters_beside + 1.6);
     return 1.9 * style.bar_width + room;
 }
 
@@ -713,8 +714,7 @@ std::vector<fs::path> write_pattern_picture(const PatternPicture& picture, const
     const auto [low, high] =
         std::minmax_element(picture.axis.values.begin(), picture.axis.values.end());
     const double pad = n == 1 ? 0.5 : 0.0;
-    plot.add(fmt::format(
-        "set xrange [{:.10g}:{:.10g}]", *low - pad, *high + pad));
+    plot.add(fmt::format("set xrange [{:.10g}:{:.10g}]", *low - pad, *high + pad));
     plot.add(even_ticks("x", *low - pad, *high + pad, 10) + "\nset xtics format ''");
     plot.add("set mxtics 5\nset ytics out nomirror scale 0.6");
 

@@ -29,8 +29,8 @@ std::string base64(std::span<const std::byte> data);
 /// "⁻⁷" for -7.
 std::string superscript(int number);
 
-/// A number with the given significant digits, without needless zeros; very small and large ones as "2.5 × 10⁻⁷"; "–" for
-/// NaN.
+/// A number with the given significant digits, without needless zeros; very small and large ones as
+/// "2.5 × 10⁻⁷"; "–" for NaN.
 std::string format_number(double value, int digits = 4);
 
 /// Value with the standard deviation in units of its last digits: 2.8651(12); the deviation keeps

@@ -51,6 +51,12 @@ struct Candidate {
     std::vector<double> pattern; ///< weighted column
 };
 
+struct Searched {
+    std::size_t phase = 0;
+    std::vector<Candidate> candidates; ///< the first is the start
+    std::size_t chosen = 0;
+};
+
 /// The weighted fit of a set of columns: free (background) or non-negative.
 class ColumnFit {
   public:
@@ -132,6 +138,54 @@ class ColumnFit {
     BoundedSolver solver_;
 };
 
+/// Two phases of one structure (same lines, same intensities) can be told apart by their cells
+/// only: the cells found are dealt out so that each name gets what is nearest to its start.
+void give_twins_the_nearest_cell(const PatternCalculator& calculator,
+                                 std::vector<Searched>& searched) {
+    // The lists end at different lines when the start cells differ.
+    const auto twins = [&](const Searched& a, const Searched& b) {
+        const auto& first = calculator.reflections(a.phase);
+        const auto& second = calculator.reflections(b.phase);
+        std::size_t common = 0;
+        for (const PowderLine& x : first)
+            for (const PowderLine& y : second)
+                if (x.hkl == y.hkl) {
+                    if (x.multiplicity != y.multiplicity ||
+                        std::abs(x.intensity - y.intensity) > 0.02 * x.intensity)
+                        return false;
+                    ++common;
+                }
+        return a.candidates.front().cell.size() == b.candidates.front().cell.size() &&
+               2 * common > std::max(first.size(), second.size());
+    };
+    const auto distance = [](const Searched& owner, const Searched& finder) {
+        const auto& start = owner.candidates.front().cell;
+        const auto& cell = finder.candidates[finder.chosen].cell;
+        double sum = 0;
+        for (std::size_t j = 0; j < start.size(); ++j)
+            sum += std::abs(cell[j] / start[j] - 1);
+        return sum;
+    };
+    // Swapping pairs until no swap helps is exact for the two or three twins that occur.
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (std::size_t i = 0; i < searched.size(); ++i)
+            for (std::size_t j = i + 1; j < searched.size(); ++j) {
+                Searched& a = searched[i];
+                Searched& b = searched[j];
+                if (!twins(a, b) ||
+                    distance(a, b) + distance(b, a) >= distance(a, a) + distance(b, b) - 1e-9)
+                    continue;
+                const Candidate found = a.candidates[a.chosen];
+                a.candidates.push_back(b.candidates[b.chosen]);
+                a.chosen = a.candidates.size() - 1;
+                b.candidates.push_back(found);
+                b.chosen = b.candidates.size() - 1;
+                changed = true;
+            }
+    }
+}
+
 } // namespace
 
 void search_cells(const PatternCalculator& calculator, std::span<const double> intensity,
@@ -163,11 +217,6 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
         data[k] = data[last];
     }
 
-    struct Searched {
-        std::size_t phase = 0;
-        std::vector<Candidate> candidates;
-        std::size_t chosen = 0;
-    };
     std::vector<Searched> searched;
     const double wavelength =
         model.wavelength.value > 0 ? model.wavelength.value : axis.wavelength();
@@ -449,6 +498,7 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
             break;
         }
     }
+    give_twins_the_nearest_cell(calculator, searched);
     for (const Searched& entry : searched) {
         PhaseModel& phase = model.phases[entry.phase];
         const auto& cell = entry.candidates[entry.chosen].cell;

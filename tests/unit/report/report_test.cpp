@@ -134,7 +134,9 @@ class ReportOfProducts : public ::testing::Test {
             [&](hdf5::Group& stage) {
                 stage.write_string(
                     "start_model",
-                    R"({"rwp": 0.0421, "phases": [{"name": "Cu"}, {"name": "NMC <1>", "a": 2.86514, "a_esd": 0.0012}]})");
+                    R"({"rwp": 0.0421, "phases": [{"name": "Cu"}, {"name": "NMC <1>", "a": 2.86514, "a_esd": 0.0012}],
+                    "parameters": [{"name": "NMC <1> size", "value": 416.3, "esd": 21.0, "unit": "angstrom"},
+                                   {"name": "zero shift", "value": -0.00123, "esd": 0.0004, "unit": "deg"}]})");
                 const auto phase_group = [&](const std::string& name, double fraction) {
                     auto group = nexus::require_data(stage, name, "weight_fraction", {"y", "x"});
                     const auto weights = map_values([&](double, double) { return fraction; });
@@ -216,9 +218,10 @@ TEST_F(ReportOfProducts, IsOneSelfContainedPageAndPictures) {
         EXPECT_THAT(page, Not(HasSubstr(forbidden)));
     EXPECT_EQ(occurrences(page, "src="), occurrences(page, "src=\"data:image/png;base64,"));
     EXPECT_GE(occurrences(page, "<img"), 10U);
-    for (const char* wanted :
-         {"9.8.7", "2031-02-03T04:05:06Z", "0123abcd", "/data/scan.nxs", "1 min 15 s",
-          "crystalline part", "&lt;not&gt; converged", "2.8651(12)", "4.21 %", "NMC &lt;1&gt;"})
+    for (const char* wanted : {"9.8.7", "2031-02-03T04:05:06Z", "0123abcd", "/data/scan.nxs",
+                               "1 min 15 s", "crystalline part", "&lt;not&gt; converged",
+                               "2.8651(12)", "4.21 %", "NMC &lt;1&gt;", "crystallite size [Å]",
+                               "416(21)", "<th scope=\"row\">zero shift</th><td>−0.0012(4)</td>"})
         EXPECT_THAT(page, HasSubstr(wanted));
     EXPECT_THAT(result.notes, Contains(HasSubstr("volume")));
     int initialised = 1;

@@ -74,7 +74,9 @@ TEST(ReportText, NumbersKeepTheirDigits) {
     EXPECT_EQ(format_number(2.82214), "2.822");
     EXPECT_EQ(format_number(2.5), "2.5");
     EXPECT_EQ(format_number(0.0), "0");
-    EXPECT_EQ(format_number(-0.00001, 1), "-1e-05");
+    EXPECT_EQ(format_number(-0.00001, 1), "-1 × 10⁻⁵");
+    EXPECT_EQ(format_number(2.53e-7, 3), "2.53 × 10⁻⁷");
+    EXPECT_EQ(format_number(1.5e12), "1.5 × 10¹²");
     EXPECT_EQ(format_number(12345.6, 3), "12346");
     EXPECT_EQ(format_number(0.00123456, 3), "0.00123");
     EXPECT_EQ(format_number(100.0, 3), "100");
@@ -90,6 +92,8 @@ TEST(ReportText, UncertaintiesAreInUnitsOfTheLastDigits) {
     EXPECT_EQ(format_with_uncertainty(14.3161, 0.096), "14.32(10)");
     EXPECT_EQ(format_with_uncertainty(-0.0012, 0.0003), "-0.0012(3)");
     EXPECT_EQ(format_with_uncertainty(1234.0, 30.0), "1234(30)");
+    EXPECT_EQ(format_with_uncertainty(2.5e-7, 4e-9), "2.50(4) × 10⁻⁷");
+    EXPECT_EQ(format_with_uncertainty(1e-6, 0.02), "0.00(2)");
     EXPECT_EQ(format_with_uncertainty(3.5, 0.0), "3.5");
     EXPECT_EQ(format_with_uncertainty(3.5, std::nan("")), "3.5");
     EXPECT_EQ(format_with_uncertainty(std::nan(""), 0.1), "–");
