@@ -33,6 +33,22 @@ std::vector<double> coordinates(const ImageGrid& grid) {
     return values;
 }
 
+/// Writes [y][x][own channel] in pieces of a chunk's channels, each contiguous in memory: strided
+/// memory is what parallel HDF5 is slow at. Independent.
+void write_channels(hdf5::Dataset& dataset, const std::vector<float>& values, std::size_t n,
+                    mpi::BlockRange own, std::size_t chunk_channels, std::vector<float>& slab) {
+    for (std::size_t begin = own.begin; begin < own.end;) {
+        const std::size_t end = std::min(own.end, (begin / chunk_channels + 1) * chunk_channels);
+        const std::size_t count = end - begin;
+        slab.resize(n * n * count);
+        for (std::size_t pixel = 0; pixel < n * n; ++pixel)
+            std::copy_n(values.data() + pixel * own.size() + (begin - own.begin), count,
+                        slab.data() + pixel * count);
+        dataset.write(hdf5::Selection{{0, 0, begin}, {n, n, count}}, std::span<const float>(slab));
+        begin = end;
+    }
+}
+
 void write_image_axes(hdf5::Group& group, const ImageGrid& grid) {
     const auto axis = coordinates(grid);
     nexus::write_axis(group, "y", axis, {"mm", "y"});
@@ -103,6 +119,7 @@ StageSummary run_fbp_stage(StageContext& context) {
     const std::size_t per_pass = channels_per_pass(
         scan, communicator.size(), context.options.memory / static_cast<std::uint64_t>(ranks));
     const std::size_t block = per_pass * ranks;
+    const std::size_t chunk_channels = std::min<std::size_t>(32, n_channel);
 
     Progress progress("fbp", n_channel, communicator.is_root());
     auto fbp = communicator.collectively(
@@ -121,11 +138,11 @@ StageSummary run_fbp_stage(StageContext& context) {
             nexus::require_data(stage, "volume", "intensity", {"y", "x", "two_theta"});
         auto volume = volume_group.create_dataset(
             "intensity", hdf5::ElementType::float32, {grid.n, grid.n, n_channel},
-            {{std::min<std::size_t>(4, grid.n), grid.n, std::min<std::size_t>(32, n_channel)}});
+            {{std::min<std::size_t>(4, grid.n), grid.n, chunk_channels}});
         volume.set_attribute("units", "intensity/mm");
         auto variance = volume_group.create_dataset(
             "coarse_variance", hdf5::ElementType::float32, {coarse.n, coarse.n, n_channel},
-            {{std::min<std::size_t>(4, coarse.n), coarse.n, std::min<std::size_t>(32, n_channel)}});
+            {{std::min<std::size_t>(4, coarse.n), coarse.n, chunk_channels}});
         variance.set_attribute("pixel", coarse.pixel);
         variance.set_attribute("kind", scan.relative_variance() ? "relative" : "absolute");
         variance.set_attribute("long_name",
@@ -144,7 +161,7 @@ StageSummary run_fbp_stage(StageContext& context) {
         stage.write_string("noise", scan.noise_description());
         timings.lap("write");
 
-        std::vector<float> shard, variance_shard, image, image_variance;
+        std::vector<float> shard, variance_shard, image, image_variance, slab;
         for (std::size_t begin = 0; begin < n_channel; begin += block) {
             const mpi::BlockRange wanted{begin, std::min(begin + block, n_channel)};
             const auto own = mpi::SinogramFile::own_channels(wanted, communicator);
@@ -179,10 +196,8 @@ StageSummary run_fbp_stage(StageContext& context) {
             communicator.collectively([&] {
                 if (own.empty())
                     return;
-                volume.write(hdf5::Selection{{0, 0, own.begin}, {grid.n, grid.n, own.size()}},
-                             std::span<const float>(image));
-                variance.write(hdf5::Selection{{0, 0, own.begin}, {coarse.n, coarse.n, own.size()}},
-                               std::span<const float>(image_variance));
+                write_channels(volume, image, grid.n, own, chunk_channels, slab);
+                write_channels(variance, image_variance, coarse.n, own, chunk_channels, slab);
             });
             timings.lap("write");
             progress.update(wanted.end);

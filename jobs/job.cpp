@@ -254,7 +254,7 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
         s.boolean("rietveld.refine_start", true,
                   "refine the start model on the mean pattern first; false: start from the CIFs");
     rietveld.significance =
-        s.number("rietveld.significance", 3, "",
+        s.number("rietveld.significance", 5, "",
                  "a phase's cell is refined in a voxel only where scale / e.s.d. exceeds this");
     require(rietveld.significance >= 0, s, "rietveld.significance", "must not be negative");
     rietveld.anomalous = s.boolean("rietveld.anomalous", true, "apply f' and f''");

@@ -74,7 +74,7 @@ struct RietveldSettings {
     long background_terms = 3;
     bool refine_start = true;
     double significance =
-        3; ///< scale / e.s.d. below which a phase's cell is not refined in a voxel
+        5; ///< scale / e.s.d. below which a phase's cell is not refined in a voxel
     bool anomalous = true;
     long max_iterations = 30;
 };

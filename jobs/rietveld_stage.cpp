@@ -20,6 +20,8 @@ namespace xrdct {
 
 namespace {
 
+/// Status of a phase in voxels outside the mask, beside those of VoxelPhaseStatus.
+constexpr std::int32_t phase_not_fitted = 3;
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 
 /// The reconstructed volume on disk, opened for reading by one rank.
@@ -304,15 +306,17 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
                 std::vector<std::int32_t> values(map.values.size());
                 for (std::size_t i = 0; i < values.size(); ++i)
                     values[i] = std::isnan(map.values[i])
-                                    ? static_cast<std::int32_t>(VoxelPhaseStatus::insignificant)
+                                    ? (name == "maps" ? static_cast<std::int32_t>(FitStatus::masked)
+                                                      : phase_not_fitted)
                                     : static_cast<std::int32_t>(map.values[i]);
                 nexus::write_map(group, "status", std::span<const std::int32_t>(values), n, n,
                                  {"", "status"});
                 auto dataset = group.open_dataset("status");
-                dataset.set_attribute("meanings", name == "maps"
-                                                      ? "0 converged, 1 masked, 2 no signal, 3 not "
-                                                        "converged, 4 singular, 5 at bound"
-                                                      : "0 refined, 1 insignificant, 2 at bound");
+                dataset.set_attribute("meanings",
+                                      name == "maps"
+                                          ? "0 converged, 1 masked, 2 no signal, 3 not "
+                                            "converged, 4 singular, 5 at bound"
+                                          : "0 refined, 1 insignificant, 2 at bound, 3 masked");
                 continue;
             }
             nexus::write_map(group, map.quantity.quantity, map.values, n, n,

@@ -127,8 +127,9 @@ struct StorageInfo {
 
 /// How the ranks of a file opened on a communicator take part in one transfer. `collective`: all
 /// ranks of the communicator call, each with its own selection (which may be empty), and all throw
-/// when one fails. `independent`: any ranks call. Compressed datasets can be written collectively
-/// only. Without a communicator both are the same.
+/// when one fails. `independent`: any ranks call, and the caller agrees on the outcome
+/// (Communicator::collectively). Compressed datasets can be written collectively only, and no chunk
+/// of theirs should belong to two ranks. Without a communicator both are the same.
 enum class Transfer { independent, collective };
 
 class Group;
@@ -191,6 +192,7 @@ class Dataset : public Object {
     std::size_t size() const;
     ElementType element_type() const;
     bool is_numeric() const;
+    /// On a file being written this flushes what HDF5 holds back.
     StorageInfo storage() const;
 
     /// Reads the whole dataset or a selection in row-major order, converted to T. Error when
@@ -238,8 +240,10 @@ class Dataset : public Object {
     void write_numbers(const Selection* selection, const void* values, std::size_t n,
                        ElementType type, Transfer transfer);
     void finish() noexcept;
-    void transfer_pieces(const Selection* selection, std::byte* data, std::size_t n,
-                         ElementType type, Transfer transfer, bool write) const;
+    StorageInfo layout() const; ///< all but bytes_on_disk
+    Selection checked_selection(const Selection* selection, std::size_t n, bool write) const;
+    void transfer_numbers(const Selection* selection, std::byte* data, std::size_t n,
+                          ElementType type, Transfer transfer, bool write) const;
 
     Shape shape_;
 };
@@ -263,6 +267,7 @@ class Group : public Object {
 
     /// Error naming the file, the path and the nearest names that do exist.
     Group open_group(const std::string& path) const;
+    /// `chunk_cache_bytes` 0: room for the chunks that share their slowest index, 64 MiB at most.
     Dataset open_dataset(const std::string& path, std::size_t chunk_cache_bytes = 0) const;
 
     /// Missing groups on the way are made. Collective when the file was opened on a communicator.

@@ -156,12 +156,10 @@ std::optional<ProductData> read_data(const hdf5::Group& group, const std::string
     }
     const auto signal = group.open_dataset(data.signal);
     const hdf5::Shape shape = signal.shape();
-    if (!signal.is_numeric() || shape.empty() || shape.size() > 2 || signal.size() == 0) {
-        std::string extents;
-        for (const std::size_t n : shape)
-            extents += (extents.empty() ? "" : " × ") + std::to_string(n);
-        notes.push_back(fmt::format("{} ({}) is neither a map nor a pattern and has no picture",
-                                    signal.describe(), extents));
+    if (shape.size() > 2) // a volume is for viewers, not for the report
+        return std::nullopt;
+    if (!signal.is_numeric() || shape.empty() || signal.size() == 0) {
+        notes.push_back(fmt::format("{} holds no numbers to show", signal.describe()));
         return std::nullopt;
     }
     std::vector<std::string> axes = text_attributes(group, "axes");

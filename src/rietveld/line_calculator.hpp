@@ -30,6 +30,7 @@ struct CalculatedLine {
 /// Reciprocal metric of a cell given by its independent parameters, and how 1/d² follows them.
 class ReciprocalMetric {
   public:
+    ReciprocalMetric() = default;
     explicit ReciprocalMetric(const PhaseModel& phase);
     /// Sets the independent parameters [Å, deg]; false for an impossible cell.
     bool set(std::span<const double> values);

@@ -442,6 +442,12 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
             throw Error(fmt::format("phase '{}': {} cell parameters, expected {}", phase.name,
                                     phase.cell.size(), phase.phase.free_parameters().size()));
         }
+        for (const double factor : phase.line_factors) {
+            if (!(factor >= 0) || !std::isfinite(factor)) {
+                throw Error(
+                    fmt::format("phase '{}': a line factor is negative or not finite", phase.name));
+            }
+        }
         if (!(phase.size.value > 0)) {
             throw Error(fmt::format("phase '{}': the size must be positive", phase.name));
         }
@@ -634,8 +640,8 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
         for (std::size_t source = 0; source < sources.size(); ++source) {
             const auto [wavelength, ratio] = sources[source];
             const LineCalculator calculator(model, phase, wavelength, floor);
-            for (const PowderLine& powder_line : lines_[p]) {
-                if (!calculator.calculate(powder_line, line)) {
+            for (std::size_t index = 0; index < lines_[p].size(); ++index) {
+                if (!calculator.calculate(lines_[p][index], line)) {
                     continue;
                 }
                 channel_averaged_profile(axis_, line.position, line.profile.fwhm,
@@ -644,7 +650,8 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
                 if (profile.size() == 0) {
                     continue;
                 }
-                const double unit = ratio * line.intensity; // at scale 1
+                const double factor = phase.line_factor(index);
+                const double unit = ratio * factor * line.intensity; // at scale 1
                 const double amplitude = scale * unit;
                 for (std::size_t i = 0; i < profile.size(); ++i) {
                     y[profile.first + i] += amplitude * profile.value[i];
@@ -670,7 +677,7 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
                                        s * line.profile.mixing_lorentz};
                 };
                 // per degree of Bragg angle
-                const Combination bragg{-1, scale * ratio * line.intensity_slope,
+                const Combination bragg{-1, scale * ratio * factor * line.intensity_slope,
                                         amplitude * line.position_slope,
                                         amplitude * line.fwhm_slope, amplitude * line.mixing_slope};
                 const auto scaled = [](Combination c, double factor) {
@@ -765,13 +772,14 @@ void PatternCalculator::evaluate_phase(const PatternModel& model, std::size_t ph
     CalculatedLine line;
     for (const auto& [wavelength, ratio] : wavelengths(axis_, model)) {
         const LineCalculator calculator(model, model.phases[phase], wavelength, width_floor(axis_));
-        for (const PowderLine& powder_line : lines_[phase]) {
-            if (!calculator.calculate(powder_line, line)) {
+        for (std::size_t index = 0; index < lines_[phase].size(); ++index) {
+            if (!calculator.calculate(lines_[phase][index], line)) {
                 continue;
             }
             channel_averaged_profile(axis_, line.position, line.profile.fwhm, line.profile.mixing,
                                      model.profile_range, false, profile);
-            const double amplitude = model.phases[phase].scale.value * ratio * line.intensity;
+            const double amplitude = model.phases[phase].scale.value * ratio *
+                                     model.phases[phase].line_factor(index) * line.intensity;
             for (std::size_t i = 0; i < profile.size(); ++i) {
                 y[profile.first + i] += amplitude * profile.value[i];
             }
@@ -816,12 +824,14 @@ std::vector<PatternLine> PatternCalculator::lines(const PatternModel& model) con
         const std::size_t start = result.size();
         const LineCalculator calculator(model, model.phases[p], model_wavelength(axis_, model),
                                         width_floor(axis_));
-        for (const PowderLine& powder_line : lines_[p]) {
+        for (std::size_t index = 0; index < lines_[p].size(); ++index) {
+            const PowderLine& powder_line = lines_[p][index];
             if (calculator.calculate(powder_line, line) && line.position >= low &&
                 line.position <= high) {
                 result.push_back({p, powder_line.hkl, powder_line.multiplicity,
                                   1 / std::sqrt(line.inverse_d_squared), line.position,
-                                  model.phases[p].scale.value * line.intensity});
+                                  model.phases[p].scale.value * model.phases[p].line_factor(index) *
+                                      line.intensity});
             }
         }
         std::sort(

@@ -48,6 +48,14 @@ struct PhaseModel {
     Parameter gauss_microstrain{0, false, 0, 0.1}; ///< ε_G, see peak_widths()
     Parameter b_overall{0, false, -5, 20};         ///< added to the atoms' own B [Å²]
 
+    /// Factors on the lines' intensities, in the order of PatternCalculator::reflections; empty or
+    /// beyond the end: 1. Set by a refinement that extracts intensities; tied to the calculator's
+    /// line list.
+    std::vector<double> line_factors;
+
+    double line_factor(std::size_t line) const {
+        return line < line_factors.size() ? line_factors[line] : 1;
+    }
     void refine_cell(bool refine = true);
     UnitCell unit_cell() const; ///< of the current values
 };

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <utility>
 
 namespace xrdct {
 
@@ -195,7 +196,13 @@ class Refiner {
     void finish(RefinementResult& result, bool converged);
     void phase_results(RefinementResult& result, const std::vector<double>& covariance,
                        const std::vector<int>& place);
+    struct LineArea {
+        double observed = 0, calculated = 0;
+    };
+    std::vector<LineArea> partition(std::size_t phase) const;
     double r_bragg(std::size_t phase) const;
+    void start_extraction();
+    double extract();
 
     RadialAxis axis_;
     std::vector<double> intensity_, weights_;
@@ -214,6 +221,7 @@ class Refiner {
     BoundedSolver solver_;
     int iterations_ = 0;
     std::vector<std::string> remarks_;
+    std::vector<std::size_t> extracted_; ///< phases with intensities from the pattern
 };
 
 void Refiner::classify() {
@@ -504,6 +512,22 @@ RefinementResult Refiner::run() {
     if (options_.staged) {
         optimise(select([](const Free& f) { return f.linear() || f.role == Role::cell; }));
         update_significance();
+    }
+    if (!options_.extract_intensities.empty()) {
+        start_extraction();
+        constexpr int cycles = 40;
+        constexpr double settled = 1e-3;
+        const int limit = std::exchange(options_.max_iterations, 2);
+        for (int cycle = 0; cycle < cycles; ++cycle) {
+            const double change = extract();
+            optimise(select(all));
+            if (change < settled) {
+                break;
+            }
+        }
+        options_.max_iterations = limit;
+    }
+    if (options_.staged) {
         optimise(select([](const Free& f) {
             return f.linear() || f.role == Role::cell || f.role == Role::broadening ||
                    f.role == Role::peak_shape;
@@ -542,7 +566,9 @@ RefinementResult Refiner::run() {
     return result;
 }
 
-double Refiner::r_bragg(std::size_t phase) const {
+/// Rietveld's partition: every channel's net intensity is shared among lines as the model shares
+/// it. Needs calculated_; lines off the axis get zeros.
+std::vector<Refiner::LineArea> Refiner::partition(std::size_t phase) const {
     std::vector<double> background(n_);
     calculator_.evaluate_background(model_, background);
     const LineCalculator lines(
@@ -551,30 +577,71 @@ double Refiner::r_bragg(std::size_t phase) const {
         0.05 * (axis_.edges().back() - axis_.edges().front()) / static_cast<double>(n_));
     ProfileBuffer profile;
     CalculatedLine line;
-    double difference = 0, sum = 0;
-    for (const PowderLine& powder_line : calculator_.reflections(phase)) {
-        if (!lines.calculate(powder_line, line) || line.position < axis_.edges().front() ||
+    const auto& reflections = calculator_.reflections(phase);
+    std::vector<LineArea> areas(reflections.size());
+    for (std::size_t index = 0; index < reflections.size(); ++index) {
+        if (!lines.calculate(reflections[index], line) || line.position < axis_.edges().front() ||
             line.position > axis_.edges().back()) {
             continue;
         }
         // Three FWHM hold the line; the rest of a Lorentzian says more about its neighbours.
         channel_averaged_profile(axis_, line.position, line.profile.fwhm, line.profile.mixing, 3,
                                  false, profile);
-        const double amplitude = model_.phases[phase].scale.value * line.intensity;
-        double observed = 0, calculated = 0;
+        const double amplitude = model_.phases[phase].scale.value *
+                                 model_.phases[phase].line_factor(index) * line.intensity;
         for (std::size_t i = 0; i < profile.size(); ++i) {
             const std::size_t k = profile.first + i;
             const double net = calculated_[k] - background[k];
             const double part = amplitude * profile.value[i] * axis_.width(k);
             if (weights_[k] > 0 && net > 0) {
-                calculated += part;
-                observed += part * (intensity_[k] - background[k]) / net;
+                areas[index].calculated += part;
+                areas[index].observed += part * (intensity_[k] - background[k]) / net;
             }
         }
-        difference += std::abs(observed - calculated);
-        sum += std::abs(observed);
+    }
+    return areas;
+}
+
+double Refiner::r_bragg(std::size_t phase) const {
+    double difference = 0, sum = 0;
+    for (const LineArea& area : partition(phase)) {
+        difference += std::abs(area.observed - area.calculated);
+        sum += std::abs(area.observed);
     }
     return sum > 0 ? difference / sum : nan_value;
+}
+
+void Refiner::start_extraction() {
+    for (const std::string& name : options_.extract_intensities) {
+        const std::size_t p = model_.find_phase(name);
+        if (frozen_[p]) {
+            continue; // nothing to extract from
+        }
+        extracted_.push_back(p);
+        model_.phases[p].line_factors.assign(calculator_.reflections(p).size(), 1.0);
+        std::erase_if(free_, [&](const Free& f) {
+            return f.phase == static_cast<int>(p) &&
+                   (f.role == Role::scale || f.role == Role::displacement_factor);
+        });
+    }
+}
+
+/// One pass of the extraction; returns the sum of the intensities' changes relative to their sum.
+double Refiner::extract() {
+    double change = 0, sum = 0;
+    evaluate({}, false);
+    for (const std::size_t p : extracted_) {
+        const auto areas = partition(p);
+        auto& factors = model_.phases[p].line_factors;
+        for (std::size_t i = 0; i < areas.size(); ++i) {
+            if (areas[i].calculated > 0) {
+                factors[i] *= std::clamp(areas[i].observed / areas[i].calculated, 0.1, 10.0);
+                change += std::abs(areas[i].observed - areas[i].calculated);
+                sum += std::abs(areas[i].observed);
+            }
+        }
+    }
+    return sum > 0 ? change / sum : 0;
 }
 
 void Refiner::phase_results(RefinementResult& result, const std::vector<double>& covariance,
@@ -668,9 +735,13 @@ void Refiner::finish(RefinementResult& result, bool converged) {
     for (std::size_t j = 0; j < count; ++j) {
         const Free& f = free_[active[j]];
         const double value = get(f);
-        // Outward gradient on a bound: the bound decides, not the data.
-        bound[j] =
-            (value <= f.lower && gradient_[j] <= 0) || (value >= f.upper && gradient_[j] >= 0);
+        // Outward gradient on a bound: the bound decides, not the data. A vanishing gradient (in
+        // e.s.d.) means that the parameter merely came to lie there, as one that the data do not
+        // determine does.
+        const double pull = gradient_[j] / std::sqrt(std::max(normal_(j, j), 1e-300));
+        const double least = 1e-5 * std::max(result.agreement.gof, 1e-6);
+        bound[j] = (value <= f.lower && pull <= -least) || (value >= f.upper && pull >= least) ||
+                   ((value <= f.lower || value >= f.upper) && normal_(j, j) <= 0);
         if (!bound[j]) {
             inner.push_back(j);
         }

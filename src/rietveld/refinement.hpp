@@ -50,6 +50,11 @@ struct RefinementOptions {
     double cell_search = 0;
     /// Multiply e.s.d. by GoF where GoF > 1 (always done when no variance is given).
     bool scale_errors = false;
+    /// Phases whose line intensities are taken from the pattern instead of the structure (Le Bail,
+    /// Duroy & Fourquet, Mater. Res. Bull. 23 (1988) 447): for the widths and cell of a standard
+    /// whose grains or texture spoil its intensities. Scale and b_overall of such a phase are not
+    /// refined, its weight fraction has no meaning.
+    std::vector<std::string> extract_intensities;
     /// A cell whose phase has scale / e.s.d. below this is put back to its start and not refined.
     double significance = 3;
 };

@@ -332,9 +332,11 @@ const ImageGrid& FilteredBackProjection::grid() const {
 void FilteredBackProjection::reconstruct(std::span<const float> sinogram, std::size_t channels,
                                          std::span<float> image) {
     impl_->check(sinogram.size(), channels, impl_->grid, image.size());
-    gather::for_channel_blocks(channels, [&]<std::size_t V>(std::size_t first, std::size_t count) {
-        impl_->reconstruct_block<V>(sinogram.data() + first, channels, count, image.data() + first);
-    });
+    gather::for_channel_blocks(channels, 1,
+                               [&]<std::size_t V>(std::size_t first, std::size_t count) {
+                                   impl_->reconstruct_block<V>(sinogram.data() + first, channels,
+                                                               count, image.data() + first);
+                               });
 }
 
 void FilteredBackProjection::propagate_variance(std::span<const float> variance_sinogram,
@@ -359,10 +361,11 @@ void FilteredBackProjection::propagate_variance(std::span<const float> variance_
     }
     const std::vector<float> single(squares.begin(), squares.end());
     const gather::Problem problem = impl_->make_problem(coarse, -0.5);
-    gather::for_channel_blocks(channels, [&]<std::size_t V>(std::size_t first, std::size_t count) {
-        impl_->variance_block<V>(variance_sinogram.data() + first, channels, count, single, problem,
-                                 image_variance.data() + first);
-    });
+    gather::for_channel_blocks(
+        channels, 1, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+            impl_->variance_block<V>(variance_sinogram.data() + first, channels, count, single,
+                                     problem, image_variance.data() + first);
+        });
 }
 
 } // namespace xrdct

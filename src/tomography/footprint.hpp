@@ -74,6 +74,13 @@ struct FootprintEdge8 {
         half_beam[lane] = static_cast<float>(0.5 * edge.beam);
         inverse_beam[lane] = edge.beam > 0 ? static_cast<float>(1 / edge.beam) : 0;
     }
+    /// The same in all lanes.
+    void set(const FootprintEdge& edge) {
+        set(0, edge);
+        for (simd::Float8* parameter :
+             {&flat, &narrow, &inverse_wide, &quadratic, &cubic, &half_beam, &inverse_beam})
+            *parameter = simd::broadcast((*parameter)[0]);
+    }
 };
 
 inline double FootprintEdge::operator()(double u) const {

@@ -33,6 +33,7 @@ struct Problem {
 /// Linear interpolation between the two samples around the place.
 struct LinearTaps {
     static constexpr std::size_t taps = 2;
+    static constexpr bool last_is_optional = false;
     struct Parameters {};
     /// First sample = floor(place + shift).
     static double shift(const Parameters&) { return 0; }
@@ -49,6 +50,8 @@ struct LinearTaps {
 template <std::size_t n_taps, bool with_beam>
 struct StripTaps {
     static constexpr std::size_t taps = n_taps;
+    /// A footprint little wider than taps − 2 samples mostly leaves the last weight 0.
+    static constexpr bool last_is_optional = n_taps > 2;
     using Parameters = FootprintEdge;
     static double shift(const Parameters& edge) { return 0.5 - edge.half_width(); }
     struct Lanes {
@@ -79,15 +82,115 @@ struct StripTaps {
 
 struct Tuning {
     std::size_t tile =
-        64; // pixels, edge of the tile whose samples are packed together (second-level cache)
+        48; // pixels, edge of the tile whose samples are packed together (second-level cache)
     std::size_t patch = 8;      // pixels, edge of the patch worked on at a time (first-level cache)
     std::size_t rotations = 32; // packed at a time, multiple of 8
-    std::size_t turn = 16;      // of them, worked on at a time
+    std::size_t turn = 8;       // of them, worked on at a time
+    std::size_t parts = 2;      // blocks of channels that share weights
 };
 
+/// Weights of a few places (pixels or samples) for a run of neighbours, laid out for `accumulate`:
+/// per place and group of eight neighbours, the eight offsets and the weights [tap][neighbour]; the
+/// last tap, where it is optional, in a list per place of those that are not 0.
+class WeightTable {
+  public:
+    WeightTable(std::size_t places, std::size_t neighbours, std::size_t taps)
+        : weights_(places * neighbours * taps), offsets_(places * neighbours),
+          extra_weights_(places * neighbours + 1), extra_offsets_(places * neighbours + 1),
+          extra_end_(places) {}
+
+    void clear() {
+        weight_ = weights_.data();
+        offset_ = offsets_.data();
+        extras_ = 0;
+        places_ = 0;
+    }
+    /// Where the weights of the next eight neighbours go, taps × 8 floats.
+    float* weights() { return weight_; }
+    /// Takes over eight neighbours whose weights stand in weights().
+    template <bool last_is_optional>
+    [[gnu::always_inline]] void append(simd::Int8 offsets, std::size_t taps, std::size_t width) {
+        std::memcpy(offset_, &offsets, sizeof offsets);
+        if constexpr (last_is_optional) {
+            const float* last = weight_ + (taps - 1) * simd::lanes;
+            const auto to_last = static_cast<std::int32_t>((taps - 1) * width);
+            for (std::size_t a = 0; a < simd::lanes; ++a) {
+                extra_weights_[extras_] = last[a];
+                extra_offsets_[extras_] = offset_[a] + to_last;
+                extras_ += last[a] > 0 ? 1 : 0;
+            }
+            weight_ += (taps - 1) * simd::lanes;
+        } else {
+            weight_ += taps * simd::lanes;
+        }
+        offset_ += simd::lanes;
+    }
+    void end_place() { extra_end_[places_++] = static_cast<std::uint32_t>(extras_); }
+
+    const float* first_weight() const { return weights_.data(); }
+    const std::int32_t* first_offset() const { return offsets_.data(); }
+    const float* extra_weights() const { return extra_weights_.data(); }
+    const std::int32_t* extra_offsets() const { return extra_offsets_.data(); }
+    std::size_t extra_end(std::size_t place) const { return extra_end_[place]; }
+
+  private:
+    std::vector<float> weights_;
+    std::vector<std::int32_t> offsets_;
+    std::vector<float> extra_weights_;
+    std::vector<std::int32_t> extra_offsets_;
+    std::vector<std::uint32_t> extra_end_;
+    float* weight_ = nullptr;
+    std::int32_t* offset_ = nullptr;
+    std::size_t extras_ = 0, places_ = 0;
+};
+
+/// Reads a WeightTable place by place.
+struct WeightCursor {
+    const float* weight;
+    const std::int32_t* offset;
+    std::size_t place = 0, extra = 0;
+    explicit WeightCursor(const WeightTable& table)
+        : weight(table.first_weight()), offset(table.first_offset()) {}
+};
+
+/// total[set][v] += Σ weight · data for the next place, whose neighbours come in `groups` of eight.
+template <std::size_t n_taps, bool last_is_optional, std::size_t V, std::size_t sets>
+[[gnu::always_inline]] inline void accumulate(const WeightTable& table, WeightCursor& cursor,
+                                              std::size_t groups, std::size_t run_time_taps,
+                                              const float* data, simd::Float8 (&total)[sets][V]) {
+    using namespace simd;
+    constexpr std::size_t width = V * lanes;
+    const std::size_t taps = (n_taps ? n_taps : run_time_taps) - (last_is_optional ? 1 : 0);
+    for (std::size_t g = 0; g < groups; ++g) {
+        XRDCT_UNROLL(8)
+        for (std::size_t a = 0; a < lanes; ++a) {
+            const float* p = data + cursor.offset[a];
+            XRDCT_UNROLL(16)
+            for (std::size_t t = 0; t < taps; ++t) {
+                const Float8 factor = broadcast(cursor.weight[t * lanes + a]);
+                XRDCT_UNROLL(8)
+                for (std::size_t v = 0; v < V; ++v)
+                    total[a % sets][v] += factor * load(p + t * width + v * lanes);
+            }
+        }
+        cursor.weight += taps * lanes;
+        cursor.offset += lanes;
+    }
+    if constexpr (last_is_optional) {
+        const std::size_t end = table.extra_end(cursor.place++);
+        for (; cursor.extra < end; ++cursor.extra) {
+            const float* p = data + table.extra_offsets()[cursor.extra];
+            const Float8 factor = broadcast(table.extra_weights()[cursor.extra]);
+            XRDCT_UNROLL(8)
+            for (std::size_t v = 0; v < V; ++v)
+                total[0][v] += factor * load(p + v * lanes);
+        }
+    }
+}
+
 /// image[iy][ix][channel] (row strides in floats) = scale Σ_rotations Σ_taps w · sinogram; inactive
-/// pixels become 0. width = 8 V floats are computed, `channels` ≤ width of them read and written.
-/// Samples outside the translation axis are 0, or repeat the outermost one (clamp).
+/// pixels become 0. At most parts × 8 V channels. Samples outside the translation axis are 0, or
+/// repeat the outermost one (clamp).
 template <class Taps, std::size_t V>
 void gather_pixels(const Problem& problem, const std::vector<typename Taps::Parameters>& parameters,
                    bool clamp, const float* sinogram, std::size_t sinogram_stride, float* image,
@@ -98,6 +201,7 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
     constexpr std::size_t width = V * lanes;
     constexpr std::size_t sets =
         V >= 8 ? 1 : 2; // eight sums at least, to hide the latency of the multiply-add
+    const std::size_t parts = (channels + width - 1) / width;
     const std::size_t n = problem.n, n_rotations = problem.lines.size();
     const auto n_translations = static_cast<std::ptrdiff_t>(problem.translations);
 
@@ -107,13 +211,14 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
     const std::size_t tile = tuning.tile, patch = tuning.patch;
     const std::size_t samples =
         static_cast<std::size_t>(std::ceil(reach * static_cast<double>(tile))) + taps + 2;
-    const std::size_t packed_rotations = tuning.rotations;
+    const std::size_t row_size = samples * width, packed_rotations = tuning.rotations;
+    const std::size_t packed_part = packed_rotations * row_size, sums_part = tile * tile * width;
 
     Buffer packed_buffer, tile_buffer;
-    float* const packed = packed_buffer.reserve(packed_rotations * samples * width);
-    float* const sums = tile_buffer.reserve(tile * tile * width);
+    float* const packed = packed_buffer.reserve(parts * packed_part);
+    float* const sums = tile_buffer.reserve(parts * sums_part);
 
-    const std::size_t groups = packed_rotations / lanes;
+    const std::size_t groups = packed_rotations / lanes, turn_groups = tuning.turn / lanes;
     std::vector<typename Taps::Lanes> tap_lanes(groups);
     struct Places {
         Float8 kx, ky;
@@ -125,12 +230,50 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
         Int8 offset;
     };
     std::vector<PatchPlaces> patch_places(groups);
+    WeightTable table(patch * patch, turn_groups * lanes, taps);
 
-    const std::size_t turn_groups = tuning.turn / lanes;
-    Buffer weight_buffer, offset_buffer;
-    float* const weights = weight_buffer.reserve(patch * turn_groups * taps * lanes);
-    std::vector<std::int32_t> offset_store(patch * turn_groups * lanes);
-    std::int32_t* const offsets = offset_store.data();
+    // Packs the samples below one tile for rotations r0 …, a row per rotation and part.
+    const auto pack = [&](std::size_t r0, std::size_t here, std::size_t x0, std::size_t y0) {
+        for (std::size_t r = 0; r < (here + lanes - 1) / lanes * lanes; ++r) {
+            Places& place = places[r / lanes];
+            float* const rows = packed + r * row_size;
+            if (r >= here) { // fills up the last eight
+                for (std::size_t part = 0; part < parts; ++part)
+                    std::memset(rows + part * packed_part, 0, row_size * sizeof(float));
+                place.kx[r % lanes] = place.ky[r % lanes] = 0;
+                tap_lanes[r / lanes].set(r % lanes, parameters[r0 + here - 1]);
+                continue;
+            }
+            const Line& line = problem.lines[r0 + r];
+            const auto& parameter = parameters[r0 + r];
+            tap_lanes[r / lanes].set(r % lanes, parameter);
+            place.kx[r % lanes] = static_cast<float>(line.kx);
+            place.ky[r % lanes] = static_cast<float>(line.ky);
+            const auto edge = static_cast<double>(tile - 1);
+            const double lowest = line.origin + static_cast<double>(x0) * line.kx +
+                                  static_cast<double>(y0) * line.ky + Taps::shift(parameter) +
+                                  std::min(0.0, edge * line.kx) + std::min(0.0, edge * line.ky);
+            const auto first = static_cast<std::ptrdiff_t>(std::floor(lowest));
+            first_sample[r] = first;
+            const float* source = sinogram + (r0 + r) * problem.translations * sinogram_stride;
+            for (std::size_t s = 0; s < samples; ++s) {
+                std::ptrdiff_t t = first + static_cast<std::ptrdiff_t>(s);
+                if (clamp)
+                    t = std::clamp<std::ptrdiff_t>(t, 0, n_translations - 1);
+                const bool outside = t < 0 || t >= n_translations;
+                for (std::size_t part = 0; part < parts; ++part) {
+                    float* to = rows + part * packed_part + s * width;
+                    if (outside)
+                        std::memset(to, 0, width * sizeof(float));
+                    else
+                        copy_padded(to,
+                                    source + static_cast<std::size_t>(t) * sinogram_stride +
+                                        part * width,
+                                    std::min(width, channels - part * width), width);
+                }
+            }
+        }
+    };
 
     for (std::size_t y0 = 0; y0 < n; y0 += tile)
         for (std::size_t x0 = 0; x0 < n; x0 += tile) {
@@ -145,57 +288,23 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
                 const RowRange row = row_of(iy, x0, x1);
                 any = any || row.begin < row.end;
             }
-            std::memset(sums, 0, tile * tile * width * sizeof(float));
+            if (any)
+                std::memset(sums, 0, parts * sums_part * sizeof(float));
 
             for (std::size_t r0 = 0; any && r0 < n_rotations; r0 += packed_rotations) {
                 const std::size_t here = std::min(packed_rotations, n_rotations - r0);
                 const std::size_t here_groups = (here + lanes - 1) / lanes;
-                for (std::size_t r = 0; r < here_groups * lanes; ++r) {
-                    float* row = packed + r * samples * width;
-                    Places& place = places[r / lanes];
-                    if (r >= here) { // fills up the last eight
-                        std::memset(row, 0, samples * width * sizeof(float));
-                        place.kx[r % lanes] = place.ky[r % lanes] = 0;
-                        tap_lanes[r / lanes].set(r % lanes, parameters[r0 + here - 1]);
-                        continue;
-                    }
-                    const Line& line = problem.lines[r0 + r];
-                    const auto& parameter = parameters[r0 + r];
-                    tap_lanes[r / lanes].set(r % lanes, parameter);
-                    place.kx[r % lanes] = static_cast<float>(line.kx);
-                    place.ky[r % lanes] = static_cast<float>(line.ky);
-                    const double edge = static_cast<double>(tile - 1);
-                    const double lowest = line.origin + static_cast<double>(x0) * line.kx +
-                                          static_cast<double>(y0) * line.ky +
-                                          Taps::shift(parameter) + std::min(0.0, edge * line.kx) +
-                                          std::min(0.0, edge * line.ky);
-                    const auto first = static_cast<std::ptrdiff_t>(std::floor(lowest));
-                    first_sample[r] = first;
-                    const float* source =
-                        sinogram + (r0 + r) * problem.translations * sinogram_stride;
-                    for (std::size_t s = 0; s < samples; ++s) {
-                        std::ptrdiff_t t = first + static_cast<std::ptrdiff_t>(s);
-                        if (clamp)
-                            t = std::clamp<std::ptrdiff_t>(t, 0, n_translations - 1);
-                        if (t < 0 || t >= n_translations)
-                            std::memset(row + s * width, 0, width * sizeof(float));
-                        else
-                            copy_padded(row + s * width,
-                                        source + static_cast<std::size_t>(t) * sinogram_stride,
-                                        channels, width);
-                    }
-                }
+                pack(r0, here, x0, y0);
 
                 for (std::size_t py = y0; py < y1; py += patch)
                     for (std::size_t px = x0; px < x1; px += patch) {
                         const std::size_t py1 = std::min(py + patch, y1),
                                           px1 = std::min(px + patch, x1);
-                        const double edge = static_cast<double>(patch - 1);
+                        const auto edge = static_cast<double>(patch - 1);
                         for (std::size_t r = 0; r < here_groups * lanes; ++r) {
                             PatchPlaces& place = patch_places[r / lanes];
                             place.origin[r % lanes] = 0;
-                            place.offset[r % lanes] =
-                                static_cast<std::int32_t>(r * samples * width);
+                            place.offset[r % lanes] = static_cast<std::int32_t>(r * row_size);
                             if (r >= here)
                                 continue;
                             const Line& line = problem.lines[r0 + r];
@@ -213,60 +322,52 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
                         }
                         for (std::size_t g0 = 0; g0 < here_groups; g0 += turn_groups) {
                             const std::size_t g1 = std::min(g0 + turn_groups, here_groups);
+                            // Weights of the patch first, then the sums: mixed, they wait for each
+                            // other.
+                            table.clear();
                             for (std::size_t iy = py; iy < py1; ++iy) {
                                 const RowRange row = row_of(iy, px, px1);
-                                // Weights of a row of the patch first, then the sums: mixed, they
-                                // wait for each other.
-                                float* w = weights;
-                                std::int32_t* offset = offsets;
                                 const auto dy = static_cast<float>(iy - py);
                                 for (std::size_t ix = row.begin; ix < row.end; ++ix) {
                                     const auto dx = static_cast<float>(ix - px);
-                                    for (std::size_t g = g0; g < g1;
-                                         ++g, w += taps * lanes, offset += lanes) {
+                                    for (std::size_t g = g0; g < g1; ++g) {
                                         const Float8 place =
                                             maximum(patch_places[g].origin + dx * places[g].kx +
                                                         dy * places[g].ky,
                                                     broadcast(0));
                                         const Int8 sample = truncate(place);
-                                        tap_lanes[g].weights(place - to_float(sample), w, taps);
-                                        const Int8 at = sample * static_cast<std::int32_t>(width) +
-                                                        patch_places[g].offset;
-                                        std::memcpy(offset, &at, sizeof at);
+                                        tap_lanes[g].weights(place - to_float(sample),
+                                                             table.weights(), taps);
+                                        table.append<Taps::last_is_optional>(
+                                            sample * static_cast<std::int32_t>(width) +
+                                                patch_places[g].offset,
+                                            taps, width);
                                     }
+                                    table.end_place();
                                 }
-                                const float* weight = weights;
-                                const std::int32_t* place = offsets;
-                                for (std::size_t ix = row.begin; ix < row.end; ++ix) {
-                                    float* const sum =
-                                        sums + ((iy - y0) * tile + (ix - x0)) * width;
-                                    Float8 total[sets][V];
-                                    for (std::size_t v = 0; v < V; ++v) {
-                                        total[0][v] = load(sum + v * lanes);
-                                        if constexpr (sets == 2)
-                                            total[1][v] = broadcast(0);
-                                    }
-                                    for (std::size_t g = g0; g < g1;
-                                         ++g, weight += taps * lanes, place += lanes) {
-                                        XRDCT_UNROLL(8)
-                                        for (std::size_t a = 0; a < lanes; ++a) {
-                                            const float* p = packed + place[a];
-                                            XRDCT_UNROLL(16)
-                                            for (std::size_t t = 0; t < taps; ++t) {
-                                                const Float8 factor =
-                                                    broadcast(weight[t * lanes + a]);
-                                                XRDCT_UNROLL(8)
-                                                for (std::size_t v = 0; v < V; ++v)
-                                                    total[a % sets][v] +=
-                                                        factor * load(p + t * width + v * lanes);
-                                            }
+                            }
+                            for (std::size_t part = 0; part < parts; ++part) {
+                                const float* const data = packed + part * packed_part;
+                                WeightCursor cursor(table);
+                                for (std::size_t iy = py; iy < py1; ++iy) {
+                                    const RowRange row = row_of(iy, px, px1);
+                                    for (std::size_t ix = row.begin; ix < row.end; ++ix) {
+                                        float* const sum = sums + part * sums_part +
+                                                           ((iy - y0) * tile + (ix - x0)) * width;
+                                        Float8 total[sets][V];
+                                        for (std::size_t v = 0; v < V; ++v) {
+                                            total[0][v] = load(sum + v * lanes);
+                                            if constexpr (sets == 2)
+                                                total[1][v] = broadcast(0);
                                         }
-                                    }
-                                    for (std::size_t v = 0; v < V; ++v) {
-                                        Float8 s = total[0][v];
-                                        if constexpr (sets == 2)
-                                            s += total[1][v];
-                                        store(sum + v * lanes, s);
+                                        accumulate<Taps::taps, Taps::last_is_optional>(
+                                            table, cursor, g1 - g0, taps, data, total);
+                                        for (std::size_t v = 0; v < V; ++v) {
+                                            Float8 s = total[0][v];
+                                            if constexpr (sets == 2)
+                                                s += total[1][v];
+                                            store(sum + v * lanes, s);
+                                        }
                                     }
                                 }
                             }
@@ -282,27 +383,38 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
                         std::memset(to, 0, channels * sizeof(float));
                         continue;
                     }
-                    const float* from = sums + ((iy - y0) * tile + (ix - x0)) * width;
-                    for (std::size_t c = 0; c < channels; ++c)
-                        to[c] = scale * from[c];
+                    for (std::size_t part = 0; part < parts; ++part) {
+                        const float* from =
+                            sums + part * sums_part + ((iy - y0) * tile + (ix - x0)) * width;
+                        const std::size_t count = std::min(width, channels - part * width);
+                        for (std::size_t c = 0; c < count; ++c)
+                            to[part * width + c] = scale * from[c];
+                    }
                 }
             }
         }
 }
 
-/// Calls block.operator()<V>(first channel, channel count) for the channels in blocks of 8 V
-/// floats.
+/// Calls block.operator()<V>(first channel, channel count) for the channels in blocks of vectors of
+/// V × 8, up to `parts` of them at a time when V is 8.
 template <class Block>
-void for_channel_blocks(std::size_t channels, Block&& block) {
+void for_channel_blocks(std::size_t channels, std::size_t parts, Block&& block) {
+    constexpr std::size_t widest = 8 * simd::lanes;
     for (std::size_t first = 0; first < channels;) {
         const std::size_t left = channels - first;
-        if (left > 4 * simd::lanes)
-            block.template operator()<8>(first, std::min(left, 8 * simd::lanes));
-        else if (left > simd::lanes)
-            block.template operator()<4>(first, left);
-        else
-            block.template operator()<1>(first, left);
-        first += std::min(left, 8 * simd::lanes);
+        std::size_t count = left;
+        if (left > widest / 2) {
+            // A remainder of half a block or less is cheaper by itself.
+            count = std::min(left, parts * widest);
+            if (count > widest && count % widest != 0 && count % widest <= widest / 2)
+                count -= count % widest;
+            block.template operator()<8>(first, count);
+        } else if (left > simd::lanes) {
+            block.template operator()<4>(first, count);
+        } else {
+            block.template operator()<1>(first, count);
+        }
+        first += count;
     }
 }
 

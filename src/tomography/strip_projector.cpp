@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -28,8 +29,9 @@ std::size_t taps_of(double width) {
     return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(width - 1e-9)) + 1);
 }
 
-using BinKernel = void (*)(const Ray&, double, std::ptrdiff_t, std::ptrdiff_t, const float*,
-                           std::size_t, std::size_t, std::size_t, float*);
+using BinKernel = void (*)(const Ray&, double, std::ptrdiff_t, std::ptrdiff_t,
+                           const gather::PackedStrip&, std::size_t, gather::WeightTable&, float*,
+                           std::size_t);
 
 /// Kernels for the usual numbers of taps, and one for any (0).
 template <std::size_t V, bool with_beam>
@@ -75,9 +77,10 @@ struct StripProjector::Impl {
     void forward_block(const float* image, std::size_t stride, std::size_t channels,
                        float* sinogram) const;
     template <std::size_t V>
-    void forward_strip(const std::vector<Ray>& some, bool fast_is_x, const float* image,
+    void forward_strip(std::span<const Ray> some, bool fast_is_x, const float* image,
                        std::size_t stride, std::size_t channels, std::size_t line_0,
-                       const BinTuning& tuning, float* packed, float* out) const;
+                       const BinTuning& tuning, gather::WeightTable& table, float* packed,
+                       float* out, std::size_t out_part) const;
     void check(std::size_t image_size, std::size_t sinogram_size, std::size_t channels) const;
 };
 
@@ -170,11 +173,13 @@ void StripProjector::Impl::adjoint_block(const float* sinogram, std::size_t stri
 }
 
 template <std::size_t V>
-void StripProjector::Impl::forward_strip(const std::vector<Ray>& some, bool fast_is_x,
+void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is_x,
                                          const float* image, std::size_t stride,
                                          std::size_t channels, std::size_t line_0,
-                                         const BinTuning& tuning, float* packed, float* out) const {
+                                         const BinTuning& tuning, gather::WeightTable& table,
+                                         float* packed, float* out, std::size_t out_part) const {
     constexpr std::size_t width = V * simd::lanes;
+    const std::size_t parts = (channels + width - 1) / width;
     const std::size_t n = grid.n, lines = tuning.lines;
     const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations);
 
@@ -202,6 +207,7 @@ void StripProjector::Impl::forward_strip(const std::vector<Ray>& some, bool fast
     const auto tile = static_cast<std::ptrdiff_t>(tuning.tile),
                group = static_cast<std::ptrdiff_t>(tuning.group);
     const std::size_t pitch = tuning.tile + 2 * static_cast<std::size_t>(reach) + 2;
+    const gather::PackedStrip strip{packed, pitch, lines, parts, pitch * lines * width};
     const double middle = 0.5 * static_cast<double>(lines - 1);
 
     for (std::ptrdiff_t tile_0 = first; tile_0 < last; tile_0 += tile) {
@@ -210,15 +216,19 @@ void StripProjector::Impl::forward_strip(const std::vector<Ray>& some, bool fast
             const std::size_t line = line_0 + l;
             const gather::RowRange row = line < n ? problem.rows[line] : gather::RowRange{0, 0};
             for (std::size_t f = 0; f < pitch; ++f) {
-                float* to = packed + (l * pitch + f) * width;
                 const std::ptrdiff_t at = packed_0 + static_cast<std::ptrdiff_t>(f);
-                if (at < static_cast<std::ptrdiff_t>(row.begin) ||
-                    at >= static_cast<std::ptrdiff_t>(row.end)) {
-                    std::memset(to, 0, width * sizeof(float));
-                } else {
-                    const auto fast = static_cast<std::size_t>(at);
-                    const std::size_t pixel = fast_is_x ? line * n + fast : fast * n + line;
-                    simd::copy_padded(to, image + pixel * stride, channels, width);
+                const bool outside = at < static_cast<std::ptrdiff_t>(row.begin) ||
+                                     at >= static_cast<std::ptrdiff_t>(row.end);
+                const auto fast = static_cast<std::size_t>(outside ? 0 : at);
+                const std::size_t pixel = fast_is_x ? line * n + fast : fast * n + line;
+                const float* const from = image + (outside ? 0 : pixel * stride);
+                for (std::size_t part = 0; part < parts; ++part) {
+                    float* const to = packed + part * strip.part_size + (l * pitch + f) * width;
+                    if (outside)
+                        std::memset(to, 0, width * sizeof(float));
+                    else
+                        simd::copy_padded(to, from + part * width,
+                                          std::min(width, channels - part * width), width);
                 }
             }
         }
@@ -244,8 +254,8 @@ void StripProjector::Impl::forward_strip(const std::vector<Ray>& some, bool fast
                     const std::size_t taps = taps_of(2 * ray.edge.half_width());
                     const BinKernel kernel =
                         ray.edge.beam > 0 ? bin_kernel<V, true>(taps) : bin_kernel<V, false>(taps);
-                    kernel(ray, strip_origin - static_cast<double>(packed_0), j0, j1, packed, pitch,
-                           lines, taps, out + ray.rotation * problem.translations * width);
+                    kernel(ray, strip_origin - static_cast<double>(packed_0), j0, j1, strip, taps,
+                           table, out + r * problem.translations * width, out_part);
                 }
     }
 }
@@ -255,27 +265,43 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
                                          std::size_t channels, float* sinogram) const {
     constexpr std::size_t width = V * simd::lanes;
     const BinTuning tuning;
-    const std::size_t n_rays = problem.lines.size() * problem.translations;
+    const std::size_t parts = (channels + width - 1) / width;
+    const std::size_t at_once = std::min(tuning.chunk, problem.lines.size());
+    const std::size_t out_part = at_once * problem.translations * width;
     simd::Buffer sums_buffer, packed_buffer;
-    float* const sums = sums_buffer.reserve(n_rays * width);
-    std::memset(sums, 0, n_rays * width * sizeof(float));
-    double half_width = 0;
+    float* const sums = sums_buffer.reserve(parts * out_part);
+    double half_width = 0, samples_per_pixel = 0;
     for (const auto& some : rays)
-        for (const Ray& ray : some)
+        for (const Ray& ray : some) {
             half_width = std::max(half_width, ray.edge.half_width());
+            samples_per_pixel = std::max(samples_per_pixel, 1 / std::abs(ray.per_sample));
+        }
     const std::size_t pitch =
         tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16;
-    float* const packed = packed_buffer.reserve(pitch * tuning.lines * width);
+    float* const packed = packed_buffer.reserve(parts * pitch * tuning.lines * width);
+    const auto most_samples =
+        static_cast<std::size_t>(std::ceil(samples_per_pixel * static_cast<double>(tuning.group))) +
+        1;
+    gather::WeightTable table(most_samples, tuning.lines, taps_of(2 * half_width));
 
     for (const bool fast_is_x : {true, false}) {
-        const std::vector<Ray>& some = rays[fast_is_x ? 0 : 1];
-        if (some.empty())
-            continue;
-        for (std::size_t line = 0; line < grid.n; line += tuning.lines)
-            forward_strip<V>(some, fast_is_x, image, stride, channels, line, tuning, packed, sums);
+        const std::span<const Ray> all = rays[fast_is_x ? 0 : 1];
+        for (std::size_t first = 0; first < all.size(); first += at_once) {
+            const auto some = all.subspan(first, std::min(at_once, all.size() - first));
+            std::memset(sums, 0, parts * out_part * sizeof(float));
+            for (std::size_t line = 0; line < grid.n; line += tuning.lines)
+                forward_strip<V>(some, fast_is_x, image, stride, channels, line, tuning, table,
+                                 packed, sums, out_part);
+            for (std::size_t r = 0; r < some.size(); ++r)
+                for (std::size_t j = 0; j < problem.translations; ++j)
+                    for (std::size_t part = 0; part < parts; ++part)
+                        std::memcpy(sinogram +
+                                        (some[r].rotation * problem.translations + j) * stride +
+                                        part * width,
+                                    sums + part * out_part + (r * problem.translations + j) * width,
+                                    std::min(width, channels - part * width) * sizeof(float));
+        }
     }
-    for (std::size_t ray = 0; ray < n_rays; ++ray)
-        std::memcpy(sinogram + ray * stride, sums + ray * width, channels * sizeof(float));
 }
 
 StripProjector::StripProjector(ScanGeometry geometry, ImageGrid grid, StripProjectorOptions options)
@@ -297,17 +323,19 @@ std::size_t StripProjector::rays() const {
 void StripProjector::forward(std::span<const float> image, std::size_t channels,
                              std::span<float> sinogram) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    gather::for_channel_blocks(channels, [&]<std::size_t V>(std::size_t first, std::size_t count) {
-        impl_->forward_block<V>(image.data() + first, channels, count, sinogram.data() + first);
-    });
+    gather::for_channel_blocks(
+        channels, BinTuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+            impl_->forward_block<V>(image.data() + first, channels, count, sinogram.data() + first);
+        });
 }
 
 void StripProjector::adjoint(std::span<const float> sinogram, std::size_t channels,
                              std::span<float> image) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    gather::for_channel_blocks(channels, [&]<std::size_t V>(std::size_t first, std::size_t count) {
-        impl_->adjoint_block<V>(sinogram.data() + first, channels, count, image.data() + first);
-    });
+    gather::for_channel_blocks(
+        channels, gather::Tuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+            impl_->adjoint_block<V>(sinogram.data() + first, channels, count, image.data() + first);
+        });
 }
 
 double StripProjector::weight(std::size_t i_rotation, std::size_t i_translation, std::size_t iy,

@@ -25,6 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::ThrowsMessage;
@@ -121,6 +122,8 @@ class ReportOfProducts : public ::testing::Test {
             nexus::write_map(total, "total", map_values([](double x, double y) { return x + y; }),
                              n, n, {"intensity/mm", ""});
             write_axes(total);
+            auto curve = nexus::require_data(stage, "progress", "residual", {"step"});
+            curve.write_array("residual", {2}, std::span<const double>(std::vector<double>(2)));
             auto volume =
                 nexus::require_data(stage, "volume", "intensity", {"y", "x", "two_theta"});
             volume.write_array("intensity", {2, 2, 3},
@@ -223,7 +226,8 @@ TEST_F(ReportOfProducts, IsOneSelfContainedPageAndPictures) {
                                "2.8651(12)", "4.21 %", "NMC &lt;1&gt;", "crystallite size [Å]",
                                "416(21)", "<th scope=\"row\">zero shift</th><td>−0.0012(4)</td>"})
         EXPECT_THAT(page, HasSubstr(wanted));
-    EXPECT_THAT(result.notes, Contains(HasSubstr("volume")));
+    EXPECT_THAT(result.notes, ElementsAre(HasSubstr("progress")));
+    EXPECT_THAT(page, HasSubstr("progress"));
     int initialised = 1;
     MPI_Initialized(&initialised);
     EXPECT_FALSE(initialised);

@@ -62,7 +62,8 @@ void check_derivatives(const RadialAxis& axis, PatternModel model,
         const bool square = name.ends_with("gauss_microstrain");
         const double x = size ? 1 / value : (square ? value * value : value);
         const double h =
-            3e-6 * std::max(std::abs(x), size ? 1e-3 : (square ? 1e-7 : (name.size() == 1 ? 1e-3 : 1e-2)));
+            3e-6 *
+            std::max(std::abs(x), size ? 1e-3 : (square ? 1e-7 : (name.size() == 1 ? 1e-3 : 1e-2)));
         const auto at = [&](double moved, std::vector<double>& out) {
             parameter.value = size ? 1 / moved : (square ? std::sqrt(moved) : moved);
             calculator.evaluate(model, out);

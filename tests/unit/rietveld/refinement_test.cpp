@@ -263,6 +263,42 @@ TEST(Refinement, WithoutIterationsOnlyTheLinearParameters) {
     EXPECT_EQ(result.parameters.size(), 4u);
 }
 
+TEST(Refinement, ExtractsIntensitiesOfATexturedStandard) {
+    // Two half-samples whose lines have the wrong intensities for either: the widths must not
+    // suffer.
+    const auto axis = test::cell_axis(1100);
+    PatternModel truth;
+    truth.instrument = InstrumentParameters(InstrumentProfile{0, 0, 4e-4, 2e-3, 0, 0});
+    truth.phases.emplace_back(test::copper());
+    truth.phases[0].cell[0].value = 3.6160;
+    truth.phases[0].line_factors = {0.3, 2.5, 1.0, 0.2, 3.0, 0.5, 1.7};
+    truth.set_background(2);
+    truth.background[0].value = 1e6;
+    std::vector<double> y(axis.size());
+    PatternCalculator(axis, truth).evaluate(truth, y);
+    auto model = start_model({test::copper()});
+    model.instrument.w = {9e-4, true, 0, 1};
+    model.instrument.x = {0, true, 0, 1};
+    RefinementOptions options;
+    options.extract_intensities = {"Cu"};
+    const std::vector<double> variance(y.size(), 1e10);
+    const auto result = refine(axis, y, variance, model, options);
+    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_NEAR(result.model.instrument.w.value, 4e-4, 4e-6);
+    EXPECT_NEAR(result.model.instrument.x.value, 2e-3, 4e-5);
+    EXPECT_NEAR(result.phases[0].cell[0], 3.6160, 1e-5);
+    EXPECT_LT(result.agreement.rwp, 2e-3);
+    const auto& factors = result.model.phases[0].line_factors;
+    ASSERT_GE(factors.size(), 5u);
+    for (std::size_t i = 1; i < 5; ++i) {
+        EXPECT_NEAR(factors[i] / factors[0], truth.phases[0].line_factors[i] / 0.3,
+                    0.03 * factors[i] / factors[0]);
+    }
+    options.extract_intensities = {"Si"};
+    EXPECT_THAT([&] { refine(axis, y, variance, model, options); },
+                ThrowsMessage<Error>(HasSubstr("'Si'")));
+}
+
 TEST(Refinement, Misuse) {
     const auto axis = test::cell_axis(300);
     auto model = start_model({test::cathode()});
