@@ -15,6 +15,10 @@
 
 namespace xrdct::mpi {
 
+namespace detail {
+struct OpenedSinogram;
+}
+
 /// Evenly spaced axis given in place of a dataset: n values from first to last, the last included
 /// or not (0 … 180° either way), in canonical or given units.
 struct AxisValues {
@@ -136,7 +140,7 @@ class SinogramFile {
     /// the file has no such axis.
     using AxisMap = std::array<int, 3>;
 
-    SinogramFile(std::filesystem::path path, hdf5::File file, hdf5::Dataset intensity);
+    SinogramFile(hdf5::File file, detail::OpenedSinogram opened);
     const hdf5::Dataset& dataset(SinogramArray array) const;
     /// `box` is in canonical order; `order` lists the canonical axes as `out` has them, slowest
     /// first.
@@ -152,9 +156,7 @@ class SinogramFile {
     AxisMap axis_{};
     int stack_axis_ = -1;
     std::size_t stack_index_ = 0;
-    bool plain_ = false; ///< the intensities were named by the caller
-
-    friend class SinogramOpener;
+    bool named_by_caller_ = false; ///< the intensities, that is
 };
 
 } // namespace xrdct::mpi

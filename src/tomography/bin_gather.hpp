@@ -29,7 +29,7 @@ struct Ray {
 struct BinTuning {
     std::size_t lines = 16; // slow lines in a strip, multiple of 8
     std::size_t tile = 64;  // fast pixels packed together (second-level cache)
-    std::size_t group = 8;  // fast pixels whose samples are worked on together (first-level cache)
+    std::size_t group = 16; // fast pixels whose samples are worked on together (first-level cache)
     std::size_t rotations = 8; // worked on together
     std::size_t chunk = 64;    // rotations whose sums are held at a time (third-level cache)
     std::size_t parts = 2;     // blocks of channels that share weights
@@ -64,6 +64,11 @@ void gather_bins(const Ray& ray, double origin, std::ptrdiff_t j0, std::ptrdiff_
     const double lowest_line = std::min(0.0, 7 * ray.per_line);
     const auto scale = static_cast<float>(ray.scale);
 
+    // The sums are on their way from the third-level cache while the weights are made.
+    for (std::size_t part = 0; part < strip.parts; ++part)
+        for (const float* p = out + part * out_part + j0 * static_cast<std::ptrdiff_t>(width);
+             p < out + part * out_part + j1 * static_cast<std::ptrdiff_t>(width); p += 16)
+            __builtin_prefetch(p, 1, 2);
     // Weights of the samples first, then the sums: mixed, they wait for each other.
     table.clear();
     for (std::ptrdiff_t j = j0; j < j1; ++j) {

@@ -85,7 +85,7 @@ struct Tuning {
         48; // pixels, edge of the tile whose samples are packed together (second-level cache)
     std::size_t patch = 8;      // pixels, edge of the patch worked on at a time (first-level cache)
     std::size_t rotations = 32; // packed at a time, multiple of 8
-    std::size_t turn = 8;       // of them, worked on at a time
+    std::size_t turn = 16;      // of them, worked on at a time
     std::size_t parts = 2;      // blocks of channels that share weights
 };
 
@@ -261,14 +261,18 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
                 if (clamp)
                     t = std::clamp<std::ptrdiff_t>(t, 0, n_translations - 1);
                 const bool outside = t < 0 || t >= n_translations;
+                const float* const from =
+                    source + (outside ? 0 : static_cast<std::size_t>(t) * sinogram_stride);
+                // The next rotation's samples lie nearly at the same place of the next row.
+                if (!outside && r0 + r + 1 < n_rotations)
+                    for (std::size_t c = 0; c < channels; c += 16)
+                        __builtin_prefetch(from + problem.translations * sinogram_stride + c, 0, 2);
                 for (std::size_t part = 0; part < parts; ++part) {
                     float* to = rows + part * packed_part + s * width;
                     if (outside)
                         std::memset(to, 0, width * sizeof(float));
                     else
-                        copy_padded(to,
-                                    source + static_cast<std::size_t>(t) * sinogram_stride +
-                                        part * width,
+                        copy_padded(to, from + part * width,
                                     std::min(width, channels - part * width), width);
                 }
             }
