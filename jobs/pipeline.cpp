@@ -1,6 +1,7 @@
 #include "jobs/pipeline.hpp"
 
 #include "base/error.hpp"
+#include "crystal/phase.hpp"
 #include "mpi/nexus.hpp"
 #include "tomography/rotation_axis.hpp"
 
@@ -171,6 +172,10 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                                 "with the same settings",
                                 path.string()));
         }
+        // Structures are checked before hours go into a reconstruction.
+        if (std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end())
+            for (const auto& phase : job.phases)
+                Phase::from_cif(phase.cif, phase.name);
         if (communicator.is_root()) {
             std::error_code code;
             std::filesystem::create_directories(job.output, code);

@@ -451,6 +451,14 @@ void Settings::refuse_unknown(const std::vector<std::string>& also_known) const 
     for (const auto& leaf : leaves) {
         if (impl_->known_paths.contains(leaf) || names.contains(without_indices(leaf)))
             continue;
+        const auto below = [&](const std::string& prefix) {
+            const auto at = names.lower_bound(prefix);
+            return at != names.end() && at->compare(0, prefix.size(), prefix) == 0;
+        };
+        if (below(leaf + "[]."))
+            throw Error(fmt::format("{}: expected [[{}]] tables", impl_->where(leaf), leaf));
+        if (below(leaf + "."))
+            throw Error(fmt::format("{}: expected a table [{}]", impl_->where(leaf), leaf));
         const auto nearest = nearest_name(without_indices(leaf), {names.begin(), names.end()});
         throw Error(fmt::format("{} is not known{}", impl_->where(leaf),
                                 nearest ? fmt::format("; nearest is '{}'", *nearest) : ""));

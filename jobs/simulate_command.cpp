@@ -90,9 +90,13 @@ std::string job_text(const phantom::ScanSimulator& simulator) {
                             "{:.1f}\nrefine_size = \"global\"\n",
                             phase.name, phase.structure, phase.crystallite_size);
         if (phase.structure == "NMC532" || phase.structure == "graphite") {
-            text += fmt::format("start_a = {:.2f}\nstart_c = {:.2f}\n", phase.cell.a, phase.cell.c);
+            text += fmt::format("start_a = {:.3f}\nstart_c = {:.3f}\n", phase.cell.a, phase.cell.c);
+            // A minor phase of the same structure would otherwise follow the spread of the major
+            // one's lines.
             if (phase.varying_cell || phase.name == "NMC532")
                 text += "cell = \"voxel\"\n";
+            else if (phase.structure == "NMC532")
+                text += "cell = \"fixed\"\n";
         }
     }
     if (simulator.scan().separator_peak > 0) {
@@ -163,9 +167,17 @@ int command_simulate(const std::vector<std::string>& arguments) {
             ->value_name(unit);
     };
     const auto count = [](auto& target) {
-        return po::value<std::remove_reference_t<decltype(target)>>(&target)
-            ->default_value(target)
-            ->value_name("N");
+        // Read as signed numbers: an unsigned reader takes "-3" for a huge count.
+        using Target = std::remove_reference_t<decltype(target)>;
+        return po::value<long>()
+            ->default_value(static_cast<long>(target))
+            ->value_name("N")
+            ->notifier([&target](long value) {
+                if (std::is_unsigned_v<Target> && value < 0)
+                    throw Error(fmt::format(
+                        "xrdct simulate: {} is negative where a count is expected", value));
+                target = static_cast<Target>(value);
+            });
     };
     auto& cathode = cell.cathode;
     line.add_options()("output", po::value(&output)->default_value(output)->value_name("FOLDER"),

@@ -139,6 +139,8 @@ class Group;
 class Object {
   public:
     Object(Object&&) noexcept = default;
+    Object(const Object&) = delete;
+    Object& operator=(const Object&) = delete;
     Object& operator=(Object&& other) noexcept;
     ~Object() = default;
 
@@ -181,6 +183,8 @@ class Object {
 class Dataset : public Object {
   public:
     Dataset(Dataset&&) noexcept = default;
+    Dataset(const Dataset&) = delete;
+    Dataset& operator=(const Dataset&) = delete;
     Dataset& operator=(Dataset&& other) noexcept;
     /// A failure to write what HDF5 still held back is kept, and thrown by File::flush and
     /// File::close.
@@ -328,6 +332,8 @@ class File {
                      const mpi::Communicator* communicator = nullptr);
 
     File(File&&) noexcept = default;
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
     File& operator=(File&&) noexcept = default;
     ~File();
 

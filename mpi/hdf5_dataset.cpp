@@ -17,8 +17,8 @@ Dataset::Dataset(std::shared_ptr<detail::FileState> file, Handle handle, std::st
 
 Dataset& Dataset::operator=(Dataset&& other) noexcept {
     finish();
-    Object::operator=(std::move(other));
     shape_ = std::move(other.shape_);
+    Object::operator=(std::move(other));
     return *this;
 }
 
@@ -225,8 +225,7 @@ std::optional<std::string> transfer_once(hid_t dataset, const Selection* selecti
 
 Selection Dataset::checked_selection(const Selection* selection, std::size_t n, bool write) const {
     const std::string where = describe();
-    const Selection box =
-        selection != nullptr ? *selection : Selection{Shape(shape_.size(), 0), shape_};
+    Selection box = selection != nullptr ? *selection : Selection{Shape(shape_.size(), 0), shape_};
     if (box.start.size() != shape_.size() || box.count.size() != shape_.size())
         throw Error(where + ": a selection of rank " + std::to_string(box.count.size()) +
                     " does not fit the shape " + text_of(shape_));

@@ -168,7 +168,7 @@ Map read_map(const Group& group, const std::string& name) {
 
 std::optional<std::string> signal_of(const Group& data) {
     if (data.has_attribute("signal")) {
-        const auto name = data.string_attribute("signal");
+        auto name = data.string_attribute("signal");
         if (name && data.has_dataset(*name))
             return name;
         return std::nullopt;

@@ -345,6 +345,7 @@ class SinogramOpener {
         std::vector<double> values;
         if (const auto& given = given_values(role)) {
             const double steps = n > 1 ? static_cast<double>(given->include_last ? n - 1 : n) : 1;
+            values.reserve(n);
             for (std::size_t i = 0; i < n; ++i)
                 values.push_back(given->first +
                                  (given->last - given->first) * static_cast<double>(i) / steps);
