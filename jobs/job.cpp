@@ -64,8 +64,6 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     input.axes = s.texts(
         "input.axes", {},
         "order of the stored axes: rotation_angle, translation, radial; empty: from the file");
-    input.radial_kind = s.choice("input.radial_kind", "", {"", "two_theta", "q", "radius"},
-                                 "what the radial axis is; empty: from its name or unit");
     input.rotation_unit =
         s.text("input.rotation_unit", "", "unit of the rotation axis where the file states none");
     input.translation_unit = s.text("input.translation_unit", "",
@@ -126,6 +124,16 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
     phase.microstrain =
         s.number(prefix + "microstrain", 0, "", "microstrain, relative spread of d; 0: none");
     require(phase.microstrain >= 0, s, prefix + "microstrain", "must not be negative");
+    phase.gauss_microstrain_treatment =
+        treatment_from(s.choice(prefix + "refine_gauss_microstrain", "fixed", whole_object,
+                                "treatment of the Gaussian microstrain"));
+    phase.gauss_microstrain = s.number(prefix + "gauss_microstrain", 0, "",
+                                       "microstrain of Gaussian shape, relative spread of d; takes "
+                                       "up what parallax does to the widths; 0: none");
+    require(phase.gauss_microstrain >= 0, s, prefix + "gauss_microstrain", "must not be negative");
+    phase.displacement_treatment =
+        treatment_from(s.choice(prefix + "refine_displacement", "fixed", whole_object,
+                                "treatment of the displacement parameter"));
     phase.displacement =
         s.number(prefix + "displacement", 0, "angstrom^2",
                  "isotropic displacement parameter B added to the CIF's for all atoms");

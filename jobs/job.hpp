@@ -26,7 +26,6 @@ struct InputSettings {
         monitor;                   ///< dataset names; empty: found by the NeXus attributes
     std::vector<std::string> axes; ///< order of the axes of a plain array
     std::string rotation_unit, translation_unit, radial_unit; ///< empty: from the file
-    std::string radial_kind;                                  ///< two_theta, q, radius or empty
     std::vector<double> rotation_range;    ///< first and last [deg], of files without that axis
     std::vector<double> translation_range; ///< first and last [mm], of files without that axis
     bool rotation_range_closed = true; ///< whether a rotation is recorded at the end of the range
@@ -89,7 +88,10 @@ struct PhaseSettings {
     Treatment size_treatment = Treatment::fixed;
     double size = 0; ///< Å; 0: no size broadening
     Treatment microstrain_treatment = Treatment::fixed;
-    double microstrain = 0;  ///< dimensionless, ε = Δd/d
+    double microstrain = 0; ///< dimensionless, ε = Δd/d
+    Treatment gauss_microstrain_treatment = Treatment::fixed;
+    double gauss_microstrain = 0; ///< the same with a Gaussian shape
+    Treatment displacement_treatment = Treatment::fixed;
     double displacement = 0; ///< Å², overall B added to the CIF's
 };
 

@@ -200,7 +200,10 @@ PatternModel start_model(const Job& job, double wavelength, std::vector<std::str
         phase.size.refine = settings.size_treatment == Treatment::global;
         phase.microstrain.value = settings.microstrain;
         phase.microstrain.refine = settings.microstrain_treatment == Treatment::global;
+        phase.gauss_microstrain.value = settings.gauss_microstrain;
+        phase.gauss_microstrain.refine = settings.gauss_microstrain_treatment == Treatment::global;
         phase.b_overall.value = settings.displacement;
+        phase.b_overall.refine = settings.displacement_treatment == Treatment::global;
         model.phases.push_back(std::move(phase));
     }
     for (const auto& settings : job.peaks) {

@@ -327,7 +327,9 @@ class File {
     /// With a communicator the file is opened with MPI-IO, collectively, all ranks throw when one
     /// fails, and destroying the last handle is collective. Without one the file belongs to this
     /// rank. Errors: not there, a folder, not permitted, not HDF5, truncated. No file locks are
-    /// used (network and read-only file systems).
+    /// used (network and read-only file systems). A file that is created holds 16 MiB of free space
+    /// until it is closed, so that closing never meets a full disk; it is removed when a write to
+    /// it failed.
     static File open(const std::filesystem::path& path, Access access,
                      const mpi::Communicator* communicator = nullptr);
 

@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "tomography/grouped_back_projection.hpp"
 #include "tomography/pixel_gather.hpp"
 #include "tomography/simd.hpp"
 
@@ -108,6 +109,8 @@ struct FilteredBackProjection::Impl {
     RampFilter filter;
     std::vector<double> weights; // all rotations
     gather::Problem problem;
+    std::vector<gather::RotationGroup> groups;
+    bool grouped = false;
     simd::Buffer work;
 
     Impl(ScanGeometry scan, ImageGrid image, FbpOptions chosen);
@@ -143,6 +146,8 @@ FilteredBackProjection::Impl::Impl(ScanGeometry scan, ImageGrid image, FbpOption
                         options.max_angular_gap));
     weights = angular_weights(geometry.rotation, {}, options.max_angular_gap);
     problem = make_problem(grid, 0);
+    groups = gather::group_rotations(problem.lines);
+    grouped = !options.direct && gather::relative_cost(groups, geometry.rotation.size()) < 1.5;
 }
 
 gather::Problem FilteredBackProjection::Impl::make_problem(const ImageGrid& image,
@@ -268,9 +273,12 @@ void FilteredBackProjection::Impl::reconstruct_block(const float* sinogram, std:
                                  [&](float* rows, const float* factors) {
                                      filter.apply(rows, width, rows, width, channels, factors);
                                  });
-    gather::gather_pixels<gather::LinearTaps, V>(
-        problem, std::vector<gather::LinearTaps::Parameters>(problem.lines.size()), true, block,
-        width, image, stride, channels, 1.0F, gather::Tuning{});
+    if (grouped)
+        gather::back_project_groups<V>(problem, groups, block, image, stride, channels);
+    else
+        gather::gather_pixels<gather::LinearTaps, V>(
+            problem, std::vector<gather::LinearTaps::Parameters>(problem.lines.size()), true, block,
+            width, image, stride, channels, 1.0F, gather::Tuning{});
     set_missing(image, stride, problem, no_data);
 }
 

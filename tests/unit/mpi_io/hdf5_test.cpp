@@ -105,6 +105,33 @@ TEST_F(Hdf5Test, ReadsAndWritesHyperslabs) {
     }
 }
 
+/// Bytes this process has handed to write calls so far.
+std::size_t bytes_written() {
+    std::ifstream io("/proc/self/io");
+    for (std::string key; io >> key;) {
+        std::size_t value = 0;
+        io >> value;
+        if (key == "wchar:")
+            return value;
+    }
+    return 0;
+}
+
+// Sixteen rows share a chunk: without room in the cache each chunk would be written sixteen times.
+TEST_F(Hdf5Test, WritesEachChunkOnceWhenFilledRowByRow) {
+    auto root = File::open(path_, Access::create).root();
+    const std::size_t before = bytes_written();
+    {
+        auto dataset = root.create_dataset("d", ElementType::float32, {32, 200, 300},
+                                           Storage{{16, 32, 64}, 0, false});
+        const std::vector<float> row(200 * 300, 1.25F);
+        for (std::size_t i = 0; i < 32; ++i)
+            dataset.write(Selection{{i, 0, 0}, {1, 200, 300}}, std::span<const float>(row));
+    }
+    EXPECT_GT(bytes_written() - before, 32 * 200 * 300 * sizeof(float));
+    EXPECT_LT(bytes_written() - before, 2 * 32 * 200 * 300 * sizeof(float));
+}
+
 TEST_F(Hdf5Test, RefusesSelectionsThatDoNotFit) {
     auto root = File::open(path_, Access::create).root();
     auto dataset = root.create_dataset("d", ElementType::float32, {4, 5});
