@@ -1,6 +1,7 @@
 #include "tomography/fbp.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -115,6 +116,10 @@ struct FilteredBackProjection::Impl {
 
     Impl(ScanGeometry scan, ImageGrid image, FbpOptions chosen);
 
+    /// Mean squared weights with which the samples around a point enter its value, [lag], lag 0 for
+    /// the two samples next to it; one row of `reach` lags for all rotations, or one per rotation.
+    std::vector<float> squared_kernels(std::size_t& reach) const;
+
     gather::Problem make_problem(const ImageGrid& image, double shift) const;
 
     /// Copies a block of channels to the work space [rotation][translation][width], missing samples
@@ -131,8 +136,8 @@ struct FilteredBackProjection::Impl {
                            float* image);
     template <std::size_t V>
     void variance_block(const float* variance, std::size_t stride, std::size_t channels,
-                        const std::vector<float>& squares, const gather::Problem& coarse,
-                        float* image);
+                        const std::vector<float>& squares, std::size_t reach_size,
+                        const gather::Problem& coarse, float* image);
     void check(std::size_t sinogram_size, std::size_t channels, const ImageGrid& image,
                std::size_t image_size) const;
 };
@@ -226,7 +231,7 @@ float* FilteredBackProjection::Impl::prepare(const float* sinogram, std::size_t 
                     use[c][r] = 0;
                 }
         std::ranges::fill(factors, static_cast<float>(std::pow(weights[r], power)));
-        process(rows, factors.data());
+        process(r, rows, factors.data());
     }
 
     const std::vector<unsigned char>* previous = nullptr; // channels mostly miss the same rotations
@@ -270,7 +275,7 @@ void FilteredBackProjection::Impl::reconstruct_block(const float* sinogram, std:
     constexpr std::size_t width = V * simd::lanes;
     std::vector<unsigned char> no_data;
     const float* block = prepare(sinogram, stride, channels, width, 1, no_data,
-                                 [&](float* rows, const float* factors) {
+                                 [&](std::size_t, float* rows, const float* factors) {
                                      filter.apply(rows, width, rows, width, channels, factors);
                                  });
     if (grouped)
@@ -286,16 +291,20 @@ template <std::size_t V>
 void FilteredBackProjection::Impl::variance_block(const float* variance, std::size_t stride,
                                                   std::size_t channels,
                                                   const std::vector<float>& squares,
+                                                  std::size_t reach_size,
                                                   const gather::Problem& coarse, float* image) {
     using namespace simd;
     constexpr std::size_t width = V * lanes;
     const std::size_t n_translations = geometry.translation.size();
-    const auto reach = static_cast<std::ptrdiff_t>(squares.size());
+    const auto reach = static_cast<std::ptrdiff_t>(reach_size);
     Buffer line_buffer;
     float* const line = line_buffer.reserve(n_translations * width);
     std::vector<unsigned char> no_data;
     const float* block = prepare(
-        variance, stride, channels, width, 2, no_data, [&](float* rows, const float* factors) {
+        variance, stride, channels, width, 2, no_data,
+        [&](std::size_t rotation, float* rows, const float* factors) {
+            const float* const square =
+                squares.data() + (squares.size() > reach_size ? rotation * reach_size : 0);
             std::memcpy(line, rows, n_translations * width * sizeof(float));
             // Row i: between the samples i and i + 1; beyond the last one as before it.
             for (std::size_t i = 0; i < n_translations; ++i) {
@@ -308,7 +317,7 @@ void FilteredBackProjection::Impl::variance_block(const float* variance, std::si
                     std::min(static_cast<std::ptrdiff_t>(n_translations), at + 1 + reach);
                 for (std::ptrdiff_t j = from; j < to; ++j) {
                     const std::ptrdiff_t lag = j <= at ? at - j : j - at - 1;
-                    const Float8 q = broadcast(squares[static_cast<std::size_t>(lag)]);
+                    const Float8 q = broadcast(square[lag]);
                     for (std::size_t v = 0; v < V; ++v)
                         sum[v] += q * load(line + static_cast<std::size_t>(j) * width + v * lanes);
                 }
@@ -320,6 +329,96 @@ void FilteredBackProjection::Impl::variance_block(const float* variance, std::si
         coarse, std::vector<gather::LinearTaps::Parameters>(coarse.lines.size()), true, block,
         width, image, stride, channels, 1.0F, gather::Tuning{});
     set_missing(image, stride, coarse, no_data);
+}
+
+std::vector<float> FilteredBackProjection::Impl::squared_kernels(std::size_t& reach) const {
+    // A point between two samples, at fraction f, sees (1 − f) kernel(m) + f kernel(m + 1); the
+    // mean of its square over f.
+    const std::span<const double> kernel = filter.kernel();
+    const auto kernel_at = [&](std::ptrdiff_t lag) {
+        const auto m = static_cast<std::size_t>(std::abs(lag));
+        return m < kernel.size() ? kernel[m] : 0;
+    };
+    std::vector<double> squares;
+    for (std::size_t m = 0; m < kernel.size(); ++m) {
+        const double a = kernel[m], b = kernel_at(static_cast<std::ptrdiff_t>(m) + 1);
+        squares.push_back((a * a + a * b + b * b) / 3);
+    }
+    double tail = 0;
+    const double total = std::accumulate(squares.begin(), squares.end(), 0.0);
+    while (squares.size() > 1 && tail + squares.back() < 1e-4 * total) {
+        tail += squares.back();
+        squares.pop_back();
+    }
+    reach = squares.size();
+    if (!grouped)
+        return {squares.begin(), squares.end()};
+
+    // Grouped rotations: a pixel takes a rotation at two places near its own, one on either line of
+    // points; means over its place between the lines, between the samples and between the points.
+    constexpr std::ptrdiff_t most_displacement = 3;
+    constexpr int fractions = 6;
+    std::vector<float> rows(geometry.rotation.size() * reach);
+    std::vector<double> interpolated; // [displacement in 1/fractions samples][lag]
+    const auto lags = static_cast<std::ptrdiff_t>(reach);
+    const std::ptrdiff_t columns =
+        2 * lags; // samples −lags + 1 … lags relative to the one before the point
+    for (std::ptrdiff_t place = -most_displacement * fractions;
+         place <= (most_displacement + 1) * fractions; ++place) {
+        const double u = static_cast<double>(place) / fractions;
+        const auto whole = static_cast<std::ptrdiff_t>(std::floor(u));
+        const double f = u - static_cast<double>(whole);
+        for (std::ptrdiff_t j = 0; j < columns; ++j) {
+            const std::ptrdiff_t lag = whole - (j - lags + 1);
+            interpolated.push_back((1 - f) * kernel_at(lag) + f * kernel_at(lag + 1));
+        }
+    }
+    const auto row_at = [&](double u) { // linear between the tabulated places
+        struct Mix {
+            const double *low, *high;
+            double part;
+        };
+        const double at =
+            std::clamp((u + most_displacement) * fractions, 0.0,
+                       static_cast<double>((2 * most_displacement + 1) * fractions) - 1e-9);
+        const auto low = static_cast<std::ptrdiff_t>(at);
+        const double* row = interpolated.data() + low * columns;
+        return Mix{row, row + columns, at - static_cast<double>(low)};
+    };
+    // Half-pixel points: three values with the variance of a uniform distribution over ± 1/4 pixel.
+    constexpr std::array<double, 3> rounding{-0.17677669529663687, 0, 0.17677669529663687};
+    for (const gather::RotationGroup& group : groups)
+        for (std::size_t member = 0; member < group.count; ++member) {
+            const std::size_t r = group.rotations[member];
+            const gather::Line& line = problem.lines[r];
+            const double k = group.fast_is_x ? line.kx : line.ky,
+                         k_slow = group.fast_is_x ? line.ky : line.kx;
+            const double drift = k_slow - group.shear * k; // samples per pixel of depth
+            std::vector<double> sums(reach, 0.0);
+            double count = 0;
+            for (std::size_t line_at = 0; line_at < group.depth; ++line_at)
+                for (const double rounding_a : rounding)
+                    for (const double rounding_b : rounding)
+                        for (int i = 0; i < fractions; ++i) {
+                            const double part =
+                                static_cast<double>(line_at) / static_cast<double>(group.depth);
+                            const double f = (i + 0.5) / fractions,
+                                         depth = static_cast<double>(group.depth);
+                            const auto a = row_at(f - part * depth * drift + rounding_a * k);
+                            const auto b = row_at(f + (1 - part) * depth * drift + rounding_b * k);
+                            for (std::ptrdiff_t j = 0; j < columns; ++j) {
+                                const double va = a.low[j] + a.part * (a.high[j] - a.low[j]);
+                                const double vb = b.low[j] + b.part * (b.high[j] - b.low[j]);
+                                const double value = (1 - part) * va + part * vb;
+                                const std::ptrdiff_t lag = j < lags ? lags - 1 - j : j - lags;
+                                sums[static_cast<std::size_t>(lag)] += 0.5 * value * value;
+                            }
+                            ++count;
+                        }
+            for (std::size_t m = 0; m < reach; ++m)
+                rows[r * reach + m] = static_cast<float>(sums[m] / count);
+        }
+    return rows;
 }
 
 FilteredBackProjection::FilteredBackProjection(ScanGeometry geometry, ImageGrid grid,
@@ -340,11 +439,11 @@ const ImageGrid& FilteredBackProjection::grid() const {
 void FilteredBackProjection::reconstruct(std::span<const float> sinogram, std::size_t channels,
                                          std::span<float> image) {
     impl_->check(sinogram.size(), channels, impl_->grid, image.size());
-    gather::for_channel_blocks(channels, 1,
-                               [&]<std::size_t V>(std::size_t first, std::size_t count) {
-                                   impl_->reconstruct_block<V>(sinogram.data() + first, channels,
-                                                               count, image.data() + first);
-                               });
+    gather::for_channel_blocks<4>(channels, 1,
+                                  [&]<std::size_t V>(std::size_t first, std::size_t count) {
+                                      impl_->reconstruct_block<V>(sinogram.data() + first, channels,
+                                                                  count, image.data() + first);
+                                  });
 }
 
 void FilteredBackProjection::propagate_variance(std::span<const float> variance_sinogram,
@@ -353,26 +452,13 @@ void FilteredBackProjection::propagate_variance(std::span<const float> variance_
     coarse.validate();
     impl_->check(variance_sinogram.size(), channels, coarse, image_variance.size());
 
-    // A point between two samples, at fraction f, sees (1 − f) kernel(m) + f kernel(m + 1); the
-    // mean of its square over f.
-    const std::span<const double> kernel = impl_->filter.kernel();
-    std::vector<double> squares;
-    for (std::size_t m = 0; m < kernel.size(); ++m) {
-        const double a = kernel[m], b = m + 1 < kernel.size() ? kernel[m + 1] : 0;
-        squares.push_back((a * a + a * b + b * b) / 3);
-    }
-    double tail = 0;
-    const double total = std::accumulate(squares.begin(), squares.end(), 0.0);
-    while (squares.size() > 1 && tail + squares.back() < 1e-4 * total) {
-        tail += squares.back();
-        squares.pop_back();
-    }
-    const std::vector<float> single(squares.begin(), squares.end());
+    std::size_t reach = 0;
+    const std::vector<float> squares = impl_->squared_kernels(reach);
     const gather::Problem problem = impl_->make_problem(coarse, -0.5);
-    gather::for_channel_blocks(
+    gather::for_channel_blocks<4>(
         channels, 1, [&]<std::size_t V>(std::size_t first, std::size_t count) {
-            impl_->variance_block<V>(variance_sinogram.data() + first, channels, count, single,
-                                     problem, image_variance.data() + first);
+            impl_->variance_block<V>(variance_sinogram.data() + first, channels, count, squares,
+                                     reach, problem, image_variance.data() + first);
         });
 }
 

@@ -41,10 +41,9 @@ struct FootprintEdge8 {
 
     [[gnu::always_inline]] simd::Float8 without_beam(simd::Float8 u) const {
         using namespace simd;
-        const Float8 v = absolute(u);
-        const Float8 q = minimum(maximum(v - flat, broadcast(0)), narrow);
-        const Float8 g = (minimum(v, flat) + q) * inverse_wide - q * q * quadratic;
-        return 0.5F + (u < 0 ? -g : g);
+        const Float8 inner = clamp(u, flat), outer = clamp(u, flat + narrow);
+        const Float8 q = outer - inner;
+        return 0.5F + outer * inverse_wide - q * absolute(q) * quadratic;
     }
     [[gnu::always_inline]] simd::Float8 remainder(simd::Float8 u) const {
         using namespace simd;

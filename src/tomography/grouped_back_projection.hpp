@@ -35,7 +35,7 @@ struct RotationGroup {
 
 inline constexpr double group_tolerance = 0.5; // samples
 inline constexpr std::size_t most_depth = 16;
-inline constexpr std::size_t group_tile = 33; // pixels; a few depths and one
+inline constexpr std::size_t group_tile = 49; // pixels; a few depths and one
 
 /// Groups of at most eight rotations.
 inline std::vector<RotationGroup> group_rotations(const std::vector<Line>& lines) {

@@ -84,7 +84,7 @@ struct Tuning {
     std::size_t tile =
         48; // pixels, edge of the tile whose samples are packed together (second-level cache)
     std::size_t patch = 8;      // pixels, edge of the patch worked on at a time (first-level cache)
-    std::size_t rotations = 32; // packed at a time, multiple of 8
+    std::size_t rotations = 16; // packed at a time, multiple of 8
     std::size_t turn = 16;      // of them, worked on at a time
     std::size_t parts = 2;      // blocks of channels that share weights
 };
@@ -96,8 +96,8 @@ class WeightTable {
   public:
     WeightTable(std::size_t places, std::size_t neighbours, std::size_t taps)
         : weights_(places * neighbours * taps), offsets_(places * neighbours),
-          extra_weights_(places * neighbours + 1), extra_offsets_(places * neighbours + 1),
-          extra_end_(places) {}
+          extra_weights_(places * neighbours + simd::lanes),
+          extra_offsets_(places * neighbours + simd::lanes), extra_end_(places) {}
 
     void clear() {
         weight_ = weights_.data();
@@ -112,13 +112,10 @@ class WeightTable {
     [[gnu::always_inline]] void append(simd::Int8 offsets, std::size_t taps, std::size_t width) {
         std::memcpy(offset_, &offsets, sizeof offsets);
         if constexpr (last_is_optional) {
-            const float* last = weight_ + (taps - 1) * simd::lanes;
-            const auto to_last = static_cast<std::int32_t>((taps - 1) * width);
-            for (std::size_t a = 0; a < simd::lanes; ++a) {
-                extra_weights_[extras_] = last[a];
-                extra_offsets_[extras_] = offset_[a] + to_last;
-                extras_ += last[a] > 0 ? 1 : 0;
-            }
+            extras_ += simd::store_positive(simd::load(weight_ + (taps - 1) * simd::lanes),
+                                            offsets + static_cast<std::int32_t>((taps - 1) * width),
+                                            extra_weights_.data() + extras_,
+                                            extra_offsets_.data() + extras_);
             weight_ += (taps - 1) * simd::lanes;
         } else {
             weight_ += taps * simd::lanes;
@@ -399,24 +396,24 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
         }
 }
 
-/// Calls block.operator()<V>(first channel, channel count) for the channels in blocks of vectors of
-/// V × 8, up to `parts` of them at a time when V is 8.
-template <class Block>
+/// Calls block.operator()<V>(first channel, channel count) for the channels in blocks of V × 8, V
+/// at most `most` (8 or 4), up to `parts` of the widest at a time.
+template <std::size_t most, class Block>
 void for_channel_blocks(std::size_t channels, std::size_t parts, Block&& block) {
-    constexpr std::size_t widest = 8 * simd::lanes;
+    constexpr std::size_t widest = most * simd::lanes;
     for (std::size_t first = 0; first < channels;) {
         const std::size_t left = channels - first;
         std::size_t count = left;
-        if (left > widest / 2) {
-            // A remainder of half a block or less is cheaper by itself.
-            count = std::min(left, parts * widest);
-            if (count > widest && count % widest != 0 && count % widest <= widest / 2)
-                count -= count % widest;
-            block.template operator()<8>(first, count);
-        } else if (left > simd::lanes) {
+        if (left <= simd::lanes) {
+            block.template operator()<1>(first, count);
+        } else if (most > 4 && left <= 4 * simd::lanes) {
             block.template operator()<4>(first, count);
         } else {
-            block.template operator()<1>(first, count);
+            count = std::min(left, parts * widest);
+            // A remainder of half a block or less is cheaper by itself.
+            if (count > widest && count % widest != 0 && count % widest <= widest / 2)
+                count -= count % widest;
+            block.template operator()<most>(first, count);
         }
         first += count;
     }

@@ -3,11 +3,17 @@
 // Private to the library: eight-lane vectors of the compiler's own (GCC, Clang), which become AVX
 // registers where there are any and pairs of SSE or NEON registers elsewhere.
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <new>
 #include <utility>
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 
@@ -52,6 +58,47 @@ typedef std::int32_t Int8 __attribute__((vector_size(32), may_alias));
 }
 [[gnu::always_inline]] inline Float8 to_float(Int8 a) {
     return __builtin_convertvector(a, Float8);
+}
+
+[[gnu::always_inline]] inline Float8 clamp(Float8 a, Float8 limit) {
+    return minimum(maximum(a, -limit), limit);
+}
+
+#ifdef __AVX2__
+/// Lanes that are set in a mask, moved to the front.
+inline constexpr auto compress_order = [] {
+    std::array<std::array<std::uint8_t, lanes>, 256> order{};
+    for (std::size_t mask = 0; mask < 256; ++mask)
+        for (std::size_t lane = 0, n = 0; lane < lanes; ++lane)
+            if (mask >> lane & 1)
+                order[mask][n++] = static_cast<std::uint8_t>(lane);
+    return order;
+}();
+#endif
+
+/// Stores the lanes of `values` that are above 0, and those of `companions`, one after the other;
+/// writes eight of each, returns how many count.
+[[gnu::always_inline]] inline std::size_t store_positive(Float8 values, Int8 companions, float* to,
+                                                         std::int32_t* to_companions) {
+#ifdef __AVX2__
+    const auto mask =
+        static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(values, __m256{}, _CMP_GT_OQ)));
+    std::uint64_t packed;
+    std::memcpy(&packed, compress_order[mask].data(), sizeof packed);
+    const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(packed)));
+    store(to, _mm256_permutevar8x32_ps(values, order));
+    const __m256i moved = _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(companions), order);
+    std::memcpy(to_companions, &moved, sizeof moved);
+    return static_cast<std::size_t>(std::popcount(mask));
+#else
+    std::size_t n = 0;
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+        to[n] = values[lane];
+        to_companions[n] = companions[lane];
+        n += values[lane] > 0 ? 1 : 0;
+    }
+    return n;
+#endif
 }
 
 /// Float storage on a cache line, not initialised; grows, never shrinks.

@@ -323,7 +323,7 @@ std::size_t StripProjector::rays() const {
 void StripProjector::forward(std::span<const float> image, std::size_t channels,
                              std::span<float> sinogram) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    gather::for_channel_blocks(
+    gather::for_channel_blocks<8>(
         channels, BinTuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->forward_block<V>(image.data() + first, channels, count, sinogram.data() + first);
         });
@@ -332,7 +332,7 @@ void StripProjector::forward(std::span<const float> image, std::size_t channels,
 void StripProjector::adjoint(std::span<const float> sinogram, std::size_t channels,
                              std::span<float> image) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    gather::for_channel_blocks(
+    gather::for_channel_blocks<8>(
         channels, gather::Tuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->adjoint_block<V>(sinogram.data() + first, channels, count, image.data() + first);
         });
