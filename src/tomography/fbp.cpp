@@ -152,7 +152,7 @@ FilteredBackProjection::Impl::Impl(ScanGeometry scan, ImageGrid image, FbpOption
     weights = angular_weights(geometry.rotation, {}, options.max_angular_gap);
     problem = make_problem(grid, 0);
     groups = gather::group_rotations(problem.lines);
-    grouped = !options.direct && gather::relative_cost(groups, geometry.rotation.size()) < 1.5;
+    grouped = !options.direct && gather::relative_cost(groups, geometry.rotation.size()) < 0.6;
 }
 
 gather::Problem FilteredBackProjection::Impl::make_problem(const ImageGrid& image,

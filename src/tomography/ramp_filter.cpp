@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <type_traits>
 #include <utility>
 
 #include <fftw3.h>
@@ -60,30 +62,40 @@ std::size_t good_length(std::size_t least) {
 constexpr std::size_t block_channels = 32;
 constexpr std::size_t block_pairs = block_channels / 2;
 
-/// In-place transforms of a block [padded length][pair] in both directions; measured once per
-/// length, kept for the life of the process. Making plans is not thread-safe in FFTW, executing
-/// them is.
-struct Plans {
-    fftwf_plan forward = nullptr, backward = nullptr;
-};
-
-Plans plans_for(std::size_t length) {
-    static std::mutex mutex;
-    static std::map<std::size_t, Plans> known;
-    const std::scoped_lock lock(mutex);
-    auto [it, is_new] = known.try_emplace(length);
-    if (is_new) {
+/// In-place transforms of a block [padded length][pair] in both directions. Making and destroying
+/// plans is not thread-safe in FFTW, executing them is.
+class Plans {
+  public:
+    explicit Plans(std::size_t length) {
         simd::Buffer buffer;
         auto* data = reinterpret_cast<fftwf_complex*>(buffer.reserve(length * block_channels));
         const int n = static_cast<int>(length), pairs = static_cast<int>(block_pairs);
-        it->second.forward = fftwf_plan_many_dft(1, &n, pairs, data, nullptr, pairs, 1, data,
-                                                 nullptr, pairs, 1, FFTW_FORWARD, FFTW_MEASURE);
-        it->second.backward = fftwf_plan_many_dft(1, &n, pairs, data, nullptr, pairs, 1, data,
-                                                  nullptr, pairs, 1, FFTW_BACKWARD, FFTW_MEASURE);
+        const auto make = [&](int direction) {
+            return Plan(fftwf_plan_many_dft(1, &n, pairs, data, nullptr, pairs, 1, data, nullptr,
+                                            pairs, 1, direction, FFTW_MEASURE));
+        };
+        forward_ = make(FFTW_FORWARD);
+        backward_ = make(FFTW_BACKWARD);
+        if (!forward_ || !backward_)
+            throw Error(fmt::format("ramp filter: no Fourier transform of length {}", length));
     }
-    if (!it->second.forward || !it->second.backward)
-        throw Error(fmt::format("ramp filter: no Fourier transform of length {}", length));
-    return it->second;
+    void forward(fftwf_complex* data) const { fftwf_execute_dft(forward_.get(), data, data); }
+    void backward(fftwf_complex* data) const { fftwf_execute_dft(backward_.get(), data, data); }
+
+  private:
+    struct Destroy {
+        void operator()(fftwf_plan plan) const { fftwf_destroy_plan(plan); }
+    };
+    using Plan = std::unique_ptr<std::remove_pointer_t<fftwf_plan>, Destroy>;
+    Plan forward_, backward_;
+};
+
+/// Measured once per length and kept for the life of the process.
+const Plans& plans_for(std::size_t length) {
+    static std::mutex mutex;
+    static std::map<std::size_t, Plans> known;
+    const std::scoped_lock lock(mutex);
+    return known.try_emplace(length, length).first->second;
 }
 
 } // namespace
@@ -110,7 +122,7 @@ struct RampFilter::Impl {
     std::size_t translations, padded;
     std::vector<double> kernel;  // lag 0 … translations − 1
     std::vector<float> response; // per frequency, over the padded length (FFTW does not normalise)
-    Plans plans;
+    const Plans* plans;
 
     Impl(std::size_t n, double step, const RampFilterOptions& options);
     void filter_block(const float* input, std::size_t input_stride, float* output,
@@ -129,7 +141,7 @@ RampFilter::Impl::Impl(std::size_t n, double step, const RampFilterOptions& opti
                                 options.cutoff));
 
     padded = good_length(2 * n);
-    plans = plans_for(padded);
+    plans = &plans_for(padded);
     std::vector<double> cosine(padded);
     for (std::size_t i = 0; i < padded; ++i)
         cosine[i] = std::cos(2 * pi * static_cast<double>(i) / static_cast<double>(padded));
@@ -170,7 +182,7 @@ void RampFilter::Impl::filter_block(const float* input, std::size_t input_stride
                 (padded - translations) * block_channels * sizeof(float));
 
     auto* const complex = reinterpret_cast<fftwf_complex*>(work);
-    fftwf_execute_dft(plans.forward, complex, complex);
+    plans->forward(complex);
     for (std::size_t k = 0; k < padded; ++k) {
         const Float8 factor = broadcast(response[k]);
         for (std::size_t c = 0; c < block_channels; c += lanes) {
@@ -178,7 +190,7 @@ void RampFilter::Impl::filter_block(const float* input, std::size_t input_stride
             store(p, load(p) * factor);
         }
     }
-    fftwf_execute_dft(plans.backward, complex, complex);
+    plans->backward(complex);
 
     alignas(64) float factors[block_channels];
     for (std::size_t c = 0; c < block_channels; ++c)

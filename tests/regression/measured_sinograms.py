@@ -39,7 +39,7 @@ file = "{source}"
 intensity = "/{name}"
 axes = ["rotation_angle", "translation"]
 rotation_range = [0.0, 180.0]
-rotation_range_closed = true
+rotation_range_closed = false
 translation_range = [{-half}, {half}]
 [fbp]
 window = "ram-lak"
@@ -47,7 +47,7 @@ window = "ram-lak"
         subprocess.run(launcher + ["2", program, "run", job], check=True, timeout=120)
         with h5py.File(os.path.join(folder, "results", "fbp.nxs")) as product:
             image = product["/entry/fbp/total/total"][()]
-    angles = numpy.linspace(0, 180, n_rotation)
+    angles = numpy.linspace(0, 180, n_rotation, endpoint=False)
     # scikit-image: radon at angle 0 sums along rows, so that translation runs along x; y points down.
     reference = iradon(sinogram.T, theta=angles, filter_name="ramp", interpolation="linear", circle=True)
     y, x = numpy.mgrid[:n_translation, :n_translation] - half
