@@ -3,6 +3,8 @@
 #include "base/error.hpp"
 #include "jobs/settings.hpp"
 #include "jobs/version.hpp"
+#include "mpi/communicator.hpp"
+#include "mpi/environment.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -52,6 +54,22 @@ std::string program_help() {
 }
 
 } // namespace
+
+int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work) {
+    mpi::Environment environment;
+    const auto world = mpi::Communicator::world();
+    try {
+        work(world);
+        return 0;
+    } catch (const Error& error) {
+        if (world.is_root())
+            fmt::print(stderr, "xrdct: error: {}\n", error.what());
+        return failure_exit_code;
+    } catch (const std::exception& error) {
+        mpi::abort_all(failure_exit_code, fmt::format("xrdct: internal error on rank {}: {}",
+                                                      world.rank(), error.what()));
+    }
+}
 
 int run_program(int argc, char** argv) {
     std::vector<std::string> arguments(argv + 1, argv + argc);

@@ -1,7 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
+
+namespace xrdct::mpi {
+class Communicator;
+}
 
 namespace xrdct {
 
@@ -12,6 +17,11 @@ inline constexpr int failure_exit_code = 1;
 /// MPI) and returns the exit code. Commands that need ranks (run, simulate) initialise MPI; the
 /// others never do.
 int run_program(int argc, char** argv);
+
+/// Initialises MPI and runs `work` on all ranks. An Error, which the ranks have agreed on, is
+/// printed once and ends all of them in an orderly way with failure_exit_code; any other exception
+/// aborts all ranks with the same code.
+int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work);
 
 /// The commands; each takes the arguments after its name and returns an exit code. They throw
 /// Error.

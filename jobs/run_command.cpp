@@ -4,7 +4,6 @@
 #include "jobs/program.hpp"
 #include "jobs/progress.hpp"
 #include "mpi/communicator.hpp"
-#include "mpi/environment.hpp"
 
 #include <cstdio>
 
@@ -81,9 +80,7 @@ int command_run(const std::vector<std::string>& arguments) {
         options.memory = parse_bytes(line.get<std::string>("memory"), "--memory");
     const std::filesystem::path job_path = line.get<std::string>("job");
 
-    mpi::Environment environment;
-    const auto world = mpi::Communicator::world();
-    try {
+    return run_on_ranks([&](const mpi::Communicator& world) {
         // One rank reads, all parse the same text.
         std::string text = world.collectively(
             [&] { return world.is_root() ? read_text_file(job_path) : std::string(); });
@@ -105,16 +102,7 @@ int command_run(const std::vector<std::string>& arguments) {
             if (line.has("json"))
                 fmt::print("{}\n", to_json(summary).dump(1));
         }
-        return 0;
-    } catch (const Error& error) {
-        // The ranks agreed on it: one message, an orderly end everywhere.
-        if (world.is_root())
-            fmt::print(stderr, "xrdct: error: {}\n", error.what());
-        return failure_exit_code;
-    } catch (const std::exception& error) {
-        mpi::abort_all(failure_exit_code, fmt::format("xrdct: internal error on rank {}: {}",
-                                                      world.rank(), error.what()));
-    }
+    });
 }
 
 } // namespace xrdct

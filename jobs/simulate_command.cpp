@@ -7,7 +7,6 @@
 #include "jobs/version.hpp"
 #include "mpi/communicator.hpp"
 #include "mpi/decomposition.hpp"
-#include "mpi/environment.hpp"
 #include "mpi/nexus.hpp"
 #include "mpi/product_file.hpp"
 #include "phantom/scan_simulator.hpp"
@@ -247,9 +246,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
     const bool force = line.has("force");
     const std::filesystem::path folder = output;
 
-    mpi::Environment environment;
-    const auto world = mpi::Communicator::world();
-    try {
+    return run_on_ranks([&](const mpi::Communicator& world) {
         const auto simulator =
             world.collectively([&] { return phantom::ScanSimulator(cell, scan); });
         const auto scan_path = folder / "scan.nxs", truth_path = folder / "truth.nxs",
@@ -380,15 +377,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
                 fmt::print(stderr, "{}, {}, {}\n", scan_path.string(), truth_path.string(),
                            job_path.string());
         });
-        return 0;
-    } catch (const Error& error) {
-        if (world.is_root())
-            fmt::print(stderr, "xrdct: error: {}\n", error.what());
-        return failure_exit_code;
-    } catch (const std::exception& error) {
-        mpi::abort_all(failure_exit_code, fmt::format("xrdct: internal error on rank {}: {}",
-                                                      world.rank(), error.what()));
-    }
+    });
 }
 
 } // namespace xrdct

@@ -53,9 +53,11 @@ TEST_F(CommunicatorTest, Broadcasts) {
     double value = rank_;
     world_.broadcast(value, root);
     EXPECT_EQ(value, root);
-    std::vector<float> values(rank_ == root ? 3 : 0, 2.5F);
+    std::vector<float> values;
+    if (rank_ == root)
+        values.assign(3, 2.5F);
     world_.broadcast(values, root);
-    EXPECT_EQ(values, (std::vector<float>{2.5F, 2.5F, 2.5F}));
+    EXPECT_EQ(values, std::vector<float>(3, 2.5F));
     std::string text = rank_ == root ? "Å and µ" : "something longer than that";
     world_.broadcast(text, root);
     EXPECT_EQ(text, "Å and µ");
