@@ -8,7 +8,6 @@ find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 pkg_check_modules(hdf5 REQUIRED IMPORTED_TARGET hdf5-openmpi)
 pkg_check_modules(fftw3f REQUIRED IMPORTED_TARGET fftw3f)
-pkg_check_modules(fftw3 REQUIRED IMPORTED_TARGET fftw3)
 pkg_check_modules(xraylib REQUIRED IMPORTED_TARGET libxrl)
 pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
 

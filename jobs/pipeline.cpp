@@ -26,6 +26,13 @@ double peak_memory_bytes() {
     return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
+/// What a ray's intensities are multiplied by: monitor normalisation and absorption correction.
+float ray_factor(const StageContext& context, std::size_t ray) {
+    const auto& monitor = context.scan.monitor_factor();
+    const float factor = monitor.empty() ? 1.0F : monitor[ray];
+    return context.transmission.empty() ? factor : factor / context.transmission[ray];
+}
+
 /// Sum over the channels in use of the conditioned intensities, [rotation][translation], on every
 /// rank. Collective.
 std::vector<float> summed_sinogram(const StageContext& context) {
@@ -47,11 +54,7 @@ std::vector<float> summed_sinogram(const StageContext& context) {
                 for (std::size_t k = 0; k < n; ++k)
                     total += line[j * n + k];
                 const std::size_t ray = i * n_translation + j;
-                if (!scan.monitor_factor().empty())
-                    total *= scan.monitor_factor()[ray];
-                if (!context.transmission.empty())
-                    total /= context.transmission[ray];
-                sum[ray] = total;
+                sum[ray] = total * ray_factor(context, ray);
             }
         }
     });
@@ -142,9 +145,7 @@ void condition_shard(const StageContext& context, std::size_t first_channel, std
                                       : std::numeric_limits<float>::quiet_NaN();
         }
     for (std::size_t ray = 0; ray < rays; ++ray) {
-        float factor = scan.monitor_factor().empty() ? 1.0F : scan.monitor_factor()[ray];
-        if (!context.transmission.empty())
-            factor /= context.transmission[ray];
+        const float factor = ray_factor(context, ray);
         float* y = intensity.data() + ray * n_channel;
         if (!variance.empty()) {
             float* v = variance.data() + ray * n_channel;
