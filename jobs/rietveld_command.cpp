@@ -274,6 +274,12 @@ PatternRefinement refine_pattern(PatternJob job) {
     if (r.result.phases.empty())
         throw Error(
             fmt::format("{}: nothing was fitted: {}", r.pattern.path.string(), r.result.message));
+    constexpr double least_gof = 0.7;
+    if (!r.variance.empty() && r.result.agreement.gof < least_gof)
+        r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
+                                      "intensities may be scaled or averaged counts; Rexp and "
+                                      "e.s.d. are overestimates (pattern.errors = \"estimate\")",
+                                      r.result.agreement.gof, r.errors));
     const PatternCalculator calculator(axis, r.result.model);
     for (std::size_t p = 0; p < r.result.model.phases.size(); ++p) {
         r.partial.emplace_back(axis.size());
