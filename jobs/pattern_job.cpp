@@ -2,10 +2,12 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "jobs/instrument_file.hpp"
 #include "jobs/model_settings.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 
 #include <fmt/format.h>
@@ -35,34 +37,50 @@ void read_pattern_table(Settings& s, const std::filesystem::path& source, Patter
             "must exceed pattern.two_theta_min");
     job.excluded =
         s.intervals("pattern.excluded", "deg", "regions [from, to] in 2theta that are not fitted");
-    const auto errors = s.choice(
-        "pattern.errors", "auto", {"auto", "file", "counts", "estimate", "none"},
-        "where the variances come from: standard deviations in the file, counts (variance = "
-        "intensity), an estimate from the scatter, none (constant weights); auto: the file's if "
-        "it has any, counts if the intensities are whole numbers, else the estimate");
-    job.errors = errors == "auto"       ? PatternErrors::automatic
-                 : errors == "file"     ? PatternErrors::file
-                 : errors == "counts"   ? PatternErrors::counts
-                 : errors == "estimate" ? PatternErrors::estimate
-                                        : PatternErrors::none;
+    const auto noise = s.choice(
+        "noise.model", "auto", {"auto", "errors", "counts", "estimate", "none"},
+        "where variances come from: errors given in the file, counts (Poisson), an estimate from "
+        "the data, or none (constant weights); auto: errors if the file has any, counts if the "
+        "intensities are whole numbers, else the estimate");
+    job.noise = noise == "auto"       ? PatternNoise::automatic
+                : noise == "errors"   ? PatternNoise::errors
+                : noise == "counts"   ? PatternNoise::counts
+                : noise == "estimate" ? PatternNoise::estimate
+                                      : PatternNoise::none;
 }
 
-void read_geometry_table(Settings& s, PatternJob& job) {
+/// What `xrdct calibrate` found, if the job names its file.
+std::optional<InstrumentFile> read_calibration(Settings& s, const std::filesystem::path& source,
+                                               PatternJob& job) {
+    job.instrument_file =
+        beside(source,
+               s.text("instrument.file", "",
+                      "instrument file of xrdct calibrate, relative to the job file: widths, "
+                      "zero, wavelength and distance are taken from it where the job states none"));
+    return job.instrument_file.empty() ? std::nullopt
+                                       : std::optional(read_instrument_file(job.instrument_file));
+}
+
+void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calibration,
+                         PatternJob& job) {
     auto& model = job.model;
-    const double wavelength =
-        positive(s, "geometry.wavelength", not_given, "angstrom", "nan: from the file");
+    const double wavelength = positive(s, "geometry.wavelength", not_given, "angstrom",
+                                       "nan: from the instrument file, else from the pattern's");
     const double energy =
         positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
     require(std::isnan(wavelength) || std::isnan(energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
     job.reading.wavelength = !std::isnan(wavelength) ? wavelength
                              : !std::isnan(energy)   ? wavelength_from_energy(energy)
+                             : calibration           ? calibration->wavelength
                                                      : 0;
     const double distance =
         positive(s, "geometry.distance", not_given, "mm",
                  "sample to detector, or goniometer radius; needed for radii and for a "
                  "displacement; nan: from the file");
-    job.reading.distance = std::isnan(distance) ? 0 : distance;
+    job.reading.distance = !std::isnan(distance) ? distance
+                           : calibration         ? calibration->distance
+                                                 : 0;
     model.distance = job.reading.distance;
     const auto type = s.choice("geometry.type", "area", {"area", "bragg_brentano"},
                                "flat area detector normal to the beam, or Bragg-Brentano "
@@ -103,19 +121,22 @@ void read_geometry_table(Settings& s, PatternJob& job) {
                                             "the integration corrected for solid angle");
 }
 
-void read_instrument_table(Settings& s, PatternJob& job) {
+void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& calibration,
+                           PatternJob& job) {
+    const auto widths = calibration ? calibration->profile : InstrumentProfile{0, 0, 4e-4, 0, 0, 0};
     auto& model = job.model;
     auto& instrument = model.instrument;
     const auto value = [&](const char* name, double fallback, const char* unit, const char* text) {
         return s.number(fmt::format("instrument.{}", name), fallback, unit, text);
     };
-    instrument.u.value = value("u", 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v.value = value("v", 0, "deg^2", "see u");
-    instrument.w.value = value("w", 4e-4, "deg^2", "see u");
-    instrument.x.value = value("x", 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y.value = value("y", 0, "deg", "see x");
-    instrument.z.value = value("z", 0, "deg", "see x");
-    model.zero.value = value("zero", 0, "deg", "zero shift, added to every line's 2theta");
+    instrument.u.value = value("u", widths.u, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.v.value = value("v", widths.v, "deg^2", "see u");
+    instrument.w.value = value("w", widths.w, "deg^2", "see u");
+    instrument.x.value = value("x", widths.x, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.y.value = value("y", widths.y, "deg", "see x");
+    instrument.z.value = value("z", widths.z, "deg", "see x");
+    model.zero.value = value("zero", calibration ? calibration->zero : 0, "deg",
+                             "zero shift, added to every line's 2theta");
     model.displacement.value =
         value("displacement", 0, "mm",
               "sample displacement; area: towards the detector; bragg_brentano: out of the "
@@ -168,8 +189,9 @@ PatternJob read_all(Settings& s, const std::filesystem::path& source) {
                                        "the pattern's name with _rietveld added"));
     if (job.output.empty())
         job.output = beside(source, job.file.stem().string() + "_rietveld");
-    read_geometry_table(s, job);
-    read_instrument_table(s, job);
+    const auto calibration = read_calibration(s, source, job);
+    read_geometry_table(s, calibration, job);
+    read_instrument_table(s, calibration, job);
 
     auto& options = job.options;
     const long terms =

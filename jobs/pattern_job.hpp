@@ -12,7 +12,7 @@
 namespace xrdct {
 
 /// Where the variances of a pattern come from.
-enum class PatternErrors { automatic, file, counts, estimate, none };
+enum class PatternNoise { automatic, errors, counts, estimate, none };
 
 /// The job of `xrdct rietveld`: one pattern and its model. Paths are absolute or relative to the
 /// job file's folder.
@@ -21,9 +21,10 @@ struct PatternJob {
     std::string source; ///< names the job in messages
     std::filesystem::path output;
     std::filesystem::path file;
+    std::filesystem::path instrument_file; ///< of xrdct calibrate; empty: none
     PatternFileOptions reading;
     std::vector<std::pair<double, double>> excluded; ///< deg 2θ
-    PatternErrors errors = PatternErrors::automatic;
+    PatternNoise noise = PatternNoise::automatic;
 
     /// Instrument, geometry, corrections, background; no phases and peaks yet.
     PatternModel model;

@@ -83,17 +83,19 @@ Texts overrides_of(const CommandLine& line) {
     number("wavelength", "geometry.wavelength");
     number("energy", "geometry.energy");
     number("distance", "geometry.distance");
-    number("cell-search", "rietveld.cell_search");
+    number("search", "rietveld.cell_search");
+    number("min", "pattern.two_theta_min");
+    number("max", "pattern.two_theta_max");
+    if (line.has("instrument"))
+        list.push_back("instrument.file=" +
+                       toml_text(std::filesystem::absolute(line.get<std::string>("instrument"))
+                                     .lexically_normal()
+                                     .string()));
     text("unit", "pattern.unit");
     text("dataset", "pattern.intensity");
-    text("errors", "pattern.errors");
+    text("noise", "noise.model");
     if (line.has("background"))
         list.push_back(fmt::format("rietveld.background_terms={}", line.get<long>("background")));
-    if (line.has("range")) {
-        const auto [from, to] = parse_range(line.get<std::string>("range"), "--range");
-        list.push_back(fmt::format("pattern.two_theta_min={}", from));
-        list.push_back(fmt::format("pattern.two_theta_max={}", to));
-    }
     if (line.has("exclude")) {
         Texts regions;
         for (const auto& one : line.get<Texts>("exclude")) {
@@ -173,12 +175,12 @@ bool has_line_in_range(const PatternModel& model, const PhaseModel& phase, const
 }
 
 void choose_variance(PatternRefinement& r) {
-    auto choice = r.job.errors;
+    auto choice = r.job.noise;
     const auto file = r.pattern.path.string();
-    if (choice == PatternErrors::file && r.pattern.variance.empty())
-        throw Error(fmt::format("{}: pattern.errors is \"file\", but {} has no standard deviations",
+    if (choice == PatternNoise::errors && r.pattern.variance.empty())
+        throw Error(fmt::format("{}: noise.model is \"errors\", but {} has no standard deviations",
                                 r.job.source, file));
-    const bool chosen = choice != PatternErrors::automatic;
+    const bool chosen = choice != PatternNoise::automatic;
     if (!chosen) {
         bool whole = true;
         double highest = 0;
@@ -187,22 +189,22 @@ void choose_variance(PatternRefinement& r) {
                 whole = whole && y >= 0 && y == std::floor(y);
                 highest = std::max(highest, y);
             }
-        choice = !r.pattern.variance.empty() ? PatternErrors::file
-                 : whole && highest >= 20    ? PatternErrors::counts
-                                             : PatternErrors::estimate;
+        choice = !r.pattern.variance.empty() ? PatternNoise::errors
+                 : whole && highest >= 20    ? PatternNoise::counts
+                                             : PatternNoise::estimate;
     }
     const std::string automatically = chosen ? "" : " (chosen by itself)";
     switch (choice) {
-    case PatternErrors::file:
+    case PatternNoise::errors:
         r.variance = r.pattern.variance;
         r.errors = "standard deviations of the file" + automatically;
         break;
-    case PatternErrors::counts:
+    case PatternNoise::counts:
         r.errors = "counts, variance = intensity" + automatically;
         for (const double y : r.fitted)
             r.variance.push_back(std::isfinite(y) ? std::max(y, 1.0) : 0);
         break;
-    case PatternErrors::estimate:
+    case PatternNoise::estimate:
         r.errors = "estimated from the scatter" + automatically;
         r.variance = estimate_variance(r.pattern.axis, r.fitted);
         break;
@@ -263,6 +265,8 @@ PatternRefinement refine_pattern(PatternJob job) {
     r.inputs[r.pattern.path.string()] = mpi::sha256_of_file(r.pattern.path);
     for (const auto& phase : r.job.phases)
         r.inputs[phase.cif.string()] = mpi::sha256_of_file(phase.cif);
+    if (!r.job.instrument_file.empty())
+        r.inputs[r.job.instrument_file.string()] = mpi::sha256_of_file(r.job.instrument_file);
     timings.lap("read");
 
     try {
@@ -278,7 +282,7 @@ PatternRefinement refine_pattern(PatternJob job) {
     if (!r.variance.empty() && r.result.agreement.gof < least_gof)
         r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
                                       "intensities may be scaled or averaged counts; Rexp and "
-                                      "e.s.d. are overestimates (pattern.errors = \"estimate\")",
+                                      "e.s.d. are overestimates (noise.model = \"estimate\")",
                                       r.result.agreement.gof, r.errors));
     const PatternCalculator calculator(axis, r.result.model);
     for (std::size_t p = 0; p < r.result.model.phases.size(); ++p) {
@@ -307,21 +311,24 @@ int command_rietveld(const std::vector<std::string>& arguments) {
         "wavelength", po::value<double>()->value_name("ANGSTROM"),
         "wavelength (default: the file's)")("energy", po::value<double>()->value_name("KEV"),
                                             "photon energy instead of the wavelength")(
+        "instrument", po::value<std::string>()->value_name("FILE"),
+        "instrument file of xrdct calibrate: widths, zero, wavelength, distance")(
         "distance", po::value<double>()->value_name("MM"),
         "sample to detector, or goniometer radius; for radii and displacements")(
         "unit", po::value<std::string>()->value_name("UNIT"),
         "unit of the positions: deg, rad, 1/angstrom, 1/nm, d, mm (default: the file's, else deg)")(
         "dataset", po::value<std::string>()->value_name("PATH"),
         "intensities in an HDF5 file (default: its default signal)")(
-        "errors", po::value<std::string>()->value_name("KIND"),
-        "variances: auto, file, counts, estimate, none (default: auto)")(
-        "range", po::value<std::string>()->value_name("FROM:TO"),
-        "channels to use, degrees 2theta (default: all)")(
+        "noise", po::value<std::string>()->value_name("MODEL"),
+        "errors of the file, counts (Poisson), estimate (from the scatter), none (constant "
+        "weights) or auto (default: auto)")("min", po::value<double>()->value_name("DEG"),
+                                            "2theta to begin with (default: all)")(
+        "max", po::value<double>()->value_name("DEG"), "2theta to end with (default: all)")(
         "exclude", po::value<Texts>()->composing()->value_name("FROM:TO"),
         "region that is not fitted, degrees 2theta; may be repeated")(
         "background", po::value<long>()->value_name("N"),
         "Chebyshev terms of the background (default: 6)")(
-        "cell-search", po::value<double>()->value_name("X"),
+        "search", po::value<double>()->value_name("FRACTION"),
         "relative half-range in which cells are searched first (default: 0.01)")(
         "refine-widths", "refine the instrument's widths u, w, x, y (for a standard)")(
         "refine", po::value<std::string>()->value_name("A,B"),
