@@ -1,6 +1,7 @@
 #include "jobs/job.hpp"
 
 #include "base/error.hpp"
+#include "jobs/instrument_file.hpp"
 #include "jobs/model_settings.hpp"
 
 #include <algorithm>
@@ -60,6 +61,69 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     return input;
 }
 
+/// Reads the instrument's keys; what a calibration found is their default. Returns the calibration.
+std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem::path& source,
+                                              Job& job) {
+    auto& instrument = job.instrument;
+    instrument.file = beside(source, s.text("instrument.file", "",
+                                            "instrument file (xrdct calibrate), relative to the "
+                                            "job file: gives u to z, wavelength and distance "
+                                            "where the job does not state them"));
+    std::optional<InstrumentFile> calibration;
+    if (!instrument.file.empty()) {
+        try {
+            calibration = read_instrument_file(instrument.file);
+        } catch (const Error& error) {
+            throw Error(fmt::format("{}: {}", s.where("instrument.file"), error.what()));
+        }
+    }
+    std::vector<std::string> kept;
+    const auto term = [&](const std::string& name, double InstrumentProfile::*member,
+                          double fallback, const std::string& unit, const std::string& what) {
+        const std::string key = "instrument." + name;
+        if (calibration && s.has(key))
+            kept.push_back(key);
+        return s.number(key, calibration ? calibration->profile.*member : fallback, unit, what);
+    };
+    instrument.u =
+        term("u", &InstrumentProfile::u, 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.v = term("v", &InstrumentProfile::v, 0, "deg^2", "see u");
+    instrument.w = term("w", &InstrumentProfile::w, 4e-4, "deg^2", "see u");
+    instrument.x =
+        term("x", &InstrumentProfile::x, 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.y = term("y", &InstrumentProfile::y, 0, "deg", "see x");
+    instrument.z = term("z", &InstrumentProfile::z, 0, "deg", "see x");
+    instrument.polarization_corrected =
+        s.boolean("instrument.polarization_corrected", false,
+                  "the integration removed the polarisation factor");
+    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
+                                                 "the integration corrected for solid angle");
+    if (!calibration)
+        return calibration;
+    const bool wavelength = !s.has("geometry.wavelength") && !s.has("geometry.energy");
+    const bool distance = calibration->distance > 0 && !s.has("geometry.distance");
+    std::string given = kept.size() < 6 ? "the profile" : "";
+    for (const auto& [wanted, text] :
+         {std::pair{wavelength, fmt::format("the wavelength {} angstrom", calibration->wavelength)},
+          {distance, fmt::format("the distance {} mm", calibration->distance)}})
+        if (wanted)
+            given += (given.empty() ? "" : ", ") + text;
+    if (!given.empty())
+        job.notes.push_back(fmt::format("{} gives {}", instrument.file.string(), given));
+    for (const auto* key : {"geometry.wavelength", "geometry.energy", "geometry.distance"})
+        if (s.has(key) && (calibration->distance > 0 || std::string(key) != "geometry.distance"))
+            kept.emplace_back(key);
+    if (!kept.empty())
+        job.notes.push_back(fmt::format("of the job and not of {}: {}", instrument.file.string(),
+                                        fmt::join(kept, ", ")));
+    if (calibration->zero != 0)
+        job.notes.push_back(fmt::format(
+            "{} has a zero of {} deg, which a job does not apply: integrate with a corrected "
+            "geometry, or calibrate the wavelength or the distance",
+            instrument.file.string(), calibration->zero));
+    return calibration;
+}
+
 Job read_all(Settings& s, const std::filesystem::path& source) {
     Job job;
     job.source = source;
@@ -78,14 +142,20 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
 
     job.input = read_input(s, source);
 
+    const auto calibration = read_instrument(s, source, job);
+
     auto& geometry = job.geometry;
     geometry.wavelength =
-        positive(s, "geometry.wavelength", not_given, "angstrom", "nan: from the file");
+        positive(s, "geometry.wavelength",
+                 calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
+                 "angstrom", "nan: from the instrument file or the scan");
     geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
     require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
-    geometry.distance = positive(s, "geometry.distance", not_given, "mm",
-                                 "rotation axis to detector; nan: from the file");
+    geometry.distance =
+        positive(s, "geometry.distance",
+                 calibration && calibration->distance > 0 ? calibration->distance : not_given, "mm",
+                 "rotation axis to detector; nan: from the instrument file or the scan");
     geometry.beam_width =
         s.number("geometry.beam_width", not_given, "mm",
                  "horizontal beam size; nan: from the file, or as wide as the step");
@@ -140,19 +210,6 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
                                   "percentile are not fitted");
     require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
             "must lie in [0, 1)");
-
-    auto& instrument = job.instrument;
-    instrument.u = s.number("instrument.u", 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v = s.number("instrument.v", 0, "deg^2", "see u");
-    instrument.w = s.number("instrument.w", 4e-4, "deg^2", "see u");
-    instrument.x = s.number("instrument.x", 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y = s.number("instrument.y", 0, "deg", "see x");
-    instrument.z = s.number("instrument.z", 0, "deg", "see x");
-    instrument.polarization_corrected =
-        s.boolean("instrument.polarization_corrected", false,
-                  "the integration removed the polarisation factor");
-    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
-                                                 "the integration corrected for solid angle");
 
     auto& rietveld = job.rietveld;
     rietveld.background_terms =

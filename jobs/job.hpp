@@ -63,6 +63,7 @@ struct MaskSettings {
 };
 
 struct InstrumentSettings {
+    std::filesystem::path file; ///< of xrdct calibrate; empty: none
     double u = 0, v = 0, w = 0; ///< deg²
     double x = 0, y = 0, z = 0; ///< deg
     bool polarization_corrected = false;
@@ -135,6 +136,8 @@ struct Job {
     std::vector<PhaseSettings> phases;
     std::vector<PeakSettings> peaks;
 
+    std::vector<std::string> notes; ///< what an instrument file gave, in words
+
     std::string resolved; ///< the whole job with every default filled in, as TOML
     /// The part of the resolved job that decides the product of a stage.
     std::string resolved_for(const std::string& stage) const;
@@ -146,7 +149,7 @@ const std::vector<std::string>& stage_names();
 
 /// Reads a job from TOML text. Throws Error naming the file and key for a syntax error, an unknown
 /// key (with the nearest known one), a wrong type, a value out of range, a phase named twice, a
-/// missing required key. Opens no file.
+/// missing required key. Opens no file but the instrument file, if the job names one.
 Job parse_job(const std::string& text, const std::filesystem::path& source,
               const std::vector<std::string>& overrides = {});
 

@@ -42,7 +42,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     const auto scan = Scan::open(job);
     if (job.absorption.method == "transmission")
         scan.transmission();
-    std::vector<std::string> notes;
+    std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
         const auto phase = Phase::from_cif(settings.cif, settings.name);

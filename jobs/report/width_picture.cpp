@@ -48,9 +48,12 @@ std::vector<std::filesystem::path> write_width_picture(const WidthPicture& pictu
                          "font ',16'",
                          quote_gnuplot(picture.title), 96 / width, 1 - 22 / height,
                          quote_gnuplot(picture.subtitle), 96 / width, 1 - 48 / height));
-    plot.add("set xlabel '2θ [°]'\nset ylabel 'full width at half maximum [°]' offset -1,0");
+    plot.add(
+        fmt::format("set xlabel '2θ [°]'\nset label 3 'full width at half maximum [°]' at screen "
+                    "{:.6f}, graph 0.5 center rotate by 90",
+                    20 / width));
     plot.add(fmt::format("set xrange [{:.10g}:{:.10g}]\nset yrange [0:{:.6g}]",
-                         picture.two_theta.front(), picture.two_theta.back(), 1.25 * highest));
+                         picture.two_theta.front(), picture.two_theta.back(), 1.4 * highest));
     plot.add("set xtics out nomirror scale 0.6\nset ytics out nomirror scale 0.6\n"
              "set key top right horizontal samplen 2 noenhanced");
     std::string list =

@@ -13,9 +13,12 @@ namespace xrdct {
 namespace {
 
 /// R_Bragg above which the structure's intensities are given up.
-constexpr double poor_intensities = 0.2;
+constexpr double poor_intensities = 0.1;
 /// Share of the net intensity (as a weighted residual, noise taken off) that may stay unexplained.
 constexpr double most_unexplained = 0.5;
+/// Height of a peak that is no line of the standard, over that of the pattern's highest: above the
+/// first it is mentioned, above the second it is taken for another substance.
+constexpr double foreign_peak = 0.03, strange_peak = 0.2;
 /// Correlation of zero and radial scale above which the range does not tell them apart.
 constexpr double most_correlated = 0.98;
 /// A profile term below this many e.s.d. is dropped.
@@ -127,6 +130,7 @@ class Calibrator {
     double unexplained(const RefinementResult& result) const;
     void check(const RefinementResult& result) const;
     void reduce_profile(PatternModel& model);
+    void find_foreign_peaks();
     void fit_single_lines();
     void collect();
 
@@ -337,6 +341,40 @@ void Calibrator::reduce_profile(PatternModel& model) {
     }
 }
 
+/// The highest residual away from all lines.
+void Calibrator::find_foreign_peaks() {
+    constexpr double clear = 3; // FWHM from any line
+    const auto& fit = result_.fit;
+    double highest = 0, strange = 0, place = 0;
+    for (std::size_t k = 1; k + 1 < axis_.size(); ++k) {
+        const double angle = axis_.two_theta()[k];
+        if (!std::isfinite(intensity_[k]) || !(variance_[k] > 0)) {
+            continue;
+        }
+        highest = std::max(highest, intensity_[k] - fit.background[k]);
+        const double residual = intensity_[k] - fit.calculated[k];
+        const double reach =
+            clear * line_fwhm(result_.instrument(), angle, result_.wavelength.value);
+        if (residual > strange && residual > 5 * std::sqrt(variance_[k]) &&
+            std::none_of(fit.lines.begin(), fit.lines.end(), [&](const PatternLine& line) {
+                return std::abs(line.two_theta - angle) < reach;
+            })) {
+            strange = residual;
+            place = angle;
+        }
+    }
+    const std::string text =
+        fmt::format("the peak at {:.3f} deg, {:.0f} % as high as the highest, is no line of {}",
+                    place, 100 * strange / highest, standard_.name());
+    if (strange > strange_peak * highest) {
+        throw Error(text + ": check standard, wavelength and distance, or leave this part of the "
+                           "pattern out");
+    }
+    if (strange > foreign_peak * highest) {
+        result_.notes.push_back(text);
+    }
+}
+
 /// The strong lines one by one: the rest of the calculated pattern is taken off, a pseudo-Voigt
 /// and a straight line are fitted.
 void Calibrator::fit_single_lines() {
@@ -496,6 +534,7 @@ Calibration Calibrator::run() {
         throw Error(fmt::format("the pattern does not determine the calibration: {}", fit.message));
     }
     collect();
+    find_foreign_peaks();
 
     // The guard against combinations that move all lines alike.
     const auto& names = fit.parameters;
