@@ -57,8 +57,13 @@ std::optional<InstrumentFile> read_calibration(Settings& s, const std::filesyste
                s.text("instrument.file", "",
                       "instrument file of xrdct calibrate, relative to the job file: widths, "
                       "zero, wavelength and distance are taken from it where the job states none"));
-    return job.instrument_file.empty() ? std::nullopt
-                                       : std::optional(read_instrument_file(job.instrument_file));
+    if (job.instrument_file.empty())
+        return std::nullopt;
+    try {
+        return read_instrument_file(job.instrument_file);
+    } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", s.where("instrument.file"), error.what()));
+    }
 }
 
 void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calibration,
@@ -137,8 +142,21 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
     instrument.z.value = value("z", widths.z, "deg", "see x");
     model.zero.value = value("zero", calibration ? calibration->zero : 0, "deg",
                              "zero shift, added to every line's 2theta");
+    // The angles were computed with the nominal distance D₀ that the job states; the calibrated one
+    // D makes tan 2θ' = (D / D₀) tan 2θ.
+    const bool calibrated_distance =
+        calibration && std::find(calibration->calibrated.begin(), calibration->calibrated.end(),
+                                 "distance") != calibration->calibrated.end();
+    const bool nominal = s.has("geometry.distance") && job.reading.distance > 0;
+    const double displaced =
+        calibrated_distance && nominal ? job.reading.distance - calibration->distance : 0;
+    if (calibrated_distance && !nominal && job.reading.unit != RadialUnit::radius)
+        job.notes.push_back(fmt::format(
+            "{} holds a calibrated distance, {} mm; for angles that were computed with another one "
+            "give that one as geometry.distance",
+            job.instrument_file.string(), calibration->distance));
     model.displacement.value =
-        value("displacement", 0, "mm",
+        value("displacement", displaced, "mm",
               "sample displacement; area: towards the detector; bragg_brentano: out of the "
               "focusing circle; needs geometry.distance");
     const std::pair<const char*, Parameter*> refinable[] = {{"u", &instrument.u},
@@ -167,6 +185,8 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
         require(seen.insert(name).second, s, key, fmt::format("names '{}' twice", name));
         found->second->refine = true;
     }
+    if (calibration)
+        job.calibrated_range = {calibration->two_theta_min, calibration->two_theta_max};
     // Widths below zero are no widths; u and v may be of either sign.
     for (auto* parameter : {&instrument.w, &instrument.x, &instrument.y, &instrument.z})
         if (parameter->refine && parameter->value >= 0)

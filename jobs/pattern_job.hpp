@@ -22,6 +22,8 @@ struct PatternJob {
     std::filesystem::path output;
     std::filesystem::path file;
     std::filesystem::path instrument_file; ///< of xrdct calibrate; empty: none
+    /// Degrees 2θ between which the instrument file's widths are known.
+    std::pair<double, double> calibrated_range{0, 180};
     PatternFileOptions reading;
     std::vector<std::pair<double, double>> excluded; ///< deg 2θ
     PatternNoise noise = PatternNoise::automatic;
@@ -32,6 +34,7 @@ struct PatternJob {
     std::vector<PeakSettings> peaks;
     RefinementOptions options;
 
+    std::vector<std::string> notes;
     std::string resolved; ///< the whole job with every default filled in, as TOML
 };
 

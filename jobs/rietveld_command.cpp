@@ -217,7 +217,8 @@ PatternRefinement refine_pattern(PatternJob job) {
     Timings timings;
     auto pattern = read_pattern(job.file, job.reading);
     PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}};
-    r.notes = r.pattern.notes;
+    r.notes = r.job.notes;
+    r.notes.insert(r.notes.end(), r.pattern.notes.begin(), r.pattern.notes.end());
     r.fitted = r.pattern.intensity;
     const auto& axis = r.pattern.axis;
     std::size_t left = 0;
@@ -232,6 +233,13 @@ PatternRefinement refine_pattern(PatternJob job) {
                                 "two_theta_min, two_theta_max); at least 20 are needed",
                                 r.pattern.path.string(), left));
     choose_variance(r);
+    const auto [calibrated_from, calibrated_to] = r.job.calibrated_range;
+    constexpr double margin = 0.5; // deg
+    if (axis.two_theta().front() < calibrated_from - margin ||
+        axis.two_theta().back() > calibrated_to + margin)
+        r.notes.push_back(fmt::format("the instrument was calibrated from {:.4g} to {:.4g} deg "
+                                      "2theta; outside, its widths are extrapolated",
+                                      calibrated_from, calibrated_to));
 
     auto& model = r.job.model;
     model.wavelength.value = axis.wavelength();

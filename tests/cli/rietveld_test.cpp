@@ -1,6 +1,7 @@
 // xrdct rietveld on a written-down pattern, and everything that can be wrong with its input.
 
 #include "crystal/phase.hpp"
+#include "jobs/instrument_file.hpp"
 #include "mpi/hdf5.hpp"
 #include "mpi/nexus.hpp"
 #include "phantom/structures.hpp"
@@ -355,6 +356,28 @@ TEST_F(RietveldCommand, InstrumentFileSetsWidthsAndWavelength) {
     write_text(folder_ / "bad.toml", "format = 'something else'\n");
     expect_failure(quick({"--instrument", "bad.toml"}), {"bad.toml"});
     expect_failure(quick({"--instrument", "absent.toml"}), {"absent.toml"});
+
+    InstrumentFile instrument;
+    instrument.profile = {0.01, 0, 7e-4, 0.002, 0, 0};
+    instrument.wavelength = 0.1201; // the cells come out larger in the same proportion
+    instrument.two_theta_min = 2.5;
+    instrument.two_theta_max = 12;
+    instrument.standard = "CeO2";
+    write_instrument_file(folder_ / "instrument.toml", instrument);
+    auto arguments = quick({"--no-wavelength", "--refine", "zero", "--instrument",
+                            (folder_ / "instrument.toml").string()});
+    // The test's own widths would win over the file's.
+    for (const auto* own : {"instrument.w=1e-3", "instrument.x=1e-3"}) {
+        const auto at = std::find(arguments.begin(), arguments.end(), own);
+        arguments.erase(at - 1, at + 1);
+    }
+    const auto result = refine(arguments);
+    ASSERT_FALSE(result.is_null());
+    EXPECT_EQ(result["pattern"]["wavelength_angstrom"], 0.1201);
+    EXPECT_NEAR(result["phases"][0]["cell"]["a"].get<double>() / iron_a, 0.1201 / 0.11979, 3e-4);
+    EXPECT_THAT(result["job"].get<std::string>(), HasSubstr("x = 0.002"));
+    EXPECT_THAT(notes(result), HasSubstr("calibrated from 2.5"));
+    EXPECT_EQ(result["inputs"].size(), 4U);
 }
 
 } // namespace
