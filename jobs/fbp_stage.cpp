@@ -19,20 +19,6 @@ namespace {
 /// larger.
 constexpr std::size_t variance_coarsening = 8;
 
-FbpOptions fbp_options(const Job& job) {
-    FbpOptions options;
-    options.filter.window = filter_window(job.fbp.window);
-    options.filter.cutoff = job.fbp.cutoff;
-    return options;
-}
-
-std::vector<double> coordinates(const ImageGrid& grid) {
-    std::vector<double> values(grid.n);
-    for (std::size_t i = 0; i < grid.n; ++i)
-        values[i] = grid.coordinate(i);
-    return values;
-}
-
 /// Writes [y][x][own channel] in pieces of a chunk's channels, each contiguous in memory: strided
 /// memory is what parallel HDF5 is slow at. Independent.
 void write_channels(hdf5::Dataset& dataset, const std::vector<float>& values, std::size_t n,
@@ -49,60 +35,21 @@ void write_channels(hdf5::Dataset& dataset, const std::vector<float>& values, st
     }
 }
 
-void write_image_axes(hdf5::Group& group, const ImageGrid& grid) {
-    const auto axis = coordinates(grid);
-    nexus::write_axis(group, "y", axis, {"mm", "y"});
-    nexus::write_axis(group, "x", axis, {"mm", "x"});
-}
-
 } // namespace
 
-StageSummary run_absorption_stage(StageContext& context) {
-    Timings timings;
-    const auto& scan = context.scan;
-    const auto path = product_path(context.job, "absorption");
-    context.communicator.collectively([&] {
-        if (!context.communicator.is_root())
-            return;
-        const ImageGrid grid = scan.grid();
-        const std::size_t n_rotation = scan.geometry().rotation.size();
-        const std::size_t n_translation = scan.geometry().translation.size();
-        std::vector<float> path_integral(context.transmission.size());
-        for (std::size_t i = 0; i < path_integral.size(); ++i)
-            path_integral[i] = -std::log(context.transmission[i]);
-        std::vector<float> mu(grid.size());
-        FilteredBackProjection(scan.geometry(), grid, fbp_options(context.job))
-            .reconstruct(path_integral, 1, mu);
-        timings.lap("compute");
+FbpOptions fbp_options(const Job& job) {
+    FbpOptions options;
+    options.filter.window = filter_window(job.fbp.window);
+    options.filter.cutoff = job.fbp.cutoff;
+    return options;
+}
 
-        auto product = mpi::ProductFile::create(path, context.options.force
-                                                          ? mpi::ProductFile::Existing::replace
-                                                          : mpi::ProductFile::Existing::refuse);
-        {
-            auto stage = write_provenance(product.root(), context.provenance, context.job.title);
-            auto map = nexus::require_data(stage, "attenuation", "mu", {"y", "x"});
-            nexus::write_map(map, "mu", std::vector<double>(mu.begin(), mu.end()), grid.n, grid.n,
-                             {"1/mm", "linear attenuation coefficient"});
-            write_image_axes(map, grid);
-            auto rays = nexus::require_data(stage, "rays", "transmission",
-                                            {"rotation_angle", "translation"});
-            nexus::write_map(
-                rays, "transmission",
-                std::vector<double>(context.transmission.begin(), context.transmission.end()),
-                n_rotation, n_translation, {"", "transmission of the ray"});
-            nexus::write_axis(rays, "rotation_angle", scan.geometry().rotation,
-                              {"deg", "rotation angle"});
-            nexus::write_axis(rays, "translation", scan.geometry().translation,
-                              {"mm", "translation"});
-            stage.write_string("method",
-                               "measured transmission, zero order: intensity / transmission");
-            timings.lap("write");
-            write_timings(stage, timings);
-            nexus::set_default(map);
-        }
-        product.commit();
-    });
-    return {"absorption", path, false, timings.total(), timings.parts(), {}};
+void write_image_axes(hdf5::Group& group, const ImageGrid& grid) {
+    std::vector<double> axis(grid.n);
+    for (std::size_t i = 0; i < grid.n; ++i)
+        axis[i] = grid.coordinate(i);
+    nexus::write_axis(group, "y", axis, {"mm", "y"});
+    nexus::write_axis(group, "x", axis, {"mm", "x"});
 }
 
 StageSummary run_fbp_stage(StageContext& context) {

@@ -124,6 +124,57 @@ std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem
     return calibration;
 }
 
+void read_absorption(Settings& s, Job& job) {
+    auto& absorption = job.absorption;
+    absorption.method = s.choice(
+        "absorption.method", "none", {"none", "transmission", "phases"},
+        "self-absorption correction (zero order): none, division by the measured transmission, or "
+        "by the transmission calculated from the amounts of the phases themselves");
+    absorption.calibration = s.choice(
+        "absorption.calibration", "auto", {"auto", "transmission", "ring", "plateau", "constant"},
+        "what turns amounts of phases into volumes: the measured transmission; the reference phase "
+        "as a homogeneous ring (a can), or by the plateau of its map; a given constant; auto: the "
+        "transmission where it is used, else the ring");
+    absorption.reference_phase =
+        s.text("absorption.reference_phase", "",
+               "phase whose volume fraction is known somewhere, for ring and plateau");
+    absorption.reference_fraction =
+        s.number("absorption.reference_fraction", 1, "", "volume fraction of the reference phase");
+    require(absorption.reference_fraction > 0 && absorption.reference_fraction <= 1, s,
+            "absorption.reference_fraction", "must lie in (0, 1]");
+    absorption.constant = positive(s, "absorption.constant", not_given, "1/angstrom^6",
+                                   "volume fraction over scale times cell volume squared");
+    absorption.filling = s.text("absorption.filling", "",
+                                "formula of what fills the rest of the sample and does not "
+                                "diffract (electrolyte, binder), such as \"C3H4O3\"");
+    absorption.filling_density =
+        positive(s, "absorption.filling_density", not_given, "g/cm^3", "density of the filling");
+    require(absorption.filling.empty() == std::isnan(absorption.filling_density), s,
+            "absorption.filling_density", "and absorption.filling belong together");
+    absorption.sample_threshold =
+        s.number("absorption.sample_threshold", 0.025, "",
+                 "the filling fills where the total intensity exceeds this fraction of its 99th "
+                 "percentile");
+    require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
+            "absorption.sample_threshold", "must lie in [0, 1)");
+    absorption.depths = s.integer(
+        "absorption.depths", 5,
+        "places along the beam at which parallax may have put a phase's lines, when amounts along "
+        "a ray are determined");
+    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
+            "must lie between 1 and 15");
+    absorption.tolerance = s.number("absorption.tolerance", 1e-3, "",
+                                    "largest change of any transmission that ends the iteration");
+    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
+    absorption.max_iterations = s.integer("absorption.max_iterations", 30, "most iterations");
+    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+    require(absorption.calibration != "constant" || !std::isnan(absorption.constant), s,
+            "absorption.constant", "is required by absorption.calibration = \"constant\"");
+    require(absorption.calibration != "transmission" || absorption.method != "phases", s,
+            "absorption.calibration",
+            "cannot be \"transmission\" where the transmission is to be found from the phases");
+}
+
 Job read_all(Settings& s, const std::filesystem::path& source) {
     Job job;
     job.source = source;
@@ -190,9 +241,7 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
                 : noise == "counts" ? NoiseModel::counts
                                     : NoiseModel::estimate;
 
-    job.absorption.method = s.choice(
-        "absorption.method", "none", {"none", "transmission"},
-        "self-absorption correction (zero order): none, or division by the measured transmission");
+    read_absorption(s, job);
 
     job.fbp.window =
         s.choice("fbp.window", "hann", {"ram-lak", "shepp-logan", "cosine", "hamming", "hann"},
@@ -241,7 +290,30 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     source.string(), job.peaks.back().name));
     }
-    for (const auto* reserved : {"maps", "mean_pattern", "start_model", "timings"})
+    const auto& absorption = job.absorption;
+    if (!absorption.reference_phase.empty() &&
+        std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& phase) {
+            return phase.name == absorption.reference_phase;
+        })) {
+        std::vector<std::string> known;
+        for (const auto& phase : job.phases)
+            known.push_back(phase.name);
+        const auto nearest = nearest_name(absorption.reference_phase, known);
+        throw Error(fmt::format("{}: there is no phase '{}'{}",
+                                s.where("absorption.reference_phase"), absorption.reference_phase,
+                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+    }
+    const bool by_reference = absorption.calibration == "ring" ||
+                              absorption.calibration == "plateau" ||
+                              (absorption.calibration == "auto" && absorption.method == "phases");
+    require(absorption.method == "none" || !by_reference || !absorption.reference_phase.empty(), s,
+            "absorption.reference_phase",
+            "is required to calibrate amounts (or give absorption.constant with "
+            "absorption.calibration = \"constant\")");
+    require(absorption.method != "phases" || !job.phases.empty(), s, "absorption.method",
+            "\"phases\" needs at least one [[phase]]");
+    for (const auto* reserved :
+         {"maps", "mean_pattern", "start_model", "timings", "attenuation", "rays", "convergence"})
         if (names.contains(reserved))
             throw Error(
                 fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
@@ -295,8 +367,14 @@ Job parse_job(const std::string& text, const std::filesystem::path& source,
         more.insert(more.begin(), scan.begin(), scan.end());
         return settings.resolved(more);
     };
-    job.resolved_stages = {{"absorption", with({"absorption", "fbp"})},
-                           {"fbp", with({"absorption", "fbp", "noise"})},
+    // The transmission found from the phases depends on them, and all that follows does.
+    const std::vector<std::string> pattern{"instrument", "rietveld", "phase", "peak"};
+    std::vector<std::string> absorption{"absorption", "fbp"}, fbp{"absorption", "fbp", "noise"};
+    absorption.insert(absorption.end(), pattern.begin(), pattern.end());
+    if (job.absorption.method == "phases")
+        fbp.insert(fbp.end(), pattern.begin(), pattern.end());
+    job.resolved_stages = {{"absorption", with(absorption)},
+                           {"fbp", with(fbp)},
                            {"rietveld", with({"absorption", "fbp", "noise", "mask", "instrument",
                                               "rietveld", "phase", "peak"})}};
     return job;

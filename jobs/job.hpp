@@ -48,7 +48,18 @@ struct ChannelSettings {
 enum class NoiseModel { automatic, errors, counts, estimate };
 
 struct AbsorptionSettings {
-    std::string method = "none"; ///< none, transmission
+    std::string method = "none"; ///< none, transmission, phases
+    /// How amounts of phases become volumes: auto, transmission, ring, plateau, constant.
+    std::string calibration = "auto";
+    std::string reference_phase;        ///< of known volume fraction, for ring and plateau
+    double reference_fraction = 1;      ///< its volume fraction there
+    double constant = not_given;        ///< volume fraction over S V² [1/Å⁶ …], for constant
+    std::string filling;                ///< formula of what fills the rest of the sample
+    double filling_density = not_given; ///< g/cm³
+    double sample_threshold = 0.025;    ///< of the 99th percentile of the total image
+    long depths = 5;                    ///< places along the beam at which a phase is sought
+    double tolerance = 1e-3;            ///< of the transmission
+    long max_iterations = 30;
 };
 
 struct FbpSettings {

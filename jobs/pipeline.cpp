@@ -26,13 +26,6 @@ double peak_memory_bytes() {
     return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
-/// What a ray's intensities are multiplied by: monitor normalisation and absorption correction.
-float ray_factor(const StageContext& context, std::size_t ray) {
-    const auto& monitor = context.scan.monitor_factor();
-    const float factor = monitor.empty() ? 1.0F : monitor[ray];
-    return context.transmission.empty() ? factor : factor / context.transmission[ray];
-}
-
 /// Sum over the channels in use of the conditioned intensities, [rotation][translation], on every
 /// rank. Collective.
 std::vector<float> summed_sinogram(const StageContext& context) {
@@ -98,6 +91,13 @@ void find_axis(StageContext& context) {
 }
 
 } // namespace
+
+float ray_factor(const StageContext& context, std::size_t ray, bool absorption) {
+    const auto& monitor = context.scan.monitor_factor();
+    const float factor = monitor.empty() ? 1.0F : monitor[ray];
+    return context.transmission.empty() || !absorption ? factor
+                                                       : factor / context.transmission[ray];
+}
 
 std::filesystem::path product_path(const Job& job, const std::string& stage) {
     return job.output / (stage + ".nxs");
@@ -234,6 +234,9 @@ RunSummary run_job(const Job& job, const RunOptions& options,
             return 0;
         });
         communicator.broadcast(reuse);
+        if (stage == "fbp" && job.absorption.method == "phases" && context.transmission.empty())
+            context.transmission = communicator.collectively(
+                [&] { return read_absorption_product(job).transmission; });
         if (reuse) {
             summary.stages.push_back({stage, path, true, 0, {}, {}});
             continue;

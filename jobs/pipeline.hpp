@@ -4,10 +4,14 @@
 #include "jobs/provenance.hpp"
 #include "jobs/scan.hpp"
 #include "mpi/communicator.hpp"
+#include "mpi/hdf5.hpp"
+#include "rietveld/pattern_model.hpp"
+#include "tomography/fbp.hpp"
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +60,23 @@ struct StageContext {
     std::vector<std::string> notes;
 };
 
+/// Start model of the map's patterns: structures, widths, peaks and background as the job gives
+/// them. `notes` takes the warnings of the structures.
+PatternModel start_model(const Job& job, double wavelength, std::vector<std::string>& notes);
+
+/// What the absorption stage's product tells the later ones.
+struct AbsorptionProduct {
+    std::vector<float> transmission; ///< [rotation][translation]
+    std::optional<double> constant;  ///< volume fraction over S V²
+};
+/// Reads it. Throws Error when it is missing or was made with other settings.
+AbsorptionProduct read_absorption_product(const Job& job);
+
+/// Filter of the reconstruction as the job wants it.
+FbpOptions fbp_options(const Job& job);
+/// Axes y and x [mm] of an image, into an NXdata group.
+void write_image_axes(hdf5::Group& group, const ImageGrid& grid);
+
 /// The stages; collective.
 StageSummary run_absorption_stage(StageContext& context);
 StageSummary run_fbp_stage(StageContext& context);
@@ -67,6 +88,10 @@ StageSummary run_rietveld_stage(StageContext& context);
 /// `first_channel` is the shard's first among the channels in use.
 void condition_shard(const StageContext& context, std::size_t first_channel, std::size_t n_channel,
                      std::span<float> intensity, std::span<float> variance);
+
+/// What a ray's intensities are multiplied by: monitor normalisation and, if asked for, absorption
+/// correction.
+float ray_factor(const StageContext& context, std::size_t ray, bool absorption = true);
 
 /// Channels per rank that the fbp stage holds at a time under a memory limit [bytes per rank, 0:
 /// none]. Throws Error if not even one fits.

@@ -9,6 +9,7 @@
 #include "rietveld/refinement.hpp"
 #include "rietveld/voxel_fitter.hpp"
 #include "solvers/voxelwise_rietveld.hpp"
+#include "tomography/self_absorption.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -109,22 +110,6 @@ class VolumeFile {
     bool relative_variance_ = false;
 };
 
-std::vector<unsigned char> sample_mask(const std::vector<double>& total, double threshold) {
-    std::vector<double> values;
-    for (const double value : total)
-        if (value > 0)
-            values.push_back(value);
-    std::vector<unsigned char> mask(total.size(), 0);
-    if (values.empty())
-        return mask;
-    const auto position =
-        values.begin() + static_cast<std::ptrdiff_t>(0.99 * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), position, values.end());
-    for (std::size_t i = 0; i < total.size(); ++i)
-        mask[i] = total[i] > threshold * *position;
-    return mask;
-}
-
 struct MeanPattern {
     std::vector<double> intensity, variance;
     std::size_t voxels = 0;
@@ -168,21 +153,6 @@ MeanPattern mean_pattern(const VolumeFile& volume, const std::vector<unsigned ch
     for (double& value : mean.variance)
         value /= count * count;
     return mean;
-}
-
-PatternModel start_model(const Job& job, double wavelength, std::vector<std::string>& notes) {
-    PatternModel model;
-    model.wavelength.value = wavelength;
-    const auto& widths = job.instrument;
-    model.instrument = InstrumentParameters(
-        InstrumentProfile{widths.u, widths.v, widths.w, widths.x, widths.y, widths.z});
-    model.polarisation = job.instrument.polarization_corrected ? 0 : 1;
-    model.solid_angle_corrected = job.instrument.solid_angle_corrected;
-    model.anomalous = job.rietveld.anomalous;
-    add_phases(model, job.phases, job.source.string(), notes);
-    add_peaks(model, job.peaks);
-    model.set_background(static_cast<std::size_t>(job.rietveld.background_terms));
-    return model;
 }
 
 /// Marks what is refined in every voxel.
@@ -331,6 +301,21 @@ void write_mean_pattern(hdf5::Group& stage, const VolumeFile& volume, const Mean
 }
 
 } // namespace
+
+PatternModel start_model(const Job& job, double wavelength, std::vector<std::string>& notes) {
+    PatternModel model;
+    model.wavelength.value = wavelength;
+    const auto& widths = job.instrument;
+    model.instrument = InstrumentParameters(
+        InstrumentProfile{widths.u, widths.v, widths.w, widths.x, widths.y, widths.z});
+    model.polarisation = job.instrument.polarization_corrected ? 0 : 1;
+    model.solid_angle_corrected = job.instrument.solid_angle_corrected;
+    model.anomalous = job.rietveld.anomalous;
+    add_phases(model, job.phases, job.source.string(), notes);
+    add_peaks(model, job.peaks);
+    model.set_background(static_cast<std::size_t>(job.rietveld.background_terms));
+    return model;
+}
 
 StageSummary run_rietveld_stage(StageContext& context) {
     Timings timings;
