@@ -214,6 +214,37 @@ TEST(Calibration, SpoiltIntensitiesAreExtracted) {
     EXPECT_NEAR(result.wavelength.value / truth.wavelength, 1, 30e-6);
 }
 
+// A tilted detector that is seen over part of the rings and integrated as if it were not tilted.
+TEST(Calibration, SaysWhatATiltDoes) {
+    Truth truth;
+    truth.high = 12;
+    truth.channels = 2500;
+    const auto y = test::poisson_counts(truth.pattern(), 2);
+    std::vector<double> apparent;
+    constexpr double tilt = 3e-3;
+    for (const double angle : truth.axis().two_theta()) {
+        apparent.push_back(angle + degrees(tilt * std::pow(std::sin(radians(angle)), 2)));
+    }
+    CalibrationOptions options;
+    options.scale = RadialScale::wavelength;
+    const auto notes = [&](const RadialAxis& axis) {
+        std::string text;
+        for (const auto& note :
+             calibrate(axis, y, poisson_variance(y), powder_standard("CeO2").phase(), options)
+                 .notes) {
+            text += note + '\n';
+        }
+        return text;
+    };
+    for (const bool zero : {false, true}) {
+        options.refine_zero = zero;
+        const auto tilted = notes(RadialAxis::from_two_theta(apparent, nominal));
+        EXPECT_THAT(tilted, ::testing::ContainsRegex("tilted by about 0.1[678] deg"))
+            << zero; // 0.172
+        EXPECT_THAT(notes(truth.axis()), ::testing::Not(HasSubstr("tilted"))) << zero;
+    }
+}
+
 TEST(Calibration, RefusesWhatTheRangeDoesNotTellApart) {
     Truth truth;
     truth.low = 7;
