@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "jobs/instrument_file.hpp"
+#include "jobs/model_settings.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -15,33 +16,6 @@
 namespace xrdct {
 
 namespace {
-
-const std::vector<std::string> treatments{"fixed", "global", "voxel"};
-
-Treatment treatment_from(const std::string& word) {
-    return word == "fixed" ? Treatment::fixed
-                           : (word == "global" ? Treatment::global : Treatment::voxel);
-}
-
-void require(bool condition, const Settings& settings, const std::string& key,
-             const std::string& expected) {
-    if (!condition)
-        throw Error(fmt::format("{}: {}", settings.where(key), expected));
-}
-
-std::filesystem::path beside(const std::filesystem::path& job_file,
-                             const std::filesystem::path& path) {
-    return path.empty() || path.is_absolute() ? path
-                                              : (job_file.parent_path() / path).lexically_normal();
-}
-
-double positive(Settings& settings, const std::string& key, double fallback,
-                const std::string& unit, const std::string& description) {
-    const double value = settings.number(key, fallback, unit, description);
-    require(std::isnan(value) || value > 0, settings, key,
-            fmt::format("must be positive, is {}", value));
-    return value;
-}
 
 InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     InputSettings input;
@@ -85,79 +59,6 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     input.slice = s.integer("input.slice", -1,
                             "index along a leading height or time axis; -1: the file has none");
     return input;
-}
-
-PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::path& source) {
-    const std::string prefix = fmt::format("phase[{}].", index);
-    PhaseSettings phase;
-    phase.name = s.text(prefix + "name", "", "name of the phase in maps and reports");
-    require(!phase.name.empty(), s, prefix + "name", "is required");
-    require(phase.name.find('/') == std::string::npos && phase.name != "." && phase.name != "..", s,
-            prefix + "name", "must not contain '/'");
-    phase.cif =
-        beside(source, s.text(prefix + "cif", "", "structure (CIF), relative to the job file"));
-    require(!phase.cif.empty(), s, prefix + "cif", "is required: the structure of the phase");
-    phase.scale =
-        treatment_from(s.choice(prefix + "scale", "voxel", treatments, "treatment of the scale"));
-    require(
-        phase.scale == Treatment::voxel, s, prefix + "scale",
-        "the voxelwise fit refines the scale of every phase in every voxel; expected \"voxel\"");
-    const std::string cell =
-        s.choice(prefix + "cell", "global", treatments,
-                 "treatment of the cell parameters that are not set one by one");
-    const std::array<std::string, 6> names{"a", "b", "c", "alpha", "beta", "gamma"};
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        const std::string unit = i < 3 ? "angstrom" : "deg";
-        phase.cell[i] = treatment_from(
-            s.choice(prefix + names[i], cell, treatments, "treatment of this cell parameter"));
-        phase.start_cell[i] = positive(s, prefix + "start_" + names[i], not_given, unit,
-                                       "start value; nan: from the CIF");
-    }
-    const std::vector<std::string> whole_object{"fixed", "global"};
-    phase.size_treatment = treatment_from(s.choice(prefix + "refine_size", "fixed", whole_object,
-                                                   "treatment of the crystallite size"));
-    phase.size = s.number(
-        prefix + "size", 0, "angstrom",
-        "volume-weighted crystallite size (Scherrer constant 0.94); 0: no size broadening");
-    require(phase.size >= 0, s, prefix + "size", "must not be negative");
-    phase.microstrain_treatment = treatment_from(s.choice(
-        prefix + "refine_microstrain", "fixed", whole_object, "treatment of the microstrain"));
-    phase.microstrain =
-        s.number(prefix + "microstrain", 0, "", "microstrain, relative spread of d; 0: none");
-    require(phase.microstrain >= 0, s, prefix + "microstrain", "must not be negative");
-    phase.gauss_microstrain_treatment =
-        treatment_from(s.choice(prefix + "refine_gauss_microstrain", "fixed", whole_object,
-                                "treatment of the Gaussian microstrain"));
-    phase.gauss_microstrain = s.number(prefix + "gauss_microstrain", 0, "",
-                                       "microstrain of Gaussian shape, relative spread of d; takes "
-                                       "up what parallax does to the widths; 0: none");
-    require(phase.gauss_microstrain >= 0, s, prefix + "gauss_microstrain", "must not be negative");
-    phase.displacement_treatment =
-        treatment_from(s.choice(prefix + "refine_displacement", "fixed", whole_object,
-                                "treatment of the displacement parameter"));
-    phase.displacement =
-        s.number(prefix + "displacement", 0, "angstrom^2",
-                 "isotropic displacement parameter B added to the CIF's for all atoms");
-    return phase;
-}
-
-PeakSettings read_peak(Settings& s, std::size_t index) {
-    const std::string prefix = fmt::format("peak[{}].", index);
-    PeakSettings peak;
-    peak.name = s.text(prefix + "name", "", "name of the peak in maps and reports");
-    require(!peak.name.empty(), s, prefix + "name", "is required");
-    require(peak.name.find('/') == std::string::npos, s, prefix + "name", "must not contain '/'");
-    peak.position = positive(s, prefix + "position", not_given, "deg", "centre in 2θ");
-    require(!std::isnan(peak.position), s, prefix + "position", "is required");
-    peak.fwhm = positive(s, prefix + "fwhm", 0.1, "deg", "full width at half maximum");
-    peak.mixing = s.number(prefix + "mixing", 0.5, "", "Lorentz fraction of the pseudo-Voigt");
-    require(peak.mixing >= 0 && peak.mixing <= 1, s, prefix + "mixing", "must lie between 0 and 1");
-    const std::vector<std::string> whole_object{"fixed", "global"};
-    peak.position_treatment = treatment_from(
-        s.choice(prefix + "refine_position", "global", treatments, "treatment of the position"));
-    peak.fwhm_treatment = treatment_from(
-        s.choice(prefix + "refine_fwhm", "global", whole_object, "treatment of the width"));
-    return peak;
 }
 
 /// Reads the instrument's keys; what a calibration found is their default. Returns the calibration.
@@ -329,13 +230,13 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
 
     std::set<std::string> names;
     for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
-        job.phases.push_back(read_phase(s, i, source));
+        job.phases.push_back(read_phase(s, i, source, JobKind::map));
         if (!names.insert(job.phases.back().name).second)
             throw Error(fmt::format("{}: phase '{}' is named twice", source.string(),
                                     job.phases.back().name));
     }
     for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
-        job.peaks.push_back(read_peak(s, i));
+        job.peaks.push_back(read_peak(s, i, JobKind::map));
         if (!names.insert(job.peaks.back().name).second)
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     source.string(), job.peaks.back().name));

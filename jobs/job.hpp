@@ -79,13 +79,23 @@ struct RietveldSettings {
     long max_iterations = 30;
 };
 
+/// Bounds of a refined parameter; infinite: those of the model.
+struct Bounds {
+    double lower = -std::numeric_limits<double>::infinity();
+    double upper = std::numeric_limits<double>::infinity();
+};
+
 struct PhaseSettings {
     std::string name;
     std::filesystem::path cif;
     Treatment scale = Treatment::voxel;
+    double start_scale = 1;
     /// Treatment and start value (NaN: from the CIF) of a, b, c, alpha, beta, gamma.
     std::array<Treatment, 6> cell{};
     std::array<double, 6> start_cell{};
+    std::array<bool, 6> cell_asked{}; ///< its treatment was set by name, not by `cell`
+    std::array<Bounds, 6> cell_bounds{};
+    Bounds size_bounds, microstrain_bounds, gauss_microstrain_bounds, displacement_bounds;
     Treatment size_treatment = Treatment::fixed;
     double size = 0; ///< Å; 0: no size broadening
     Treatment microstrain_treatment = Treatment::fixed;
@@ -103,6 +113,8 @@ struct PeakSettings {
     double mixing = 0.5; ///< Lorentz fraction
     Treatment position_treatment = Treatment::global;
     Treatment fwhm_treatment = Treatment::global;
+    Treatment mixing_treatment = Treatment::fixed;
+    Bounds position_bounds, fwhm_bounds; ///< infinite: within a FWHM; a quarter to four times
 };
 
 /// Everything a run needs, as read from a job file. Paths are absolute or relative to the job
