@@ -222,12 +222,13 @@ TEST(Calibration, SaysWhatATiltDoes) {
     const auto y = test::poisson_counts(truth.pattern(), 2);
     std::vector<double> apparent;
     constexpr double tilt = 3e-3;
-    for (const double angle : truth.axis().two_theta()) {
+    const auto axis = truth.axis();
+    for (const double angle : axis.two_theta()) {
         apparent.push_back(angle + degrees(tilt * std::pow(std::sin(radians(angle)), 2)));
     }
     CalibrationOptions options;
     options.scale = RadialScale::wavelength;
-    const auto notes = [&](const RadialAxis& axis) {
+    const auto notes = [&](const RadialAxis& channels) {
         std::string text;
         for (const auto& note :
              calibrate(axis, y, poisson_variance(y), powder_standard("CeO2").phase(), options)
@@ -241,7 +242,7 @@ TEST(Calibration, SaysWhatATiltDoes) {
         const auto tilted = notes(RadialAxis::from_two_theta(apparent, nominal));
         EXPECT_THAT(tilted, ::testing::ContainsRegex("tilted by about 0.1[678] deg"))
             << zero; // 0.172
-        EXPECT_THAT(notes(truth.axis()), ::testing::Not(HasSubstr("tilted"))) << zero;
+        EXPECT_THAT(notes(axis), ::testing::Not(HasSubstr("tilted"))) << zero;
     }
 }
 
