@@ -229,10 +229,10 @@ TEST(Calibration, SaysWhatATiltDoes) {
     CalibrationOptions options;
     options.scale = RadialScale::wavelength;
     const auto notes = [&](const RadialAxis& channels) {
+        const auto result =
+            calibrate(channels, y, poisson_variance(y), powder_standard("CeO2").phase(), options);
         std::string text;
-        for (const auto& note :
-             calibrate(axis, y, poisson_variance(y), powder_standard("CeO2").phase(), options)
-                 .notes) {
+        for (const auto& note : result.notes) {
             text += note + '\n';
         }
         return text;
