@@ -365,13 +365,15 @@ std::string summary_text(const PatternRefinement& r) {
                         percent(a.rexp), a.gof, a.observations, a.parameters);
     text += "\n" + padded("phase", 18) + padded("weight %", 14) + padded("R_Bragg", 10) + "cell\n";
     for (const auto& phase : result.phases) {
+        const bool weighed = phase.weight_fraction_esd < 1 || phase.significant;
         std::string cell;
         for (std::size_t i = 0; i < phase.cell.size(); ++i)
             cell += fmt::format("{}{} {}", i > 0 ? "  " : "", to_string(phase.cell_parameters[i]),
                                 report::format_with_uncertainty(phase.cell[i], phase.cell_esd[i]));
         text += padded(phase.name, 17) + " " +
-                padded(report::format_with_uncertainty(100 * phase.weight_fraction,
-                                                       100 * phase.weight_fraction_esd),
+                padded(weighed ? report::format_with_uncertainty(100 * phase.weight_fraction,
+                                                                 100 * phase.weight_fraction_esd)
+                               : "–",
                        14) +
                 padded(percent(phase.r_bragg), 10) + cell +
                 (phase.significant ? "" : "   (not significant)") + "\n";

@@ -151,7 +151,7 @@ TEST_F(RietveldCommand, QuickFormFindsWhatThePatternHolds) {
 }
 
 TEST_F(RietveldCommand, NexusFileAddsUp) {
-    ASSERT_EQ(run(quick()).exit_code, 0);
+    ASSERT_EQ(run(quick({"--set", "rietveld.extract_intensities=[\"Cu\"]"})).exit_code, 0);
     const auto file =
         hdf5::File::open(folder_ / "pattern_rietveld/rietveld.nxs", hdf5::Access::read_only);
     const auto root = file.root();
@@ -330,6 +330,23 @@ TEST_F(RietveldCommand, SingularIsAStatusThatNamesTheParameters) {
     ASSERT_FALSE(result.is_null());
     EXPECT_EQ(result["status"], "singular");
     EXPECT_THAT(notes(result), AllOf(HasSubstr("not determined"), HasSubstr("scale")));
+}
+
+TEST_F(RietveldCommand, NoiseAndConstantsHoldNoSignal) {
+    for (const bool noise : {true, false}) {
+        std::string text;
+        unsigned state = 7;
+        for (std::size_t k = 0; k < y_.size(); ++k) {
+            state = state * 1664525U + 1013904223U;
+            text += fmt::format("{:.6f} {}\n", axis_->two_theta()[k],
+                                noise ? static_cast<double>(state >> 8) / (1U << 24) - 0.5 : 7.0);
+        }
+        write_text(folder_ / "flat.xy", text);
+        const auto result = refine(quick({"--force", "--refine", "u,w,x,y"}, "flat.xy"));
+        ASSERT_FALSE(result.is_null());
+        EXPECT_EQ(result["status"], "no signal");
+        EXPECT_THAT(notes(result), HasSubstr("not significant"));
+    }
 }
 
 TEST_F(RietveldCommand, NearDegeneracyIsExplained) {
