@@ -215,6 +215,15 @@ InstrumentFile instrument_file(const Calibration& result, const CalibrationOptio
     return file;
 }
 
+/// R_Bragg says nothing about intensities taken from the pattern itself.
+std::string agreement_text(const Calibration& result) {
+    const auto& agreement = result.fit.agreement;
+    return fmt::format("Rwp {:.2f} %, GoF {:.2f}{}", 100 * agreement.rwp, agreement.gof,
+                       result.extracted
+                           ? ", intensities extracted"
+                           : fmt::format(", R_Bragg {:.2f} %", 100 * result.fit.phases[0].r_bragg));
+}
+
 report::PatternPicture fit_picture(const Calibration& result, const PatternFile& pattern,
                                    const std::string& title) {
     report::PatternPicture picture;
@@ -226,9 +235,7 @@ report::PatternPicture fit_picture(const Calibration& result, const PatternFile&
     for (std::size_t k = 0; k < picture.observed.size(); ++k)
         picture.difference.push_back(picture.observed[k] - picture.calculated[k]);
     picture.title = title;
-    picture.subtitle =
-        fmt::format("Rwp {:.2f} %, GoF {:.2f}, R_Bragg {:.2f} %", 100 * result.fit.agreement.rwp,
-                    result.fit.agreement.gof, 100 * result.fit.phases[0].r_bragg);
+    picture.subtitle = agreement_text(result);
     std::vector<double> ticks;
     for (const auto& one : result.fit.lines)
         ticks.push_back(one.two_theta);
@@ -316,8 +323,7 @@ void print_summary(const Calibration& result, const InstrumentFile& file) {
     fmt::print(stderr, "{}: {} lines between {:.4g} and {:.4g} deg, intensities {}\n",
                file.standard, result.fit.lines.size(), file.two_theta_min, file.two_theta_max,
                result.extracted ? "extracted from the pattern" : "of the structure");
-    fmt::print(stderr, "  Rwp {:.2f} %, GoF {:.2f}, R_Bragg {:.2f} %\n", 100 * file.rwp, file.gof,
-               100 * file.r_bragg);
+    fmt::print(stderr, "  {}\n", agreement_text(result));
     fmt::print(stderr, "  wavelength  {}\n", value_text(result.wavelength, "angstrom"));
     if (file.distance > 0)
         fmt::print(stderr, "  distance    {}\n", value_text(result.distance, "mm"));
@@ -490,49 +496,44 @@ int command_calibrate(const std::vector<std::string>& arguments) {
 
     if (noise == "errors" && pattern.variance.empty())
         throw Error(fmt::format("--noise errors: {} has no errors", pattern.path.string()));
-    std::vector<double> variance;
-    try {
-        if ((noise == "auto" || noise == "errors") && !pattern.variance.empty()) {
-            variance = pattern.variance;
-        } else if (noise == "counts") {
-            for (const double y : pattern.intensity)
-                variance.push_back(std::max(y, 1.0));
-        } else {
-            variance = estimate_variance(pattern.axis, pattern.intensity);
-            notes.push_back("the variance is estimated from the scatter of the pattern");
+    const auto result = [&] {
+        try {
+            std::vector<double> variance;
+            if ((noise == "auto" || noise == "errors") && !pattern.variance.empty()) {
+                variance = pattern.variance;
+            } else if (noise == "counts") {
+                for (const double y : pattern.intensity)
+                    variance.push_back(std::max(y, 1.0));
+            } else {
+                variance = estimate_variance(pattern.axis, pattern.intensity);
+                notes.push_back("the variance is estimated from the scatter of the pattern");
+            }
+            return calibrate(pattern.axis, pattern.intensity, variance, standard.phase, options);
+        } catch (const Error& error) {
+            throw Error(fmt::format("{}: {}", pattern.path.string(), error.what()));
         }
-        const auto result =
-            calibrate(pattern.axis, pattern.intensity, variance, standard.phase, options);
-        notes.insert(notes.end(), result.notes.begin(), result.notes.end());
-        const auto file = instrument_file(result, options, standard, pattern, excluded);
-        if (pictures) {
-            report::PictureOptions picture_options;
-            picture_options.force = force;
-            const std::string title =
-                fmt::format("{}: {}", file.standard, pattern.path.filename().string());
-            write_pattern_picture(fit_picture(result, pattern, title), fit_stem, picture_options);
-            write_width_picture(width_picture(result, pattern, title), widths_stem,
-                                picture_options);
-        }
-        write_instrument_file(output_path, file, force);
-        for (const auto& note : notes)
-            fmt::print(stderr, "note: {}\n", note);
-        print_summary(result, file);
-        if (line.has("json")) {
-            auto json = to_json(result, file, notes);
-            for (const auto& target : targets)
-                json["files"].push_back(target.string());
-            fmt::print("{}\n", json.dump(1));
-        }
-        fmt::print(stderr, "written: {}{}\n", output_path.string(),
-                   pictures ? " and pictures" : "");
-    } catch (const Error& error) {
-        const std::string what = error.what();
-        if (what.find(pattern.path.string()) != std::string::npos ||
-            what.find(stem.string()) != std::string::npos)
-            throw;
-        throw Error(fmt::format("{}: {}", pattern.path.string(), what));
+    }();
+    notes.insert(notes.end(), result.notes.begin(), result.notes.end());
+    const auto file = instrument_file(result, options, standard, pattern, excluded);
+    if (pictures) {
+        report::PictureOptions picture_options;
+        picture_options.force = force;
+        const std::string title =
+            fmt::format("{}: {}", file.standard, pattern.path.filename().string());
+        write_pattern_picture(fit_picture(result, pattern, title), fit_stem, picture_options);
+        write_width_picture(width_picture(result, pattern, title), widths_stem, picture_options);
     }
+    write_instrument_file(output_path, file, force);
+    for (const auto& note : notes)
+        fmt::print(stderr, "note: {}\n", note);
+    print_summary(result, file);
+    if (line.has("json")) {
+        auto json = to_json(result, file, notes);
+        for (const auto& target : targets)
+            json["files"].push_back(target.string());
+        fmt::print("{}\n", json.dump(1));
+    }
+    fmt::print(stderr, "written: {}{}\n", output_path.string(), pictures ? " and pictures" : "");
     return 0;
 }
 

@@ -3,6 +3,9 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 
+#include <Eigen/Core>
+#include <Eigen/LU>
+#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -132,6 +135,7 @@ class Calibrator {
     void reduce_profile(PatternModel& model);
     void find_foreign_peaks();
     void fit_single_lines();
+    void explain_shifts();
     void collect();
 
     RadialAxis axis_;
@@ -470,6 +474,55 @@ void Calibrator::fit_single_lines() {
               [](const auto& a, const auto& b) { return a.two_theta < b.two_theta; });
 }
 
+/// What is left of the lines' places, against sin² 2θ: a detector tilted by φ and integrated as if
+/// it were not moves a line at azimuth χ by tan φ cos χ sin² 2θ, which cancels over full rings
+/// only.
+void Calibrator::explain_shifts() {
+    constexpr std::size_t fewest = 6;
+    constexpr double better = 4, significant = 5;
+    const auto& lines = result_.lines;
+    if (lines.size() < fewest) {
+        return;
+    }
+    const auto count = static_cast<Eigen::Index>(lines.size());
+    Eigen::MatrixXd basis(count, 3); // scale, zero, tilt; in deg over e.s.d.
+    Eigen::VectorXd shift(count);
+    for (Eigen::Index i = 0; i < count; ++i) {
+        const SingleLine& line = lines[static_cast<std::size_t>(i)];
+        const double angle = radians(line.two_theta);
+        basis.row(i) << degrees(2 * std::tan(angle / 2)), 1, degrees(std::pow(std::sin(angle), 2));
+        basis.row(i) /= line.shift_esd;
+        shift[i] = line.shift / line.shift_esd;
+    }
+    const auto misfit = [&](const Eigen::MatrixXd& columns) {
+        const Eigen::VectorXd solution = columns.colPivHouseholderQr().solve(shift);
+        return (shift - columns * solution).squaredNorm();
+    };
+    const Eigen::MatrixXd without =
+        options_.refine_zero ? Eigen::MatrixXd(basis.leftCols(2)) : Eigen::MatrixXd(basis.col(0));
+    Eigen::MatrixXd with(count, 2);
+    with << basis.col(0), basis.col(2);
+    // The zero of the fit is undone by the scale and the tilt only if it stood for them.
+    const double zero = options_.refine_zero ? result_.zero.value : 0;
+    const Eigen::VectorXd residual_shift = shift + zero * basis.col(1);
+    const double before = misfit(without);
+    const Eigen::VectorXd solution = with.colPivHouseholderQr().solve(residual_shift);
+    const double after = (residual_shift - with * solution).squaredNorm();
+    const double freedom = static_cast<double>(count - 2);
+    const Eigen::MatrixXd covariance = (with.transpose() * with).inverse();
+    const double esd = std::sqrt(covariance(1, 1) * std::max(1.0, after / freedom));
+    if (after * better < before && std::abs(solution[1]) > significant * esd) {
+        result_.notes.push_back(fmt::format(
+            "the places of the lines deviate by a term {:.1f}({:.1f})e-3 sin^2(2theta) rad, which "
+            "{}explains {:.0f} % of what the fit leaves (chi^2): a detector tilted by about {:.2f} "
+            "deg and seen over part of the rings makes that. The wavelength or cell found here is "
+            "off by up to {:.0f} ppm; integrate with the tilt",
+            1e3 * solution[1], 1e3 * esd, options_.refine_zero ? "in place of the zero " : "",
+            100 * (1 - after / before), degrees(std::atan(std::abs(solution[1]))),
+            1e6 * std::abs(solution[0])));
+    }
+}
+
 void Calibrator::collect() {
     const auto& fit = result_.fit;
     const auto esd_of = [&](const std::string& name) {
@@ -578,6 +631,16 @@ Calibration Calibrator::run() {
     }
     if (options_.single_lines) {
         fit_single_lines();
+        explain_shifts();
+    }
+    const InstrumentProfile profile = result_.instrument();
+    const double turning = -profile.v / (2 * profile.u);
+    const auto centres = axis_.two_theta();
+    if (profile.u > 0 && turning > std::tan(radians(centres.front() / 2)) &&
+        turning < std::tan(radians(centres.back() / 2)) &&
+        profile.v * profile.v > 4 * profile.u * profile.w) {
+        result_.notes.push_back(fmt::format("the Gaussian width vanishes at {:.2f} deg",
+                                            2 * degrees(std::atan(turning))));
     }
     return std::move(result_);
 }

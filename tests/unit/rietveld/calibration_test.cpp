@@ -6,6 +6,7 @@
 #include "support/noise.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -114,6 +115,16 @@ TEST(Calibration, WavelengthAndProfile) {
               0.1);
 }
 
+/// Spread of values over their e.s.d., by the quartiles.
+double robust_spread(std::vector<double> pulls) {
+    std::sort(pulls.begin(), pulls.end());
+    const auto quantile = [&](double f) {
+        return pulls[static_cast<std::size_t>(f * static_cast<double>(pulls.size() - 1))];
+    };
+    EXPECT_NEAR(quantile(0.5), 0, 0.3);
+    return (quantile(0.75) - quantile(0.25)) / 1.349;
+}
+
 // Errors over their e.s.d. of repeated measurements must have unit spread.
 void expect_honest(const Truth& truth) {
     CalibrationOptions options;
@@ -122,22 +133,45 @@ void expect_honest(const Truth& truth) {
     options.intensities = IntensitySource::structure;
     constexpr std::uint64_t seeds = 200;
     std::vector<double> pulls;
+    std::array<std::vector<double>, 6> profile_pulls;
+    std::size_t right_terms = 0;
+    const auto& p = truth.profile;
+    const std::array<double, 6> expected{p.u, p.v, p.w, p.x, p.y, p.z};
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const auto result = calibrate_truth(truth, options, seed);
         pulls.push_back((result.wavelength.value - truth.wavelength) / result.wavelength.esd);
+        const bool right =
+            std::all_of(result.profile.begin(), result.profile.end(), [&](const ProfileTerm& term) {
+                const auto i = static_cast<std::size_t>(&term - result.profile.data());
+                return term.refined == (expected[i] != 0);
+            });
+        right_terms += right ? 1 : 0;
+        for (std::size_t i = 0; right && i < 6; ++i) {
+            if (expected[i] != 0) {
+                const auto& term = result.profile[i];
+                profile_pulls[i].push_back((term.value - expected[i]) / term.esd);
+            }
+        }
     }
-    std::sort(pulls.begin(), pulls.end());
-    const auto quantile = [&](double f) {
-        return pulls[static_cast<std::size_t>(f * static_cast<double>(seeds - 1))];
-    };
-    const double spread = (quantile(0.75) - quantile(0.25)) / 1.349;
-    const auto within =
-        std::count_if(pulls.begin(), pulls.end(), [](double pull) { return std::abs(pull) < 3; });
+    const double spread = robust_spread(pulls);
     ::testing::Test::RecordProperty("spread", std::to_string(spread));
     EXPECT_GE(spread, 0.85);
     EXPECT_LE(spread, 1.15);
-    EXPECT_NEAR(quantile(0.5), 0, 0.3);
-    EXPECT_GE(within, 196);
+    EXPECT_GE(
+        std::count_if(pulls.begin(), pulls.end(), [](double pull) { return std::abs(pull) < 3; }),
+        196);
+    // Profile terms, where those were kept that the truth has.
+    ::testing::Test::RecordProperty("right_terms", std::to_string(right_terms));
+    EXPECT_GE(right_terms, 2 * seeds / 5);
+    for (std::size_t i = 0; i < 6; ++i) {
+        if (expected[i] != 0) {
+            const double term_spread = robust_spread(profile_pulls[i]);
+            ::testing::Test::RecordProperty("spread_of_term_" + std::to_string(i),
+                                            std::to_string(term_spread));
+            EXPECT_GE(term_spread, 0.75) << i;
+            EXPECT_LE(term_spread, 1.25) << i;
+        }
+    }
 }
 
 TEST(Calibration, HonestErrorsOnAShortPattern) {
@@ -212,6 +246,38 @@ TEST(Calibration, SpoiltIntensitiesAreExtracted) {
     ASSERT_FALSE(result.notes.empty());
     EXPECT_THAT(result.notes[0], HasSubstr("extracted"));
     EXPECT_NEAR(result.wavelength.value / truth.wavelength, 1, 30e-6);
+}
+
+// A tilted detector that is seen over part of the rings and integrated as if it were not tilted.
+TEST(Calibration, SaysWhatATiltDoes) {
+    Truth truth;
+    truth.high = 12;
+    truth.channels = 2500;
+    const auto y = test::poisson_counts(truth.pattern(), 2);
+    std::vector<double> apparent;
+    constexpr double tilt = 3e-3;
+    const auto axis = truth.axis();
+    for (const double angle : axis.two_theta()) {
+        apparent.push_back(angle + degrees(tilt * std::pow(std::sin(radians(angle)), 2)));
+    }
+    CalibrationOptions options;
+    options.scale = RadialScale::wavelength;
+    const auto notes = [&](const RadialAxis& channels) {
+        const auto result =
+            calibrate(channels, y, poisson_variance(y), powder_standard("CeO2").phase(), options);
+        std::string text;
+        for (const auto& note : result.notes) {
+            text += note + '\n';
+        }
+        return text;
+    };
+    for (const bool zero : {false, true}) {
+        options.refine_zero = zero;
+        const auto tilted = notes(RadialAxis::from_two_theta(apparent, nominal));
+        EXPECT_THAT(tilted, ::testing::ContainsRegex("tilted by about 0.1[678] deg"))
+            << zero; // 0.172
+        EXPECT_THAT(notes(axis), ::testing::Not(HasSubstr("tilted"))) << zero;
+    }
 }
 
 TEST(Calibration, RefusesWhatTheRangeDoesNotTellApart) {
