@@ -218,7 +218,7 @@ PatternNoise choose_variance(PatternRefinement& r) {
 PatternRefinement refine_pattern(PatternJob job) {
     Timings timings;
     auto pattern = read_pattern(job.file, job.reading);
-    PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}};
+    PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}, {}};
     r.notes = r.job.notes;
     r.notes.insert(r.notes.end(), r.pattern.notes.begin(), r.pattern.notes.end());
     r.fitted = r.pattern.intensity;
@@ -302,6 +302,14 @@ PatternRefinement refine_pattern(PatternJob job) {
     for (std::size_t p = 0; p < r.result.model.phases.size(); ++p) {
         r.partial.emplace_back(axis.size());
         calculator.evaluate_phase(r.result.model, p, r.partial.back());
+    }
+    ProfileBuffer profile;
+    for (const auto& peak : r.result.model.peaks) {
+        auto& curve = r.single.emplace_back(axis.size());
+        channel_averaged_profile(axis, peak.position.value, peak.fwhm.value, peak.mixing.value,
+                                 model.profile_range, false, profile);
+        for (std::size_t i = 0; i < profile.size(); ++i)
+            curve[profile.first + i] = peak.area.value * profile.value[i];
     }
     timings.lap("evaluate");
     r.timings = timings;
@@ -406,7 +414,7 @@ int command_rietveld(const std::vector<std::string>& arguments) {
         auto json = to_json(refinement);
         for (const auto& path : files)
             json["files"].push_back(path.string());
-        fmt::print("{}\n", json.dump(1));
+        fmt::print("{}\n", json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
     return 0;
 }
