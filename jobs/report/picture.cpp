@@ -783,7 +783,7 @@ std::vector<fs::path> write_pattern_picture(const PatternPicture& picture, const
     };
     if (last_is_root)
         abscissa();
-    plot.add(curves("${0} > 0 ? sqrt(${0}) : 0"));
+    plot.add(curves("${0} <= 0 ? 0 : sqrt(${0})"));
     plot.add("unset label 3");
 
     if (rows > 0) {
