@@ -8,6 +8,10 @@
 
 namespace xrdct::phantom {
 
+/// What fills the pores of the coatings and of the separator, and every gap but the hollow core.
+inline constexpr const char* electrolyte_formula = "C72H120O72LiPF6";
+inline constexpr double electrolyte_density = 1.28; ///< g/cm³
+
 /// What the electrodes contain.
 enum class Preset {
     charged,    ///< LiC6 / LiC12 anode, uniform cathode
