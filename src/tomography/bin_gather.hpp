@@ -70,7 +70,7 @@ void gather_bins(const Ray& ray, double origin, std::ptrdiff_t j0, std::ptrdiff_
              p < out + part * out_part + j1 * static_cast<std::ptrdiff_t>(width); p += 16)
             __builtin_prefetch(p, 1, 2);
     // Weights of the samples first, then the sums: mixed, they wait for each other.
-    table.clear();
+    WeightTable::Writer writer(table);
     for (std::ptrdiff_t j = j0; j < j1; ++j) {
         for (std::size_t line = 0; line < strip.lines; line += lanes) {
             const double place_0 = origin + static_cast<double>(j) * ray.per_sample +
@@ -79,24 +79,16 @@ void gather_bins(const Ray& ray, double origin, std::ptrdiff_t j0, std::ptrdiff_
             const Float8 place =
                 maximum(static_cast<float>(place_0 - lowest) + slope, broadcast(0));
             const Int8 pixel = truncate(place);
-            Float8 u = start - (place - to_float(pixel)), before = broadcast(0);
-            float* const w = table.weights();
-            XRDCT_UNROLL(16)
-            for (std::size_t t = 0; t + 1 < taps; ++t) {
-                const Float8 here = edge(u);
-                store(w + t * lanes, here - before);
-                before = here;
-                u += 1.0F;
-            }
-            store(w + (taps - 1) * lanes, 1.0F - before);
+            edge.template weights<n_taps>(start - (place - to_float(pixel)), writer.weights(),
+                                          taps);
             const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(lowest) +
                                         static_cast<std::ptrdiff_t>(line * strip.pitch);
-            table.append<last_is_optional>(
+            writer.append<last_is_optional>(
                 pixel * static_cast<std::int32_t>(width) + line_offset +
                     static_cast<std::int32_t>(base * static_cast<std::ptrdiff_t>(width)),
                 taps, width);
         }
-        table.end_place();
+        writer.end_place();
     }
     for (std::size_t part = 0; part < strip.parts; ++part) {
         const float* const data = strip.data + part * strip.part_size;
