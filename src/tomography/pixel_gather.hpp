@@ -31,6 +31,14 @@ struct Problem {
     std::vector<RowRange> rows; // n
 };
 
+/// Pitch, not below `least` and in places of `width` floats, of rows of which windows of about five
+/// places, nearly below each other, are in use at a time: they spread evenly over the sets of the
+/// first-level cache, of which 4 KiB fill each once.
+inline std::size_t spread_pitch(std::size_t least, std::size_t width) {
+    const std::size_t sets = std::max<std::size_t>(1, 4096 / (width * sizeof(float)));
+    return least + (sets + 5 % sets - least % sets) % sets;
+}
+
 /// Linear interpolation between the two samples around the place.
 struct LinearTaps {
     static constexpr std::size_t taps = 2;
@@ -148,6 +156,12 @@ struct WeightCursor {
     std::size_t place = 0, extra = 0;
     explicit WeightCursor(const WeightTable& table)
         : weight(table.first_weight()), offset(table.first_offset()) {}
+    /// At any place of a table with so many neighbours per place and so many taps beside the list.
+    WeightCursor(const WeightTable& table, std::size_t index, std::size_t neighbours,
+                 std::size_t taps)
+        : weight(table.first_weight() + index * neighbours * taps),
+          offset(table.first_offset() + index * neighbours), place(index),
+          extra(index > 0 ? table.extra_end(index - 1) : 0) {}
 };
 
 /// total[set][v] += Σ weight · data for the next place, whose neighbours come in `groups` of eight.
@@ -329,13 +343,7 @@ class PixelGather {
         double reach = 0; // samples per pixel along a row or column
         for (const Line& line : problem.lines)
             reach = std::max(reach, std::abs(line.kx) + std::abs(line.ky));
-        row_ = samples_of(reach);
-        // Rotations read windows of about five samples nearly below each other: at this pitch they
-        // spread evenly over the sets of the first-level cache, of which 4 KiB fill each once.
-        const std::size_t sets = 4096 / (width * sizeof(float));
-        while (row_ % sets != 5 % sets)
-            ++row_;
-        row_ *= width;
+        row_ = spread_pitch(samples_of(reach), width) * width;
         packed_part_ = tuning.rotations * row_;
         packed_ = packed_buffer_.reserve(parts_ * packed_part_);
         sums_ = sums_buffer_.reserve(parts_ * sums_part_);
