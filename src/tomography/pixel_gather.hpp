@@ -82,7 +82,7 @@ struct Tuning {
         48; // pixels, edge of the tile whose samples are packed together (second-level cache)
     std::size_t lines = 16, columns = 4; // pixels, patch worked on at a time, see PatchWalk
     std::size_t rotations = 16;          // worked on at a time, multiple of 8
-    std::size_t parts = 2;               // blocks of channels that share weights
+    std::size_t parts = 4;               // blocks of channels that share weights
 };
 
 /// Weights of a few places (pixels or samples) for a run of neighbours, laid out for `accumulate`:
