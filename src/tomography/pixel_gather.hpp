@@ -204,10 +204,11 @@ template <std::size_t n_taps, bool last_is_optional, std::size_t V, std::size_t 
 struct Patch {
     struct Pixel {
         float dx, dy;
-        std::size_t sum; // place of its sums in the tile, pixels
+        std::ptrdiff_t sum; // place of its sums, pixels from those of the reference
     };
     std::vector<Pixel> pixels;
     double x = 0, y = 0;             // reference pixel
+    std::ptrdiff_t sum = 0;          // place of its sums in the tile
     std::array<double, 4> corner_dx, // a parallelogram around all pixels
         corner_dy;
 };
@@ -229,6 +230,9 @@ class PatchWalk {
         slope_ = k_fast != 0 ? -k_slow / k_fast : 0;
         for (std::size_t l = 0; l < lines; ++l)
             shift_.push_back(std::lround(slope_ * static_cast<double>(l)));
+        for (std::size_t iy = y.begin; iy < y.end; ++iy)
+            all_active_ =
+                all_active_ && problem.rows[iy].begin <= x.begin && problem.rows[iy].end >= x.end;
         line_ = slow().begin;
         start_line();
     }
@@ -256,23 +260,22 @@ class PatchWalk {
                   std::max<std::ptrdiff_t>(0, shift_[here_ - 1]);
     }
 
-    void fill(Patch& patch) const {
-        patch.pixels.clear();
-        for (std::ptrdiff_t c = 0; c < columns_; ++c)
-            for (std::size_t l = 0; l < here_; ++l) {
-                const std::ptrdiff_t d_fast = c + shift_[l], at = column_ + d_fast;
-                if (at < static_cast<std::ptrdiff_t>(fast().begin) ||
-                    at >= static_cast<std::ptrdiff_t>(fast().end))
-                    continue;
-                const auto f = static_cast<std::size_t>(at);
-                const std::size_t ix = fast_is_x_ ? f : line_ + l, iy = fast_is_x_ ? line_ + l : f;
-                const RowRange& row = problem_.rows[iy];
-                if (ix < row.begin || ix >= row.end)
-                    continue;
-                const auto df = static_cast<float>(d_fast), dl = static_cast<float>(l);
-                patch.pixels.push_back({fast_is_x_ ? df : dl, fast_is_x_ ? dl : df,
-                                        (iy - y_.begin) * pitch_ + (ix - x_.begin)});
-            }
+    void fill(Patch& patch) {
+        const auto pitch = static_cast<std::ptrdiff_t>(pitch_);
+        const auto fast_begin = static_cast<std::ptrdiff_t>(fast().begin),
+                   fast_end = static_cast<std::ptrdiff_t>(fast().end);
+        const std::ptrdiff_t df = column_ - fast_begin,
+                             dl = static_cast<std::ptrdiff_t>(line_ - slow().begin);
+        patch.sum = fast_is_x_ ? dl * pitch + df : df * pitch + dl;
+        const std::ptrdiff_t last_shift = shift_[here_ - 1];
+        const bool whole = all_active_ &&
+                           column_ + std::min<std::ptrdiff_t>(0, last_shift) >= fast_begin &&
+                           column_ + columns_ + std::max<std::ptrdiff_t>(0, last_shift) <= fast_end;
+        // One whole patch has the pixels of the other.
+        if (!whole || whole_lines_ != here_)
+            list(patch);
+        whole_lines_ = whole ? here_ : 0;
+
         const auto column = static_cast<double>(column_), line = static_cast<double>(line_);
         patch.x = fast_is_x_ ? column : line;
         patch.y = fast_is_x_ ? line : column;
@@ -286,6 +289,28 @@ class PatchWalk {
         }
     }
 
+    void list(Patch& patch) const {
+        const auto pitch = static_cast<std::ptrdiff_t>(pitch_);
+        patch.pixels.clear();
+        for (std::ptrdiff_t c = 0; c < columns_; ++c)
+            for (std::size_t l = 0; l < here_; ++l) {
+                const std::ptrdiff_t d_fast = c + shift_[l], at = column_ + d_fast;
+                if (at < static_cast<std::ptrdiff_t>(fast().begin) ||
+                    at >= static_cast<std::ptrdiff_t>(fast().end))
+                    continue;
+                const auto f = static_cast<std::size_t>(at);
+                const std::size_t ix = fast_is_x_ ? f : line_ + l, iy = fast_is_x_ ? line_ + l : f;
+                const RowRange& row = problem_.rows[iy];
+                if (ix < row.begin || ix >= row.end)
+                    continue;
+                const auto df = static_cast<float>(d_fast), dl = static_cast<float>(l);
+                const auto d_line = static_cast<std::ptrdiff_t>(l);
+                patch.pixels.push_back(
+                    {fast_is_x_ ? df : dl, fast_is_x_ ? dl : df,
+                     fast_is_x_ ? d_line * pitch + d_fast : d_fast * pitch + d_line});
+            }
+    }
+
     const Problem& problem_;
     bool fast_is_x_;
     RowRange x_, y_;
@@ -294,7 +319,8 @@ class PatchWalk {
     std::size_t lines_;
     double slope_ = 0; // fast pixels per line along the rays
     std::vector<std::ptrdiff_t> shift_;
-    std::size_t line_ = 0, here_ = 0;
+    bool all_active_ = true;
+    std::size_t line_ = 0, here_ = 0, whole_lines_ = 0;
     std::ptrdiff_t column_ = 0, lowest_shift_ = 0;
 };
 
@@ -508,7 +534,7 @@ class PixelGather {
         using namespace simd;
         WeightCursor cursor(table_);
         for (const Patch::Pixel& pixel : patch_.pixels) {
-            float* const sum = sums + pixel.sum * width;
+            float* const sum = sums + (patch_.sum + pixel.sum) * static_cast<std::ptrdiff_t>(width);
             prefetcher_.fetch_line();
             prefetcher_.fetch_line();
             Float8 total[sets][V];
