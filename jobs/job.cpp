@@ -1,6 +1,8 @@
 #include "jobs/job.hpp"
 
 #include "base/error.hpp"
+#include "jobs/instrument_file.hpp"
+#include "jobs/model_settings.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -14,33 +16,6 @@
 namespace xrdct {
 
 namespace {
-
-const std::vector<std::string> treatments{"fixed", "global", "voxel"};
-
-Treatment treatment_from(const std::string& word) {
-    return word == "fixed" ? Treatment::fixed
-                           : (word == "global" ? Treatment::global : Treatment::voxel);
-}
-
-void require(bool condition, const Settings& settings, const std::string& key,
-             const std::string& expected) {
-    if (!condition)
-        throw Error(fmt::format("{}: {}", settings.where(key), expected));
-}
-
-std::filesystem::path beside(const std::filesystem::path& job_file,
-                             const std::filesystem::path& path) {
-    return path.empty() || path.is_absolute() ? path
-                                              : (job_file.parent_path() / path).lexically_normal();
-}
-
-double positive(Settings& settings, const std::string& key, double fallback,
-                const std::string& unit, const std::string& description) {
-    const double value = settings.number(key, fallback, unit, description);
-    require(std::isnan(value) || value > 0, settings, key,
-            fmt::format("must be positive, is {}", value));
-    return value;
-}
 
 InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     InputSettings input;
@@ -86,77 +61,67 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     return input;
 }
 
-PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::path& source) {
-    const std::string prefix = fmt::format("phase[{}].", index);
-    PhaseSettings phase;
-    phase.name = s.text(prefix + "name", "", "name of the phase in maps and reports");
-    require(!phase.name.empty(), s, prefix + "name", "is required");
-    require(phase.name.find('/') == std::string::npos && phase.name != "." && phase.name != "..", s,
-            prefix + "name", "must not contain '/'");
-    phase.cif =
-        beside(source, s.text(prefix + "cif", "", "structure (CIF), relative to the job file"));
-    require(!phase.cif.empty(), s, prefix + "cif", "is required: the structure of the phase");
-    phase.scale =
-        treatment_from(s.choice(prefix + "scale", "voxel", treatments, "treatment of the scale"));
-    require(
-        phase.scale == Treatment::voxel, s, prefix + "scale",
-        "the voxelwise fit refines the scale of every phase in every voxel; expected \"voxel\"");
-    const std::string cell =
-        s.choice(prefix + "cell", "global", treatments,
-                 "treatment of the cell parameters that are not set one by one");
-    const std::array<std::string, 6> names{"a", "b", "c", "alpha", "beta", "gamma"};
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        const std::string unit = i < 3 ? "angstrom" : "deg";
-        phase.cell[i] = treatment_from(
-            s.choice(prefix + names[i], cell, treatments, "treatment of this cell parameter"));
-        phase.start_cell[i] = positive(s, prefix + "start_" + names[i], not_given, unit,
-                                       "start value; nan: from the CIF");
+/// Reads the instrument's keys; what a calibration found is their default. Returns the calibration.
+std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem::path& source,
+                                              Job& job) {
+    auto& instrument = job.instrument;
+    instrument.file = beside(source, s.text("instrument.file", "",
+                                            "instrument file (xrdct calibrate), relative to the "
+                                            "job file: gives u to z, wavelength and distance "
+                                            "where the job does not state them"));
+    std::optional<InstrumentFile> calibration;
+    if (!instrument.file.empty()) {
+        try {
+            calibration = read_instrument_file(instrument.file);
+        } catch (const Error& error) {
+            throw Error(fmt::format("{}: {}", s.where("instrument.file"), error.what()));
+        }
     }
-    const std::vector<std::string> whole_object{"fixed", "global"};
-    phase.size_treatment = treatment_from(s.choice(prefix + "refine_size", "fixed", whole_object,
-                                                   "treatment of the crystallite size"));
-    phase.size = s.number(
-        prefix + "size", 0, "angstrom",
-        "volume-weighted crystallite size (Scherrer constant 0.94); 0: no size broadening");
-    require(phase.size >= 0, s, prefix + "size", "must not be negative");
-    phase.microstrain_treatment = treatment_from(s.choice(
-        prefix + "refine_microstrain", "fixed", whole_object, "treatment of the microstrain"));
-    phase.microstrain =
-        s.number(prefix + "microstrain", 0, "", "microstrain, relative spread of d; 0: none");
-    require(phase.microstrain >= 0, s, prefix + "microstrain", "must not be negative");
-    phase.gauss_microstrain_treatment =
-        treatment_from(s.choice(prefix + "refine_gauss_microstrain", "fixed", whole_object,
-                                "treatment of the Gaussian microstrain"));
-    phase.gauss_microstrain = s.number(prefix + "gauss_microstrain", 0, "",
-                                       "microstrain of Gaussian shape, relative spread of d; takes "
-                                       "up what parallax does to the widths; 0: none");
-    require(phase.gauss_microstrain >= 0, s, prefix + "gauss_microstrain", "must not be negative");
-    phase.displacement_treatment =
-        treatment_from(s.choice(prefix + "refine_displacement", "fixed", whole_object,
-                                "treatment of the displacement parameter"));
-    phase.displacement =
-        s.number(prefix + "displacement", 0, "angstrom^2",
-                 "isotropic displacement parameter B added to the CIF's for all atoms");
-    return phase;
-}
-
-PeakSettings read_peak(Settings& s, std::size_t index) {
-    const std::string prefix = fmt::format("peak[{}].", index);
-    PeakSettings peak;
-    peak.name = s.text(prefix + "name", "", "name of the peak in maps and reports");
-    require(!peak.name.empty(), s, prefix + "name", "is required");
-    require(peak.name.find('/') == std::string::npos, s, prefix + "name", "must not contain '/'");
-    peak.position = positive(s, prefix + "position", not_given, "deg", "centre in 2θ");
-    require(!std::isnan(peak.position), s, prefix + "position", "is required");
-    peak.fwhm = positive(s, prefix + "fwhm", 0.1, "deg", "full width at half maximum");
-    peak.mixing = s.number(prefix + "mixing", 0.5, "", "Lorentz fraction of the pseudo-Voigt");
-    require(peak.mixing >= 0 && peak.mixing <= 1, s, prefix + "mixing", "must lie between 0 and 1");
-    const std::vector<std::string> whole_object{"fixed", "global"};
-    peak.position_treatment = treatment_from(
-        s.choice(prefix + "refine_position", "global", treatments, "treatment of the position"));
-    peak.fwhm_treatment = treatment_from(
-        s.choice(prefix + "refine_fwhm", "global", whole_object, "treatment of the width"));
-    return peak;
+    std::vector<std::string> kept;
+    const auto term = [&](const std::string& name, double InstrumentProfile::*member,
+                          double fallback, const std::string& unit, const std::string& what) {
+        const std::string key = "instrument." + name;
+        if (calibration && s.has(key))
+            kept.push_back(key);
+        return s.number(key, calibration ? calibration->profile.*member : fallback, unit, what);
+    };
+    instrument.u =
+        term("u", &InstrumentProfile::u, 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.v = term("v", &InstrumentProfile::v, 0, "deg^2", "see u");
+    instrument.w = term("w", &InstrumentProfile::w, 4e-4, "deg^2", "see u");
+    instrument.x =
+        term("x", &InstrumentProfile::x, 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.y = term("y", &InstrumentProfile::y, 0, "deg", "see x");
+    instrument.z = term("z", &InstrumentProfile::z, 0, "deg", "see x");
+    instrument.polarization_corrected =
+        s.boolean("instrument.polarization_corrected", false,
+                  "the integration removed the polarisation factor");
+    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
+                                                 "the integration corrected for solid angle");
+    if (!calibration)
+        return calibration;
+    const bool wavelength = !s.has("geometry.wavelength") && !s.has("geometry.energy");
+    const bool distance = calibration->distance > 0 && !s.has("geometry.distance");
+    std::string given = kept.size() < 6 ? "the profile" : "";
+    for (const auto& [wanted, text] :
+         {std::pair{wavelength, fmt::format("the wavelength {} angstrom", calibration->wavelength)},
+          {distance, fmt::format("the distance {} mm", calibration->distance)}})
+        if (wanted)
+            given += (given.empty() ? "" : ", ") + text;
+    if (!given.empty())
+        job.notes.push_back(fmt::format("{} gives {}", instrument.file.string(), given));
+    for (const auto* key : {"geometry.wavelength", "geometry.energy", "geometry.distance"})
+        if (s.has(key) && (calibration->distance > 0 || std::string(key) != "geometry.distance"))
+            kept.emplace_back(key);
+    if (!kept.empty())
+        job.notes.push_back(fmt::format("of the job and not of {}: {}", instrument.file.string(),
+                                        fmt::join(kept, ", ")));
+    if (calibration->zero != 0)
+        job.notes.push_back(fmt::format(
+            "{} has a zero of {} deg, which a job does not apply: integrate with a corrected "
+            "geometry, or calibrate the wavelength or the distance",
+            instrument.file.string(), calibration->zero));
+    return calibration;
 }
 
 Job read_all(Settings& s, const std::filesystem::path& source) {
@@ -177,14 +142,20 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
 
     job.input = read_input(s, source);
 
+    const auto calibration = read_instrument(s, source, job);
+
     auto& geometry = job.geometry;
     geometry.wavelength =
-        positive(s, "geometry.wavelength", not_given, "angstrom", "nan: from the file");
+        positive(s, "geometry.wavelength",
+                 calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
+                 "angstrom", "nan: from the instrument file or the scan");
     geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
     require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
-    geometry.distance = positive(s, "geometry.distance", not_given, "mm",
-                                 "rotation axis to detector; nan: from the file");
+    geometry.distance =
+        positive(s, "geometry.distance",
+                 calibration && calibration->distance > 0 ? calibration->distance : not_given, "mm",
+                 "rotation axis to detector; nan: from the instrument file or the scan");
     geometry.beam_width =
         s.number("geometry.beam_width", not_given, "mm",
                  "horizontal beam size; nan: from the file, or as wide as the step");
@@ -240,19 +211,6 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
     require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
             "must lie in [0, 1)");
 
-    auto& instrument = job.instrument;
-    instrument.u = s.number("instrument.u", 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v = s.number("instrument.v", 0, "deg^2", "see u");
-    instrument.w = s.number("instrument.w", 4e-4, "deg^2", "see u");
-    instrument.x = s.number("instrument.x", 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y = s.number("instrument.y", 0, "deg", "see x");
-    instrument.z = s.number("instrument.z", 0, "deg", "see x");
-    instrument.polarization_corrected =
-        s.boolean("instrument.polarization_corrected", false,
-                  "the integration removed the polarisation factor");
-    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
-                                                 "the integration corrected for solid angle");
-
     auto& rietveld = job.rietveld;
     rietveld.background_terms =
         s.integer("rietveld.background_terms", 3, "Chebyshev terms of the background");
@@ -272,13 +230,13 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
 
     std::set<std::string> names;
     for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
-        job.phases.push_back(read_phase(s, i, source));
+        job.phases.push_back(read_phase(s, i, source, JobKind::map));
         if (!names.insert(job.phases.back().name).second)
             throw Error(fmt::format("{}: phase '{}' is named twice", source.string(),
                                     job.phases.back().name));
     }
     for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
-        job.peaks.push_back(read_peak(s, i));
+        job.peaks.push_back(read_peak(s, i, JobKind::map));
         if (!names.insert(job.peaks.back().name).second)
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     source.string(), job.peaks.back().name));

@@ -63,6 +63,7 @@ struct MaskSettings {
 };
 
 struct InstrumentSettings {
+    std::filesystem::path file; ///< of xrdct calibrate; empty: none
     double u = 0, v = 0, w = 0; ///< deg²
     double x = 0, y = 0, z = 0; ///< deg
     bool polarization_corrected = false;
@@ -78,13 +79,23 @@ struct RietveldSettings {
     long max_iterations = 30;
 };
 
+/// Bounds of a refined parameter; infinite: those of the model.
+struct Bounds {
+    double lower = -std::numeric_limits<double>::infinity();
+    double upper = std::numeric_limits<double>::infinity();
+};
+
 struct PhaseSettings {
     std::string name;
     std::filesystem::path cif;
     Treatment scale = Treatment::voxel;
+    double start_scale = 1;
     /// Treatment and start value (NaN: from the CIF) of a, b, c, alpha, beta, gamma.
     std::array<Treatment, 6> cell{};
     std::array<double, 6> start_cell{};
+    std::array<bool, 6> cell_asked{}; ///< its treatment was set by name, not by `cell`
+    std::array<Bounds, 6> cell_bounds{};
+    Bounds size_bounds, microstrain_bounds, gauss_microstrain_bounds, displacement_bounds;
     Treatment size_treatment = Treatment::fixed;
     double size = 0; ///< Å; 0: no size broadening
     Treatment microstrain_treatment = Treatment::fixed;
@@ -102,6 +113,8 @@ struct PeakSettings {
     double mixing = 0.5; ///< Lorentz fraction
     Treatment position_treatment = Treatment::global;
     Treatment fwhm_treatment = Treatment::global;
+    Treatment mixing_treatment = Treatment::fixed;
+    Bounds position_bounds, fwhm_bounds; ///< infinite: within a FWHM; a quarter to four times
 };
 
 /// Everything a run needs, as read from a job file. Paths are absolute or relative to the job
@@ -123,6 +136,8 @@ struct Job {
     std::vector<PhaseSettings> phases;
     std::vector<PeakSettings> peaks;
 
+    std::vector<std::string> notes; ///< what an instrument file gave, in words
+
     std::string resolved; ///< the whole job with every default filled in, as TOML
     /// The part of the resolved job that decides the product of a stage.
     std::string resolved_for(const std::string& stage) const;
@@ -134,7 +149,7 @@ const std::vector<std::string>& stage_names();
 
 /// Reads a job from TOML text. Throws Error naming the file and key for a syntax error, an unknown
 /// key (with the nearest known one), a wrong type, a value out of range, a phase named twice, a
-/// missing required key. Opens no file.
+/// missing required key. Opens no file but the instrument file, if the job names one.
 Job parse_job(const std::string& text, const std::filesystem::path& source,
               const std::vector<std::string>& overrides = {});
 

@@ -243,7 +243,8 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                                                        : run_rietveld_stage(context));
     }
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
-    summary.notes = context.notes;
+    summary.notes = job.notes;
+    summary.notes.insert(summary.notes.end(), context.notes.begin(), context.notes.end());
     clock.lap("all");
     summary.seconds = clock.total();
     return summary;

@@ -27,7 +27,10 @@ const Command commands[] = {
     {"run", "run a job: scan to maps; alone or under mpirun", command_run},
     {"validate", "check a job and print it with the memory and time it needs", command_validate},
     {"info", "say what is in a scan or a product file", command_info},
+    {"rietveld", "refine one powder pattern", command_rietveld},
     {"simulate", "simulate the scan of a jelly-roll cell with known truth", command_simulate},
+    {"calibrate", "find an instrument's profile and wavelength from a powder standard",
+     command_calibrate},
     {"report", "make pictures and an HTML page from the products of a job", command_report},
     {"reference", "print every key of the job file", command_reference},
 };

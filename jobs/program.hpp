@@ -28,7 +28,9 @@ int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work);
 int command_run(const std::vector<std::string>& arguments);
 int command_validate(const std::vector<std::string>& arguments);
 int command_info(const std::vector<std::string>& arguments);
+int command_rietveld(const std::vector<std::string>& arguments);
 int command_simulate(const std::vector<std::string>& arguments);
+int command_calibrate(const std::vector<std::string>& arguments);
 int command_report(const std::vector<std::string>& arguments);
 int command_reference(const std::vector<std::string>& arguments);
 

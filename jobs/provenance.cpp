@@ -18,6 +18,8 @@ std::map<std::string, std::string> input_checksums(const Job& job,
             std::vector<std::string> files{job.input.file.string()};
             for (const auto& phase : job.phases)
                 files.push_back(phase.cif.string());
+            if (!job.instrument.file.empty())
+                files.push_back(job.instrument.file.string());
             for (const auto& file : files) {
                 list.push_back(file);
                 list.push_back(mpi::sha256_of_file(file));

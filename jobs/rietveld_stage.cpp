@@ -1,5 +1,6 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "jobs/model_settings.hpp"
 #include "jobs/pipeline.hpp"
 #include "jobs/progress.hpp"
 #include "mpi/decomposition.hpp"
@@ -172,54 +173,14 @@ MeanPattern mean_pattern(const VolumeFile& volume, const std::vector<unsigned ch
 PatternModel start_model(const Job& job, double wavelength, std::vector<std::string>& notes) {
     PatternModel model;
     model.wavelength.value = wavelength;
-    InstrumentProfile profile;
-    profile.u = job.instrument.u;
-    profile.v = job.instrument.v;
-    profile.w = job.instrument.w;
-    profile.x = job.instrument.x;
-    profile.y = job.instrument.y;
-    profile.z = job.instrument.z;
-    model.instrument = InstrumentParameters(profile);
+    const auto& widths = job.instrument;
+    model.instrument = InstrumentParameters(
+        InstrumentProfile{widths.u, widths.v, widths.w, widths.x, widths.y, widths.z});
     model.polarisation = job.instrument.polarization_corrected ? 0 : 1;
     model.solid_angle_corrected = job.instrument.solid_angle_corrected;
     model.anomalous = job.rietveld.anomalous;
-    for (const auto& settings : job.phases) {
-        auto structure = Phase::from_cif(settings.cif, settings.name);
-        for (const auto& warning : structure.warnings())
-            notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
-        PhaseModel phase(structure, settings.name);
-        const auto free = structure.free_parameters();
-        for (std::size_t i = 0; i < free.size(); ++i) {
-            const auto which = static_cast<std::size_t>(free[i]);
-            if (!std::isnan(settings.start_cell[which]))
-                phase.cell[i].value = settings.start_cell[which];
-            phase.cell[i].refine = settings.cell[which] != Treatment::fixed;
-        }
-        if (settings.size > 0)
-            phase.size.value = settings.size;
-        phase.size.refine = settings.size_treatment == Treatment::global;
-        phase.microstrain.value = settings.microstrain;
-        phase.microstrain.refine = settings.microstrain_treatment == Treatment::global;
-        phase.gauss_microstrain.value = settings.gauss_microstrain;
-        phase.gauss_microstrain.refine = settings.gauss_microstrain_treatment == Treatment::global;
-        phase.b_overall.value = settings.displacement;
-        phase.b_overall.refine = settings.displacement_treatment == Treatment::global;
-        model.phases.push_back(std::move(phase));
-    }
-    for (const auto& settings : job.peaks) {
-        SinglePeak peak;
-        peak.name = settings.name;
-        peak.position.value = settings.position;
-        peak.position.refine = settings.position_treatment != Treatment::fixed;
-        peak.position.lower = settings.position - settings.fwhm;
-        peak.position.upper = settings.position + settings.fwhm;
-        peak.fwhm.value = settings.fwhm;
-        peak.fwhm.refine = settings.fwhm_treatment == Treatment::global;
-        peak.fwhm.lower = settings.fwhm / 4;
-        peak.fwhm.upper = settings.fwhm * 4;
-        peak.mixing.value = settings.mixing;
-        model.peaks.push_back(std::move(peak));
-    }
+    add_phases(model, job.phases, job.source.string(), notes);
+    add_peaks(model, job.peaks);
     model.set_background(static_cast<std::size_t>(job.rietveld.background_terms));
     return model;
 }

@@ -364,6 +364,31 @@ std::vector<double> Settings::numbers(const std::string& path, const std::vector
     return values;
 }
 
+std::vector<std::pair<double, double>> Settings::intervals(const std::string& path,
+                                                           const std::string& unit,
+                                                           const std::string& description) {
+    const std::string expected = "a list of pairs [from, to] with from < to";
+    std::vector<std::pair<double, double>> values;
+    if (auto* node = impl_->find(path)) {
+        const auto* array = node->as_array();
+        if (!array)
+            impl_->wrong_type(path, expected);
+        for (const auto& element : *array) {
+            const auto* pair = element.as_array();
+            if (!pair || pair->size() != 2 || !(*pair)[0].is_number() || !(*pair)[1].is_number())
+                impl_->wrong_type(path, expected);
+            values.emplace_back(*(*pair)[0].value<double>(), *(*pair)[1].value<double>());
+            if (!(values.back().first < values.back().second))
+                impl_->wrong_type(path, expected);
+        }
+    }
+    const auto show = [](const std::pair<double, double>& pair) {
+        return fmt::format("[{}, {}]", toml_number(pair.first), toml_number(pair.second));
+    };
+    impl_->remember(path, "list of pairs", unit, "[]", description, toml_list(values, show));
+    return values;
+}
+
 std::vector<std::string> Settings::texts(const std::string& path,
                                          const std::vector<std::string>& fallback,
                                          const std::string& description) {

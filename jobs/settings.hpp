@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace xrdct {
@@ -58,6 +59,9 @@ class Settings {
     std::vector<std::string> texts(const std::string& path,
                                    const std::vector<std::string>& fallback,
                                    const std::string& description);
+    /// A list of pairs [from, to] with from < to.
+    std::vector<std::pair<double, double>>
+    intervals(const std::string& path, const std::string& unit, const std::string& description);
     /// A number, or the given word ("auto"), which gives nullopt.
     std::optional<double> number_or_word(const std::string& path, std::optional<double> fallback,
                                          const std::string& word, const std::string& unit,

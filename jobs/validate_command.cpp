@@ -2,6 +2,7 @@
 #include "crystal/phase.hpp"
 #include "jobs/command_line.hpp"
 #include "jobs/estimate.hpp"
+#include "jobs/pattern_job.hpp"
 #include "jobs/pipeline.hpp"
 #include "jobs/program.hpp"
 #include "jobs/progress.hpp"
@@ -41,7 +42,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     const auto scan = Scan::open(job);
     if (job.absorption.method == "transmission")
         scan.transmission();
-    std::vector<std::string> notes;
+    std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
         const auto phase = Phase::from_cif(settings.cif, settings.name);
@@ -105,11 +106,12 @@ int command_validate(const std::vector<std::string>& arguments) {
 int command_reference(const std::vector<std::string>& arguments) {
     CommandLine line("reference",
                      "print every key of the job file with type, default, unit and meaning",
-                     "[--json]", "xrdct reference > job-keys.md");
-    line.add_options()("json", "as JSON instead of a Markdown table");
+                     "[--pattern] [--json]", "xrdct reference > job-keys.md");
+    line.add_options()("pattern", "the keys of a job of xrdct rietveld instead of a map's")(
+        "json", "as JSON instead of a Markdown table");
     if (!line.parse(arguments))
         return 0;
-    const auto list = job_reference();
+    const auto list = line.has("pattern") ? pattern_job_reference() : job_reference();
     if (line.has("json")) {
         nlohmann::json json = nlohmann::json::array();
         for (const auto& key : list)

@@ -830,21 +830,31 @@ void Refiner::finish(RefinementResult& result, bool converged) {
         remarks_.push_back(fmt::format("on a bound: {}", fmt::join(on_bound, ", ")));
     }
     // Zero shift, displacement and wavelength move all lines much as a change of the cells does.
+    bool degenerate = false;
     for (std::size_t i = 0; i < count; ++i) {
         if (free_[active[i]].role != Role::position) {
             continue;
         }
+        std::vector<std::string> partners;
         for (std::size_t j = 0; j < count; ++j) {
             const Role other = free_[active[j]].role;
             const bool pair = other == Role::cell || (other == Role::position && j > i);
             const double r = result.correlation[i * count + j];
             if (pair && std::abs(r) > 0.95) {
-                remarks_.push_back(fmt::format(
-                    "'{}' and '{}' are nearly degenerate (correlation {:.3f}): their values are no "
-                    "better than their e.s.d.; fix one of them",
-                    result.parameters[i].name, result.parameters[j].name, r));
+                partners.push_back(fmt::format("'{}' ({:+.4f})", result.parameters[j].name, r));
             }
         }
+        if (!partners.empty()) {
+            remarks_.push_back(fmt::format("'{}' is nearly degenerate with {} (correlation)",
+                                           result.parameters[i].name, fmt::join(partners, ", ")));
+            degenerate = true;
+        }
+    }
+    if (degenerate) {
+        remarks_.emplace_back(
+            "nearly degenerate parameters move the lines alike, so that small faults of the model "
+            "decide their values, which may be wrong by far more than their e.s.d.: refine one of "
+            "them only, or fix the cell of a standard");
     }
     const bool nothing = !model_.phases.empty() &&
                          std::all_of(frozen_.begin(), frozen_.end(), [](bool f) { return f; });
