@@ -29,7 +29,7 @@ ImageGrid regrid(const ImageGrid& grid, double pixel);
 
 /// Part of the variance that is never explained (pixels, artefacts of the reconstruction): keeps a
 /// channel that agrees nearly perfectly, such as a ring of steel, from outweighing all others.
-inline constexpr double model_error = 0.05;
+inline constexpr double model_error = 0.003;
 
 /// Correlations of channels put together: the correlation whose unexplained variance 1 − r² is the
 /// weighted geometric mean of theirs, each raised by model_error. A channel that agrees tells where

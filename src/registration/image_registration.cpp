@@ -24,7 +24,7 @@ constexpr double least_correlation = 0.3;
 constexpr double largest_angle_error = 1; ///< degrees
 constexpr double least_excess = 1.02;     ///< of the unexplained variance at another optimum
 /// Pixels: less would compare the pixels' own pattern, which does not turn with the object.
-constexpr double final_smoothing = 1.0;
+constexpr double final_smoothing = 1.5;
 
 bool alike(const RigidTransform& a, const RigidTransform& b, double rim, double distance) {
     return a.mirrored == b.mirrored &&
@@ -135,11 +135,11 @@ RegistrationResult register_images(const ImageGrid& reference, const ImageGrid& 
                 start.angle += turn;
                 list.push_back({start, 0, {}});
             }
-        for (const double sigma : {2.0, final_smoothing}) {
+        for (const double sigma : {3.0, final_smoothing}) {
             const ImagePairs pairs = pairs_at(pixel, sigma * pixel);
             for (Refined& r : list)
                 r = refine(pairs, r.transform, free, 40);
-            if (sigma > 1)
+            if (sigma > final_smoothing)
                 sort_unique(list, rim, 0.25 * pixel);
             else
                 sort_unique(list, rim, 2 * pixel);

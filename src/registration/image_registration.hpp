@@ -30,7 +30,7 @@ struct RegistrationResult {
     /// the reference (noise that is correlated within a tile, changes of the object) and over the
     /// channels (systematic differences between them) in quadrature; 0 for what was given.
     std::array<double, 3> uncertainty{};
-    /// Of all channels: 1 − r² is the weighted geometric mean of theirs, each with 0.05 added for
+    /// Of all channels: 1 − r² is the weighted geometric mean of theirs, each with 0.003 added for
     /// what no alignment explains; 0 to 1.
     double correlation = 0;
     std::vector<double> channel_correlations; ///< Pearson's, over the common valid pixels
@@ -44,7 +44,7 @@ struct RegistrationResult {
     double margin_error = 0; ///< jackknife standard deviation of the margin
     /// The optimum can be relied on: the images correlate (0.3 or more), the angle's uncertainty is
     /// below 1°, and at another optimum, if there is one, the unexplained variance
-    /// 1.05 − correlation² is larger by 2 % or more and the margin exceeds its standard deviation.
+    /// 1.003 − correlation² is larger by 2 % or more and the margin exceeds its standard deviation.
     /// Always true where the whole transform was given.
     bool certain = false;
 };
