@@ -20,7 +20,8 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 /// A map whose variance is mostly its own uncertainty does not help to align.
 constexpr double least_reliability = 0.2;
 constexpr std::size_t histogram_bins = 40;
-constexpr double margin_pixels = 3; ///< round the sample
+constexpr double margin = 0.04;     ///< round the sample, of its size
+constexpr double margin_pixels = 3; ///< and at least
 
 std::size_t index_of(const std::vector<Cell>& cells, const std::string& label,
                      const std::string& option) {
@@ -163,11 +164,11 @@ ImageGrid common_grid(const Comparison& c, const CompareOptions& options) {
                            std::size_t& count) {
         const double half = 0.5 * field.pixel;
         const double edge = first - half, end = edge + static_cast<double>(n) * field.pixel;
+        const double room = std::max(margin_pixels, std::ceil(margin * (high - low) / pixel));
         const double total = std::floor((end - edge) / pixel + 1e-6);
-        const double from = std::clamp(std::floor((low - half - edge) / pixel) - margin_pixels, 0.0,
+        const double from = std::clamp(std::floor((low - half - edge) / pixel) - room, 0.0,
                                        std::max(total - 1, 0.0)),
-                     to = std::clamp(std::ceil((high + half - edge) / pixel) + margin_pixels, from,
-                                     total);
+                     to = std::clamp(std::ceil((high + half - edge) / pixel) + room, from, total);
         start = edge + (from + 0.5) * pixel;
         count = static_cast<std::size_t>(to - from);
         return count >= 2;
@@ -412,6 +413,14 @@ Comparison compare_cells(std::vector<Cell> cells, const CompareOptions& options)
     c.aligned.resize(c.cells.size());
     for (std::size_t k = 1; k < c.cells.size() && options.align; ++k)
         align(c.cells.front(), c.cells[k], options, c.aligned[k], c.notes);
+    for (std::size_t k = 1; k < c.cells.size(); ++k) {
+        const double a = c.cells.front().grid.pixel, b = c.cells[k].grid.pixel;
+        if (std::abs(a - b) > 0.05 * std::max(a, b))
+            c.notes.push_back(fmt::format(
+                "voxels of {} are {:.4g} µm wide, those of {} {:.4g} µm: structure finer than the "
+                "larger shows in the differences without being one",
+                c.cells[k].label, 1000 * b, c.cells.front().label, 1000 * a));
+    }
     c.grid = snapped(common_grid(c, options), c.cells.front().grid);
     for (std::size_t k = 0; k < c.cells.size(); ++k) {
         const Cell& cell = c.cells[k];

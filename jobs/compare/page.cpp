@@ -82,6 +82,11 @@ std::string html_of(const std::string& quantity) {
                                      : report::describe_quantity(quantity).html;
 }
 
+std::string difference_of(const std::string& quantity) {
+    return quantity == relative_mass ? "difference of mass over cell mean"
+                                     : "difference of " + report::describe_quantity(quantity).text;
+}
+
 class Page {
   public:
     Page(const Comparison& comparison, const Settings& settings)
@@ -273,7 +278,7 @@ void Page::plan(const ComparedGroup& group, const std::string& quantity) {
     for (const Difference& d : c_.differences)
         if (d.group == group.name && d.quantity == quantity)
             differences.push_back(
-                panel(d.values, "difference", units,
+                panel(d.values, difference_of(quantity), units,
                       fmt::format("{} − {}", c_.cells[d.cell].label, c_.cells.front().label)));
     // Below their cells: one missing must not move the others.
     if (c_.cells.size() > 2 && !differences.empty() && differences.size() + 1 < c_.cells.size()) {
@@ -283,8 +288,8 @@ void Page::plan(const ComparedGroup& group, const std::string& quantity) {
                 fmt::format("{} − {}", c_.cells[k].label, c_.cells.front().label);
             const auto at = std::find_if(differences.begin(), differences.end(),
                                          [&](const MapPicture& d) { return d.title == title; });
-            complete.push_back(at != differences.end() ? *at
-                                                       : panel({}, "difference", units, title));
+            complete.push_back(
+                at != differences.end() ? *at : panel({}, difference_of(quantity), units, title));
         }
         differences = std::move(complete);
     }
@@ -296,7 +301,10 @@ void Page::plan(const ComparedGroup& group, const std::string& quantity) {
     tasks_.push_back({stem, [rows, title](const fs::path& target) {
                           report::write_map_rows(rows, title, target);
                       }});
-    figures_.push_back({stem, group.name, capital(text_of(quantity)) + "."});
+    const bool letter = text_of(quantity).size() == 1;
+    figures_.push_back({stem, group.name,
+                        letter ? "Lattice parameter " + text_of(quantity) + "."
+                               : capital(text_of(quantity)) + "."});
 
     const auto histogram =
         std::find_if(c_.histograms.begin(), c_.histograms.end(), [&](const Histogram& h) {
@@ -356,7 +364,9 @@ void Page::add_alignment(HtmlPage& page) const {
         if (a.registration) {
             const RegistrationResult& r = *a.registration;
             row.push_back(fmt::format("{:.4f}", r.correlation));
-            row.push_back(r.second ? fmt::format("{:.4f} at {:.1f}°", r.margin, r.second->angle)
+            row.push_back(r.second ? fmt::format("{:.4f} at {}{:.1f}°", r.margin,
+                                                 r.second->angle < 0 ? "−" : "",
+                                                 std::abs(r.second->angle))
                                    : "–");
             std::string channels;
             for (std::size_t i = 0; i < a.channels.size(); ++i)

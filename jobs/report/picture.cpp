@@ -668,7 +668,7 @@ std::vector<fs::path> write_map_rows(std::span<const MapRow> rows, const std::st
     };
     std::vector<Panel> panels;
     const double axis_room = 4.2 * style.font, gap = 1.1 * style.font, top = 2.2 * style.font,
-                 bottom = 3.6 * style.font, head = title.empty() ? 0 : 46;
+                 bottom = 4.5 * style.font, head = title.empty() ? 0 : 46;
     double canvas_width = 0, line_height = 0, x = 0;
     std::size_t lines = 0;
     for (const MapRow& row : rows) {
