@@ -656,6 +656,8 @@ std::vector<fs::path> write_map_grid(std::span<const MapPicture> panels, const s
 std::vector<fs::path> write_map_rows(std::span<const MapRow> rows, const std::string& title,
                                      const fs::path& stem, const PictureOptions& options) {
     const std::string name = stem.filename().string();
+    if (rows.empty())
+        throw Error(fmt::format("picture {}: there is no map to show", name));
     constexpr double longest = 330;
     MapStyle style{.font = 16, .bar_width = 17};
     struct Panel {

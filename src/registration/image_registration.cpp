@@ -20,6 +20,8 @@ constexpr double coarse_side = 72;            ///< pixels
 constexpr std::size_t coarse_candidates = 24; ///< of each smoothing level
 constexpr std::size_t fine_candidates = 8;
 constexpr double profile_side = 140; ///< pixels, for the comparison of angles
+/// Optima closer than this part of the field are ripples of one.
+constexpr double another_place = 0.02;
 constexpr double least_correlation = 0.3;
 constexpr double largest_angle_error = 1; ///< degrees
 constexpr double least_excess = 1.02;     ///< of the unexplained variance at another optimum
@@ -142,7 +144,7 @@ RegistrationResult register_images(const ImageGrid& reference, const ImageGrid& 
             if (sigma > final_smoothing)
                 sort_unique(list, rim, 0.25 * pixel);
             else
-                sort_unique(list, rim, 2 * pixel);
+                sort_unique(list, rim, std::max(2 * pixel, another_place * extent));
         }
     }
 
