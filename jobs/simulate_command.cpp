@@ -205,6 +205,9 @@ int command_simulate(const std::vector<std::string>& arguments) {
                               "translation at which the beam hits the axis")(
         "beam-width", number(scan.beam_width, "mm"),
         "box profile; 0: thin; negative: as wide as the step")(
+        "turn", number(cell.rotation, "deg"), "the cell is turned counter-clockwise")(
+        "shift-x", number(cell.centre_x, "mm"), "centre of the cell from the rotation axis")(
+        "shift-y", number(cell.centre_y, "mm"), "the same along y")(
         "counts", number(scan.counts, "N"),
         "99.99th percentile of the noise-free absorbed sinogram")("no-noise", "no Poisson noise")(
         "seed", count(seed), "of the noise, the hot spots and the lithium distribution")(

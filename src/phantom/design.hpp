@@ -74,6 +74,12 @@ struct CellDesign {
     double separator_solid = 0.55;
 
     std::uint64_t seed = 1; ///< of the hot spots and of the lithium distribution
+
+    // How the cell stands in the scan's frame: a point p of the cell, as designed, is found at
+    // R(rotation) p + centre; R turns counter-clockwise, from x to y.
+    double rotation = 0; ///< degrees
+    double centre_x = 0; ///< mm from the rotation axis
+    double centre_y = 0;
 };
 
 /// Thompson–Cox–Hastings pseudo-Voigt. FWHM in degrees 2θ:
