@@ -346,6 +346,7 @@ StageSummary run_absorption_stage(StageContext& context) {
             if (!settings.filling.empty())
                 options.filling =
                     0.1 * settings.filling_density * mass_attenuation(settings.filling, energy);
+            options.hollow_diameter = settings.hollow_diameter;
             options.mask_threshold = settings.sample_threshold;
             options.fbp = fbp_options(job);
             options.tolerance = settings.tolerance;
@@ -419,6 +420,7 @@ StageSummary run_absorption_stage(StageContext& context) {
                     nexus::write_value(ring, "centre_y", result.ring->centre_y, {"mm", ""});
                     nexus::write_value(ring, "outer_radius", result.ring->outer_radius, {"mm", ""});
                     nexus::write_value(ring, "inner_radius", result.ring->inner_radius, {"mm", ""});
+                    nexus::write_value(ring, "hollow_diameter", result.hollow_diameter, {"mm", ""});
                     nexus::write_value(ring, "misfit", result.ring->misfit, {"", ""});
                 }
                 if (!result.changes.empty()) {

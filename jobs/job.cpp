@@ -151,10 +151,16 @@ void read_absorption(Settings& s, Job& job) {
         positive(s, "absorption.filling_density", not_given, "g/cm^3", "density of the filling");
     require(absorption.filling.empty() == std::isnan(absorption.filling_density), s,
             "absorption.filling_density", "and absorption.filling belong together");
-    absorption.sample_threshold =
-        s.number("absorption.sample_threshold", 0.025, "",
-                 "the filling fills where the total intensity exceeds this fraction of its 99th "
-                 "percentile");
+    absorption.hollow_diameter = s.number_or_word(
+        "absorption.hollow_diameter", std::nullopt, "auto", "mm",
+        "the filling fills the reference ring but for a hollow core of this diameter; \"auto\": "
+        "found in the image of the total intensity");
+    require(!absorption.hollow_diameter || *absorption.hollow_diameter >= 0, s,
+            "absorption.hollow_diameter", "must not be negative");
+    absorption.sample_threshold = s.number("absorption.sample_threshold", 0.025, "",
+                                           "without a reference ring the filling fills where the "
+                                           "total intensity exceeds this fraction of its 99th "
+                                           "percentile");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
     absorption.depths = s.integer(
@@ -254,7 +260,7 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
     job.fbp.pixel = s.number("fbp.pixel", 0, "mm", "pixel size; 0: the translation step");
     require(job.fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
 
-    job.mask.threshold = s.number("mask.threshold", 0.1, "",
+    job.mask.threshold = s.number("mask.threshold", 0.03, "",
                                   "voxels with less total intensity than this fraction of the 99th "
                                   "percentile are not fitted");
     require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",

@@ -56,9 +56,10 @@ struct AbsorptionSettings {
     double constant = not_given;        ///< volume fraction over S V² [1/Å⁶ …], for constant
     std::string filling;                ///< formula of what fills the rest of the sample
     double filling_density = not_given; ///< g/cm³
-    double sample_threshold = 0.025;    ///< of the 99th percentile of the total image
-    long depths = 5;                    ///< places along the beam at which a phase is sought
-    double tolerance = 1e-3;            ///< of the transmission
+    std::optional<double> hollow_diameter; ///< mm, at the centre of the ring; nullopt: find it
+    double sample_threshold = 0.025;       ///< of the 99th percentile of the total image
+    long depths = 5;                       ///< places along the beam at which a phase is sought
+    double tolerance = 1e-3;               ///< of the transmission
     long max_iterations = 30;
 };
 

@@ -80,7 +80,8 @@ std::string job_text(const phantom::ScanSimulator& simulator) {
         "[input]\nfile = \"scan.nxs\"\n\n"
         "[geometry]\nrotation_sense = {}\ntranslation_sense = {}\naxis_offset = {}\n\n"
         "[absorption]\n# \"phases\" finds the transmission from the sample itself\nmethod = "
-        "\"transmission\"\nreference_phase = \"Fe\"\nfilling = \"{}\"\nfilling_density = {}\n\n"
+        "\"transmission\"\nreference_phase = \"Fe\"\nfilling = \"{}\"\nfilling_density = "
+        "{}\n\n"
         "[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n",
         phantom::to_string(simulator.cell().preset), simulator.scan().rotation_sense,
         simulator.scan().translation_sense, simulator.scan().axis_offset == 0 ? "0.0" : "\"auto\"",

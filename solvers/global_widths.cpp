@@ -96,10 +96,12 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
     std::vector<double> step(widths.size()), curvature(widths.size(), 0.0);
     for (std::size_t i = 0; i < widths.size(); ++i) {
         const double value = parameter_of(result.model, widths[i]).value;
-        const double scale = widths[i].kind == GlobalWidth::Kind::size ? 1.0 / 1500 : 1e-3;
-        const double floor =
-            widths[i].kind == GlobalWidth::Kind::gauss_microstrain ? scale * scale : scale;
-        step[i] = 0.4 * std::max(to_variable(widths[i].kind, value), 0.5 * floor);
+        const double least_size = 1.0 / 3000, least_strain = 5e-4;
+        const double floor = widths[i].kind == GlobalWidth::Kind::size ? least_size
+                             : widths[i].kind == GlobalWidth::Kind::gauss_microstrain
+                                 ? least_strain * least_strain
+                                 : least_strain;
+        step[i] = 0.4 * std::max(to_variable(widths[i].kind, value), floor);
     }
     for (int round = 0; round < 3 && result.patterns > 0; ++round) {
         const double before = current;
@@ -114,45 +116,63 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
                 parameter.value = from_variable(kind, variable);
                 return evaluate(result.model);
             };
+            // Downhill until the minimum is enclosed or a bound is met.
             double x = to_variable(kind, parameter.value), best = current;
             double lower = std::max(lowest, x - step[i]), upper = std::min(highest, x + step[i]);
             double f_lower = lower < x ? at(lower) : best, f_upper = upper > x ? at(upper) : best;
-            // Downhill until the minimum is enclosed.
-            for (int move = 0; move < 6 && (f_lower < best || f_upper < best); ++move) {
-                if (f_upper < f_lower) {
+            for (int move = 0; move < 8; ++move) {
+                if (f_upper < best && f_upper <= f_lower) {
+                    const double stride = 2 * (upper - x);
                     lower = x, f_lower = best, x = upper, best = f_upper;
-                    upper = std::min(highest, x + 2 * (x - lower));
+                    upper = std::min(highest, x + stride);
                     f_upper = upper > x ? at(upper) : best;
-                    if (upper <= x)
-                        break;
-                } else {
+                } else if (f_lower < best) {
+                    const double stride = 2 * (x - lower);
                     upper = x, f_upper = best, x = lower, best = f_lower;
-                    lower = std::max(lowest, x - 2 * (upper - x));
+                    lower = std::max(lowest, x - stride);
                     f_lower = lower < x ? at(lower) : best;
-                    if (lower >= x)
-                        break;
+                } else {
+                    break;
                 }
             }
-            if (lower < x && x < upper) {
-                const double left = (best - f_lower) / (x - lower),
-                             right = (f_upper - best) / (upper - x);
-                curvature[i] = 2 * (right - left) / (upper - lower);
-                if (curvature[i] > 0) {
-                    const double vertex =
-                        std::clamp(0.5 * (x + lower) - left / curvature[i], lower, upper);
-                    if (const double value = at(vertex); value < best) {
-                        best = value;
-                        x = vertex;
+            // Then the larger part of the bracket is cut, by the vertex of the parabola if it lies
+            // well inside, else in the golden section.
+            for (int cut = 0; cut < 6 && upper > lower; ++cut) {
+                double next = upper - x > x - lower ? x + 0.382 * (upper - x)
+                                                    : x - 0.382 * (x - lower);
+                if (lower < x && x < upper) {
+                    const double left = (best - f_lower) / (x - lower),
+                                 right = (f_upper - best) / (upper - x);
+                    curvature[i] = 2 * (right - left) / (upper - lower);
+                    if (curvature[i] > 0) {
+                        const double vertex = 0.5 * (x + lower) - left / curvature[i];
+                        // A change of χ² by less than a tenth says nothing.
+                        if (0.5 * curvature[i] * (vertex - x) * (vertex - x) < 0.1 && cut > 1)
+                            break;
+                        if (vertex > lower + 0.02 * (upper - lower) &&
+                            vertex < upper - 0.02 * (upper - lower) &&
+                            std::abs(vertex - x) > 1e-3 * (upper - lower))
+                            next = vertex;
                     }
+                }
+                const double value = at(next);
+                if (value < best) {
+                    (next > x ? lower : upper) = x;
+                    (next > x ? f_lower : f_upper) = best;
+                    x = next;
+                    best = value;
+                } else {
+                    (next > x ? upper : lower) = next;
+                    (next > x ? f_upper : f_lower) = value;
                 }
             }
             parameter.value = from_variable(kind, x);
             current = best;
             if (curvature[i] > 0)
-                step[i] = std::clamp(10 * std::sqrt(2 / curvature[i]), 0.05 * step[i], step[i]);
+                step[i] = std::clamp(4 * std::sqrt(2 / curvature[i]), 0.05 * step[i], step[i]);
         }
-        // A change of χ² below what noise does to it is no gain.
-        if (before - current < 1)
+        // What one width gains by another's change shows in a second round.
+        if (widths.size() < 2 || before - current < 1)
             break;
     }
     result.chi_squared = current;

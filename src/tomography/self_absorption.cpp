@@ -5,6 +5,7 @@
 #include "tomography/strip_projector.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -331,6 +332,116 @@ float quantile(std::vector<float> values, double q) {
     return *at;
 }
 
+/// Outline of a hollow core about the centre of the ring: radii [mm] in equal steps of direction.
+class Hollow {
+  public:
+    static constexpr std::size_t directions = 72;
+
+    /// A disc; 0: none.
+    explicit Hollow(double radius = 0) { radius_.fill(radius); }
+
+    /// Where means of the total image over sectors have risen, outwards, by this part of the way
+    /// from the bottom of the hollow to what they are half-way to the ring. The bottom counts as
+    /// zero: a correction that is still off lifts or sinks it.
+    static Hollow find(std::span<const float> image, const ImageGrid& grid, const RingFit& ring) {
+        // Fine pixels are noisy, and layers finer than this are none of the hollow's outline.
+        const double width = std::max(grid.pixel, ring.inner_radius / 70);
+        const auto bins = static_cast<std::size_t>(ring.inner_radius / width) + 1;
+        std::vector<double> sum(directions * bins, 0.0), count(sum), all(bins, 0.0),
+            of_all(bins, 0.0);
+        for (std::size_t y = 0; y < grid.n; ++y)
+            for (std::size_t x = 0; x < grid.n; ++x) {
+                const double u = grid.coordinate(x) - ring.centre_x,
+                             v = grid.coordinate(y) - ring.centre_y, r = std::hypot(u, v);
+                if (r >= ring.inner_radius)
+                    continue;
+                const auto k = static_cast<std::size_t>(r / width);
+                all[k] += image[y * grid.n + x];
+                of_all[k] += 1;
+                // A sector takes the pixels within 7.5 degrees of its direction.
+                const double turn = (std::atan2(v, u) / (2 * pi) + 1) * directions;
+                for (long d = -1; d <= 1; ++d) {
+                    const auto sector =
+                        static_cast<std::size_t>(std::lround(turn) + d + directions) % directions;
+                    sum[sector * bins + k] += image[y * grid.n + x];
+                    count[sector * bins + k] += 1;
+                }
+            }
+        std::vector<double> middle;
+        double low = std::numeric_limits<double>::infinity(), low_sum = 0, low_count = 0;
+        for (std::size_t k = 0; k < bins; ++k) {
+            if (of_all[k] == 0)
+                continue;
+            const double r = (static_cast<double>(k) + 0.5) * width;
+            if (r > 0.4 * ring.inner_radius && r < 0.8 * ring.inner_radius)
+                middle.push_back(all[k] / of_all[k]);
+            low_sum += all[k];
+            low_count += of_all[k];
+            // A few pixels about the centre say nothing by themselves.
+            if (low_count >= 12 && r < 0.5 * ring.inner_radius) {
+                low = std::min(low, low_sum / low_count);
+                low_sum = low_count = 0;
+            }
+        }
+        if (middle.empty())
+            return Hollow();
+        const auto half = middle.begin() + static_cast<std::ptrdiff_t>(middle.size() / 2);
+        std::nth_element(middle.begin(), half, middle.end());
+        const double high = *half;
+        if (!(low < 0.5 * high))
+            return Hollow();
+        const double level = low + 0.15 * (high - low);
+        // Outwards: thin layers of the sample may be as dark as the hollow.
+        const auto crossing = [&](const double* total, const double* pixels, std::size_t from,
+                                  std::size_t to) {
+            const auto mean = [&](std::size_t k) {
+                double value = 0, number = 0;
+                for (std::size_t m = k > 0 ? k - 1 : 0; m <= std::min(k + 1, bins - 1); ++m) {
+                    value += total[m];
+                    number += pixels[m];
+                }
+                return number > 0 ? value / number : low;
+            };
+            std::size_t k = from;
+            while (k < std::min(to, bins - 1) && mean(k) <= level)
+                ++k;
+            if (k == from)
+                return 0.0;
+            const double below = mean(k - 1), above = mean(k);
+            const double part =
+                above > below ? std::clamp((level - below) / (above - below), 0.0, 1.0) : 0.5;
+            return (static_cast<double>(k) - 0.5 + part) * width;
+        };
+        const double typical = crossing(all.data(), of_all.data(), 2, bins / 2);
+        if (typical < 2 * width)
+            return Hollow();
+        Hollow hollow;
+        const auto from = static_cast<std::size_t>(0.5 * typical / width),
+                   to = static_cast<std::size_t>(1.6 * typical / width) + 1;
+        for (std::size_t d = 0; d < directions; ++d)
+            hollow.radius_[d] = std::max(
+                0.5 * typical, crossing(sum.data() + d * bins, count.data() + d * bins, from, to));
+        return hollow;
+    }
+
+    double radius(double direction) const {
+        const double turn = (direction / (2 * pi) + 1) * directions, whole = std::floor(turn);
+        const auto d = static_cast<std::size_t>(whole) % directions;
+        const double part = turn - whole;
+        return (1 - part) * radius_[d] + part * radius_[(d + 1) % directions];
+    }
+    /// Of the disc of equal area [mm].
+    double diameter() const {
+        double squares = 0;
+        for (const double r : radius_)
+            squares += r * r;
+        return 2 * std::sqrt(squares / directions);
+    }
+
+  private:
+    std::array<double, directions> radius_{};
+};
+
 /// Constant that brings the upper plateau of an image to `fraction`: the median of the pixels all
 /// of whose eight neighbours exceed half of the highest values.
 double plateau_constant(std::span<const float> image, std::size_t n, double fraction) {
@@ -445,10 +556,61 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     for (const auto& amounts : input.amounts)
         quiet.push_back(calm(amounts));
     const auto quiet_total = calm(input.total);
-    const auto find_sample = [&](double threshold) {
+    const bool by_ring = options.calibration == AmountCalibration::ring;
+    int hollow_found = 0;
+    Hollow hollow;
+    const auto reconstruct_total = [&] {
         for (std::size_t i = 0; i < rays; ++i)
             corrected[i] = static_cast<float>(quiet_total[i]) / result.transmission[i];
         fbp.reconstruct(corrected, 1, image);
+    };
+    const auto find_sample = [&](double threshold, bool settled) {
+        if (by_ring) {
+            // Weights at the borders of the region are those of its circles.
+            result.sample.assign(grid.size(), 0);
+            std::fill(filled.begin(), filled.end(), 0.0F);
+            if (!result.ring)
+                return;
+            const auto& ring = *result.ring;
+            if (options.hollow_diameter) {
+                hollow = Hollow(0.5 * *options.hollow_diameter);
+            } else if (hollow_found < 8) {
+                // Found while the correction comes close, then kept.
+                reconstruct_total();
+                hollow = Hollow::find(image, grid, ring);
+                hollow_found += settled;
+            }
+            result.hollow_diameter = hollow.diameter();
+            for (std::size_t y = 0; y < grid.n; ++y)
+                for (std::size_t x = 0; x < grid.n; ++x) {
+                    const double u = grid.coordinate(x) - ring.centre_x,
+                                 v = grid.coordinate(y) - ring.centre_y, r = std::hypot(u, v);
+                    const double inside = hollow.radius(std::atan2(v, u)) - r;
+                    result.sample[y * grid.n + x] = r <= ring.inner_radius && inside <= 0;
+                    mask[y * grid.n + x] =
+                        static_cast<float>(std::clamp(inside / grid.pixel + 0.5, 0.0, 1.0));
+                }
+            if (result.hollow_diameter > 0)
+                projector.forward(mask, 1, filled);
+            const auto offsets = strip_offsets(std::abs(geometry.step()), geometry.beam_width);
+            for (std::size_t i = 0; i < rotations; ++i) {
+                const double omega = geometry.omega(i);
+                const double centre =
+                    ring.centre_x * std::cos(omega) + ring.centre_y * std::sin(omega);
+                for (std::size_t j = 0; j < translations; ++j) {
+                    const double s =
+                        (static_cast<double>(j) - geometry.origin_index()) * geometry.step() -
+                        centre;
+                    double sum = 0;
+                    for (const double offset : offsets)
+                        sum += chord(ring.inner_radius, s + offset);
+                    float& length = filled[i * translations + j];
+                    length = static_cast<float>(sum / static_cast<double>(offsets.size())) - length;
+                }
+            }
+            return;
+        }
+        reconstruct_total();
         result.sample =
             sample_mask(smooth(std::vector<double>(image.begin(), image.end()),
                                std::vector<double>(image.size(), 1.0), grid.n, grid.n, 0.7, 0.7),
@@ -480,6 +642,15 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
         }
         return sum;
     };
+    const auto see_edges = [&](const MeanProfile& profile) {
+        for (std::size_t i = 0; i < rays; ++i) {
+            const auto means =
+                strip_means(profile.offsets(), result.ring->outer_radius, result.ring->inner_radius,
+                            input.mu[options.reference], profile.distance(i));
+            edge_transmission[i] = means.transmission;
+            edge_amount[i] = means.amount;
+        }
+    };
     /// Transmission of every ray for a constant.
     const auto solve = [&](double constant, std::vector<float>& transmission) {
         std::size_t opaque = 0;
@@ -498,11 +669,19 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     };
 
     if (measured) {
-        find_sample(options.mask_threshold);
+        find_sample(options.mask_threshold, true);
         if (options.calibration == AmountCalibration::ring) {
-            correct(options.reference);
-            result.ring = fit_ring(geometry, corrected);
-            find_sample(options.mask_threshold);
+            for (int round = 0; round < 4; ++round) {
+                correct(options.reference);
+                const MeanProfile profile(geometry, corrected);
+                if (!(profile.highest > 0) || profile.seen < 8)
+                    throw Error("absorption: the reference phase is seen by too few rays to "
+                                "calibrate with");
+                result.ring = profile.fit(0, result.ring);
+                check_ring(*result.ring);
+                see_edges(profile);
+            }
+            find_sample(options.mask_threshold, true);
             result.constant = options.reference_fraction * result.ring->constant;
         } else if (options.calibration == AmountCalibration::plateau) {
             correct(options.reference);
@@ -514,10 +693,18 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
             double xx = 0, xy = 0;
             for (std::size_t i = 0; i < rays; ++i) {
                 const double x = amount_sum(i) / result.transmission[i];
-                const double y = -std::log(result.transmission[i]) - options.filling * filled[i];
-                if (std::isfinite(x) && std::isfinite(y)) {
-                    xx += x * x;
-                    xy += x * y;
+                const double depth = -std::log(result.transmission[i]);
+                const double y = depth - options.filling * filled[i];
+                // Where a strip lies across an edge, the logarithm of the mean is no mean path.
+                const std::size_t j = i % translations;
+                const double slope = j == 0 || j + 1 == translations
+                                         ? 0.0
+                                         : 0.5 * (std::log(result.transmission[i - 1]) -
+                                                  std::log(result.transmission[i + 1]));
+                const double weight = 1 / (1 + slope * slope / 0.0025);
+                if (std::isfinite(x) && std::isfinite(y) && std::isfinite(weight)) {
+                    xx += weight * x * x;
+                    xy += weight * x * y;
                 }
             }
             if (!(xy > 0))
@@ -530,15 +717,15 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
         std::vector<float> trial(rays);
         std::optional<MeanProfile> found;
         // Hollows must not fill up while the correction is still far off: the threshold starts
-        // high. The region is settled once the rest has, so that single pixels cannot go to and
-        // fro.
-        int settling = 3;
+        // high. A region of pixels is settled once the rest has, so that none goes to and fro for
+        // ever.
+        int settling = by_ring ? options.max_iterations : 3;
         double largest = 1;
         for (int iteration = 1; iteration <= options.max_iterations; ++iteration) {
-            const bool close = largest < 0.03 || settling < 3;
+            const bool close = largest < 0.03 || settling < 3 || !ring_path.empty();
             if (settling > 0)
-                find_sample((close ? 1 : 4) * options.mask_threshold);
-            settling -= close;
+                find_sample((close ? 1 : 4) * options.mask_threshold, close);
+            settling -= close && !by_ring;
             if (options.calibration == AmountCalibration::given) {
                 result.constant = options.constant;
             } else if (options.calibration == AmountCalibration::plateau) {
@@ -557,30 +744,35 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                     throw Error("absorption: the reference phase is seen by too few rays to "
                                 "calibrate with");
                 auto ring = result.ring ? *result.ring : profile.fit(0);
-                check_ring(ring);
                 const auto amounts_for = [&](double constant) {
-                    solve(constant, trial);
+                    const std::size_t opaque = solve(constant, trial);
                     for (std::size_t i = 0; i < rays; ++i)
                         corrected[i] = input.amounts[options.reference][i] /
                                        (trial[i] * static_cast<float>(edge_amount[i]));
                     profile.set(corrected);
-                    return profile.fit(constant / options.reference_fraction, ring);
+                    auto fit = profile.fit(constant / options.reference_fraction, ring);
+                    if (200 * opaque > rays)
+                        fit.misfit += 1;
+                    return fit;
                 };
-                const double from = iteration == 1 ? 0.6 : 0.93, to = iteration == 1 ? 1.3 : 1.07;
-                const double middle =
-                    iteration == 1 ? options.reference_fraction * ring.constant : result.constant;
-                result.constant = least([&](double k) { return amounts_for(k).misfit; },
-                                        from * middle, to * middle, 16);
-                ring = amounts_for(result.constant);
-                check_ring(ring);
-                result.ring = ring;
-                for (std::size_t i = 0; i < rays; ++i) {
-                    const auto means =
-                        strip_means(profile.offsets(), ring.outer_radius, ring.inner_radius,
-                                    input.mu[options.reference], profile.distance(i));
-                    edge_transmission[i] = means.transmission;
-                    edge_amount[i] = means.amount;
+                const auto misfit = [&](double k) { return amounts_for(k).misfit; };
+                double middle = result.constant, reach = 0.07;
+                if (iteration == 1) {
+                    // Uncorrected amounts are too small, by what the sample lets through.
+                    double best = std::numeric_limits<double>::infinity();
+                    for (double k = 0.3; k < 1.15; k *= 1.07) {
+                        const double trial_constant =
+                            k * options.reference_fraction * ring.constant;
+                        if (const double value = misfit(trial_constant); value < best) {
+                            best = value;
+                            middle = trial_constant;
+                        }
+                    }
                 }
+                result.constant = least(misfit, (1 - reach) * middle, (1 + reach) * middle, 16);
+                ring = amounts_for(result.constant);
+                result.ring = ring;
+                see_edges(profile);
             }
             result.opaque = solve(result.constant, trial);
             if (result.ring && close) {
@@ -611,13 +803,16 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
             result.iterations = iteration;
             result.changes.push_back(largest);
             const bool go_on = !progress || progress(iteration, largest);
-            if (largest < options.tolerance && settling <= 0) {
+            if (largest < options.tolerance && (by_ring ? close : settling <= 0)) {
                 result.converged = true;
                 break;
             }
             if (!go_on)
                 break;
         }
+        // Uncorrected amounts need not look like a ring; in the end they must.
+        if (result.ring)
+            check_ring(*result.ring);
     }
 
     result.mu_map.assign(grid.size(), 0.0F);

@@ -40,7 +40,11 @@ struct SelfAbsorptionOptions {
     std::size_t reference = 0;     ///< index of the phase that calibrates
     double reference_fraction = 1; ///< its volume fraction there
     double filling = 0; ///< μ [1/mm] of what fills the rest of the sample (binder, electrolyte)
-    double mask_threshold = 0.025; ///< of the 99th percentile of the total image: what is sample
+    /// With a ring the filling fills it but for a hollow disc at its centre, of this diameter [mm];
+    /// nullopt: found from the radial mean of the total image. Without a ring it fills the places
+    /// where the total image exceeds mask_threshold times its 99th percentile.
+    std::optional<double> hollow_diameter;
+    double mask_threshold = 0.025;
     FbpOptions fbp;
     double tolerance = 1e-3; ///< largest change of any ray's transmission at the end
     int max_iterations = 30;
@@ -62,6 +66,7 @@ struct SelfAbsorptionResult {
     int iterations = 0;
     std::vector<double> changes; ///< largest change of a transmission per iteration
     double constant = 0;         ///< K: path length [mm] = K ∫ S V² dl, volume fraction K S V²
+    double hollow_diameter = 0;  ///< mm, with a ring
     std::optional<RingFit> ring; ///< of the last iteration
     std::vector<float> transmission;                  ///< [rotation][translation]
     std::vector<std::vector<float>> path_lengths;     ///< per phase [rotation][translation], mm

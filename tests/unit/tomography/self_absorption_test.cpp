@@ -182,8 +182,17 @@ TEST(SelfAbsorption, SaysWhatIsWrong) {
         return std::string();
     };
     auto o = options();
-    o.reference = 1; // a disc off the centre is no ring
-    EXPECT_THAT(message(scan.input(), o), HasSubstr("ring"));
+    // Two rods are no ring.
+    auto rods = scan.input();
+    for (std::size_t i = 0; i < rods.amounts[1].size(); ++i) {
+        const double omega = scan.geometry.omega(i / scan.geometry.translation.size());
+        const double t = scan.geometry.translation[i % scan.geometry.translation.size()];
+        rods.amounts[1][i] = static_cast<float>(
+            (chord(0.3, t - 1.5 * std::cos(omega)) + chord(0.3, t + 1.5 * std::cos(omega))) /
+            constant);
+    }
+    o.reference = 1;
+    EXPECT_THAT(message(rods, o), HasSubstr("ring"));
     o.reference = 2;
     EXPECT_THAT(message(scan.input(), o), HasSubstr("reference"));
     auto input = scan.input();
