@@ -303,6 +303,14 @@ ProductStage read_stage(const hdf5::Group& group, const std::string& name, const
                          [](const auto& a, const auto& b) { return a.second > b.second; });
     }
     read_details(group, stage);
+    if (group.has_group("ring")) {
+        const auto ring = group.open_group("ring");
+        for (const hdf5::Entry& entry : ring.entries())
+            if (entry.kind == hdf5::Kind::dataset)
+                if (const auto dataset = ring.open_dataset(entry.name);
+                    dataset.is_numeric() && dataset.size() == 1)
+                    stage.ring[entry.name] = dataset.read_scalar();
+    }
     for (const std::string& path : nexus::groups_of_class(group, "NXdata"))
         if (auto data = read_data(group.open_group(path), below(group, path), notes))
             stage.data.push_back(std::move(*data));
