@@ -122,7 +122,8 @@ void check_lithium_phases(const std::vector<LithiumSettings>& lithium,
             continue;
         const auto nearest = nearest_name(lithium[i].phase, phases);
         throw Error(fmt::format("{}: key 'lithium[{}].phase': there is no phase '{}'{}", source, i,
-                                lithium[i].phase, nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                lithium[i].phase,
+                                nearest ? "; nearest is '" + *nearest + "'" : ""));
     }
 }
 

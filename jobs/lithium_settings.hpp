@@ -21,10 +21,10 @@ struct LithiumSettings {
     /// (lattice value, lithium per host unit), strictly monotonic in the lattice value; empty: the
     /// content is fixed.
     std::vector<std::pair<double, double>> table;
-    bool clamp = false;            ///< values beyond the table get that of its end; else none (NaN)
-    double content = not_given;    ///< of a phase of fixed composition, per host unit
-    double host_mass = not_given;  ///< mass of the phase (of its CIF) per host unit [g/mol]
-    double gamma = 120;            ///< between the axes of a phase with a and c only [deg]
+    bool clamp = false;           ///< values beyond the table get that of its end; else none (NaN)
+    double content = not_given;   ///< of a phase of fixed composition, per host unit
+    double host_mass = not_given; ///< mass of the phase (of its CIF) per host unit [g/mol]
+    double gamma = 120;           ///< between the axes of a phase with a and c only [deg]
 };
 
 /// Reads all [[lithium]] tables. Throws Error naming the key for a table and a content that are

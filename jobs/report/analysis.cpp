@@ -58,8 +58,7 @@ std::map<std::string, Estimate> global_cell_of(const std::string& start_model,
                 const std::string error = std::string(name) + "_esd";
                 const bool known = entry.contains(error) && entry[error].is_number() &&
                                    entry[error].get<double>() > 0.0;
-                cell[name] = {entry[name].get<double>(),
-                              known ? entry[error].get<double>() : nan};
+                cell[name] = {entry[name].get<double>(), known ? entry[error].get<double>() : nan};
             }
     }
     return cell;
@@ -96,9 +95,8 @@ std::string find_masses(const ProductStage& stage, std::vector<PhaseMaps>& phase
 }
 
 double sum_of(const Map& map) {
-    return std::accumulate(map.begin(), map.end(), 0.0, [](double sum, double v) {
-        return std::isfinite(v) ? sum + v : sum;
-    });
+    return std::accumulate(map.begin(), map.end(), 0.0,
+                           [](double sum, double v) { return std::isfinite(v) ? sum + v : sum; });
 }
 
 /// Whole-object weight fractions; returns how they were found.
@@ -151,8 +149,8 @@ void find_centre(const Products& products, const Map& filled, StageResult& resul
                     continue;
                 result.centre_x = centre.x;
                 result.centre_y = centre.y;
-                result.centre = "centre of mass of the sample mask in " +
-                                stage.file.filename().string();
+                result.centre =
+                    "centre of mass of the sample mask in " + stage.file.filename().string();
                 return;
             }
     const auto centre = centre_of_mass(filled, result.x.values, result.y.values);
@@ -218,10 +216,9 @@ void summarise_agreement(const ProductStage& stage, StageResult& result) {
                 ++counts[static_cast<int>(std::lround(codes[i]))];
         for (const auto& [code, count] : counts) {
             const auto meaning = status->meanings.find(code);
-            result.outcomes.push_back({meaning != status->meanings.end()
-                                           ? meaning->second
-                                           : fmt::format("code {}", code),
-                                       count});
+            result.outcomes.push_back(
+                {meaning != status->meanings.end() ? meaning->second : fmt::format("code {}", code),
+                 count});
         }
     }
 }
@@ -297,9 +294,9 @@ void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phase
         for (const LithiumSettings& entry : settings) {
             if (entry.electrode != name)
                 continue;
-            const auto at =
-                std::find_if(phases.begin(), phases.end(),
-                             [&](const PhaseMaps& p) { return p.data->name == entry.phase; });
+            const auto at = std::find_if(phases.begin(), phases.end(), [&](const PhaseMaps& p) {
+                return p.data->name == entry.phase;
+            });
             if (at == phases.end()) {
                 notes.push_back(fmt::format("{}: lithium: {} has no maps of the phase '{}'",
                                             stage.name, stage.file.filename().string(),
@@ -336,9 +333,10 @@ void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phase
 }
 
 bool has_cells(const ProductStage& stage) {
-    return std::any_of(stage.data.begin(), stage.data.end(), [](const ProductData& data) {
-        return data.is_phase() && (data.find("a") || data.find("c") || data.find("b"));
-    });
+    return !stage.start_model.empty() ||
+           std::any_of(stage.data.begin(), stage.data.end(), [](const ProductData& data) {
+               return data.is_phase() && (data.find("a") || data.find("c") || data.find("b"));
+           });
 }
 
 } // namespace
@@ -402,7 +400,10 @@ Analysis analyse(const Products& products, const std::optional<std::vector<Lithi
                 if (!crystalline.empty() && std::isfinite(phase.mass[i]))
                     crystalline[i] += phase.mass[i];
             }
-            result.phases.push_back({phase.data->name, phase.weights, {}, nan,
+            result.phases.push_back({phase.data->name,
+                                     phase.weights,
+                                     {},
+                                     nan,
                                      global_cell_of(stage.start_model, phase.data->name)});
         }
         result.whole_method = find_whole_fractions(stage, phases, mass_method, result);
@@ -416,8 +417,8 @@ Analysis analyse(const Products& products, const std::optional<std::vector<Lithi
             lithium = *given;
         } else if (!stage.job.empty()) {
             try {
-                lithium = lithium_of_job(stage.job,
-                                         fmt::format("the job in {}", stage.file.string()));
+                lithium =
+                    lithium_of_job(stage.job, fmt::format("the job in {}", stage.file.string()));
             } catch (const Error& error) {
                 analysis.notes.push_back(error.what());
             }

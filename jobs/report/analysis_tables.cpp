@@ -189,11 +189,10 @@ std::string analysis_csv(const Analysis& analysis) {
                     std::any_of(phase.quantities.begin(), phase.quantities.end(),
                                 [&](const QuantityResult& q) { return q.quantity == name; });
                 if (!varies) // one value for the object, with its own e.s.d.
-                    csv += fmt::format("{},{},{},{},mean pattern,{},,{},{},,,,\r\n",
-                                       field(stage.stage), field(phase.phase), name,
-                                       name.size() == 1 ? "angstrom" : "deg",
-                                       field(parameter.value), field(parameter.value),
-                                       field(parameter.error));
+                    csv += fmt::format(
+                        "{},{},{},{},mean pattern,{},,{},{},,,,\r\n", field(stage.stage),
+                        field(phase.phase), name, name.size() == 1 ? "angstrom" : "deg",
+                        field(parameter.value), field(parameter.value), field(parameter.error));
             }
         }
         for (const ElectrodeResult& electrode : stage.lithium)

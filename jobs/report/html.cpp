@@ -235,7 +235,8 @@ void HtmlPage::table(const std::string& caption, const std::vector<std::string>&
                      const std::vector<std::vector<std::string>>& rows_html) {
     body_ += "<div class=\"wide\"><table>";
     if (!caption.empty())
-        body_ += fmt::format("<caption>{}</caption>", escape_html(caption));
+        body_ +=
+            fmt::format("<caption><b>Table {}.</b> {}</caption>", ++tables_, escape_html(caption));
     if (!header_html.empty()) {
         body_ += "\n<thead><tr>";
         for (const std::string& heading : header_html)
@@ -254,16 +255,16 @@ void HtmlPage::table(const std::string& caption, const std::vector<std::string>&
 }
 
 void HtmlPage::figure(const Figure& figure) {
-    body_ += fmt::format("<figure>{}<figcaption>{}</figcaption></figure>\n", image_html(figure),
-                         escape_html(figure.caption));
+    body_ += fmt::format("<figure>{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n",
+                         image_html(figure), ++figures_, escape_html(figure.caption));
 }
 
 void HtmlPage::figures(const std::vector<Figure>& figures) {
     if (figures.empty())
         return;
     body_ += "<div class=\"figures\">\n";
-    for (const Figure& figure : figures)
-        body_ += "<figure>" + image_html(figure) + "</figure>";
+    for (const Figure& one : figures)
+        figure(one);
     body_ += "</div>\n";
 }
 

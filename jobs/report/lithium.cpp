@@ -41,7 +41,8 @@ double volume_of(const Cell& cell, double gamma_of_a_and_c) {
     const double alpha = std::cos(angle("alpha", 90.0)), beta = std::cos(angle("beta", same)),
                  gamma = std::cos(angle("gamma", a_and_c ? gamma_of_a_and_c : same));
     return a * b * c *
-           std::sqrt(1.0 - alpha * alpha - beta * beta - gamma * gamma + 2.0 * alpha * beta * gamma);
+           std::sqrt(1.0 - alpha * alpha - beta * beta - gamma * gamma +
+                     2.0 * alpha * beta * gamma);
 }
 
 double quantity_of(const LithiumSettings& settings, const Cell& cell) {
@@ -64,14 +65,16 @@ bool beyond_table(const LithiumSettings& settings, double lattice) {
 
 /// Tables in other units are off by factors of ten or more; a state of charge is not by a quarter.
 void check_units(const LithiumPhase& phase) {
+    if (phase.settings.table.empty())
+        return;
     std::vector<double> values;
     for (const Estimate& e : phase.lattice)
         values.push_back(e.value);
     const double typical = weighted_median(values, phase.amount);
-    if (std::isnan(typical) || phase.settings.table.empty())
+    if (std::isnan(typical))
         return;
-    const auto [low, high] = std::minmax_element(phase.settings.table.begin(),
-                                                 phase.settings.table.end());
+    const auto [low, high] =
+        std::minmax_element(phase.settings.table.begin(), phase.settings.table.end());
     if (typical < 0.8 * low->first || typical > 1.25 * high->first)
         throw Error(fmt::format(
             "lithium: {} of phase '{}' is about {:.5g}, its table spans {:.5g} to {:.5g}: another "

@@ -39,12 +39,13 @@ struct LithiumPhase {
 
 /// Lithium content of an electrode.
 struct LithiumMap {
-    std::vector<double> values;  ///< lithium per host unit [voxel]; NaN: none
-    std::vector<double> errors;  ///< standard deviations; NaN: unknown
-    std::vector<double> weights; ///< moles of host, amount / host_mass; 0 where the electrode is not
-    std::size_t electrode = 0;   ///< voxels that hold the electrode
-    std::size_t no_lattice = 0;  ///< of these, without a lattice value (too little of the phase)
-    std::size_t beyond = 0;      ///< of these, with a phase beyond its table (given up or clamped)
+    std::vector<double> values; ///< lithium per host unit [voxel]; NaN: none
+    std::vector<double> errors; ///< standard deviations; NaN: unknown
+    std::vector<double>
+        weights;                ///< moles of host, amount / host_mass; 0 where the electrode is not
+    std::size_t electrode = 0;  ///< voxels that hold the electrode
+    std::size_t no_lattice = 0; ///< of these, without a lattice value (too little of the phase)
+    std::size_t beyond = 0;     ///< of these, with a phase beyond its table (given up or clamped)
 };
 
 /// A voxel holds the electrode when its moles of host N = Σ amount / host_mass exceed five

@@ -119,8 +119,8 @@ RadialProfile radial_profile(std::span<const double> values, std::span<const dou
         throw Error(fmt::format("radial profile: {} values do not fill a map of {} by {} pixels",
                                 values.size(), y.size(), x.size()));
     if (!(width > 0.0) || !std::isfinite(centre_x) || !std::isfinite(centre_y))
-        throw Error(fmt::format("radial profile: bins of {} about ({}, {})", width, centre_x,
-                                centre_y));
+        throw Error(
+            fmt::format("radial profile: bins of {} about ({}, {})", width, centre_x, centre_y));
     RadialProfile profile;
     profile.width = width;
     std::vector<double> sum, weighted;

@@ -32,10 +32,10 @@ double weighted_median(std::span<const double> values, std::span<const double> w
 
 /// Azimuthal averages of a map.
 struct RadialProfile {
-    double width = 0.0;             ///< of the bins, units of the axes; bin i is [i, i + 1) · width
-    std::vector<double> radius;     ///< centres of the bins, ascending from width / 2
-    std::vector<double> mean;       ///< weighted; NaN where a bin has fewer than `least` voxels
-    std::vector<double> spread;     ///< weighted standard deviation within the bin; NaN likewise
+    double width = 0.0;         ///< of the bins, units of the axes; bin i is [i, i + 1) · width
+    std::vector<double> radius; ///< centres of the bins, ascending from width / 2
+    std::vector<double> mean;   ///< weighted; NaN where a bin has fewer than `least` voxels
+    std::vector<double> spread; ///< weighted standard deviation within the bin; NaN likewise
     std::vector<std::size_t> count; ///< voxels with a value and a positive weight
 
     std::size_t filled() const; ///< bins with a mean
