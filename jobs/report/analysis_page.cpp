@@ -39,7 +39,9 @@ std::string mean_and_spread(const WeightedSummary& s) {
 }
 
 std::string percent(double share) {
-    return std::isfinite(share) ? format_number(100.0 * share, 3) + " %" : "–";
+    if (!std::isfinite(share))
+        return "–";
+    return share > 0.0 && share < 0.001 ? "< 0.1 %" : fmt::format("{:.1f} %", 100.0 * share);
 }
 
 std::string per_cent_number(double share) {
@@ -201,8 +203,8 @@ void add_lithium_table(HtmlPage& page, const StageResult& stage) {
         "weighted with the moles of host; e.s.d.: median over the voxels of the standard "
         "deviation that follows from those of the lattice parameters and amounts (the calibration "
         "is taken as exact).",
-        {"Electrode", "<i>x</i>", "median", "e.s.d. of a voxel", "voxels", "of the electrode’s",
-         "of its host", "beyond the table", "from"},
+        {"Electrode", "<i>x</i>", "median", "e.s.d. of a voxel", "voxels",
+         "share of the electrode’s voxels", "share of its host", "voxels beyond the table", "from"},
         rows);
 }
 
@@ -238,8 +240,25 @@ void add_statistics(HtmlPage& page, const StageResult& stage) {
                    "and of that amount.",
                    weights),
                {"Phase", "Quantity", "mean ± spread", "median", "e.s.d. of a voxel", "voxels",
-                "of the phase’s voxels", "of its amount"},
+                "share of the phase’s voxels", "share of its amount"},
                rows);
+}
+
+std::string profile_note(const StageResult& stage) {
+    double width = 0.0;
+    for (const PhaseResult& phase : stage.phases)
+        for (const QuantityResult& quantity : phase.quantities)
+            width = std::max(width, quantity.profile.width);
+    for (const ElectrodeResult& electrode : stage.lithium)
+        width = std::max(width, electrode.profile.width);
+    const std::string units = display_units(stage.x.units);
+    // No more decimals than a hundredth of a bin.
+    const auto place = [&](double v) { return to_precision_of(v, 0.1 * width); };
+    return fmt::format("Radial profiles are about the {}, at x = {} {units}, y = {} {units}, in "
+                       "bins of {} {units} (one and a half voxels); bins with fewer than three "
+                       "voxels are left out.",
+                       stage.centre, place(stage.centre_x), place(stage.centre_y),
+                       format_number(width, 3), fmt::arg("units", units));
 }
 
 void add_summary(HtmlPage& page, const Analysis& analysis, const StageResult& main) {

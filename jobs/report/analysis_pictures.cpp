@@ -26,14 +26,6 @@ CurvePicture::Series series_of(const std::string& name, const RadialProfile& pro
     return {name, profile.radius, profile.mean, profile.spread};
 }
 
-std::string about_centre(const StageResult& stage, double width) {
-    return fmt::format("about the {} ({} {}, {} {}), in bins of {} {}; bins with fewer than three "
-                       "voxels are left out",
-                       stage.centre, format_number(stage.centre_x, 4), display_units(stage.x.units),
-                       format_number(stage.centre_y, 4), display_units(stage.y.units),
-                       format_number(width, 3), display_units(stage.x.units));
-}
-
 std::string weights_text(const std::string& weights) {
     if (weights == "none")
         return "every voxel counts the same";
@@ -56,7 +48,6 @@ void add_profiles(const StageResult& stage, std::vector<PlannedPicture>& picture
     for (const std::string& name : names) {
         CurvePicture picture;
         std::string weights;
-        double width = 0.0;
         for (const PhaseResult& phase : stage.phases)
             for (const QuantityResult& quantity : phase.quantities)
                 if (quantity.quantity == name && quantity.profile.filled() >= least_bins) {
@@ -65,17 +56,19 @@ void add_profiles(const StageResult& stage, std::vector<PlannedPicture>& picture
                                               quantity.units,
                                               {series_of(phase.phase, quantity.profile)}});
                     weights = quantity.profile_weights;
-                    width = quantity.profile.width;
                 }
         const std::string text = describe_quantity(name).text;
-        picture.title = text.size() <= 2 ? "Radial profile of " + text : "Radial profile: " + text;
+        if (picture.panels.size() == 1)
+            picture.title = picture.panels.front().name + ": ";
+        picture.title += text.size() <= 2 ? "radial profile of " + text : "radial profile, " + text;
+        picture.title = capital(picture.title);
         picture.x_label = "distance from the centre";
         picture.x_units = stage.x.units;
         pictures.push_back(
             {PlannedPicture::Kind::profile, "profile_" + name,
              fmt::format("Radial profile of {} ({}): azimuthal mean (line) and standard deviation "
-                         "over the voxels of a ring (band), {}; {}.",
-                         text, stage.stage, weights_text(weights), about_centre(stage, width)),
+                         "over the voxels of a ring (band), {}.",
+                         text, stage.stage, weights_text(weights)),
              [picture](const std::filesystem::path& stem, const PictureOptions& options) {
                  write_curve_picture(picture, stem, options);
              }});
@@ -98,7 +91,6 @@ std::string origin_of(const ElectrodeResult& electrode) {
 
 void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures) {
     CurvePicture profile;
-    double width = 0.0;
     for (const ElectrodeResult& electrode : stage.lithium) {
         const std::string title = "Lithium in the " + electrode.electrode;
         const ElectrodeResult* source = &electrode;
@@ -151,6 +143,8 @@ void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures
                      histogram.quantity = "lithium";
                      histogram.title = title;
                      histogram.weight_label = "share of the host";
+                     histogram.mean = source->summary.mean;
+                     histogram.median = source->summary.median;
                      histogram.series.push_back(
                          {source->electrode, source->map.values, source->map.weights});
                      write_histogram_picture(histogram, stem, options);
@@ -160,7 +154,6 @@ void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures
                                       "lithium",
                                       "",
                                       {series_of(electrode.electrode, electrode.profile)}});
-            width = electrode.profile.width;
         }
     }
     if (profile.panels.empty())
@@ -170,10 +163,8 @@ void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures
     profile.x_units = stage.x.units;
     pictures.push_back(
         {PlannedPicture::Kind::lithium_distribution, "profile_lithium",
-         fmt::format("Radial profile of the lithium content: azimuthal mean (line) and standard "
-                     "deviation over the voxels of a ring (band), weighted with the moles of host; "
-                     "{}.",
-                     about_centre(stage, width)),
+         "Radial profile of the lithium content: azimuthal mean (line) and standard deviation over "
+         "the voxels of a ring (band), weighted with the moles of host.",
          [profile](const std::filesystem::path& stem, const PictureOptions& options) {
              write_curve_picture(profile, stem, options);
          }});

@@ -29,6 +29,12 @@ struct Limits {
     }
 };
 
+/// Names of ASCII letters, as those of phases are, of at most 24.
+std::string shown_name(const std::string& name) {
+    const std::string clean = clean_utf8(name);
+    return clean.size() <= 24 ? clean : clean.substr(0, 23) + "…";
+}
+
 /// Ticks at round numbers, all with the decimals that their step needs.
 std::string tick_command(const char* axis, double low, double high, int count) {
     const double wanted = (high - low) / count;
@@ -110,9 +116,16 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
     abscissa.high += margin;
 
     const auto count = static_cast<double>(picture.panels.size());
-    const double left = 116, right = 24, top = 52, bottom = 72, gap = 14;
+    // Names stand beside the panels, as curves fill them differently.
+    std::size_t longest = 0;
+    for (const auto& panel : picture.panels)
+        longest = std::max(longest, shown_name(panel.name).size());
+    const bool named = picture.panels.size() > 1;
+    const double left = 116, top = 52, bottom = 72, gap = 14;
     const double each = picture.panels.size() == 1 ? 340 : picture.panels.size() == 2 ? 210 : 150;
-    const double width = 860, height = top + count * each + (count - 1) * gap + bottom;
+    const double right = named ? std::max(24.0, 10.0 * static_cast<double>(longest) + 20) : 24;
+    const double width = left + 720 + right,
+                 height = top + count * each + (count - 1) * gap + bottom;
     Gnuplot plot(name, static_cast<int>(width), static_cast<int>(height));
     plot.add("set multiplot\nset border 3 lw 0.8");
     plot.add(fmt::format("set lmargin at screen {:.6f}\nset rmargin at screen {:.6f}", left / width,
@@ -144,9 +157,11 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
         plot.add(fmt::format(
             "set label 2 {} at screen {:.6f}, graph 0.5 center rotate by 90 font ',15'",
             quote_gnuplot(enhanced_with_units(quantity.enhanced, panel.units)), 20 / width));
-        plot.add(fmt::format("set label 3 {} at graph 0.985, graph {} right noenhanced font ',16' "
-                             "front",
-                             quote_gnuplot(panel.name), each > 200 ? 0.94 : 0.9));
+        if (named)
+            plot.add(fmt::format("set label 3 {} at graph 1.012, graph 0.5 left noenhanced font "
+                                 "',16' tc rgb '{}'",
+                                 quote_gnuplot(shown_name(panel.name)),
+                                 hex_colour(category_colour(p))));
         plot.add(panel.series.size() > 1 ? "set key top left samplen 1.5 noenhanced" : "unset key");
         std::string bands, curves;
         for (std::size_t k = 0; k < panel.series.size(); ++k) {

@@ -859,6 +859,8 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
         const double least = std::max(1e-4 * middle, std::numeric_limits<double>::min());
         const double pad = std::max(0.06 * (range.high - range.low), 0.5 * least);
         range = {range.low - pad, range.high + pad};
+        if (describe_quantity(picture.quantity).from_zero && all.front() >= 0.0)
+            range.low = std::max(range.low, 0.0);
         // Freedman & Diaconis (1981).
         const double spread = quantile(all, 0.75) - quantile(all, 0.25);
         const double bin = 2.0 * spread / std::cbrt(static_cast<double>(all.size()));
@@ -929,7 +931,18 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
                          highest > 0.0 ? (picture.series.size() > 1 ? 1.3 : 1.1) * highest : 1.0));
     plot.add(fmt::format("set xtics out nomirror scale 0.6 {}\nset ytics out nomirror scale 0.6",
                          tick_list(round_ticks(range.low * factor, range.high * factor, 7))));
-    plot.add(picture.series.size() > 1 ? "set key top right samplen 1.5" : "unset key");
+    const auto mark = [&](std::optional<double> at, const char* name, const char* look) {
+        if (!at || !std::isfinite(*at) || list.empty())
+            return;
+        plot.add(fmt::format("set arrow from {0:.12g}, graph 0 to {0:.12g}, graph 1 nohead front "
+                             "lw 1.3 {1}",
+                             *at * factor, look));
+        list += fmt::format(", NaN with lines lw 1.3 {} title '{}'", look, name);
+    };
+    mark(picture.mean, "mean", "lc rgb '#303030'");
+    mark(picture.median, "median", "dt 2 lc rgb '#303030'");
+    const bool marked = picture.mean || picture.median;
+    plot.add(picture.series.size() > 1 || marked ? "set key top right samplen 1.5" : "unset key");
     plot.add(list.empty() ? "set label 'no values' at graph 0.5, graph 0.5 center\nplot -1 notitle"
                           : list);
     return plot.write(stem, options);

@@ -93,6 +93,13 @@ bool is_cell(const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// What the rays of a phase tell, as the absorption stage names it: "<phase>_rays".
+constexpr std::string_view rays_suffix = "_rays";
+
+bool is_ray_group(const std::string& name) {
+    return name.size() > rays_suffix.size() && name.ends_with(rays_suffix);
+}
+
 std::string lower(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -254,7 +261,11 @@ void Maker::plan_maps(StageEntry& stage_entry, GroupEntry& group) {
         std::string label = quantity.text;
         if (whole && !label.empty())
             label[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(label[0])));
-        entry.caption = qualified(stage, whole ? label : data.name + ": " + label);
+        const std::string name = is_ray_group(data.name)
+                                     ? data.name.substr(0, data.name.size() - rays_suffix.size())
+                                     : data.name;
+        entry.caption =
+            qualified(stage, whole && name == data.name ? label : name + ": " + quantity.text);
         if (map.name == "status" && !map.meanings.empty()) {
             std::map<int, std::size_t> counts;
             for (const double v : numbers)
@@ -392,6 +403,9 @@ void Maker::plan_histogram(const ProductStage& stage, GroupEntry& group) {
                               series.values = values(*entry.stage, *entry.map);
                               if (const ProductMap* map = entry.data->find(weights))
                                   series.weights = values(*entry.stage, *map);
+                              const auto summary = summarise(series.values, series.weights);
+                              histogram.mean = summary.mean;
+                              histogram.median = summary.median;
                               histogram.series.push_back(std::move(series));
                               write_histogram_picture(histogram, target,
                                                       {.gnuplot = options_.gnuplot});
@@ -598,6 +612,10 @@ void Maker::add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& group
         for (const MapEntry& entry : group->maps) {
             if (entry.map->name == "mask") // it shows in all other maps
                 continue;
+            // Proportional to one that is shown; the picture is in the folder.
+            if ((entry.map->name == "scale" && group->data->find("weight_fraction")) ||
+                (entry.map->name == "density" && group->data->find("volume_fraction")))
+                continue;
             const MapStatistics& s = entry.statistics;
             const std::string units =
                 display_units(shown_as(entry.map->name, entry.map->units).units);
@@ -699,6 +717,7 @@ void Maker::add_analysis(HtmlPage& page, const StageEntry& stage, bool lithium,
         add_statistics(page, *stage.result);
         if (const auto figures = figures_of({Kind::profile}); !figures.empty()) {
             page.subsection("Radial profiles");
+            page.paragraph(profile_note(*stage.result));
             page.figures(figures);
         }
         return;
@@ -735,29 +754,37 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
         add_analysis(page, stage, false, pictures);
         add_analysis(page, stage, true, pictures);
     }
-    // The object as a whole first, then phase by phase, then single peaks, then the rest.
-    const auto order = [](const ProductData& data) {
-        return data.name == "maps" ? 0 : data.is_phase() ? 2 : data.is_peak() ? 3 : 1;
+    // The object as a whole first, then phase by phase, then single peaks, then single rays.
+    const auto lone = [](const GroupEntry& group) {
+        return group.maps.size() == 1 && !group.data->is_phase() && !group.data->is_peak() &&
+               group.data->name != "maps";
     };
-    for (int kind = 0; kind < 4; ++kind) {
-        std::vector<const GroupEntry*> lone;
+    const auto order = [&](const GroupEntry& group) {
+        return lone(group)                  ? (is_ray_group(group.data->name) ? 5 : 0)
+               : group.data->name == "maps" ? 1
+               : group.data->is_phase()     ? 3
+               : group.data->is_peak()      ? 4
+                                            : 2;
+    };
+    for (int kind = 0; kind < 6; ++kind) {
+        std::vector<const GroupEntry*> together;
         for (const GroupEntry& group : stage.groups) {
-            if (group.maps.empty() || order(*group.data) != kind)
+            if (group.maps.empty() || order(group) != kind)
                 continue;
-            if (kind == 1 && group.maps.size() == 1) {
-                lone.push_back(&group);
+            if (lone(group)) {
+                together.push_back(&group);
                 continue;
             }
-            page.subsection(kind == 0   ? "Quality of the fits"
-                            : kind == 1 ? capital(describe_quantity(group.data->name).text)
+            page.subsection(kind == 1   ? "Quality of the fits"
+                            : kind == 2 ? capital(describe_quantity(group.data->name).text)
                                         : group.data->name);
-            if (kind == 0)
+            if (kind == 1)
                 add_outcomes(page, group);
             add_maps(page, {&group}, pictures);
         }
-        if (!lone.empty() && stage.stage->name == "absorption")
-            page.subsection("Attenuation and paths");
-        add_maps(page, lone, pictures);
+        if (!together.empty() && kind == 5)
+            page.subsection("Path lengths in the phases");
+        add_maps(page, together, pictures);
     }
     if (!stage.stage->ring.empty()) {
         std::vector<std::vector<std::string>> rows;
