@@ -320,7 +320,11 @@ void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phase
         if (inputs.empty())
             continue;
         electrode.weights_units = absolute ? "mol/cm^3" : "";
-        electrode.map = lithium_map(inputs);
+        try {
+            electrode.map = lithium_map(inputs);
+        } catch (const Error& error) {
+            throw Error(fmt::format("{}: {}", stage.file.string(), error.what()));
+        }
         electrode.summary =
             summarise(electrode.map.values, electrode.map.weights, electrode.map.errors);
         if (electrode.summary.count == 0)

@@ -878,6 +878,7 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     const double factor = std::pow(10.0, -exponent);
     std::string list;
     double highest = 0.0;
+    bool right_heavy = false;
     for (std::size_t k = 0; k < picture.series.size(); ++k) {
         const auto& series = picture.series[k];
         std::vector<double> share(bins, 0.0);
@@ -905,6 +906,8 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
             highest = std::max(highest, 100.0 * share[b] / sum);
         }
         point(static_cast<double>(bins), 0);
+        right_heavy |= std::max_element(share.begin(), share.end()) - share.begin() >
+                       static_cast<std::ptrdiff_t>(2 * bins / 3);
         const std::size_t count = outline.size() / 2;
         const std::string source =
             plot.data(std::move(outline)) +
@@ -942,7 +945,9 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     mark(picture.mean, "mean", "lc rgb '#303030'");
     mark(picture.median, "median", "dt 2 lc rgb '#303030'");
     const bool marked = picture.mean || picture.median;
-    plot.add(picture.series.size() > 1 || marked ? "set key top right samplen 1.5" : "unset key");
+    plot.add(picture.series.size() > 1 || marked
+                 ? fmt::format("set key top {} samplen 1.5", right_heavy ? "left" : "right")
+                 : "unset key");
     plot.add(list.empty() ? "set label 'no values' at graph 0.5, graph 0.5 center\nplot -1 notitle"
                           : list);
     return plot.write(stem, options);

@@ -243,8 +243,8 @@ std::string optional_text(const hdf5::Group& group, const std::string& name) {
 }
 
 /// HDF5 lists by name; the model's own order of the phases is the one its user chose.
-void order_by_model(ProductStage& stage) {
-    const auto json = nlohmann::json::parse(stage.start_model, nullptr, false);
+void order_by_model(ProductStage& stage, const std::string& start_model) {
+    const auto json = nlohmann::json::parse(start_model, nullptr, false);
     if (!json.is_object() || !json.contains("phases") || !json["phases"].is_array())
         return;
     std::vector<std::string> order;
@@ -314,7 +314,7 @@ ProductStage read_stage(const hdf5::Group& group, const std::string& name, const
     for (const std::string& path : nexus::groups_of_class(group, "NXdata"))
         if (auto data = read_data(group.open_group(path), below(group, path), notes))
             stage.data.push_back(std::move(*data));
-    order_by_model(stage);
+    order_by_model(stage, stage.start_model);
     return stage;
 }
 
@@ -368,6 +368,13 @@ Products read_products(const fs::path& folder) {
                      [](const ProductStage& a, const ProductStage& b) {
                          return pipeline_rank(a.name) < pipeline_rank(b.name);
                      });
+    // Stages without a model of their own follow the others.
+    const auto model = std::find_if(products.stages.begin(), products.stages.end(),
+                                    [](const auto& stage) { return !stage.start_model.empty(); });
+    if (model != products.stages.end())
+        for (ProductStage& stage : products.stages)
+            if (stage.start_model.empty())
+                order_by_model(stage, model->start_model);
     return products;
 }
 

@@ -11,6 +11,7 @@
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/products.hpp"
+#include "jobs/report/provenance_page.hpp"
 #include "jobs/report/statistics.hpp"
 #include "jobs/report/text.hpp"
 
@@ -131,13 +132,11 @@ class Maker {
     void draw(const fs::path& pictures) const;
     std::string page(const fs::path& pictures) const;
 
-    void add_stage_table(HtmlPage& page) const;
     void add_overviews(HtmlPage& page, const StageEntry& stage, const fs::path& pictures) const;
     void add_analysis(HtmlPage& page, const StageEntry& stage, bool lithium,
                       const fs::path& pictures) const;
     void add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry* main,
                    const fs::path& pictures) const;
-    void add_provenance(HtmlPage& page) const;
     const StageEntry* main_stage() const;
     void add_outcomes(HtmlPage& page, const GroupEntry& group) const;
     void add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& groups,
@@ -569,21 +568,6 @@ void Maker::draw(const fs::path& pictures) const {
 // ---- the page
 // --------------------------------------------------------------------------------------------------
 
-void Maker::add_stage_table(HtmlPage& page) const {
-    std::vector<std::vector<std::string>> rows;
-    for (const ProductStage& stage : products_.stages) {
-        const auto total = std::find_if(stage.timings.begin(), stage.timings.end(),
-                                        [](const auto& t) { return t.first == "total"; });
-        rows.push_back(
-            {escape_html(stage_title(stage.name)),
-             "<code>" + escape_html(stage.file.filename().string()) + "</code>",
-             escape_html(stage.program + " " + stage.version), escape_html(stage.date),
-             stage.ranks > 0 ? std::to_string(stage.ranks) : "–",
-             total != stage.timings.end() ? escape_html(duration_text(total->second)) : "–"});
-    }
-    page.table("", {"Stage", "Product", "Program", "Date", "Ranks", "Time"}, rows);
-}
-
 void Maker::add_outcomes(HtmlPage& page, const GroupEntry& group) const {
     if (group.outcomes.empty())
         return;
@@ -667,7 +651,9 @@ std::string Maker::page(const fs::path& pictures) const {
     }
     for (const StageEntry& stage : stages_)
         add_stage(page, stage, main, pictures);
-    add_provenance(page);
+    std::vector<std::string> notes = products_.notes;
+    notes.insert(notes.end(), notes_.begin(), notes_.end());
+    add_provenance(page, products_, notes);
     return page.str();
 }
 
@@ -799,55 +785,6 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
             rows.push_back({escape_html(name), escape_html(text)});
         page.table("", {}, rows);
     }
-}
-
-void Maker::add_provenance(HtmlPage& page) const {
-    page.section("Provenance");
-    add_stage_table(page);
-    page.subsection("Timings");
-    std::vector<std::vector<std::string>> timings;
-    for (const ProductStage& stage : products_.stages)
-        for (const auto& [part, seconds] : stage.timings)
-            timings.push_back(
-                {escape_html(stage.name), escape_html(part), escape_html(duration_text(seconds))});
-    page.table("Wall-clock time of the slowest rank.", {"Stage", "part", "time"}, timings);
-
-    std::map<std::string, std::string> inputs;
-    for (const ProductStage& stage : products_.stages)
-        inputs.insert(stage.inputs.begin(), stage.inputs.end());
-    if (!inputs.empty()) {
-        page.subsection("Inputs");
-        std::vector<std::vector<std::string>> rows;
-        for (const auto& [file, checksum] : inputs)
-            rows.push_back({"<code>" + escape_html(file) + "</code>",
-                            "<code>" + escape_html(checksum) + "</code>"});
-        page.table("", {"File", "SHA-256"}, rows);
-    }
-    std::vector<std::pair<std::string, std::string>>
-        jobs; // stages that ran with the same job share its text
-    for (const ProductStage& stage : products_.stages) {
-        if (stage.job.empty())
-            continue;
-        const auto same = std::find_if(jobs.begin(), jobs.end(),
-                                       [&](const auto& j) { return j.second == stage.job; });
-        if (same != jobs.end())
-            same->first += ", " + stage.name;
-        else
-            jobs.emplace_back(stage.name, stage.job);
-    }
-    for (const auto& [names, text] : jobs) {
-        page.subsection(jobs.size() == 1 ? "Job, resolved" : "Job, resolved (" + names + ")");
-        page.preformatted(text);
-    }
-    page.subsection("Files");
-    page.paragraph("The pictures of this page and those of all other maps, standard deviations "
-                   "included, are in the folder "
-                   "pictures as PNG and SVG; the statistics and radial profiles are in report.json "
-                   "and report.csv, all numbers in the products named above.");
-    std::vector<std::string> notes = products_.notes;
-    notes.insert(notes.end(), notes_.begin(), notes_.end());
-    if (!notes.empty())
-        page.list(notes);
 }
 
 void put_in_place(const fs::path& from, const fs::path& to) {
