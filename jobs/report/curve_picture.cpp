@@ -121,7 +121,7 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
     for (const auto& panel : picture.panels)
         longest = std::max(longest, shown_name(panel.name).size());
     const bool named = picture.panels.size() > 1;
-    const double left = 116, top = 52, bottom = 72, gap = 14;
+    const double left = 116, top = 52, bottom = 88, gap = 14;
     const double each = picture.panels.size() == 1 ? 340 : picture.panels.size() == 2 ? 210 : 150;
     const double right = named ? std::max(24.0, 10.0 * static_cast<double>(longest) + 20) : 24;
     const double width = left + 720 + right,

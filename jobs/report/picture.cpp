@@ -695,7 +695,7 @@ std::vector<fs::path> write_pattern_picture(const PatternPicture& picture, const
     double name_width = 0;
     for (const auto& ticks : picture.ticks)
         name_width = std::max(name_width, static_cast<double>(letters(shortened(ticks.phase, 24))));
-    const double left = 96, right = std::max(24.0, 9.0 * name_width + 16), bottom = 74, top = 66;
+    const double left = 96, right = std::max(24.0, 9.0 * name_width + 16), bottom = 88, top = 66;
     const double linear = 230, root = 290, rows = picture.ticks.empty() ? 0 : 20 * ticked + 6,
                  residual = has_difference ? 120 : 0, gap = 12;
     const double width = 880;
@@ -871,7 +871,7 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     }
     const double bin_width = (range.high - range.low) / static_cast<double>(bins);
 
-    const double canvas_width = 820, canvas_height = 480;
+    const double canvas_width = 820, canvas_height = 496;
     Gnuplot plot(name, static_cast<int>(canvas_width), static_cast<int>(canvas_height));
     const Quantity quantity = describe_quantity(picture.quantity);
     const int exponent = common_exponent(range.low, range.high);
@@ -922,7 +922,7 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     plot.add(fmt::format(
         "set border 3 lw 0.8\nset lmargin at screen {:.6f}\nset rmargin at screen 0.97\n"
         "set bmargin at screen {:.6f}\nset tmargin at screen {:.6f}",
-        88 / canvas_width, 70 / canvas_height, 1.0 - 50 / canvas_height));
+        88 / canvas_width, 88 / canvas_height, 1.0 - 50 / canvas_height));
     plot.add(fmt::format("set label {} at screen {:.6f}, screen {:.6f} left noenhanced font ',18'",
                          quote_gnuplot(shortened(picture.title, 70)), 88 / canvas_width,
                          1.0 - 24 / canvas_height));
