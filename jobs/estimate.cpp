@@ -11,7 +11,7 @@ namespace {
 
 // Measured on one core at 3 GHz: see the benchmarks.
 constexpr double back_projection_rate = 1.2e10; ///< pixel · rotation · channel per second
-constexpr double fits_per_second = 15000;        ///< voxel patterns of 700 channels
+constexpr double fits_per_second = 15000;       ///< voxel patterns of 700 channels
 constexpr double disk_rate = 5e8;               ///< bytes per second, all ranks together
 
 } // namespace

@@ -259,6 +259,26 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
                                   "percentile are not fitted");
     require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
             "must lie in [0, 1)");
+    job.mask.phases = s.boolean(
+        "mask.phases", true,
+        "fit twice: masks of the phases are derived from the first fit, and outside its mask a "
+        "phase is not in the model of the second");
+    job.mask.significance =
+        s.number("mask.significance", 5, "", "least scale / e.s.d. inside a phase's mask");
+    require(job.mask.significance >= 0, s, "mask.significance", "must not be negative");
+    job.mask.fraction = s.number("mask.fraction", 0.08, "",
+                                 "least scale inside a phase's mask, of the phase's 95th "
+                                 "percentile");
+    require(job.mask.fraction >= 0 && job.mask.fraction < 1, s, "mask.fraction",
+            "must lie in [0, 1)");
+    job.mask.growth =
+        s.integer("mask.growth", 1, "voxels by which a phase's mask is grown at its borders");
+    require(job.mask.growth >= 0 && job.mask.growth <= 100, s, "mask.growth",
+            "must lie between 0 and 100");
+    job.mask.images = beside(
+        source, s.text("mask.images", "",
+                       "folder with edited mask images <phase>.pgm, as results/masks holds them; a "
+                       "phase without an image there keeps its derived mask"));
 
     auto& rietveld = job.rietveld;
     rietveld.background_terms =

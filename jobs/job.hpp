@@ -69,7 +69,12 @@ struct FbpSettings {
 };
 
 struct MaskSettings {
-    double threshold = 0.1; ///< of the 99th percentile of the total-intensity image
+    double threshold = 0.1;       ///< of the 99th percentile of the total-intensity image
+    bool phases = true;           ///< derive a mask per phase and fit with it
+    double significance = 5;      ///< of a phase's core voxels, scale / e.s.d.
+    double fraction = 0.08;       ///< of the phase's 95th percentile of scales
+    long growth = 1;              ///< voxels
+    std::filesystem::path images; ///< folder of edited masks; empty: none
 };
 
 struct InstrumentSettings {

@@ -14,7 +14,7 @@ enum class RadialUnit {
     automatic, ///< as the file says; a text file that says nothing is in degrees 2θ
     two_theta, ///< deg
     two_theta_radian,
-    q,         ///< 1/Å
+    q, ///< 1/Å
     q_inverse_nanometre,
     d_spacing, ///< Å
     radius,    ///< mm
@@ -29,7 +29,8 @@ struct PatternFileOptions {
     RadialUnit unit = RadialUnit::automatic;
     double wavelength = 0; ///< Å; 0: from the file
     double distance = 0;   ///< mm, for a radius; 0: from the file
-    std::string intensity; ///< dataset of an HDF5 file; empty: the default signal (@default, @signal)
+    std::string
+        intensity; ///< dataset of an HDF5 file; empty: the default signal (@default, @signal)
     double minimum = 0, maximum = 180; ///< range kept [deg 2θ]
 };
 

@@ -82,7 +82,7 @@ void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calib
     const double distance =
         positive(s, "geometry.distance", not_given, "mm",
                  "sample to detector, or goniometer radius; needed for radii and for a "
-                 "displacement; nan: from the file");
+                 "displacement; nan: from the instrument file; for radii from the pattern's");
     job.reading.distance = !std::isnan(distance) ? distance
                            : calibration         ? calibration->distance
                                                  : 0;

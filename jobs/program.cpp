@@ -32,6 +32,7 @@ const Command commands[] = {
     {"calibrate", "find an instrument's profile and wavelength from a powder standard",
      command_calibrate},
     {"report", "make pictures and an HTML page from the products of a job", command_report},
+    {"compare", "align the maps of several cells and show them side by side", command_compare},
     {"reference", "print every key of the job file", command_reference},
 };
 

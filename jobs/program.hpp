@@ -32,6 +32,7 @@ int command_rietveld(const std::vector<std::string>& arguments);
 int command_simulate(const std::vector<std::string>& arguments);
 int command_calibrate(const std::vector<std::string>& arguments);
 int command_report(const std::vector<std::string>& arguments);
+int command_compare(const std::vector<std::string>& arguments);
 int command_reference(const std::vector<std::string>& arguments);
 
 } // namespace xrdct

@@ -20,6 +20,10 @@ std::map<std::string, std::string> input_checksums(const Job& job,
                 files.push_back(phase.cif.string());
             if (!job.instrument.file.empty())
                 files.push_back(job.instrument.file.string());
+            for (const auto& phase : job.phases)
+                if (const auto image = job.mask.images / (phase.name + ".pgm");
+                    !job.mask.images.empty() && std::filesystem::exists(image))
+                    files.push_back(image.string());
             for (const auto& file : files) {
                 list.push_back(file);
                 list.push_back(mpi::sha256_of_file(file));

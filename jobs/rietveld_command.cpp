@@ -174,7 +174,8 @@ bool has_line_in_range(const PatternModel& model, const PhaseModel& phase, const
     return false;
 }
 
-void choose_variance(PatternRefinement& r) {
+/// Sets the variances; returns the model that was taken.
+PatternNoise choose_variance(PatternRefinement& r) {
     auto choice = r.job.noise;
     const auto file = r.pattern.path.string();
     if (choice == PatternNoise::errors && r.pattern.variance.empty())
@@ -211,12 +212,13 @@ void choose_variance(PatternRefinement& r) {
     default:
         r.errors = "none, constant weights";
     }
+    return choice;
 }
 
 PatternRefinement refine_pattern(PatternJob job) {
     Timings timings;
     auto pattern = read_pattern(job.file, job.reading);
-    PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}};
+    PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}, {}};
     r.notes = r.job.notes;
     r.notes.insert(r.notes.end(), r.pattern.notes.begin(), r.pattern.notes.end());
     r.fitted = r.pattern.intensity;
@@ -232,7 +234,7 @@ PatternRefinement refine_pattern(PatternJob job) {
         throw Error(fmt::format("{}: {} channels are left to be fitted (pattern.excluded, "
                                 "two_theta_min, two_theta_max); at least 20 are needed",
                                 r.pattern.path.string(), left));
-    choose_variance(r);
+    const auto chosen = choose_variance(r);
     const auto [calibrated_from, calibrated_to] = r.job.calibrated_range;
     constexpr double margin = 0.5; // deg
     if (axis.two_theta().front() < calibrated_from - margin ||
@@ -287,15 +289,27 @@ PatternRefinement refine_pattern(PatternJob job) {
         throw Error(
             fmt::format("{}: nothing was fitted: {}", r.pattern.path.string(), r.result.message));
     constexpr double least_gof = 0.7;
-    if (!r.variance.empty() && r.result.agreement.gof < least_gof)
+    if (chosen != PatternNoise::estimate && !r.variance.empty() &&
+        r.result.status != FitStatus::no_signal && r.result.agreement.gof < least_gof)
         r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
                                       "intensities may be scaled or averaged counts; Rexp and "
                                       "e.s.d. are overestimates (noise.model = \"estimate\")",
                                       r.result.agreement.gof, r.errors));
-    const PatternCalculator calculator(axis, r.result.model);
+    // Made for the start model with the margin of refine(): factors on lines go with its list of
+    // lines, and refined widths may have vanished.
+    const PatternCalculator calculator(axis, model,
+                                       refinement_cell_margin(r.job.options.cell_search));
     for (std::size_t p = 0; p < r.result.model.phases.size(); ++p) {
         r.partial.emplace_back(axis.size());
         calculator.evaluate_phase(r.result.model, p, r.partial.back());
+    }
+    ProfileBuffer profile;
+    for (const auto& peak : r.result.model.peaks) {
+        auto& curve = r.single.emplace_back(axis.size());
+        channel_averaged_profile(axis, peak.position.value, peak.fwhm.value, peak.mixing.value,
+                                 model.profile_range, false, profile);
+        for (std::size_t i = 0; i < profile.size(); ++i)
+            curve[profile.first + i] = peak.area.value * profile.value[i];
     }
     timings.lap("evaluate");
     r.timings = timings;
@@ -400,7 +414,7 @@ int command_rietveld(const std::vector<std::string>& arguments) {
         auto json = to_json(refinement);
         for (const auto& path : files)
             json["files"].push_back(path.string());
-        fmt::print("{}\n", json.dump(1));
+        fmt::print("{}\n", json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
     return 0;
 }

@@ -126,6 +126,15 @@ void write_pattern_data(hdf5::Group& stage, const PatternRefinement& r) {
     write_curve(apart, "difference", difference);
     axis(apart);
 
+    if (!r.single.empty()) {
+        auto peaks = nexus::require_class(stage, "peaks", "NXcollection");
+        for (std::size_t p = 0; p < r.single.size(); ++p) {
+            auto peak =
+                nexus::require_data(peaks, result.model.peaks[p].name, "calculated", {"two_theta"});
+            write_curve(peak, "calculated", r.single[p]);
+            axis(peak);
+        }
+    }
     auto phases = nexus::require_class(stage, "phases", "NXcollection");
     for (std::size_t p = 0; p < result.model.phases.size(); ++p) {
         const auto& phase = result.phases.at(p);
@@ -344,6 +353,13 @@ nlohmann::json to_json(const PatternRefinement& r) {
         }
         out["phases"].push_back(entry);
     }
+    out["peaks"] = json::array();
+    for (const auto& peak : result.model.peaks)
+        out["peaks"].push_back({{"name", peak.name},
+                                {"position_deg", peak.position.value},
+                                {"fwhm_deg", peak.fwhm.value},
+                                {"mixing", peak.mixing.value},
+                                {"area", peak.area.value}});
     out["job"] = r.job.resolved;
     out["inputs"] = r.inputs;
     for (const auto& [name, seconds] : r.timings.parts())
@@ -365,13 +381,15 @@ std::string summary_text(const PatternRefinement& r) {
                         percent(a.rexp), a.gof, a.observations, a.parameters);
     text += "\n" + padded("phase", 18) + padded("weight %", 14) + padded("R_Bragg", 10) + "cell\n";
     for (const auto& phase : result.phases) {
+        const bool weighed = phase.weight_fraction_esd < 1 || phase.significant;
         std::string cell;
         for (std::size_t i = 0; i < phase.cell.size(); ++i)
             cell += fmt::format("{}{} {}", i > 0 ? "  " : "", to_string(phase.cell_parameters[i]),
                                 report::format_with_uncertainty(phase.cell[i], phase.cell_esd[i]));
         text += padded(phase.name, 17) + " " +
-                padded(report::format_with_uncertainty(100 * phase.weight_fraction,
-                                                       100 * phase.weight_fraction_esd),
+                padded(weighed ? report::format_with_uncertainty(100 * phase.weight_fraction,
+                                                                 100 * phase.weight_fraction_esd)
+                               : "–",
                        14) +
                 padded(percent(phase.r_bragg), 10) + cell +
                 (phase.significant ? "" : "   (not significant)") + "\n";
@@ -433,9 +451,15 @@ std::vector<std::filesystem::path> write_results(PatternRefinement& refinement, 
             refinement.notes.push_back(fmt::format("no picture: {}", error.what()));
         }
     }
+    // Pictures of an earlier refinement must not stand beside these results.
+    if (force && files.size() == 1)
+        for (const auto* suffix : {".png", ".svg"})
+            std::filesystem::remove(folder / (std::string("rietveld") + suffix), code);
     refinement.timings.lap("write");
     files.insert(files.begin(), folder / "rietveld.json");
-    write_text(files.front(), to_json(refinement).dump(1) + "\n");
+    write_text(files.front(),
+               to_json(refinement).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) +
+                   "\n");
     return files;
 }
 

@@ -22,6 +22,7 @@ struct PatternRefinement {
     std::string errors;           ///< where the variances come from, in words
     RefinementResult result;
     std::vector<std::vector<double>> partial; ///< per phase of the result's model: [n]
+    std::vector<std::vector<double>> single;  ///< per single peak: [n]
     std::vector<std::string> notes;
     std::map<std::string, std::string> inputs; ///< path → SHA-256
     Timings timings;

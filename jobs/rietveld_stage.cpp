@@ -1,13 +1,16 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "jobs/mask_image.hpp"
 #include "jobs/model_settings.hpp"
 #include "jobs/pipeline.hpp"
 #include "jobs/progress.hpp"
 #include "mpi/decomposition.hpp"
 #include "mpi/nexus.hpp"
 #include "mpi/product_file.hpp"
+#include "rietveld/phase_mask.hpp"
 #include "rietveld/refinement.hpp"
 #include "rietveld/voxel_fitter.hpp"
+#include "solvers/global_widths.hpp"
 #include "solvers/voxelwise_rietveld.hpp"
 #include "tomography/self_absorption.hpp"
 
@@ -22,8 +25,9 @@ namespace xrdct {
 
 namespace {
 
-/// Status of a phase in voxels outside the mask, beside those of VoxelPhaseStatus.
-constexpr std::int32_t phase_not_fitted = 3;
+constexpr double atomic_mass_unit = 1.66053906660; ///< 1e-24 g, CODATA 2018
+/// Voxels whose patterns tell the widths that hold for the whole object.
+constexpr std::size_t width_sample = 800;
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 
 /// The reconstructed volume on disk, opened for reading by one rank.
@@ -208,8 +212,119 @@ nlohmann::json start_model_json(const RefinementResult& start, std::size_t voxel
     return json;
 }
 
+/// Widths to refine on voxels: of phases whose cell varies, and of their twins with the same
+/// structure; the mean pattern would take the variation for broad lines.
+std::vector<GlobalWidth> voxel_widths(const Job& job) {
+    const auto varies = [](const PhaseSettings& phase) {
+        return std::any_of(phase.cell.begin(), phase.cell.end(),
+                           [](Treatment t) { return t == Treatment::voxel; });
+    };
+    std::vector<GlobalWidth> widths;
+    for (std::size_t p = 0; p < job.phases.size(); ++p) {
+        const auto& phase = job.phases[p];
+        if (std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& other) {
+                return varies(other) && other.cif == phase.cif;
+            }))
+            continue;
+        if (phase.size_treatment == Treatment::global)
+            widths.push_back({p, GlobalWidth::Kind::size});
+        if (phase.microstrain_treatment == Treatment::global)
+            widths.push_back({p, GlobalWidth::Kind::microstrain});
+        if (phase.gauss_microstrain_treatment == Treatment::global)
+            widths.push_back({p, GlobalWidth::Kind::gauss_microstrain});
+    }
+    return widths;
+}
+
+/// Masks [phase][y][x], derived from the maps of a first fit (on the root) or edited; the same on
+/// all ranks. Collective.
+std::vector<std::vector<unsigned char>> phase_masks(const StageContext& context,
+                                                    const VoxelwiseResult& fits,
+                                                    const std::vector<unsigned char>& sample,
+                                                    std::size_t n) {
+    const auto& job = context.job;
+    const auto& communicator = context.communicator;
+    std::vector<std::vector<unsigned char>> masks(job.phases.size());
+    communicator.collectively([&] {
+        if (!communicator.is_root())
+            return;
+        const auto map_of = [&](const std::string& phase, const std::string& quantity) {
+            for (const auto& map : fits.maps)
+                if (map.quantity.group == phase && map.quantity.quantity == quantity)
+                    return std::span<const double>(map.values);
+            throw Error("there is no map of the " + quantity + " of " + phase);
+        };
+        PhaseMaskOptions options;
+        options.significance = job.mask.significance;
+        options.fraction = job.mask.fraction;
+        options.growth = static_cast<int>(job.mask.growth);
+        for (std::size_t p = 0; p < job.phases.size(); ++p) {
+            const auto& name = job.phases[p].name;
+            const auto image = job.mask.images / (name + ".pgm");
+            if (!job.mask.images.empty() && std::filesystem::exists(image)) {
+                masks[p] = read_mask_image(image, n, n);
+                for (std::size_t i = 0; i < masks[p].size(); ++i)
+                    masks[p][i] = masks[p][i] && sample[i];
+            } else if (job.mask.phases) {
+                masks[p] = phase_mask(map_of(name, "scale"), map_of(name, "scale_errors"), n, n,
+                                      sample, options);
+            } else {
+                masks[p] = sample;
+            }
+        }
+    });
+    for (auto& mask : masks)
+        communicator.broadcast(mask);
+    return masks;
+}
+
+/// Volume fraction K S V² and density of every phase, from its maps of scale and cell.
+void write_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase, double constant,
+                   const VoxelwiseResult& fits) {
+    const auto map_of = [&](const std::string& quantity) -> const std::vector<double>* {
+        for (const auto& map : fits.maps)
+            if (map.quantity.group == phase.name && map.quantity.quantity == quantity)
+                return &map.values;
+        return nullptr;
+    };
+    const auto* scale = map_of("scale");
+    const auto* scale_esd = map_of("scale_errors");
+    if (!scale || !scale_esd)
+        return;
+    std::vector<const std::vector<double>*> cells;
+    const auto names = phase.phase.free_parameters();
+    for (const auto name : names)
+        cells.push_back(map_of(std::string(to_string(name))));
+    std::vector<double> fraction(n * n, nan_value), fraction_esd = fraction, density = fraction,
+                                                    density_esd = fraction;
+    std::vector<double> values(names.size());
+    for (std::size_t i = 0; i < n * n; ++i) {
+        if (!std::isfinite((*scale)[i]))
+            continue;
+        for (std::size_t j = 0; j < names.size(); ++j) {
+            const double voxel = cells[j] ? (*cells[j])[i] : nan_value;
+            values[j] = std::isfinite(voxel) ? voxel : phase.cell[j].value;
+        }
+        const double volume =
+            cell_from_independent(phase.phase.crystal_system(), values, phase.phase.unique_axis())
+                .volume();
+        const double rho = atomic_mass_unit * phase.phase.cell_mass() / volume;
+        const double factor = constant * volume * volume;
+        fraction[i] = factor * (*scale)[i];
+        fraction_esd[i] = factor * (*scale_esd)[i];
+        density[i] = rho * fraction[i];
+        density_esd[i] = rho * fraction_esd[i];
+    }
+    nexus::write_map(group, "volume_fraction", fraction, fraction_esd, n, n,
+                     {"", "volume fraction"});
+    nexus::write_map(group, "density", density, density_esd, n, n,
+                     {"g/cm^3", "mass of the phase per volume of the voxel"});
+}
+
 void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel& model,
-                const VoxelwiseResult& fits, const std::vector<unsigned char>& mask) {
+                const VoxelwiseResult& fits, const std::vector<unsigned char>& mask,
+                const std::vector<std::vector<unsigned char>>& masks,
+                std::optional<double> constant) {
     const std::size_t n = volume.n();
     const auto axes = [&](hdf5::Group& group) {
         nexus::write_axis(group, "y", volume.x(), {"mm", "y"});
@@ -239,24 +354,35 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
             if (map.quantity.quantity == "status") {
                 std::vector<std::int32_t> values(map.values.size());
                 for (std::size_t i = 0; i < values.size(); ++i)
-                    values[i] = std::isnan(map.values[i])
-                                    ? (name == "maps" ? static_cast<std::int32_t>(FitStatus::masked)
-                                                      : phase_not_fitted)
-                                    : static_cast<std::int32_t>(map.values[i]);
+                    values[i] =
+                        std::isnan(map.values[i])
+                            ? (name == "maps" ? static_cast<std::int32_t>(FitStatus::masked)
+                                              : static_cast<std::int32_t>(VoxelPhaseStatus::absent))
+                            : static_cast<std::int32_t>(map.values[i]);
                 nexus::write_map(group, "status", std::span<const std::int32_t>(values), n, n,
                                  {"", "status"});
                 auto dataset = group.open_dataset("status");
-                dataset.set_attribute("meanings",
-                                      name == "maps"
-                                          ? "0 converged, 1 masked, 2 no signal, 3 not "
-                                            "converged, 4 singular, 5 at bound"
-                                          : "0 refined, 1 insignificant, 2 at bound, 3 masked");
+                dataset.set_attribute(
+                    "meanings", name == "maps"
+                                    ? "0 converged, 1 masked, 2 no signal, 3 not "
+                                      "converged, 4 singular, 5 at bound"
+                                    : "0 refined, 1 insignificant, 2 at bound, 3 not in the model");
                 continue;
             }
             nexus::write_map(group, map.quantity.quantity, map.values, n, n,
                              {map.quantity.unit, map.quantity.quantity});
         }
         axes(group);
+        for (std::size_t p = 0; p < model.phases.size(); ++p) {
+            if (model.phases[p].name != name)
+                continue;
+            nexus::write_map(group, "mask",
+                             std::span<const std::int32_t>(
+                                 std::vector<std::int32_t>(masks[p].begin(), masks[p].end())),
+                             n, n, {"", "voxels whose model contains the phase"});
+            if (constant)
+                write_amounts(group, n, model.phases[p], *constant, fits);
+        }
         if (name == "maps")
             nexus::write_map(
                 group, "mask",
@@ -372,23 +498,20 @@ StageSummary run_rietveld_stage(StageContext& context) {
         context.notes.push_back("the start model on the mean pattern: " + start.message);
     timings.lap("start model");
 
-    auto fitter = communicator.collectively([&] {
-        const auto axis = RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength());
-        auto options = voxel_options(job, start.model, volume.relative_variance());
-        return VoxelFitter(axis, start.model, options);
-    });
-    timings.lap("prepare");
-
-    Progress progress("rietveld", n, communicator.is_root());
+    const auto axis = communicator.collectively(
+        [&] { return RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength()); });
+    const auto options = voxel_options(job, start.model, volume.relative_variance());
+    std::vector<std::vector<unsigned char>> masks;
     std::vector<float> row, variance_row;
-    const auto read_tile = [&](std::size_t y, PatternTile& tile) {
+    // Patterns of the voxels of a row that `wanted` marks.
+    const auto read_voxels = [&](std::size_t y, const unsigned char* wanted, PatternTile& tile) {
         tile.voxels.clear();
-        const auto* in_row = mask.data() + y * n;
         for (std::size_t x = 0; x < n; ++x)
-            if (in_row[x])
+            if (wanted[x])
                 tile.voxels.push_back(y * n + x);
         tile.intensity.resize(tile.voxels.size() * channels);
         tile.variance.resize(tile.voxels.size() * channels);
+        tile.present.clear();
         if (tile.voxels.empty())
             return;
         volume.read_row(y, row);
@@ -397,14 +520,89 @@ StageSummary run_rietveld_stage(StageContext& context) {
             const std::size_t x = tile.voxels[i] - y * n;
             std::copy_n(row.data() + x * channels, channels, tile.intensity.data() + i * channels);
             volume.variance_at(variance_row, x, tile.variance.data() + i * channels);
+            for (const auto& phase : masks)
+                tile.present.push_back(phase[tile.voxels[i]]);
         }
     };
-    const auto fits =
-        VoxelwiseRietveld(communicator, fitter)
-            .run(n, n * n, read_tile, [&](std::size_t tiles, std::size_t) {
-                progress.update(tiles * static_cast<std::size_t>(communicator.size()));
-            });
-    timings.lap("fit");
+    const auto fit_voxels = [&](const std::string& what) {
+        const auto fitter =
+            communicator.collectively([&] { return VoxelFitter(axis, start.model, options); });
+        timings.lap("prepare");
+        Progress progress(what, n, communicator.is_root());
+        auto fits =
+            VoxelwiseRietveld(communicator, fitter)
+                .run(
+                    n, n * n,
+                    [&](std::size_t y, PatternTile& tile) {
+                        read_voxels(y, mask.data() + y * n, tile);
+                    },
+                    [&](std::size_t tiles, std::size_t) {
+                        progress.update(tiles * static_cast<std::size_t>(communicator.size()));
+                    });
+        const double fitted = static_cast<double>(fits.summary.fitted);
+        progress.finish(
+            fmt::format("{} voxels, {:.1f} % converged", fits.summary.fitted,
+                        100 * static_cast<double>(fits.summary.converged) / std::max(1.0, fitted)));
+        timings.lap("fit");
+        return fits;
+    };
+
+    VoxelwiseResult fits;
+    const bool edited = !job.mask.images.empty();
+    if (job.mask.phases || edited) {
+        fits = fit_voxels("rietveld: where the phases are");
+        masks = phase_masks(context, fits, mask, n);
+    }
+    if (const auto widths = voxel_widths(job); !widths.empty() && job.rietveld.refine_start) {
+        // Evenly through the list of voxels; the ranks take turns.
+        const auto inside = static_cast<std::size_t>(
+            std::count_if(mask.begin(), mask.end(), [](unsigned char m) { return m != 0; }));
+        const std::size_t count = std::min(width_sample, inside);
+        std::vector<PatternTile> own;
+        communicator.collectively([&] {
+            std::vector<unsigned char> wanted(n * n, 0);
+            std::size_t seen = 0, taken = 0;
+            for (std::size_t i = 0; i < n * n && taken < count; ++i)
+                if (mask[i] && seen++ * count >= taken * inside) {
+                    if (taken++ % static_cast<std::size_t>(communicator.size()) ==
+                        static_cast<std::size_t>(communicator.rank()))
+                        wanted[i] = 1;
+                }
+            for (std::size_t y = 0; y < n; ++y) {
+                const auto* in_row = wanted.data() + y * n;
+                if (std::none_of(in_row, in_row + n, [](unsigned char m) { return m != 0; }))
+                    continue;
+                own.emplace_back();
+                read_voxels(y, in_row, own.back());
+            }
+        });
+        auto refined = refine_global_widths(communicator, axis, start.model, options, widths, own);
+        start.model = refined.model;
+        for (std::size_t i = 0; i < widths.size(); ++i) {
+            const auto& name = start.model.phases[widths[i].phase].name;
+            const auto kind = widths[i].kind;
+            const std::string quantity = kind == GlobalWidth::Kind::size ? "size"
+                                         : kind == GlobalWidth::Kind::microstrain
+                                             ? "microstrain"
+                                             : "gauss_microstrain";
+            for (auto& parameter : start.parameters)
+                if (parameter.name == name + " " + quantity) {
+                    parameter.value = refined.values[i];
+                    parameter.esd = refined.esd[i];
+                }
+        }
+        timings.lap("widths");
+    }
+    fits = fit_voxels("rietveld");
+    if (masks.empty())
+        masks.assign(job.phases.size(), mask);
+    std::optional<double> constant;
+    if (job.absorption.method != "none")
+        constant = communicator.collectively([&]() -> std::optional<double> {
+            if (!std::filesystem::exists(product_path(job, "absorption")))
+                return {};
+            return read_absorption_product(job).constant;
+        });
 
     communicator.collectively([&] {
         if (!communicator.is_root())
@@ -426,17 +624,26 @@ StageSummary run_rietveld_stage(StageContext& context) {
                 "angle unless the job says otherwise; weight fractions of the refined crystalline "
                 "phases after Hill and Howard");
             write_mean_pattern(stage, volume, mean, start);
-            write_maps(stage, volume, start.model, fits, mask);
+            write_maps(stage, volume, start.model, fits, mask, masks, constant);
             timings.lap("write");
             write_timings(stage, timings);
         }
         product.commit();
     });
+    communicator.collectively([&] {
+        if (!communicator.is_root())
+            return;
+        const auto folder = job.output / "masks";
+        std::error_code code;
+        std::filesystem::create_directories(folder, code);
+        if (code)
+            throw Error(
+                fmt::format("{}: the folder cannot be made: {}", folder.string(), code.message()));
+        for (std::size_t p = 0; p < job.phases.size(); ++p)
+            write_mask_image(folder / (job.phases[p].name + ".pgm"), masks[p], n, n);
+    });
     const auto& summary = fits.summary;
     const double fitted = static_cast<double>(summary.fitted);
-    progress.finish(
-        fmt::format("{} voxels, {:.1f} % converged", summary.fitted,
-                    100 * static_cast<double>(summary.converged) / std::max(1.0, fitted)));
     return {"rietveld",
             path,
             false,

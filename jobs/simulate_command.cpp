@@ -79,15 +79,20 @@ std::string job_text(const phantom::ScanSimulator& simulator) {
         "title = \"simulated cell, preset {}\"\noutput = \"results\"\n\n"
         "[input]\nfile = \"scan.nxs\"\n\n"
         "[geometry]\nrotation_sense = {}\ntranslation_sense = {}\naxis_offset = {}\n\n"
-        "[absorption]\nmethod = \"transmission\"\n\n"
+        "[absorption]\n# \"phases\" finds the transmission from the sample itself\nmethod = "
+        "\"transmission\"\nreference_phase = \"Fe\"\nfilling = \"{}\"\nfilling_density = {}\n\n"
         "[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n",
         phantom::to_string(simulator.cell().preset), simulator.scan().rotation_sense,
         simulator.scan().translation_sense, simulator.scan().axis_offset == 0 ? "0.0" : "\"auto\"",
-        profile.u, profile.v, profile.w, profile.x, profile.y);
+        phantom::electrolyte_formula, phantom::electrolyte_density, profile.u, profile.v, profile.w,
+        profile.x, profile.y);
+    // What parallax does to the lines is rather a spread of cells than of sizes.
+    const bool parallax = simulator.scan().distance < 1e6;
     for (const auto& phase : simulator.phases()) {
         text += fmt::format("\n[[phase]]\nname = \"{}\"\ncif = \"cif/{}.cif\"\nsize = "
-                            "{:.1f}\nrefine_size = \"global\"\n",
-                            phase.name, phase.structure, phase.crystallite_size);
+                            "{:.1f}\n{} = \"global\"\n",
+                            phase.name, phase.structure, phase.crystallite_size,
+                            parallax ? "refine_gauss_microstrain" : "refine_size");
         if (phase.structure == "NMC532" || phase.structure == "graphite") {
             text += fmt::format("start_a = {:.3f}\nstart_c = {:.3f}\n", phase.cell.a, phase.cell.c);
             // A minor phase of the same structure would otherwise follow the spread of the major
@@ -200,6 +205,9 @@ int command_simulate(const std::vector<std::string>& arguments) {
                               "translation at which the beam hits the axis")(
         "beam-width", number(scan.beam_width, "mm"),
         "box profile; 0: thin; negative: as wide as the step")(
+        "turn", number(cell.rotation, "deg"), "the cell is turned counter-clockwise")(
+        "shift-x", number(cell.centre_x, "mm"), "centre of the cell from the rotation axis")(
+        "shift-y", number(cell.centre_y, "mm"), "the same along y")(
         "counts", number(scan.counts, "N"),
         "99.99th percentile of the noise-free absorbed sinogram")("no-noise", "no Poisson noise")(
         "seed", count(seed), "of the noise, the hot spots and the lithium distribution")(

@@ -19,8 +19,9 @@ struct OwnResults {
     VoxelwiseSummary summary;
 };
 
-void check_tile(const PatternTile& tile, std::size_t index, std::size_t channels,
+void check_tile(const PatternTile& tile, std::size_t index, const VoxelFitter& fitter,
                 std::size_t voxel_count) {
+    const std::size_t channels = fitter.channel_count();
     const std::size_t patterns = tile.voxels.size();
     if (tile.intensity.size() != patterns * channels) {
         throw Error(fmt::format("tile {}: {} intensities for {} voxels of {} channels", index,
@@ -30,6 +31,10 @@ void check_tile(const PatternTile& tile, std::size_t index, std::size_t channels
         tile.variance.size() != patterns * channels) {
         throw Error(fmt::format("tile {}: {} variances for {} voxels of {} channels", index,
                                 tile.variance.size(), patterns, channels));
+    }
+    if (!tile.present.empty() && tile.present.size() != patterns * fitter.model().phases.size()) {
+        throw Error(fmt::format("tile {}: {} marks of phases for {} voxels", index,
+                                tile.present.size(), patterns));
     }
     for (const std::size_t voxel : tile.voxels) {
         if (voxel >= voxel_count) {
@@ -44,6 +49,7 @@ void fit_tile(const VoxelFitter& fitter, const PatternTile& tile, VoxelFitter::W
     const std::size_t channels = fitter.channel_count();
     const std::size_t width = fitter.quantities().size();
     const std::size_t patterns = tile.voxels.size();
+    const std::size_t phases = fitter.model().phases.size();
     const bool shared = tile.variance.size() == channels;
     const auto start = std::chrono::steady_clock::now();
     for (std::size_t i = 0; i < patterns; ++i) {
@@ -52,7 +58,11 @@ void fit_tile(const VoxelFitter& fitter, const PatternTile& tile, VoxelFitter::W
         if (!tile.variance.empty()) {
             variance = {tile.variance.data() + (shared ? 0 : i * channels), channels};
         }
-        fitter.fit(intensity, variance, workspace, fit);
+        std::span<const unsigned char> present;
+        if (!tile.present.empty()) {
+            present = {tile.present.data() + i * phases, phases};
+        }
+        fitter.fit(intensity, variance, workspace, fit, present);
         own.voxels.push_back(tile.voxels[i]);
         own.rows.resize(own.rows.size() + width);
         fitter.flatten(fit, std::span<double>(own.rows).last(width));
@@ -86,8 +96,9 @@ VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel
                 tile.voxels.clear();
                 tile.intensity.clear();
                 tile.variance.clear();
+                tile.present.clear();
                 read(*index, tile);
-                check_tile(tile, *index, fitter_.channel_count(), voxel_count);
+                check_tile(tile, *index, fitter_, voxel_count);
                 fit_tile(fitter_, tile, workspace, fit, own);
                 ++tiles;
                 if (progress) {

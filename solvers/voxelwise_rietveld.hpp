@@ -13,8 +13,9 @@ namespace xrdct {
 struct PatternTile {
     std::vector<std::size_t>
         voxels; ///< flat index y · nx + x of each pattern; masked voxels may be left out
-    std::vector<float> intensity; ///< [voxel, channel]
-    std::vector<float> variance;  ///< [voxel, channel], [channel] for all voxels, or empty
+    std::vector<float> intensity;       ///< [voxel, channel]
+    std::vector<float> variance;        ///< [voxel, channel], [channel] for all voxels, or empty
+    std::vector<unsigned char> present; ///< [voxel, phase] 0: not in the voxel's model; or empty
 };
 
 /// A map over all voxels.

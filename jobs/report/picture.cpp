@@ -397,6 +397,11 @@ struct MapStyle {
     bool axes = true;
     double font = 21; ///< pixels
     double bar_width = 24;
+    // Of a panel among others:
+    bool x_axis = true, y_axis = true;
+    bool bar = true;
+    bool scale_bar = true;
+    bool bar_when_empty = false; ///< an empty panel carries the bar of the others
 };
 
 void add_scale_bar(Gnuplot& plot, const PreparedMap& map, const std::string& units,
@@ -536,10 +541,14 @@ void add_map(Gnuplot& plot, const MapPicture& picture, PreparedMap map, const Fr
         plot.add(fmt::format("set xlabel {} font ',{}'\nset ylabel {} font ',{}'",
                              quote_gnuplot(axis_label(picture.x)), style.font,
                              quote_gnuplot(axis_label(picture.y)), style.font));
+        if (!style.x_axis)
+            plot.add("unset xlabel\nset xtics format ''");
+        if (!style.y_axis)
+            plot.add("unset ylabel\nset ytics format ''");
     } else {
         plot.add("unset xtics\nunset ytics\nunset xlabel\nunset ylabel");
     }
-    if (map.same_units && !picture.x.units.empty())
+    if (style.scale_bar && map.same_units && !picture.x.units.empty())
         add_scale_bar(plot, map, picture.x.units, frame, style);
 
     plot.add(fmt::format("set cbrange [{:.12g}:{:.12g}]", map.range.low, map.range.high));
@@ -547,10 +556,15 @@ void add_map(Gnuplot& plot, const MapPicture& picture, PreparedMap map, const Fr
         plot.add(fmt::format("unset colorbox\nset label 'no values' at {}, {} center front",
                              frame.x(frame.left + 0.5 * frame.width),
                              frame.y(frame.bottom + 0.5 * frame.height)));
-        plot.add(fmt::format("plot {:.10g} notitle", map.y.low() - map.y.length()));
-        return;
+        if (!style.bar_when_empty) {
+            plot.add(fmt::format("plot {:.10g} notitle", map.y.low() - map.y.length()));
+            return;
+        }
     }
-    if (picture.categories.empty())
+    if (!style.bar) {
+        plot.palette(map.palette);
+        plot.add("unset colorbox");
+    } else if (picture.categories.empty())
         add_colour_bar(plot, map, picture.units, frame, style);
     else
         add_legend(plot, map, frame, style);
@@ -633,6 +647,91 @@ std::vector<fs::path> write_map_grid(std::span<const MapPicture> panels, const s
             "set label {} at screen {:.6f}, screen {:.6f} left noenhanced font ',20'",
             quote_gnuplot(shortened(title, static_cast<std::size_t>(canvas_width / 12))),
             left / canvas_width, 1.0 - 0.55 * head / canvas_height));
+        plot.add("plot -1 notitle");
+    }
+    plot.add("unset multiplot");
+    return plot.write(stem, options);
+}
+
+std::vector<fs::path> write_map_rows(std::span<const MapRow> rows, const std::string& title,
+                                     const fs::path& stem, const PictureOptions& options) {
+    const std::string name = stem.filename().string();
+    if (rows.empty())
+        throw Error(fmt::format("picture {}: there is no map to show", name));
+    constexpr double longest = 330;
+    MapStyle style{.font = 16, .bar_width = 17};
+    struct Panel {
+        const MapPicture* picture;
+        PreparedMap map;
+        double left, width, height;
+        std::size_t line;
+        bool first, last; ///< of its row
+        bool row_has_values = false;
+    };
+    std::vector<Panel> panels;
+    const double axis_room = 4.2 * style.font, gap = 1.1 * style.font, top = 2.2 * style.font,
+                 bottom = 4.5 * style.font, head = title.empty() ? 0 : 46;
+    double canvas_width = 0, line_height = 0, x = 0;
+    std::size_t lines = 0;
+    for (const MapRow& row : rows) {
+        if (row.panels.empty())
+            throw Error(fmt::format("picture {}: a row without maps", name));
+        if (panels.empty() || row.new_line) {
+            ++lines;
+            x = 0;
+        }
+        const std::size_t first = panels.size();
+        for (std::size_t k = 0; k < row.panels.size(); ++k) {
+            PreparedMap map = prepare(row.panels[k], name);
+            const auto [w, h] = map_size(map, longest);
+            if (k == 0)
+                x += axis_room + static_cast<double>(row.skip) * (w + gap);
+            panels.push_back({&row.panels[k], std::move(map), x, w, h, lines - 1, k == 0,
+                              k + 1 == row.panels.size()});
+            x += w + gap;
+            line_height = std::max(line_height, top + h + bottom);
+        }
+        // One bar for all: it says so when any of the panels is clipped.
+        PreparedMap& with_bar = panels.back().map;
+        double room = 0;
+        for (std::size_t k = first; k < panels.size(); ++k) {
+            with_bar.clipped_below |= panels[k].map.clipped_below;
+            with_bar.clipped_above |= panels[k].map.clipped_above;
+            panels.back().row_has_values |= !panels[k].map.empty;
+            room = std::max(room, bar_room(panels[k].map, style));
+        }
+        x += room - gap + 0.6 * style.font;
+        canvas_width = std::max(canvas_width, x);
+    }
+    const double canvas_height = head + line_height * static_cast<double>(lines);
+    Gnuplot plot(name, static_cast<int>(canvas_width), static_cast<int>(canvas_height));
+    plot.add("set multiplot");
+    for (std::size_t k = 0; k < panels.size(); ++k) {
+        Panel& panel = panels[k];
+        const Frame frame{
+            panel.left,
+            canvas_height - head - line_height * static_cast<double>(panel.line + 1) + bottom,
+            panel.width,
+            panel.height,
+            canvas_width,
+            canvas_height};
+        style.y_axis = panel.first;
+        style.bar = panel.last;
+        style.scale_bar = k == 0;
+        style.bar_when_empty = panel.last && panel.row_has_values;
+        const std::string letter =
+            k < 26 ? std::string(1, static_cast<char>('a' + k)) : std::to_string(k + 1);
+        add_map(plot, *panel.picture, std::move(panel.map), frame, style,
+                shortened("(" + letter + ") " + panel.picture->title,
+                          static_cast<std::size_t>(panel.width / (0.62 * style.font * 1.1))));
+    }
+    if (!title.empty()) {
+        plot.add("unset object\nunset label\nunset border\nunset tics\nunset xlabel\nunset ylabel\n"
+                 "unset colorbox\nset xrange [0:1]\nset yrange [0:1]");
+        plot.add(fmt::format(
+            "set label {} at screen {:.6f}, screen {:.6f} left noenhanced font ',20'",
+            quote_gnuplot(shortened(title, static_cast<std::size_t>(canvas_width / 12))),
+            axis_room / canvas_width, 1.0 - 0.5 * head / canvas_height));
         plot.add("plot -1 notitle");
     }
     plot.add("unset multiplot");
@@ -783,7 +882,7 @@ std::vector<fs::path> write_pattern_picture(const PatternPicture& picture, const
     };
     if (last_is_root)
         abscissa();
-    plot.add(curves("${0} > 0 ? sqrt(${0}) : 0"));
+    plot.add(curves("${0} <= 0 ? 0 : sqrt(${0})"));
     plot.add("unset label 3");
 
     if (rows > 0) {

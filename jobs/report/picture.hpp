@@ -96,6 +96,20 @@ std::vector<std::filesystem::path> write_map_grid(std::span<const MapPicture> pa
                                                   const std::filesystem::path& stem,
                                                   const PictureOptions& options = {});
 
+/// Maps side by side that share one colour bar. They are to have the same range, palette and units.
+struct MapRow {
+    std::vector<MapPicture> panels;
+    bool new_line = true; ///< false: to the right of the row before
+    std::size_t skip = 0; ///< columns left empty at its start
+};
+
+/// Rows of maps with axes, one colour bar per row, a scale bar in the first panel; lettered (a),
+/// (b), … Otherwise as write_map_picture.
+std::vector<std::filesystem::path> write_map_rows(std::span<const MapRow> rows,
+                                                  const std::string& title,
+                                                  const std::filesystem::path& stem,
+                                                  const PictureOptions& options = {});
+
 /// Observed and calculated intensity, linear and on a square-root scale (weak lines), tick marks
 /// per phase, difference below.
 std::vector<std::filesystem::path> write_pattern_picture(const PatternPicture& picture,

@@ -328,15 +328,18 @@ std::size_t pipeline_rank(const std::string& stage) {
 
 Products read_products(const fs::path& folder) {
     std::error_code error;
-    if (!fs::is_directory(folder, error))
+    std::vector<fs::path> files;
+    if (fs::is_regular_file(folder, error))
+        files.push_back(folder);
+    else if (!fs::is_directory(folder, error))
         throw Error(
             fmt::format("{}: there is no such folder; the folder with the products of a job was "
                         "expected",
                         folder.string()));
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(folder, error))
-        if (entry.path().extension() == ".nxs" && entry.is_regular_file())
-            files.push_back(entry.path());
+    else
+        for (const auto& entry : fs::directory_iterator(folder, error))
+            if (entry.path().extension() == ".nxs" && entry.is_regular_file())
+                files.push_back(entry.path());
     if (error)
         throw Error(fmt::format("{}: cannot be listed: {}", folder.string(), error.message()));
     std::sort(files.begin(), files.end());

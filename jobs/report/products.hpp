@@ -67,7 +67,8 @@ struct Products {
     std::vector<std::string> notes;   ///< what is in the files but has no picture
 };
 
-/// Finds stages and data in all `*.nxs` of a folder by their NX_class attributes.
+/// Finds stages and data in all `*.nxs` of a folder, or in the one file given, by their NX_class
+/// attributes.
 /// @throws Error when the folder is missing, no file holds a stage, or a file cannot be read.
 Products read_products(const std::filesystem::path& folder);
 

@@ -1,6 +1,7 @@
 #include "jobs/report/statistics.hpp"
 
 #include "base/error.hpp"
+#include "jobs/report/text.hpp"
 
 #include <fmt/format.h>
 
@@ -57,6 +58,18 @@ MapStatistics map_statistics(std::span<const double> values, std::span<const dou
         result.median_error = *middle;
     }
     return result;
+}
+
+std::string mean_and_spread(const MapStatistics& s) {
+    if (s.count == 0)
+        return "–";
+    if (s.uniform || !(s.spread > 0.0))
+        return format_number(s.mean, 6);
+    const double magnitude = std::max(std::abs(s.mean), s.spread);
+    if (magnitude < 1e-4 || magnitude >= 1e7)
+        return fmt::format("{} ± {}", format_number(s.mean, 4), format_number(s.spread, 2));
+    const int decimals = std::clamp(1 - static_cast<int>(std::floor(std::log10(s.spread))), 0, 8);
+    return fmt::format("{:.{}f} ± {:.{}f}", s.mean, decimals, s.spread, decimals);
 }
 
 } // namespace xrdct::report

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 
 namespace xrdct::report {
 
@@ -19,5 +20,8 @@ struct MapStatistics {
 /// @throws Error for other lengths.
 MapStatistics map_statistics(std::span<const double> values, std::span<const double> weights = {},
                              std::span<const double> errors = {});
+
+/// "2.8651 ± 0.0012": mean and spread with the spread's two leading digits; "–" without voxels.
+std::string mean_and_spread(const MapStatistics& statistics);
 
 } // namespace xrdct::report

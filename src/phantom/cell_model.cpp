@@ -16,8 +16,6 @@ namespace {
 
 // What does not diffract: 1 M LiPF6 in ethylene and dimethyl carbonate, PVDF with carbon black,
 // polypropylene.
-constexpr const char* electrolyte_formula = "C72H120O72LiPF6";
-constexpr double electrolyte_density = 1.28;
 constexpr const char* binder_formula = "C3H2F2";
 constexpr double binder_density = 1.8;
 constexpr const char* polymer_formula = "C3H6";

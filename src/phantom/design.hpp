@@ -8,6 +8,10 @@
 
 namespace xrdct::phantom {
 
+/// What fills the pores of the coatings and of the separator, and every gap but the hollow core.
+inline constexpr const char* electrolyte_formula = "C72H120O72LiPF6";
+inline constexpr double electrolyte_density = 1.28; ///< g/cm³
+
 /// What the electrodes contain.
 enum class Preset {
     charged,    ///< LiC6 / LiC12 anode, uniform cathode
@@ -70,6 +74,12 @@ struct CellDesign {
     double separator_solid = 0.55;
 
     std::uint64_t seed = 1; ///< of the hot spots and of the lithium distribution
+
+    // How the cell stands in the scan's frame: a point p of the cell, as designed, is found at
+    // R(rotation) p + centre; R turns counter-clockwise, from x to y.
+    double rotation = 0; ///< degrees
+    double centre_x = 0; ///< mm from the rotation axis
+    double centre_y = 0;
 };
 
 /// Thompson–Cox–Hastings pseudo-Voigt. FWHM in degrees 2θ:

@@ -74,8 +74,13 @@ ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
     require(last < 80, "channels", static_cast<double>(s.channels), "an end below 2θ = 80°");
     require(s.wavelength > 0.01 && s.wavelength < 10, "wavelength", s.wavelength,
             "a wavelength in Å");
-    require(s.distance > 2 * cell.outer_diameter, "distance", s.distance,
-            "more than two outer diameters, in mm");
+    require(std::isfinite(cell.rotation), "rotation", cell.rotation, "an angle in degrees");
+    require(std::isfinite(cell.centre_x) && std::abs(cell.centre_x) < 1e3, "centre_x",
+            cell.centre_x, "a length in mm");
+    require(std::isfinite(cell.centre_y) && std::abs(cell.centre_y) < 1e3, "centre_y",
+            cell.centre_y, "a length in mm");
+    require(s.distance > 2 * (cell.outer_diameter + std::hypot(cell.centre_x, cell.centre_y)),
+            "distance", s.distance, "more than two outer diameters, in mm");
     require(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense", s.rotation_sense,
             "1 or -1");
     require(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
@@ -159,8 +164,11 @@ struct ScanSimulator::Model {
         std::size_t n_steps = 0; ///< 0: misses the roll
         double z0 = 0, step = 0;
     };
-    std::vector<Ray> rays;
-    std::vector<float> winding, turn;
+    struct RayTable {
+        std::vector<Ray> rays;
+        std::vector<float> winding, turn;
+    };
+    RayTable centred; ///< empty for a cell off the axis: its rays differ from rotation to rotation
     double depth_step = 0.02;
 
     Model(const CellDesign& cell_design, const ScanDesign& scan_design);
@@ -176,20 +184,28 @@ struct ScanSimulator::Model {
     }
     double largest_shift() const {
         const double t = std::tan(radians(highest() + line_margin));
-        return degrees(t * cell.outer_radius() / scan.distance);
+        return degrees(t * reach() / scan.distance);
     }
+    /// No point of the cell is further from the rotation axis [mm].
+    double reach() const { return cell.outer_radius() + off_axis(); }
+    double off_axis() const { return std::hypot(cell.design().centre_x, cell.design().centre_y); }
     bool within_reach(double two_theta) const {
         return two_theta > lowest() - line_margin && two_theta < highest() + line_margin;
     }
     void place(FixedComponent& component, const std::vector<Diffraction>& lines) const;
     void set_up_lines();
     void set_up_rays();
+    /// Rays through a cell whose centre lies at the lateral position `centre` [mm]; positions s are
+    /// relative to it.
+    void make_rays(double centre, RayTable& table) const;
 
     struct Workspace;
     struct CathodePoint {
         float lithium, depth, amount;
     };
-    double trace(const Ray& ray, double omega, Workspace& work) const;
+    /// `omega` is relative to the cell's own frame, `depth` the depth of the cell's centre.
+    double trace(const RayTable& table, const Ray& ray, double omega, double depth,
+                 Workspace& work) const;
     void deposit_cathode(const Workspace& work, float* spectrum) const;
 };
 
@@ -200,6 +216,7 @@ struct ScanSimulator::Model::Workspace {
     std::vector<CathodePoint> cathode;
     std::vector<float> spectrum; ///< cathode lines of one ray
     double mass = 0;
+    RayTable rays; ///< of one rotation, when the cell is off the axis
 
     // Of all strips: [strip][…]
     std::vector<float> strip_depth, strip_spectra, strip_mass, group_spectra, intensity;
@@ -260,7 +277,7 @@ void ScanSimulator::Model::place(FixedComponent& component,
 }
 
 void ScanSimulator::Model::set_up_lines() {
-    const double radius = cell.outer_radius();
+    const double radius = reach();
     // Neighbouring depth bins are a thirtieth of a channel apart.
     const double pitch = radians(scan.two_theta_width) / 30 * scan.distance /
                          std::tan(radians(highest() + line_margin));
@@ -354,8 +371,8 @@ void ScanSimulator::Model::set_up_lines() {
     double total_bragg = 0, total_polymer = 0, total_mass = 0;
     for (int iy = 0; iy < samples; ++iy)
         for (int ix = 0; ix < samples; ++ix) {
-            const Material m = cell.at(((ix + 0.5) / samples * 2 - 1) * radius,
-                                       ((iy + 0.5) / samples * 2 - 1) * radius);
+            const Material m = cell.at(((ix + 0.5) / samples * 2 - 1) * cell.outer_radius(),
+                                       ((iy + 0.5) / samples * 2 - 1) * cell.outer_radius());
             for (int i = 0; i < m.n_parts; ++i)
                 total_bragg +=
                     m.part[static_cast<std::size_t>(i)].fraction *
@@ -417,18 +434,28 @@ void ScanSimulator::Model::set_up_rays() {
         stencil.push_back(cumulative(left + spacing) - cumulative(left));
     }
 
+    if (off_axis() == 0)
+        make_rays(0, centred);
+}
+
+void ScanSimulator::Model::make_rays(double centre, RayTable& table) const {
+    const double spacing = scan.step / static_cast<double>(n_sub);
     const std::size_t n_rays = scan.translations * n_sub + 2 * half;
     const double roll = cell.roll_radius(), period = cell.period();
+    table.rays.clear();
+    table.winding.clear();
+    table.turn.clear();
     for (std::size_t i = 0; i < n_rays; ++i) {
         Ray ray;
         ray.s = (static_cast<double>(i) - static_cast<double>(half) + 0.5) * spacing -
-                0.5 * static_cast<double>(scan.translations) * scan.step - scan.axis_offset;
+                0.5 * static_cast<double>(scan.translations) * scan.step - scan.axis_offset -
+                centre;
         // The polar angle is not defined on the axis itself.
         if (std::abs(ray.s) < 1e-7)
             ray.s = 1e-7;
         if (std::abs(ray.s) < roll) {
             const double reach = std::sqrt(roll * roll - ray.s * ray.s);
-            ray.first = winding.size();
+            ray.first = table.winding.size();
             ray.n_steps = std::max<std::size_t>(
                 1, static_cast<std::size_t>(std::ceil(2 * reach / depth_step)));
             ray.z0 = -reach;
@@ -436,17 +463,18 @@ void ScanSimulator::Model::set_up_rays() {
             for (std::size_t n = 0; n <= ray.n_steps; ++n) {
                 const double z = ray.z0 + static_cast<double>(n) * ray.step;
                 const double angle = std::atan(z / ray.s) / (2 * pi) + (ray.s < 0 ? 0.5 : 0.0);
-                winding.push_back(
+                table.winding.push_back(
                     static_cast<float>(std::sqrt(ray.s * ray.s + z * z) / period - angle));
-                turn.push_back(static_cast<float>(angle));
+                table.turn.push_back(static_cast<float>(angle));
             }
         }
-        rays.push_back(ray);
+        table.rays.push_back(ray);
     }
 }
 
 /// Walks along one ray; collects amounts by depth and returns ∫μ dl.
-double ScanSimulator::Model::trace(const Ray& ray, double omega, Workspace& work) const {
+double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double omega,
+                                   double depth, Workspace& work) const {
     std::fill(work.depth.begin(), work.depth.end(), 0.0F);
     work.cathode.clear();
     work.mass = 0;
@@ -457,7 +485,7 @@ double ScanSimulator::Model::trace(const Ray& ray, double omega, Workspace& work
     const double inverse_pitch = 1 / depth_pitch,
                  centre = 0.5 * static_cast<double>(depth_bins - 1);
     const auto collect = [&](std::size_t component, double z, double amount) {
-        const double position = z * inverse_pitch + centre;
+        const double position = (z + depth) * inverse_pitch + centre;
         const auto bin = static_cast<std::size_t>(position);
         const auto part = static_cast<float>(position - static_cast<double>(bin));
         float* row = &work.depth[component * depth_bins + bin];
@@ -472,8 +500,8 @@ double ScanSimulator::Model::trace(const Ray& ray, double omega, Workspace& work
         for (int i = 0; i < m.n_parts; ++i) {
             const Material::Part& part = m.part[static_cast<std::size_t>(i)];
             if (part.phase == primary)
-                work.cathode.push_back(
-                    {m.lithium, static_cast<float>(z), static_cast<float>(part.fraction * length)});
+                work.cathode.push_back({m.lithium, static_cast<float>(z + depth),
+                                        static_cast<float>(part.fraction * length)});
             else
                 collect(static_cast<std::size_t>(part.phase), z, part.fraction * length);
         }
@@ -504,8 +532,8 @@ double ScanSimulator::Model::trace(const Ray& ray, double omega, Workspace& work
     const double cosine = std::cos(omega), sine = std::sin(omega);
     const double rotation = omega / (2 * pi);
     const auto shift = static_cast<float>(cell.core_radius() / cell.period() + rotation);
-    const float* winding_row = &winding[ray.first];
-    const float* turn_row = &turn[ray.first];
+    const float* winding_row = &table.winding[ray.first];
+    const float* turn_row = &table.turn[ray.first];
     const std::size_t n = ray.n_steps + 1;
     work.w.resize(n);
     work.layer.resize(n);
@@ -664,6 +692,11 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     const double recorded = static_cast<double>(m.rotation_index[i_rotation]) *
                             m.scan.rotation_range / static_cast<double>(m.scan.rotations);
     const double omega = radians(m.scan.rotation_sense * recorded);
+    const CellDesign& design = m.cell.design();
+    const double cosine = std::cos(omega), sine = std::sin(omega);
+    const double lateral = design.centre_x * cosine + design.centre_y * sine,
+                 depth_of_centre = -design.centre_x * sine + design.centre_y * cosine;
+    const double own_omega = omega - radians(design.rotation);
 
     thread_local Model::Workspace work;
     const std::size_t components = m.fixed.size(), depth_size = components * m.depth_bins;
@@ -675,8 +708,11 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     work.strip_mass.assign(n, 0.0F);
     work.strip_transmission.assign(n, 0.0);
 
-    for (std::size_t i = 0; i < m.rays.size(); ++i) {
-        const double attenuation = m.trace(m.rays[i], omega, work);
+    if (m.centred.rays.empty())
+        m.make_rays(lateral, work.rays);
+    const Model::RayTable& table = m.centred.rays.empty() ? work.rays : m.centred;
+    for (std::size_t i = 0; i < table.rays.size(); ++i) {
+        const double attenuation = m.trace(table, table.rays[i], own_omega, depth_of_centre, work);
         const double through = std::exp(-attenuation);
         work.spectrum.assign(cathode_bins, 0.0F);
         if (!work.cathode.empty())
@@ -801,6 +837,9 @@ std::vector<TruthMap> ScanSimulator::truth_rows(std::size_t y_begin, std::size_t
     const double reference_volume = crystal.info.cell.volume();
 
     const std::vector<double> centres = axis();
+    const CellDesign& design = m.cell.design();
+    const double cosine = std::cos(radians(design.rotation)),
+                 sine = std::sin(radians(design.rotation));
     const double inverse = 1.0 / static_cast<double>(samples * samples);
     std::vector<std::array<double, n_quantities>> sums(n_phases);
     for (std::size_t iy = y_begin; iy < y_end; ++iy)
@@ -809,7 +848,8 @@ std::vector<TruthMap> ScanSimulator::truth_rows(std::size_t y_begin, std::size_t
                 sum.fill(0);
             double mu = 0;
             const double margin = m.scan.step;
-            if (std::hypot(centres[ix], centres[iy]) > m.cell.outer_radius() + margin) {
+            if (std::hypot(centres[ix] - design.centre_x, centres[iy] - design.centre_y) >
+                m.cell.outer_radius() + margin) {
                 // nothing there
             } else {
                 for (std::size_t sy = 0; sy < samples; ++sy)
@@ -819,8 +859,10 @@ std::vector<TruthMap> ScanSimulator::truth_rows(std::size_t y_begin, std::size_t
                                     0.5) *
                                    m.scan.step;
                         };
+                        const double dx = centres[ix] + offset(sx) - design.centre_x,
+                                     dy = centres[iy] + offset(sy) - design.centre_y;
                         const Material material =
-                            m.cell.at(centres[ix] + offset(sx), centres[iy] + offset(sy));
+                            m.cell.at(dx * cosine + dy * sine, -dx * sine + dy * cosine);
                         mu += material.mu;
                         for (int i = 0; i < material.n_parts; ++i) {
                             const auto& part = material.part[static_cast<std::size_t>(i)];

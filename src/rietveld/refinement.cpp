@@ -161,7 +161,7 @@ class Refiner {
             std::span<const double> variance, const PatternModel& start,
             const RefinementOptions& options)
         : axis_(axis), intensity_(intensity.begin(), intensity.end()), options_(options),
-          model_(start), calculator_(axis, start, std::max(0.06, 1.5 * options.cell_search)),
+          model_(start), calculator_(axis, start, refinement_cell_margin(options.cell_search)),
           n_(axis.size()), unit_weights_(variance.empty()) {
         weights_.assign(n_, 0);
         for (std::size_t k = 0; k < n_; ++k) {
@@ -873,6 +873,10 @@ void Refiner::finish(RefinementResult& result, bool converged) {
 }
 
 } // namespace
+
+double refinement_cell_margin(double cell_search) {
+    return std::max(0.06, 1.5 * cell_search);
+}
 
 RefinementResult refine(const RadialAxis& axis, std::span<const double> intensity,
                         std::span<const double> variance, const PatternModel& start,

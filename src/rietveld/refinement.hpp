@@ -59,6 +59,10 @@ struct RefinementOptions {
     double significance = 3;
 };
 
+/// The cell_margin with which refine() makes its PatternCalculator; one made for the same start
+/// model with it has the lines that PhaseModel::line_factors of the result belong to.
+double refinement_cell_margin(double cell_search);
+
 struct RefinedParameter {
     std::string name;
     std::string unit;

@@ -41,14 +41,18 @@ const std::vector<VoxelQuantity>& VoxelFitter::quantities() const {
 }
 
 void VoxelFitter::fit(std::span<const float> intensity, std::span<const float> variance,
-                      Workspace& workspace, VoxelFit& result) const {
+                      Workspace& workspace, VoxelFit& result,
+                      std::span<const unsigned char> present) const {
     const std::size_t n = implementation_->n;
     if (intensity.size() != n || (!variance.empty() && variance.size() != n)) {
         throw Error(
             fmt::format("a voxel's pattern has {} channels and its variance {}, expected {}",
                         intensity.size(), variance.size(), n));
     }
-    fit_voxel(*implementation_, *workspace.state_, intensity, variance, result);
+    if (!present.empty() && present.size() != implementation_->model.phases.size())
+        throw Error(fmt::format("a voxel's fit: {} phases marked present or absent of {}",
+                                present.size(), implementation_->model.phases.size()));
+    fit_voxel(*implementation_, *workspace.state_, intensity, variance, present, result);
 }
 
 VoxelFit VoxelFitter::fit(std::span<const float> intensity, std::span<const float> variance) const {

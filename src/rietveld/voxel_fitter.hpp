@@ -36,6 +36,7 @@ enum class VoxelPhaseStatus : int {
     refined = 0,       ///< significant; cell refined if asked for
     insignificant = 1, ///< scale below the significance limit: its cell is NaN
     at_bound = 2,      ///< a cell parameter ended on its bound: cell NaN
+    absent = 3,        ///< not in the model of this voxel (outside the phase's mask): all NaN
 };
 
 struct VoxelPhaseFit {
@@ -108,8 +109,10 @@ class VoxelFitter {
     /// Fits one pattern [n]. `variance` [n], or empty (constant weights, e.s.d. scaled by GoF).
     /// Channels whose intensity is not finite or whose variance is not finite and positive are left
     /// out. Throws only for wrong lengths.
+    /// `present` [phases], or empty: whether a phase is in the model of this voxel at all.
     void fit(std::span<const float> intensity, std::span<const float> variance,
-             Workspace& workspace, VoxelFit& result) const;
+             Workspace& workspace, VoxelFit& result,
+             std::span<const unsigned char> present = {}) const;
     /// The same with a workspace of its own; convenient, slow.
     VoxelFit fit(std::span<const float> intensity, std::span<const float> variance = {}) const;
 

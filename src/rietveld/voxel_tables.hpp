@@ -172,7 +172,8 @@ struct VoxelScratch {
 
 /// Fits one pattern; see VoxelFitter::fit.
 void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const float> intensity,
-               std::span<const float> variance, VoxelFit& result);
+               std::span<const float> variance, std::span<const unsigned char> present,
+               VoxelFit& result);
 
 struct VoxelFitter::Implementation : VoxelTables {
     using VoxelTables::VoxelTables;

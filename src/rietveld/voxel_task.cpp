@@ -51,9 +51,10 @@ void dots(const float* a, const float* const* b, std::size_t count, std::size_t 
 /// patterns converge slowly), guarded by the objective Σ w' r'².
 class VoxelTask {
   public:
-    VoxelTask(const VoxelTables& tables, VoxelScratch& scratch)
-        : f_(tables), s_(scratch), stride_(tables.stride), linear_(tables.columns.size()),
-          total_(tables.total_columns) {}
+    VoxelTask(const VoxelTables& tables, VoxelScratch& scratch,
+              std::span<const unsigned char> present)
+        : f_(tables), s_(scratch), present_(present), stride_(tables.stride),
+          linear_(tables.columns.size()), total_(tables.total_columns) {}
 
     bool load(std::span<const float> intensity, std::span<const float> variance);
     void run(VoxelFit& result);
@@ -92,8 +93,11 @@ class VoxelTask {
     bool write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out, double* cell);
     void write_weight_fractions(double variance_factor, VoxelFit& result);
 
+    bool absent(std::size_t phase) const { return !present_.empty() && !present_[phase]; }
+
     const VoxelTables& f_;
     VoxelScratch& s_;
+    std::span<const unsigned char> present_;
     std::size_t stride_, linear_, total_;
     bool unit_weights_ = false;
     std::size_t valid_ = 0;
@@ -198,6 +202,17 @@ void VoxelTask::start_columns() {
                   s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
     }
     std::fill(s_.active.begin(), s_.active.end(), true);
+    for (std::size_t p = 0; p < f_.phase_column.size(); ++p) {
+        if (!absent(p)) {
+            continue;
+        }
+        const std::size_t c = f_.phase_column[p];
+        s_.lower[c] = s_.upper[c] = 0;
+        s_.state[c] = -1;
+        if (f_.phase_mover[p] >= 0) {
+            s_.active[static_cast<std::size_t>(f_.phase_mover[p])] = false;
+        }
+    }
 }
 
 void VoxelTask::solve_linear() {
@@ -256,7 +271,8 @@ double VoxelTask::unit_variance() const {
 /// Patterns of other cells against what the other columns leave.
 void VoxelTask::search() {
     for (const Mover& mover : f_.movers) {
-        if (mover.search_count == 0) {
+        if (mover.search_count == 0 ||
+            (mover.phase >= 0 && absent(static_cast<std::size_t>(mover.phase)))) {
             continue;
         }
         // weight · (residual with this phase's part put back), in memory the first iteration
@@ -649,7 +665,7 @@ bool VoxelTask::write_cell(std::size_t phase, double variance_factor, VoxelPhase
 void VoxelTask::write_weight_fractions(double variance_factor, VoxelFit& result) {
     double mass = 0;
     for (std::size_t p = 0; p < result.phases.size(); ++p) {
-        mass += result.phases[p].scale * s_.mass[p];
+        mass += absent(p) ? 0 : result.phases[p].scale * s_.mass[p];
     }
     if (!(mass > 0)) {
         return;
@@ -657,6 +673,9 @@ void VoxelTask::write_weight_fractions(double variance_factor, VoxelFit& result)
     const std::size_t count = s_.list.size();
     for (std::size_t p = 0; p < result.phases.size(); ++p) {
         VoxelPhaseFit& phase = result.phases[p];
+        if (absent(p)) {
+            continue;
+        }
         phase.weight_fraction = phase.scale * s_.mass[p] / mass;
         const auto slope = [&](std::size_t q) {
             return s_.mass[q] / mass * ((q == p ? 1.0 : 0.0) - phase.weight_fraction) *
@@ -703,6 +722,11 @@ void VoxelTask::write(bool converged, VoxelFit& result) {
     for (std::size_t p = 0; p < result.phases.size(); ++p) {
         VoxelPhaseFit& phase = result.phases[p];
         const std::size_t c = f_.phase_column[p];
+        if (absent(p)) {
+            phase.status = VoxelPhaseStatus::absent;
+            s_.mass[p] = 0;
+            continue;
+        }
         phase.scale = s_.x[c] * unit(c);
         phase.scale_esd = coefficient_esd(c, variance_factor);
         const bool significant =
@@ -767,7 +791,8 @@ void VoxelTask::write(bool converged, VoxelFit& result) {
 } // namespace
 
 void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const float> intensity,
-               std::span<const float> variance, VoxelFit& result) {
+               std::span<const float> variance, std::span<const unsigned char> present,
+               VoxelFit& result) {
     result.status = FitStatus::masked;
     result.iterations = 0;
     result.rwp = result.gof = nan_value;
@@ -783,7 +808,7 @@ void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const
     result.background.assign(tables.model.background.size(), nan_value);
     result.background_esd.assign(tables.model.background.size(), nan_value);
 
-    VoxelTask task(tables, scratch);
+    VoxelTask task(tables, scratch, present);
     if (task.load(intensity, variance)) {
         task.run(result);
     }

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <span>
 #include <vector>
 
 #include "tomography/footprint.hpp"
@@ -29,10 +29,10 @@ struct Ray {
 struct BinTuning {
     std::size_t lines = 16; // slow lines in a strip, multiple of 8
     std::size_t tile = 64;  // fast pixels packed together (second-level cache)
-    std::size_t group = 16; // fast pixels whose samples are worked on together (first-level cache)
-    std::size_t rotations = 8; // worked on together
-    std::size_t chunk = 64;    // rotations whose sums are held at a time (third-level cache)
-    std::size_t parts = 2;     // blocks of channels that share weights
+    std::size_t group = 8;  // fast pixels whose samples are worked on together (first-level cache)
+    std::size_t rotations = 12; // worked on together
+    std::size_t chunk = 108;    // rotations whose sums are held at a time (third-level cache)
+    std::size_t parts = 4;      // blocks of channels that share weights
 };
 
 /// Part of an image strip, copied to pixels [part][line][fast][8 V].
@@ -41,79 +41,113 @@ struct PackedStrip {
     std::size_t pitch, lines, parts, part_size;
 };
 
-/// Adds to out[part][sample] (a part is out_part floats) the sums for the samples [j0, j1) of a ray
-/// over the lines of a strip. `origin` is the fast index of sample 0 on line 0 of the strip,
-/// relative to the packed part.
+/// Samples [j0, j1) of one ray. `origin` is the fast index of sample 0 on line 0 of the strip,
+/// relative to the packed part; `sums` the place of sample 0 among the sums of a part, in floats.
+struct BinRun {
+    const Ray* ray;
+    double origin;
+    std::ptrdiff_t j0, j1;
+    std::ptrdiff_t sums;
+};
+
+/// Work space of gather_bins.
+struct BinWork {
+    struct Place {
+        std::size_t index; // in the table
+        std::ptrdiff_t sums;
+        float scale;
+    };
+    WeightTable table;
+    std::vector<Place> places;
+    Prefetcher prefetcher;
+};
+
+/// Adds to out (a part is out_part floats) the sums over the lines of a strip for runs of samples
+/// of neighbouring rotations that lie below the same few pixels. They take turns: sample by sample
+/// along the fast axis, so that all read the same pixels while these are in the first-level cache.
 template <std::size_t n_taps, bool with_beam, std::size_t V>
-void gather_bins(const Ray& ray, double origin, std::ptrdiff_t j0, std::ptrdiff_t j1,
-                 const PackedStrip& strip, std::size_t run_time_taps, WeightTable& table,
-                 float* out, std::size_t out_part) {
+void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::size_t run_time_taps,
+                 BinWork& work, float* out, std::size_t out_part) {
     using namespace simd;
     constexpr bool last_is_optional = n_taps > 2;
     const std::size_t taps = n_taps ? n_taps : run_time_taps;
     constexpr std::size_t width = V * lanes;
     constexpr std::size_t sets = V >= 8 ? 1 : 2;
-    FootprintEdge8<with_beam> edge;
-    edge.set(ray.edge);
-    const double half_width = ray.edge.half_width();
-    const Float8 start = broadcast(static_cast<float>(1 - half_width));
-    const Float8 slope =
-        broadcast(static_cast<float>(ray.per_line)) * Float8{0, 1, 2, 3, 4, 5, 6, 7};
     const Int8 line_offset =
         static_cast<std::int32_t>(strip.pitch * width) * Int8{0, 1, 2, 3, 4, 5, 6, 7};
-    const double lowest_line = std::min(0.0, 7 * ray.per_line);
-    const auto scale = static_cast<float>(ray.scale);
 
-    // The sums are on their way from the third-level cache while the weights are made.
-    for (std::size_t part = 0; part < strip.parts; ++part)
-        for (const float* p = out + part * out_part + j0 * static_cast<std::ptrdiff_t>(width);
-             p < out + part * out_part + j1 * static_cast<std::ptrdiff_t>(width); p += 16)
-            __builtin_prefetch(p, 1, 2);
     // Weights of the samples first, then the sums: mixed, they wait for each other.
-    table.clear();
-    for (std::ptrdiff_t j = j0; j < j1; ++j) {
-        for (std::size_t line = 0; line < strip.lines; line += lanes) {
-            const double place_0 = origin + static_cast<double>(j) * ray.per_sample +
-                                   static_cast<double>(line) * ray.per_line + 0.5 - half_width;
-            const double lowest = std::floor(place_0 + lowest_line);
-            const Float8 place =
-                maximum(static_cast<float>(place_0 - lowest) + slope, broadcast(0));
-            const Int8 pixel = truncate(place);
-            Float8 u = start - (place - to_float(pixel)), before = broadcast(0);
-            float* const w = table.weights();
-            XRDCT_UNROLL(16)
-            for (std::size_t t = 0; t + 1 < taps; ++t) {
-                const Float8 here = edge(u);
-                store(w + t * lanes, here - before);
-                before = here;
-                u += 1.0F;
+    WeightTable::Writer writer(work.table);
+    std::ptrdiff_t longest = 0;
+    for (const BinRun& run : runs) {
+        const Ray& ray = *run.ray;
+        FootprintEdge8<with_beam> edge;
+        edge.set(ray.edge);
+        const double half_width = ray.edge.half_width();
+        const Float8 start = broadcast(static_cast<float>(1 - half_width));
+        const Float8 slope =
+            broadcast(static_cast<float>(ray.per_line)) * Float8{0, 1, 2, 3, 4, 5, 6, 7};
+        const double lowest_line = std::min(0.0, 7 * ray.per_line);
+        longest = std::max(longest, run.j1 - run.j0);
+        for (std::ptrdiff_t j = run.j0; j < run.j1; ++j) {
+            // The sums are on their way from the third-level cache while the weights are made.
+            const float* const sums = out + run.sums + j * static_cast<std::ptrdiff_t>(width);
+            for (std::size_t part = 0; part < strip.parts; ++part)
+                for (std::size_t c = 0; c < width; c += 16)
+                    __builtin_prefetch(sums + part * out_part + c, 1, 2);
+            for (std::size_t line = 0; line < strip.lines; line += lanes) {
+                const double place_0 = run.origin + static_cast<double>(j) * ray.per_sample +
+                                       static_cast<double>(line) * ray.per_line + 0.5 - half_width;
+                const double lowest = std::floor(place_0 + lowest_line);
+                const Float8 place =
+                    maximum(static_cast<float>(place_0 - lowest) + slope, broadcast(0));
+                const Int8 pixel = truncate(place);
+                edge.template weights<n_taps>(start - (place - to_float(pixel)), writer.weights(),
+                                              taps);
+                const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(lowest) +
+                                            static_cast<std::ptrdiff_t>(line * strip.pitch);
+                writer.append<last_is_optional>(
+                    pixel * static_cast<std::int32_t>(width) + line_offset +
+                        static_cast<std::int32_t>(base * static_cast<std::ptrdiff_t>(width)),
+                    taps, width);
             }
-            store(w + (taps - 1) * lanes, 1.0F - before);
-            const std::ptrdiff_t base = static_cast<std::ptrdiff_t>(lowest) +
-                                        static_cast<std::ptrdiff_t>(line * strip.pitch);
-            table.append<last_is_optional>(
-                pixel * static_cast<std::int32_t>(width) + line_offset +
-                    static_cast<std::int32_t>(base * static_cast<std::ptrdiff_t>(width)),
-                taps, width);
+            writer.end_place();
         }
-        table.end_place();
+    }
+
+    work.places.clear();
+    for (std::ptrdiff_t turn = 0; turn < longest; ++turn) {
+        std::size_t first = 0;
+        for (const BinRun& run : runs) {
+            const std::ptrdiff_t count = run.j1 - run.j0;
+            const std::ptrdiff_t step = run.ray->per_sample > 0 ? turn : count - 1 - turn;
+            if (turn < count)
+                work.places.push_back(
+                    {first + static_cast<std::size_t>(step),
+                     run.sums + (run.j0 + step) * static_cast<std::ptrdiff_t>(width),
+                     static_cast<float>(run.ray->scale)});
+            first += static_cast<std::size_t>(count);
+        }
     }
     for (std::size_t part = 0; part < strip.parts; ++part) {
         const float* const data = strip.data + part * strip.part_size;
-        WeightCursor cursor(table);
-        for (std::ptrdiff_t j = j0; j < j1; ++j) {
+        for (const BinWork::Place& place : work.places) {
+            work.prefetcher.fetch_line();
+            work.prefetcher.fetch_line();
             Float8 total[sets][V];
             for (auto& set : total)
                 for (Float8& t : set)
                     t = broadcast(0);
-            accumulate<n_taps, last_is_optional>(table, cursor, strip.lines / lanes, taps, data,
-                                                 total);
-            float* const to = out + part * out_part + j * static_cast<std::ptrdiff_t>(width);
+            WeightCursor cursor(work.table, place.index, strip.lines,
+                                taps - (last_is_optional ? 1 : 0));
+            accumulate<n_taps, last_is_optional>(work.table, cursor, strip.lines / lanes, taps,
+                                                 data, total);
+            float* const to = out + part * out_part + place.sums;
             for (std::size_t v = 0; v < V; ++v) {
                 Float8 sum = total[0][v];
                 if constexpr (sets == 2)
                     sum += total[1][v];
-                store(to + v * lanes, load(to + v * lanes) + scale * sum);
+                store(to + v * lanes, load(to + v * lanes) + place.scale * sum);
             }
         }
     }

@@ -64,6 +64,37 @@ struct FootprintEdge8 {
         }
     }
 
+    /// Weights of `taps` bins, [tap][lane]: the first ends at `first_edge`, relative to the centre
+    /// of the footprint, which begins in it and ends before the upper edge of the last.
+    template <std::size_t n_taps>
+    [[gnu::always_inline]] void weights(simd::Float8 first_edge, float* w, std::size_t taps) const {
+        using namespace simd;
+        if constexpr (n_taps == 3 && !with_beam) {
+            // The trapezoid up to d ≤ 1 from its lower end, and beyond e from its upper end, which
+            // lies in the ramp or the flat part: the trapezoid is at most 2 wide, e at most half.
+            const Float8 half = flat + narrow, d = minimum(first_edge + half, half + half);
+            const Float8 e = maximum(half - 1.0F - first_edge, broadcast(0));
+            const Float8 d_rise = minimum(d, narrow), e_rise = minimum(e, narrow);
+            const Float8 d_fall = maximum(d - (flat + half), broadcast(0));
+            const Float8 first =
+                quadratic * (d_rise * d_rise - d_fall * d_fall) + inverse_wide * (d - d_rise);
+            const Float8 last = quadratic * (e_rise * e_rise) + inverse_wide * (e - e_rise);
+            store(w, first);
+            store(w + lanes, 1.0F - first - last);
+            store(w + 2 * lanes, last);
+        } else {
+            Float8 u = first_edge, before = broadcast(0);
+            XRDCT_UNROLL(16)
+            for (std::size_t t = 0; t + 1 < taps; ++t) {
+                const Float8 here = (*this)(u);
+                store(w + t * lanes, here - before);
+                before = here;
+                u += 1.0F;
+            }
+            store(w + (taps - 1) * lanes, 1.0F - before);
+        }
+    }
+
     void set(std::size_t lane, const FootprintEdge& edge) {
         flat[lane] = static_cast<float>(0.5 * (edge.wide - edge.narrow));
         narrow[lane] = static_cast<float>(edge.narrow);

@@ -235,16 +235,16 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
                     const Float8 line_origin = origin + static_cast<float>(m) * across;
                     for (std::size_t first = 0; first < pitch; first += batch) {
                         const std::size_t last = std::min(first + batch, pitch);
-                        table.clear();
+                        WeightTable::Writer writer(table);
                         for (std::size_t q = first; q < last; ++q) {
                             const Float8 place =
                                 maximum(line_origin + static_cast<float>(q) * along, broadcast(0));
                             const Int8 sample = truncate(place);
                             const Float8 fraction = place - to_float(sample);
-                            store(table.weights(), 1.0F - fraction);
-                            store(table.weights() + lanes, fraction);
-                            table.append<false>(sample * static_cast<std::int32_t>(width) + rows, 2,
-                                                width);
+                            store(writer.weights(), 1.0F - fraction);
+                            store(writer.weights() + lanes, fraction);
+                            writer.append<false>(sample * static_cast<std::int32_t>(width) + rows,
+                                                 2, width);
                         }
                         WeightCursor cursor(table);
                         for (std::size_t q = first; q < last; ++q) {

@@ -11,6 +11,8 @@
 #include <new>
 #include <utility>
 
+#include <sys/mman.h>
+
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
@@ -101,15 +103,19 @@ inline constexpr auto compress_order = [] {
 #endif
 }
 
-/// Float storage on a cache line, not initialised; grows, never shrinks.
+/// Float storage on a cache line, not initialised; grows, never shrinks. Large storage asks for
+/// huge pages: the gathers touch more small ones at a time than the processor keeps translations
+/// of.
 class Buffer {
   public:
     Buffer() = default;
     Buffer(Buffer&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)),
+          alignment_(other.alignment_) {}
     Buffer& operator=(Buffer&& other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
+        std::swap(alignment_, other.alignment_);
         return *this;
     }
     ~Buffer() { release(); }
@@ -117,23 +123,35 @@ class Buffer {
     float* reserve(std::size_t size) {
         if (size > size_) {
             release();
-            data_ = static_cast<float*>(::operator new(size * sizeof(float), alignment));
+            std::size_t bytes = size * sizeof(float);
+            alignment_ = 64;
+            if (bytes >= huge_page / 4) {
+                alignment_ = huge_page;
+                bytes = (bytes + huge_page - 1) / huge_page * huge_page;
+            }
+            data_ = static_cast<float*>(::operator new (bytes, std::align_val_t{alignment_}));
             size_ = size;
+#ifdef MADV_HUGEPAGE
+            if (alignment_ == huge_page)
+                madvise(data_, bytes, MADV_HUGEPAGE); // only a wish: may fail
+#endif
         }
         return data_;
     }
-    float* data() { return data_; }
+    float* data() {
+        return data_;
+    }
 
   private:
-    static constexpr std::align_val_t alignment{64};
+    static constexpr std::size_t huge_page = std::size_t{1} << 21;
     void release() noexcept {
         if (data_)
-            ::operator delete(data_, alignment);
+            ::operator delete (data_, std::align_val_t{alignment_});
         data_ = nullptr;
         size_ = 0;
     }
     float* data_ = nullptr;
-    std::size_t size_ = 0;
+    std::size_t size_ = 0, alignment_ = 64;
 };
 
 /// Copies `channels` floats and fills up to `width` with zeros.

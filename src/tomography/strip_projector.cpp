@@ -29,9 +29,8 @@ std::size_t taps_of(double width) {
     return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(width - 1e-9)) + 1);
 }
 
-using BinKernel = void (*)(const Ray&, double, std::ptrdiff_t, std::ptrdiff_t,
-                           const gather::PackedStrip&, std::size_t, gather::WeightTable&, float*,
-                           std::size_t);
+using BinKernel = void (*)(std::span<const gather::BinRun>, const gather::PackedStrip&, std::size_t,
+                           gather::BinWork&, float*, std::size_t);
 
 /// Kernels for the usual numbers of taps, and one for any (0).
 template <std::size_t V, bool with_beam>
@@ -79,8 +78,8 @@ struct StripProjector::Impl {
     template <std::size_t V>
     void forward_strip(std::span<const Ray> some, bool fast_is_x, const float* image,
                        std::size_t stride, std::size_t channels, std::size_t line_0,
-                       const BinTuning& tuning, gather::WeightTable& table, float* packed,
-                       float* out, std::size_t out_part) const;
+                       const BinTuning& tuning, gather::BinWork& work, float* packed, float* out,
+                       std::size_t out_part) const;
     void check(std::size_t image_size, std::size_t sinogram_size, std::size_t channels) const;
 };
 
@@ -134,6 +133,10 @@ StripProjector::Impl::Impl(ScanGeometry scan, ImageGrid image, StripProjectorOpt
                 "much in size; at most about {} of one may lie below another",
                 grid.pixel, width, beam, most_taps - 4));
     }
+    // Rays worked on together are to be nearly parallel, in whatever order they were measured.
+    for (auto& some : rays)
+        std::sort(some.begin(), some.end(),
+                  [](const Ray& a, const Ray& b) { return a.per_line < b.per_line; });
 }
 
 void StripProjector::Impl::check(std::size_t image_size, std::size_t sinogram_size,
@@ -176,7 +179,7 @@ template <std::size_t V>
 void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is_x,
                                          const float* image, std::size_t stride,
                                          std::size_t channels, std::size_t line_0,
-                                         const BinTuning& tuning, gather::WeightTable& table,
+                                         const BinTuning& tuning, gather::BinWork& work,
                                          float* packed, float* out, std::size_t out_part) const {
     constexpr std::size_t width = V * simd::lanes;
     const std::size_t parts = (channels + width - 1) / width;
@@ -206,7 +209,8 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
     const auto last = static_cast<std::ptrdiff_t>(end) + reach;
     const auto tile = static_cast<std::ptrdiff_t>(tuning.tile),
                group = static_cast<std::ptrdiff_t>(tuning.group);
-    const std::size_t pitch = tuning.tile + 2 * static_cast<std::size_t>(reach) + 2;
+    const std::size_t pitch =
+        gather::spread_pitch(tuning.tile + 2 * static_cast<std::size_t>(reach) + 2, width);
     const gather::PackedStrip strip{packed, pitch, lines, parts, pitch * lines * width};
     const double middle = 0.5 * static_cast<double>(lines - 1);
 
@@ -232,10 +236,32 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
                 }
             }
         }
+        // The pixels that the next tile adds.
+        work.prefetcher.clear();
+        for (std::size_t l = 0; l < lines && line_0 + l < n; ++l) {
+            const gather::RowRange row = problem.rows[line_0 + l];
+            const std::ptrdiff_t beyond = packed_0 + static_cast<std::ptrdiff_t>(pitch);
+            for (std::ptrdiff_t at = std::max(beyond, static_cast<std::ptrdiff_t>(row.begin));
+                 at < std::min(beyond + tile, static_cast<std::ptrdiff_t>(row.end)); ++at) {
+                const auto fast = static_cast<std::size_t>(at), line = line_0 + l;
+                work.prefetcher.add(image +
+                                    (fast_is_x ? line * n + fast : fast * n + line) * stride);
+            }
+        }
         const std::ptrdiff_t tile_1 = std::min(tile_0 + tile, last);
-        for (std::size_t r0 = 0; r0 < some.size(); r0 += tuning.rotations)
-            for (std::ptrdiff_t g0 = tile_0; g0 < tile_1; g0 += group)
-                for (std::size_t r = r0; r < std::min(r0 + tuning.rotations, some.size()); ++r) {
+        std::vector<gather::BinRun> runs;
+        for (std::size_t r0 = 0; r0 < some.size(); r0 += tuning.rotations) {
+            const std::size_t r1 = std::min(r0 + tuning.rotations, some.size());
+            std::size_t taps = 2;
+            bool beam = false;
+            for (const Ray& ray : some.subspan(r0, r1 - r0)) {
+                taps = std::max(taps, taps_of(2 * ray.edge.half_width()));
+                beam = beam || ray.edge.beam > 0;
+            }
+            const BinKernel kernel = beam ? bin_kernel<V, true>(taps) : bin_kernel<V, false>(taps);
+            for (std::ptrdiff_t g0 = tile_0; g0 < tile_1; g0 += group) {
+                runs.clear();
+                for (std::size_t r = r0; r < r1; ++r) {
                     const Ray& ray = some[r];
                     const double strip_origin =
                         ray.origin + static_cast<double>(line_0) * ray.per_line;
@@ -247,16 +273,25 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
                         return static_cast<std::ptrdiff_t>(
                             std::clamp(whole, 0.0, static_cast<double>(last_translation)));
                     };
-                    const std::ptrdiff_t a = bound(g0), b = bound(std::min(g0 + group, tile_1));
-                    const std::ptrdiff_t j0 = std::min(a, b), j1 = std::max(a, b);
-                    if (j0 >= j1)
+                    // Samples beyond `own` meet none of the pixels.
+                    const auto own = static_cast<std::ptrdiff_t>(
+                        std::ceil((middle + 1) * std::abs(ray.per_line) + ray.edge.half_width()) +
+                        1);
+                    const std::ptrdiff_t from = std::max(g0, first + reach - own);
+                    const std::ptrdiff_t to = std::min({g0 + group, tile_1, last - reach + own});
+                    if (from >= to)
                         continue;
-                    const std::size_t taps = taps_of(2 * ray.edge.half_width());
-                    const BinKernel kernel =
-                        ray.edge.beam > 0 ? bin_kernel<V, true>(taps) : bin_kernel<V, false>(taps);
-                    kernel(ray, strip_origin - static_cast<double>(packed_0), j0, j1, strip, taps,
-                           table, out + r * problem.translations * width, out_part);
+                    const std::ptrdiff_t a = bound(from), b = bound(to);
+                    const std::ptrdiff_t j0 = std::min(a, b), j1 = std::max(a, b);
+                    if (j0 < j1)
+                        runs.push_back(
+                            {&ray, strip_origin - static_cast<double>(packed_0), j0, j1,
+                             static_cast<std::ptrdiff_t>(r * problem.translations * width)});
                 }
+                if (!runs.empty())
+                    kernel(runs, strip, taps, work, out, out_part);
+            }
+        }
     }
 }
 
@@ -266,7 +301,12 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
     constexpr std::size_t width = V * simd::lanes;
     const BinTuning tuning;
     const std::size_t parts = (channels + width - 1) / width;
-    const std::size_t at_once = std::min(tuning.chunk, problem.lines.size());
+    // Chunks of equal size, of whole batches of rotations: each reads the image once.
+    const std::size_t most = std::max(rays[0].size(), rays[1].size());
+    const std::size_t chunks = (most + tuning.chunk - 1) / tuning.chunk;
+    const std::size_t batches =
+        (most + chunks * tuning.rotations - 1) / (chunks * tuning.rotations);
+    const std::size_t at_once = std::min(batches * tuning.rotations, most);
     const std::size_t out_part = at_once * problem.translations * width;
     simd::Buffer sums_buffer, packed_buffer;
     float* const sums = sums_buffer.reserve(parts * out_part);
@@ -276,13 +316,16 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
             half_width = std::max(half_width, ray.edge.half_width());
             samples_per_pixel = std::max(samples_per_pixel, 1 / std::abs(ray.per_sample));
         }
-    const std::size_t pitch =
-        tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16;
+    const std::size_t pitch = gather::spread_pitch(
+        tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16, width);
     float* const packed = packed_buffer.reserve(parts * pitch * tuning.lines * width);
     const auto most_samples =
         static_cast<std::size_t>(std::ceil(samples_per_pixel * static_cast<double>(tuning.group))) +
         1;
-    gather::WeightTable table(most_samples, tuning.lines, taps_of(2 * half_width));
+    gather::BinWork work{
+        gather::WeightTable(most_samples * tuning.rotations, tuning.lines, taps_of(2 * half_width)),
+        {},
+        gather::Prefetcher(channels)};
 
     for (const bool fast_is_x : {true, false}) {
         const std::span<const Ray> all = rays[fast_is_x ? 0 : 1];
@@ -290,7 +333,7 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
             const auto some = all.subspan(first, std::min(at_once, all.size() - first));
             std::memset(sums, 0, parts * out_part * sizeof(float));
             for (std::size_t line = 0; line < grid.n; line += tuning.lines)
-                forward_strip<V>(some, fast_is_x, image, stride, channels, line, tuning, table,
+                forward_strip<V>(some, fast_is_x, image, stride, channels, line, tuning, work,
                                  packed, sums, out_part);
             for (std::size_t r = 0; r < some.size(); ++r)
                 for (std::size_t j = 0; j < problem.translations; ++j)

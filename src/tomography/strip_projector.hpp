@@ -27,9 +27,9 @@ struct StripProjectorOptions {
 /// Evaluated in closed form (float32, about 1e-6).
 ///
 /// Index order: image [y][x][channel], sinogram [rotation][translation][channel], channel fastest;
-/// any number of channels, most efficient in multiples of 128, then 64. NaN in the input
-/// spreads to all that it touches: missing points are the caller's to weight with 0. Nothing is
-/// collective; calls on one object from several threads are safe.
+/// any number of channels, most efficient in multiples of 256, then 64 (up to 256 share their
+/// weights). NaN in the input spreads to all that it touches: missing points are the caller's to
+/// weight with 0. Nothing is collective; calls on one object from several threads are safe.
 class StripProjector {
   public:
     /// Throws Error when the geometry or the grid is not valid.

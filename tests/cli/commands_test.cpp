@@ -19,13 +19,14 @@ TEST(Program, HelpAndVersionNeedNothing) {
                                                       {"info", "--help"},
                                                       {"simulate", "--help"},
                                                       {"report", "--help"},
+                                                      {"compare", "--help"},
                                                       {"reference"}}) {
         const auto result = run_xrdct(arguments);
         EXPECT_EQ(result.exit_code, 0) << arguments[0];
         EXPECT_FALSE(result.output.empty());
         EXPECT_EQ(result.errors, "") << arguments[0];
     }
-    for (const char* command : {"run", "validate", "info", "simulate", "report"})
+    for (const char* command : {"run", "validate", "info", "simulate", "report", "compare"})
         EXPECT_NE(run_xrdct({command, "--help"}).output.find("example:"), std::string::npos)
             << command;
 }

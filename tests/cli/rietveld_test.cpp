@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -151,7 +152,10 @@ TEST_F(RietveldCommand, QuickFormFindsWhatThePatternHolds) {
 }
 
 TEST_F(RietveldCommand, NexusFileAddsUp) {
-    ASSERT_EQ(run(quick()).exit_code, 0);
+    ASSERT_EQ(
+        run(quick({"--set", "rietveld.extract_intensities=[\"Cu\"]", "--peak", "hump=2.5:0.3"}))
+            .exit_code,
+        0);
     const auto file =
         hdf5::File::open(folder_ / "pattern_rietveld/rietveld.nxs", hdf5::Access::read_only);
     const auto root = file.root();
@@ -164,11 +168,12 @@ TEST_F(RietveldCommand, NexusFileAddsUp) {
     const auto observed = read("pattern/observed"), calculated = read("pattern/calculated"),
                difference = read("pattern/difference"), background = read("pattern/background"),
                iron = read("phases/Fe/pattern/calculated"),
-               copper = read("phases/Cu/pattern/calculated");
+               copper = read("phases/Cu/pattern/calculated"), hump = read("peaks/hump/calculated");
     ASSERT_EQ(observed.size(), y_.size());
     for (std::size_t k = 0; k < y_.size(); k += 97) {
         EXPECT_NEAR(observed[k] - calculated[k], difference[k], 1e-9 * observed[k]);
-        EXPECT_NEAR(background[k] + iron[k] + copper[k], calculated[k], 1e-6 * calculated[k]);
+        EXPECT_NEAR(background[k] + iron[k] + copper[k] + hump[k], calculated[k],
+                    1e-6 * calculated[k]);
     }
     const auto ticks = read("phases/Fe/lines/two_theta");
     EXPECT_NEAR(ticks.front(), 2 * std::asin(0.11979 * std::sqrt(2.0) / (2 * iron_a)) * 180 / M_PI,
@@ -176,6 +181,28 @@ TEST_F(RietveldCommand, NexusFileAddsUp) {
     EXPECT_THAT(root.open_dataset("entry/refinement/job").read_string(),
                 HasSubstr("background_terms = 3"));
     EXPECT_EQ(root.open_dataset("entry/refinement/correlation/correlation").shape().size(), 2U);
+
+    // The figures for viewers are whole.
+    if (const char* python = std::getenv("XRDCT_PYTHON")) {
+        const auto viewed = run_process(
+            {python, "-c",
+             "import sys, h5py\n"
+             "from silx.io import nxdata\n"
+             "with h5py.File(sys.argv[1]) as f:\n"
+             "    d = nxdata.get_default(f)\n"
+             "    assert d is not None and d.is_valid and d.signal_name == 'observed', d\n"
+             "    assert len(d.auxiliary_signals) == 3\n"
+             "    n = [0]\n"
+             "    def visit(name, item):\n"
+             "        if item.attrs.get('NX_class') == 'NXdata':\n"
+             "            n[0] += 1\n"
+             "            assert nxdata.NXdata(item).is_valid, name\n"
+             "    f.visititems(visit)\n"
+             "    assert n[0] == 8, n\n",
+             (folder_ / "pattern_rietveld/rietveld.nxs").string()},
+            60);
+        EXPECT_EQ(viewed.exit_code, 0) << viewed.errors;
+    }
 
     // What the program writes it can read: the product as a pattern, wavelength included.
     const auto again =
@@ -236,7 +263,10 @@ TEST_F(RietveldCommand, ExistingResultsStay) {
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_THAT(refused.errors, AllOf(HasSubstr("rietveld.json"), HasSubstr("--force")));
     EXPECT_EQ(read_text(folder_ / "pattern_rietveld/rietveld.json"), before);
+    write_text(folder_ / "pattern_rietveld/rietveld.png", "of an earlier refinement");
     EXPECT_EQ(run(quick({"--force"})).exit_code, 0);
+    EXPECT_NE(read_text(folder_ / "pattern_rietveld/rietveld.json"), before); // its date
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "pattern_rietveld/rietveld.png"));
 }
 
 TEST_F(RietveldCommand, DamagedPatterns) {
@@ -330,6 +360,23 @@ TEST_F(RietveldCommand, SingularIsAStatusThatNamesTheParameters) {
     ASSERT_FALSE(result.is_null());
     EXPECT_EQ(result["status"], "singular");
     EXPECT_THAT(notes(result), AllOf(HasSubstr("not determined"), HasSubstr("scale")));
+}
+
+TEST_F(RietveldCommand, NoiseAndConstantsHoldNoSignal) {
+    for (const bool noise : {true, false}) {
+        std::string text;
+        unsigned state = 7;
+        for (std::size_t k = 0; k < y_.size(); ++k) {
+            state = state * 1664525U + 1013904223U;
+            text += fmt::format("{:.6f} {}\n", axis_->two_theta()[k],
+                                noise ? static_cast<double>(state >> 8) / (1U << 24) - 0.5 : 7.0);
+        }
+        write_text(folder_ / "flat.xy", text);
+        const auto result = refine(quick({"--force", "--refine", "u,w,x,y"}, "flat.xy"));
+        ASSERT_FALSE(result.is_null());
+        EXPECT_EQ(result["status"], "no signal");
+        EXPECT_THAT(notes(result), HasSubstr("not significant"));
+    }
 }
 
 TEST_F(RietveldCommand, NearDegeneracyIsExplained) {

@@ -236,12 +236,14 @@ BENCHMARK(forward)
     ->ArgNames({"channels", "beam"})
     ->Args({32, 0})
     ->Args({128, 0})
+    ->Args({256, 0})
     ->Args({128, 1})
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(adjoint)
     ->ArgNames({"channels", "beam"})
     ->Args({32, 0})
     ->Args({128, 0})
+    ->Args({256, 0})
     ->Args({128, 1})
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(ramp_filter)->ArgName("channels")->Arg(64)->Unit(benchmark::kMillisecond);

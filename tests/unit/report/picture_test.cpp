@@ -90,6 +90,41 @@ TEST_F(ReportPicture, YPointsUpAndXRight) {
     EXPECT_NEAR(static_cast<double>(png.count(high)) / png.count(missing_colour), 9.0, 1.0);
 }
 
+TEST_F(ReportPicture, RowsShareARangeAndKeepTheOrder) {
+    const auto low = palette_anchors(Palette::viridis).front(),
+               high = palette_anchors(Palette::viridis).back();
+    MapRow row;
+    for (const double value : {0.0, 1.0, nan}) {
+        row.panels.push_back(map_of(10, 10, value));
+        row.panels.back().range = ColourRange{0.0, 1.0};
+        row.panels.back().palette = Palette::viridis;
+    }
+    MapRow below;
+    below.panels.push_back(map_of(10, 10, 0.0));
+    below.panels.back().range = ColourRange{-1.0, 1.0};
+    below.panels.back().palette = Palette::diverging;
+    below.skip = 1;
+    const auto files = write_map_rows(std::vector{row, below}, "NMC532: c", stem("rows"));
+    ASSERT_EQ(files.size(), 2U);
+    const test::Png png = test::read_png(files[0]);
+    // Three panels of one size side by side: low, high, missing; zero is the palette's middle.
+    EXPECT_LT(png.centre(low).second, png.centre(high).second);
+    EXPECT_LT(png.centre(high).second, png.centre(missing_colour).second);
+    // The scale bar hides some of the first.
+    EXPECT_NEAR(static_cast<double>(png.count(high)) / png.count(low), 1.0, 0.25);
+    const Rgb middle{247, 247, 247};
+    EXPECT_GT(png.centre(middle).first, png.centre(high).first + 100);
+    EXPECT_NEAR(png.centre(middle).second, png.centre(high).second, 40);
+
+    below.new_line = false;
+    const auto beside = write_map_rows(std::vector{row, below}, "", stem("line"));
+    const test::Png line = test::read_png(beside[0]);
+    EXPECT_GT(line.width, png.width);
+    EXPECT_LT(line.height, png.height);
+    EXPECT_THROW(write_map_rows(std::vector{MapRow{}}, "", stem("none")), Error);
+    EXPECT_THROW(write_map_rows({}, "", stem("none")), Error);
+}
+
 TEST_F(ReportPicture, FallingAxesAreTurned) {
     MapPicture rising = map_of(6, 5, 0.0), falling = rising;
     rising.range = falling.range = ColourRange{0.0, 30.0};
