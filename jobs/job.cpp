@@ -316,6 +316,11 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     source.string(), job.peaks.back().name));
     }
+    job.lithium = read_lithium(s);
+    std::vector<std::string> phase_names;
+    for (const auto& phase : job.phases)
+        phase_names.push_back(phase.name);
+    check_lithium_phases(job.lithium, phase_names, source.string());
     const auto& absorption = job.absorption;
     if (!absorption.reference_phase.empty() &&
         std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& phase) {
@@ -420,13 +425,16 @@ Job read_job(const std::filesystem::path& path, const std::vector<std::string>& 
 std::vector<SettingDescription> job_reference() {
     auto settings = Settings::parse("[input]\nfile = 'scan.nxs'\n"
                                     "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
-                                    "[[peak]]\nname = 'peak'\nposition = 1.0\n",
+                                    "[[peak]]\nname = 'peak'\nposition = 1.0\n"
+                                    "[[lithium]]\nelectrode = 'cathode'\nphase = 'phase'\n"
+                                    "content = 1.0\n",
                                     "reference");
     read_all(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
         for (const auto* required :
-             {"input.file", "phase[].name", "phase[].cif", "peak[].name", "peak[].position"})
+             {"input.file", "phase[].name", "phase[].cif", "peak[].name", "peak[].position",
+              "lithium[].electrode", "lithium[].phase"})
             if (entry.path == required)
                 entry.default_value.clear();
     return list;

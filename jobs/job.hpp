@@ -1,5 +1,6 @@
 #pragma once
 
+#include "jobs/lithium_settings.hpp"
 #include "jobs/settings.hpp"
 
 #include <array>
@@ -10,8 +11,6 @@
 #include <vector>
 
 namespace xrdct {
-
-inline constexpr double not_given = std::numeric_limits<double>::quiet_NaN();
 
 /// How a parameter of the pattern model is treated.
 enum class Treatment {
@@ -152,6 +151,7 @@ struct Job {
     RietveldSettings rietveld;
     std::vector<PhaseSettings> phases;
     std::vector<PeakSettings> peaks;
+    std::vector<LithiumSettings> lithium; ///< for the report
 
     std::vector<std::string> notes; ///< what an instrument file gave, in words
 

@@ -79,6 +79,25 @@ std::string toml_list(const std::vector<T>& values, F&& one) {
     return text + "]";
 }
 
+std::string toml_pair(const std::pair<double, double>& pair) {
+    return fmt::format("[{}, {}]", toml_number(pair.first), toml_number(pair.second));
+}
+
+/// The pairs of a node, nothing when it is not a list of pairs of numbers.
+std::optional<std::vector<std::pair<double, double>>> pairs_of(const toml::node& node) {
+    const auto* array = node.as_array();
+    if (!array)
+        return std::nullopt;
+    std::vector<std::pair<double, double>> values;
+    for (const auto& element : *array) {
+        const auto* pair = element.as_array();
+        if (!pair || pair->size() != 2 || !(*pair)[0].is_number() || !(*pair)[1].is_number())
+            return std::nullopt;
+        values.emplace_back(*(*pair)[0].value<double>(), *(*pair)[1].value<double>());
+    }
+    return values;
+}
+
 std::string without_indices(const std::string& path) {
     std::string text;
     bool inside = false;
@@ -370,22 +389,29 @@ std::vector<std::pair<double, double>> Settings::intervals(const std::string& pa
     const std::string expected = "a list of pairs [from, to] with from < to";
     std::vector<std::pair<double, double>> values;
     if (auto* node = impl_->find(path)) {
-        const auto* array = node->as_array();
-        if (!array)
+        const auto found = pairs_of(*node);
+        if (!found)
             impl_->wrong_type(path, expected);
-        for (const auto& element : *array) {
-            const auto* pair = element.as_array();
-            if (!pair || pair->size() != 2 || !(*pair)[0].is_number() || !(*pair)[1].is_number())
+        values = *found;
+        for (const auto& [from, to] : values)
+            if (!(from < to))
                 impl_->wrong_type(path, expected);
-            values.emplace_back(*(*pair)[0].value<double>(), *(*pair)[1].value<double>());
-            if (!(values.back().first < values.back().second))
-                impl_->wrong_type(path, expected);
-        }
     }
-    const auto show = [](const std::pair<double, double>& pair) {
-        return fmt::format("[{}, {}]", toml_number(pair.first), toml_number(pair.second));
-    };
-    impl_->remember(path, "list of pairs", unit, "[]", description, toml_list(values, show));
+    impl_->remember(path, "list of pairs", unit, "[]", description, toml_list(values, toml_pair));
+    return values;
+}
+
+std::vector<std::pair<double, double>> Settings::pairs(const std::string& path,
+                                                       const std::string& unit,
+                                                       const std::string& description) {
+    std::vector<std::pair<double, double>> values;
+    if (auto* node = impl_->find(path)) {
+        const auto found = pairs_of(*node);
+        if (!found)
+            impl_->wrong_type(path, "a list of pairs of numbers [[x, y], …]");
+        values = *found;
+    }
+    impl_->remember(path, "list of pairs", unit, "[]", description, toml_list(values, toml_pair));
     return values;
 }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -187,6 +188,14 @@ std::string spaced(std::string text) {
     return text;
 }
 
+/// A key as the caption of its table.
+std::string heading(const std::string& key) {
+    std::string text = spaced(key);
+    if (!text.empty())
+        text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+    return text + " (e.s.d. in units of the last digit).";
+}
+
 std::vector<std::string> headings(const std::vector<std::string>& keys,
                                   const std::map<std::string, std::string>& units) {
     std::vector<std::string> html;
@@ -235,7 +244,8 @@ void HtmlPage::table(const std::string& caption, const std::vector<std::string>&
                      const std::vector<std::vector<std::string>>& rows_html) {
     body_ += "<div class=\"wide\"><table>";
     if (!caption.empty())
-        body_ += fmt::format("<caption>{}</caption>", escape_html(caption));
+        body_ +=
+            fmt::format("<caption><b>Table {}.</b> {}</caption>", ++tables_, escape_html(caption));
     if (!header_html.empty()) {
         body_ += "\n<thead><tr>";
         for (const std::string& heading : header_html)
@@ -254,16 +264,16 @@ void HtmlPage::table(const std::string& caption, const std::vector<std::string>&
 }
 
 void HtmlPage::figure(const Figure& figure) {
-    body_ += fmt::format("<figure>{}<figcaption>{}</figcaption></figure>\n", image_html(figure),
-                         escape_html(figure.caption));
+    body_ += fmt::format("<figure>{}<figcaption><b>Figure {}.</b> {}</figcaption></figure>\n",
+                         image_html(figure), ++figures_, escape_html(figure.caption));
 }
 
 void HtmlPage::figures(const std::vector<Figure>& figures) {
     if (figures.empty())
         return;
     body_ += "<div class=\"figures\">\n";
-    for (const Figure& figure : figures)
-        body_ += "<figure>" + image_html(figure) + "</figure>";
+    for (const Figure& one : figures)
+        figure(one);
     body_ += "</div>\n";
 }
 
@@ -314,7 +324,7 @@ void HtmlPage::json(const std::string& text) {
         if (is_scalar(value) || value.empty())
             continue;
         if (value.is_array() && all_objects(value)) {
-            rows_table(spaced(key), value);
+            rows_table(heading(key), value);
         } else if (value.is_object()) {
             // Objects of objects are rows with their key as the name; plain objects are one row.
             Json rows = Json::array();
@@ -327,7 +337,7 @@ void HtmlPage::json(const std::string& text) {
                 }
             else
                 rows.push_back(value);
-            rows_table(spaced(key), rows);
+            rows_table(heading(key), rows);
         } else {
             table("", {}, {{describe_quantity(key).html, escape_html(value.dump())}});
         }

@@ -19,7 +19,7 @@ class HtmlPage {
     void note(const std::string& text);
     void list(const std::vector<std::string>& items);
     void preformatted(const std::string& text);
-    /// Cells are HTML; the first column is a row heading.
+    /// Cells are HTML; the first column is a row heading. Tables with a caption are numbered.
     void table(const std::string& caption, const std::vector<std::string>& header_html,
                const std::vector<std::vector<std::string>>& rows_html);
 
@@ -27,10 +27,10 @@ class HtmlPage {
         std::filesystem::path png; ///< read and put inline
         std::string caption;
     };
-    /// One figure over the full width with its caption.
+    /// One figure over the full width with its caption; figures are numbered.
     void figure(const Figure& figure);
-    /// Figures two in a row (one below the other on narrow screens), which carry their titles
-    /// themselves: the captions are for those who do not see them.
+    /// Figures two in a row (one below the other on narrow screens), each with its number and
+    /// caption.
     void figures(const std::vector<Figure>& figures);
     /// Tables of a JSON text: objects become name and value, arrays of objects rows; `x` with
     /// `x_esd`, or `value` with `esd`, are shown as 2.8651(12). Text that is no JSON is shown as it
@@ -42,6 +42,7 @@ class HtmlPage {
   private:
     std::string title_, subtitle_, body_;
     std::vector<std::string> sections_;
+    int figures_ = 0, tables_ = 0; ///< numbered so far
 };
 
 } // namespace xrdct::report

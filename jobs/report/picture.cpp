@@ -794,7 +794,7 @@ std::vector<fs::path> write_pattern_picture(const PatternPicture& picture, const
     double name_width = 0;
     for (const auto& ticks : picture.ticks)
         name_width = std::max(name_width, static_cast<double>(letters(shortened(ticks.phase, 24))));
-    const double left = 96, right = std::max(24.0, 9.0 * name_width + 16), bottom = 74, top = 66;
+    const double left = 96, right = std::max(24.0, 9.0 * name_width + 16), bottom = 88, top = 66;
     const double linear = 230, root = 290, rows = picture.ticks.empty() ? 0 : 20 * ticked + 6,
                  residual = has_difference ? 120 : 0, gap = 12;
     const double width = 880;
@@ -958,6 +958,8 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
         const double least = std::max(1e-4 * middle, std::numeric_limits<double>::min());
         const double pad = std::max(0.06 * (range.high - range.low), 0.5 * least);
         range = {range.low - pad, range.high + pad};
+        if (describe_quantity(picture.quantity).from_zero && all.front() >= 0.0)
+            range.low = std::max(range.low, 0.0);
         // Freedman & Diaconis (1981).
         const double spread = quantile(all, 0.75) - quantile(all, 0.25);
         const double bin = 2.0 * spread / std::cbrt(static_cast<double>(all.size()));
@@ -968,13 +970,14 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     }
     const double bin_width = (range.high - range.low) / static_cast<double>(bins);
 
-    const double canvas_width = 820, canvas_height = 480;
+    const double canvas_width = 820, canvas_height = 496;
     Gnuplot plot(name, static_cast<int>(canvas_width), static_cast<int>(canvas_height));
     const Quantity quantity = describe_quantity(picture.quantity);
     const int exponent = common_exponent(range.low, range.high);
     const double factor = std::pow(10.0, -exponent);
     std::string list;
     double highest = 0.0;
+    bool right_heavy = false;
     for (std::size_t k = 0; k < picture.series.size(); ++k) {
         const auto& series = picture.series[k];
         std::vector<double> share(bins, 0.0);
@@ -1002,6 +1005,8 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
             highest = std::max(highest, 100.0 * share[b] / sum);
         }
         point(static_cast<double>(bins), 0);
+        right_heavy |= std::max_element(share.begin(), share.end()) - share.begin() >
+                       static_cast<std::ptrdiff_t>(2 * bins / 3);
         const std::size_t count = outline.size() / 2;
         const std::string source =
             plot.data(std::move(outline)) +
@@ -1016,7 +1021,7 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     plot.add(fmt::format(
         "set border 3 lw 0.8\nset lmargin at screen {:.6f}\nset rmargin at screen 0.97\n"
         "set bmargin at screen {:.6f}\nset tmargin at screen {:.6f}",
-        88 / canvas_width, 70 / canvas_height, 1.0 - 50 / canvas_height));
+        88 / canvas_width, 88 / canvas_height, 1.0 - 50 / canvas_height));
     plot.add(fmt::format("set label {} at screen {:.6f}, screen {:.6f} left noenhanced font ',18'",
                          quote_gnuplot(shortened(picture.title, 70)), 88 / canvas_width,
                          1.0 - 24 / canvas_height));
@@ -1028,7 +1033,20 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
                          highest > 0.0 ? (picture.series.size() > 1 ? 1.3 : 1.1) * highest : 1.0));
     plot.add(fmt::format("set xtics out nomirror scale 0.6 {}\nset ytics out nomirror scale 0.6",
                          tick_list(round_ticks(range.low * factor, range.high * factor, 7))));
-    plot.add(picture.series.size() > 1 ? "set key top right samplen 1.5" : "unset key");
+    const auto mark = [&](std::optional<double> at, const char* name, const char* look) {
+        if (!at || !std::isfinite(*at) || list.empty())
+            return;
+        plot.add(fmt::format("set arrow from {0:.12g}, graph 0 to {0:.12g}, graph 1 nohead front "
+                             "lw 1.3 {1}",
+                             *at * factor, look));
+        list += fmt::format(", NaN with lines lw 1.3 {} title '{}'", look, name);
+    };
+    mark(picture.mean, "mean", "lc rgb '#303030'");
+    mark(picture.median, "median", "dt 2 lc rgb '#303030'");
+    const bool marked = picture.mean || picture.median;
+    plot.add(picture.series.size() > 1 || marked
+                 ? fmt::format("set key top {} samplen 1.5", right_heavy ? "left" : "right")
+                 : "unset key");
     plot.add(list.empty() ? "set label 'no values' at graph 0.5, graph 0.5 center\nplot -1 notitle"
                           : list);
     return plot.write(stem, options);

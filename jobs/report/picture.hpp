@@ -77,6 +77,7 @@ struct HistogramPicture {
     std::string quantity;
     std::string units;
     std::string weight_label = "share of the phase"; ///< the ordinate, per bin
+    std::optional<double> mean, median;              ///< marked by lines
 };
 
 /// Draw `<stem>.png` and `<stem>.svg` (the stem's parent folder exists). Written under temporary

@@ -243,8 +243,8 @@ std::string optional_text(const hdf5::Group& group, const std::string& name) {
 }
 
 /// HDF5 lists by name; the model's own order of the phases is the one its user chose.
-void order_by_model(ProductStage& stage) {
-    const auto json = nlohmann::json::parse(stage.start_model, nullptr, false);
+void order_by_model(ProductStage& stage, const std::string& start_model) {
+    const auto json = nlohmann::json::parse(start_model, nullptr, false);
     if (!json.is_object() || !json.contains("phases") || !json["phases"].is_array())
         return;
     std::vector<std::string> order;
@@ -303,10 +303,18 @@ ProductStage read_stage(const hdf5::Group& group, const std::string& name, const
                          [](const auto& a, const auto& b) { return a.second > b.second; });
     }
     read_details(group, stage);
+    if (group.has_group("ring")) {
+        const auto ring = group.open_group("ring");
+        for (const hdf5::Entry& entry : ring.entries())
+            if (entry.kind == hdf5::Kind::dataset)
+                if (const auto dataset = ring.open_dataset(entry.name);
+                    dataset.is_numeric() && dataset.size() == 1)
+                    stage.ring[entry.name] = dataset.read_scalar();
+    }
     for (const std::string& path : nexus::groups_of_class(group, "NXdata"))
         if (auto data = read_data(group.open_group(path), below(group, path), notes))
             stage.data.push_back(std::move(*data));
-    order_by_model(stage);
+    order_by_model(stage, stage.start_model);
     return stage;
 }
 
@@ -363,6 +371,13 @@ Products read_products(const fs::path& folder) {
                      [](const ProductStage& a, const ProductStage& b) {
                          return pipeline_rank(a.name) < pipeline_rank(b.name);
                      });
+    // Stages without a model of their own follow the others.
+    const auto model = std::find_if(products.stages.begin(), products.stages.end(),
+                                    [](const auto& stage) { return !stage.start_model.empty(); });
+    if (model != products.stages.end())
+        for (ProductStage& stage : products.stages)
+            if (stage.start_model.empty())
+                order_by_model(stage, model->start_model);
     return products;
 }
 

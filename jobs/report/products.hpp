@@ -56,6 +56,8 @@ struct ProductStage {
     std::vector<std::pair<std::string, double>> timings;      ///< [s], longest first
     std::vector<std::pair<std::string, std::string>> details; ///< other scalars, as text with units
     std::string start_model;                                  ///< JSON, empty: none
+    /// Numbers of the group "ring" [mm]: centre_x, centre_y, outer_radius, …; empty: no such group.
+    std::map<std::string, double> ring;
     std::vector<ProductData> data;
 };
 

@@ -2,11 +2,16 @@
 
 #include "base/error.hpp"
 #include "jobs/progress.hpp"
+#include "jobs/report/analysis.hpp"
+#include "jobs/report/analysis_page.hpp"
+#include "jobs/report/analysis_pictures.hpp"
+#include "jobs/report/curve_picture.hpp"
 #include "jobs/report/gnuplot.hpp"
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/products.hpp"
+#include "jobs/report/provenance_page.hpp"
 #include "jobs/report/statistics.hpp"
 #include "jobs/report/text.hpp"
 
@@ -70,9 +75,9 @@ struct GroupEntry {
     const ProductData* data = nullptr;
     std::vector<MapEntry> maps;
     std::string weights; ///< quantity the statistics are weighted with, empty: none
-    std::string pattern_stem;
-    std::vector<std::string> histogram_stems;
-    std::vector<std::pair<std::string, std::size_t>> outcomes; ///< of the map "status"
+    std::string pattern_stem, pattern_caption;
+    std::vector<std::pair<std::string, std::string>> histograms; ///< stem and caption
+    std::vector<std::pair<std::string, std::size_t>> outcomes;   ///< of the map "status"
 };
 
 struct StageEntry {
@@ -80,6 +85,8 @@ struct StageEntry {
     std::vector<GroupEntry> groups;
     std::string fractions_stem, cells_stem; ///< overviews, empty: none
     std::string fractions_quantity;
+    const StageResult* result = nullptr; ///< statistics of its phases, none: it has no phases
+    std::vector<std::pair<PlannedPicture, std::string>> pictures; ///< of the statistics, with stems
 };
 
 bool is_cell(const std::string& name) {
@@ -87,9 +94,22 @@ bool is_cell(const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// What the rays of a phase tell, as the absorption stage names it: "<phase>_rays".
+constexpr std::string_view rays_suffix = "_rays";
+
+bool is_ray_group(const std::string& name) {
+    return name.size() > rays_suffix.size() && name.ends_with(rays_suffix);
+}
+
 std::string lower(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(),
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
+std::string capital(std::string text) {
+    if (!text.empty())
+        text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
     return text;
 }
 
@@ -107,12 +127,17 @@ class Maker {
     void plan_pattern(const ProductStage& stage, GroupEntry& group);
     void plan_histogram(const ProductStage& stage, GroupEntry& group);
     void plan_overviews(StageEntry& stage);
+    void plan_analysis();
     void share_ranges();
     void draw(const fs::path& pictures) const;
     std::string page(const fs::path& pictures) const;
 
-    void add_stage_table(HtmlPage& page) const;
-    void add_phase_table(HtmlPage& page, const StageEntry& stage) const;
+    void add_overviews(HtmlPage& page, const StageEntry& stage, const fs::path& pictures) const;
+    void add_analysis(HtmlPage& page, const StageEntry& stage, bool lithium,
+                      const fs::path& pictures) const;
+    void add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry* main,
+                   const fs::path& pictures) const;
+    const StageEntry* main_stage() const;
     void add_outcomes(HtmlPage& page, const GroupEntry& group) const;
     void add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& groups,
                   const fs::path& pictures) const;
@@ -131,6 +156,7 @@ class Maker {
     std::vector<StageEntry> stages_;
     std::vector<Task> tasks_;
     std::set<std::string> stems_;
+    Analysis analysis_;
     std::vector<std::string> notes_;
     mutable std::mutex hdf5_; ///< the HDF5 library is not thread-safe
 };
@@ -234,7 +260,11 @@ void Maker::plan_maps(StageEntry& stage_entry, GroupEntry& group) {
         std::string label = quantity.text;
         if (whole && !label.empty())
             label[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(label[0])));
-        entry.caption = qualified(stage, whole ? label : data.name + ": " + label);
+        const std::string name = is_ray_group(data.name)
+                                     ? data.name.substr(0, data.name.size() - rays_suffix.size())
+                                     : data.name;
+        entry.caption =
+            qualified(stage, whole && name == data.name ? label : name + ": " + quantity.text);
         if (map.name == "status" && !map.meanings.empty()) {
             std::map<int, std::size_t> counts;
             for (const double v : numbers)
@@ -273,9 +303,32 @@ void Maker::plan_pattern(const ProductStage& stage, GroupEntry& group) {
     const ProductData& data = *group.data;
     static constexpr std::array radial{"two_theta", "q", "d", "radius"};
     if (std::find(radial.begin(), radial.end(), data.x.label) == radial.end()) {
-        notes_.push_back(
-            fmt::format("{}/{} is a curve over '{}', not a pattern, and has no picture", stage.name,
-                        data.name, data.x.label));
+        CurvePicture curve;
+        curve.title = qualified(stage, capital(describe_quantity(data.name).text));
+        curve.x_label = describe_quantity(data.x.label).text;
+        curve.x_units = data.x.units;
+        curve.points = true;
+        double low = std::numeric_limits<double>::infinity(), high = 0.0;
+        for (const ProductSeries& series : data.series) {
+            curve.panels.push_back(
+                {"", series.name, series.units, {{series.name, data.x.values, series.values, {}}}});
+            for (const double v : series.values)
+                if (std::isfinite(v)) {
+                    low = std::min(low, v);
+                    high = std::max(high, v);
+                }
+        }
+        curve.log_scale = low > 0.0 && high > 30.0 * low;
+        group.pattern_stem = unique_stem(stage.name, data.name, "");
+        group.pattern_caption =
+            data.name == "convergence"
+                ? "Convergence of the iteration: the largest change of any ray's transmission from "
+                  "one iteration to the next."
+                : fmt::format("{} against {}.", capital(describe_quantity(data.name).text),
+                              curve.x_label);
+        tasks_.push_back({group.pattern_stem, [this, curve](const fs::path& target) {
+                              write_curve_picture(curve, target, {.gnuplot = options_.gnuplot});
+                          }});
         return;
     }
     PatternPicture pattern;
@@ -308,20 +361,35 @@ void Maker::plan_pattern(const ProductStage& stage, GroupEntry& group) {
     index("rwp", "Rwp", 100.0, " %");
     index("gof", "goodness of fit", 1.0, "");
     group.pattern_stem = unique_stem(stage.name, data.name, "");
+    group.pattern_caption =
+        data.ticks.empty()
+            ? "Pattern, on a linear and on a square-root scale (weak lines)."
+            : "Observed and calculated pattern, on a linear and on a square-root scale (weak "
+              "lines); marks: positions of the lines of each phase; below: difference.";
     tasks_.push_back({group.pattern_stem, [this, pattern](const fs::path& target) {
                           write_pattern_picture(pattern, target, {.gnuplot = options_.gnuplot});
                       }});
 }
 
-/// Distributions of the cell parameters that vary, each on its own axis as phases lie far apart.
+/// Distributions of the weight fractions and of the cell parameters that vary, each on its own axis
+/// as phases lie far apart.
 void Maker::plan_histogram(const ProductStage& stage, GroupEntry& group) {
     for (const MapEntry& entry : group.maps) {
-        if (!is_cell(entry.map->name) || entry.statistics.uniform || entry.statistics.count < 2)
+        const bool fraction = entry.map->name == "weight_fraction";
+        if ((!is_cell(entry.map->name) && !fraction) || entry.statistics.uniform ||
+            entry.statistics.count < 2)
             continue;
         const std::string stem =
             unique_stem(stage.name, group.data->name, entry.map->name + "_histogram");
-        group.histogram_stems.push_back(stem);
         const std::string weights = group.weights;
+        group.histograms.emplace_back(
+            stem,
+            fmt::format("{}: distribution{}{}.", entry.caption,
+                        weights.empty() ? ""
+                                        : ", weighted with the amount of the phase in the voxel (" +
+                                              describe_quantity(weights).text + ")",
+                        fraction ? "; voxels in which the phase is a trace weigh little"
+                                 : "; voxels without a refined cell are left out"));
         tasks_.push_back({stem, [this, entry, weights](const fs::path& target) {
                               HistogramPicture histogram;
                               histogram.quantity = entry.map->name;
@@ -334,6 +402,9 @@ void Maker::plan_histogram(const ProductStage& stage, GroupEntry& group) {
                               series.values = values(*entry.stage, *entry.map);
                               if (const ProductMap* map = entry.data->find(weights))
                                   series.weights = values(*entry.stage, *map);
+                              const auto summary = summarise(series.values, series.weights);
+                              histogram.mean = summary.mean;
+                              histogram.median = summary.median;
                               histogram.series.push_back(std::move(series));
                               write_histogram_picture(histogram, target,
                                                       {.gnuplot = options_.gnuplot});
@@ -440,6 +511,29 @@ void Maker::plan() {
                                   }});
         plan_overviews(stage);
     }
+    plan_analysis();
+}
+
+void Maker::plan_analysis() {
+    std::optional<std::vector<LithiumSettings>> lithium;
+    if (!options_.lithium.empty())
+        lithium = read_lithium_file(options_.lithium);
+    analysis_ = analyse(products_, lithium, options_.lithium.string());
+    notes_.insert(notes_.end(), analysis_.notes.begin(), analysis_.notes.end());
+    for (StageEntry& stage : stages_)
+        for (const StageResult& result : analysis_.stages) {
+            if (result.stage != stage.stage->name ||
+                result.file != stage.stage->file.filename().string())
+                continue;
+            stage.result = &result;
+            for (PlannedPicture& planned : analysis_pictures(result)) {
+                const std::string stem = unique_stem(stage.stage->name, "", planned.name);
+                tasks_.push_back({stem, [this, draw = planned.draw](const fs::path& target) {
+                                      draw(target, {.gnuplot = options_.gnuplot});
+                                  }});
+                stage.pictures.emplace_back(std::move(planned), stem);
+            }
+        }
 }
 
 void Maker::draw(const fs::path& pictures) const {
@@ -474,93 +568,6 @@ void Maker::draw(const fs::path& pictures) const {
 // ---- the page
 // --------------------------------------------------------------------------------------------------
 
-void Maker::add_stage_table(HtmlPage& page) const {
-    std::vector<std::vector<std::string>> rows;
-    for (const ProductStage& stage : products_.stages) {
-        const auto total = std::find_if(stage.timings.begin(), stage.timings.end(),
-                                        [](const auto& t) { return t.first == "total"; });
-        rows.push_back(
-            {escape_html(stage_title(stage.name)),
-             "<code>" + escape_html(stage.file.filename().string()) + "</code>",
-             escape_html(stage.program + " " + stage.version), escape_html(stage.date),
-             stage.ranks > 0 ? std::to_string(stage.ranks) : "–",
-             total != stage.timings.end() ? escape_html(duration_text(total->second)) : "–"});
-    }
-    page.table("", {"Stage", "Product", "Program", "Date", "Ranks", "Time"}, rows);
-}
-
-void Maker::add_phase_table(HtmlPage& page, const StageEntry& stage) const {
-    std::vector<std::string> quantities;
-    std::map<std::string, std::string> units;
-    double mass = 0.0;
-    bool all_densities = true, any = false;
-    for (const GroupEntry& group : stage.groups) {
-        if (!group.data->is_phase())
-            continue;
-        any = true;
-        all_densities = all_densities && group.data->find("density");
-        for (const MapEntry& entry : group.maps) {
-            if (entry.map->name == "density" && entry.statistics.count > 0)
-                mass += entry.statistics.mean * static_cast<double>(entry.statistics.count);
-            if (entry.map->name == "scale" || entry.map->is_integer)
-                continue;
-            if (std::find(quantities.begin(), quantities.end(), entry.map->name) ==
-                quantities.end())
-                quantities.push_back(entry.map->name);
-            units[entry.map->name] = shown_as(entry.map->name, entry.map->units).units;
-        }
-    }
-    if (!any)
-        return;
-    const bool shares = all_densities && mass > 0.0;
-    std::vector<std::string> header{"Phase"};
-    if (shares)
-        header.emplace_back("share of the crystalline mass");
-    for (const std::string& name : quantities)
-        header.push_back(html_with_units(describe_quantity(name).html, units[name]));
-    std::vector<std::vector<std::string>> rows;
-    bool errors_shown = false;
-    for (const GroupEntry& group : stage.groups) {
-        if (!group.data->is_phase())
-            continue;
-        std::vector<std::string> row{escape_html(group.data->name)};
-        if (shares) {
-            const auto density =
-                std::find_if(group.maps.begin(), group.maps.end(),
-                             [](const MapEntry& e) { return e.map->name == "density"; });
-            const MapStatistics& s = density->statistics;
-            row.push_back(
-                s.count == 0
-                    ? "–"
-                    : format_number(100.0 * s.mean * static_cast<double>(s.count) / mass, 3) +
-                          " %");
-        }
-        for (const std::string& name : quantities) {
-            const auto at = std::find_if(group.maps.begin(), group.maps.end(),
-                                         [&](const MapEntry& e) { return e.map->name == name; });
-            if (at == group.maps.end()) {
-                row.emplace_back("");
-                continue;
-            }
-            std::string text = escape_html(mean_and_spread(at->statistics));
-            if (std::isfinite(at->statistics.median_error) && at->statistics.median_error > 0.0) {
-                text += "<br><small>e.s.d. " + format_number(at->statistics.median_error, 2) +
-                        "</small>";
-                errors_shown = true;
-            }
-            row.push_back(text);
-        }
-        rows.push_back(std::move(row));
-    }
-    std::string caption =
-        "Mean ± spread (standard deviation over the voxels). Lattice parameters, sizes and strains "
-        "are "
-        "weighted with the amount of the phase in the voxel, fractions are not weighted.";
-    if (errors_shown)
-        caption += " e.s.d.: median of the estimated standard deviations of single voxels.";
-    page.table(caption, header, rows);
-}
-
 void Maker::add_outcomes(HtmlPage& page, const GroupEntry& group) const {
     if (group.outcomes.empty())
         return;
@@ -589,6 +596,10 @@ void Maker::add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& group
         for (const MapEntry& entry : group->maps) {
             if (entry.map->name == "mask") // it shows in all other maps
                 continue;
+            // Proportional to one that is shown; the picture is in the folder.
+            if ((entry.map->name == "scale" && group->data->find("weight_fraction")) ||
+                (entry.map->name == "density" && group->data->find("volume_fraction")))
+                continue;
             const MapStatistics& s = entry.statistics;
             const std::string units =
                 display_units(shown_as(entry.map->name, entry.map->units).units);
@@ -603,10 +614,8 @@ void Maker::add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& group
                 figures.push_back(
                     {picture_path(entry.errors_stem), entry.caption + ", standard deviation"});
         }
-        for (const std::string& stem : group->histogram_stems)
-            figures.push_back(
-                {picture_path(stem),
-                 group->data->name + ": distribution, weighted with the amount of the phase"});
+        for (const auto& [stem, caption] : group->histograms)
+            figures.push_back({picture_path(stem), caption});
     }
     page.figures(figures);
     if (!uniform.empty()) {
@@ -630,133 +639,152 @@ std::string Maker::page(const fs::path& pictures) const {
     HtmlPage page(title,
                   fmt::format("X-ray diffraction computed tomography · xrdct {}{}{}", versions,
                               folder_name.empty() ? "" : " · products in ", folder_name));
-    const auto picture_path = [&](const std::string& stem) {
-        fs::path path = pictures / stem;
-        path += ".png";
-        return path;
-    };
-    const auto is_pattern = [](const GroupEntry& group) { return !group.pattern_stem.empty(); };
-
+    const StageEntry* main = main_stage();
     page.section("Summary");
-    add_stage_table(page);
-    bool drawing_note = false;
-    for (const StageEntry& stage : stages_) {
-        if (stage.fractions_stem.empty())
-            continue;
-        page.subsection(stage_title(stage.stage->name));
-        page.figure({picture_path(stage.fractions_stem),
+    if (main) {
+        add_summary(page, analysis_, *main->result);
+        add_overviews(page, *main, pictures);
+        page.paragraph("Colour bars span the bulk of the values (1 to 99 %); a pointed end marks "
+                       "values beyond. Voxels without a value are grey. x points right, y up.");
+    } else {
+        page.paragraph("The products hold no maps of phases.");
+    }
+    for (const StageEntry& stage : stages_)
+        add_stage(page, stage, main, pictures);
+    std::vector<std::string> notes = products_.notes;
+    notes.insert(notes.end(), notes_.begin(), notes_.end());
+    add_provenance(page, products_, notes);
+    return page.str();
+}
+
+fs::path png(const fs::path& pictures, const std::string& stem) {
+    fs::path path = pictures / stem;
+    path += ".png";
+    return path;
+}
+
+/// The last stage with phases: its maps have seen all corrections. One with lattice parameters
+/// goes first.
+const StageEntry* Maker::main_stage() const {
+    const StageEntry* main = nullptr;
+    for (const StageEntry& stage : stages_)
+        if (stage.result && (!main || stage.stage->name != "absorption"))
+            main = &stage;
+    return main;
+}
+
+void Maker::add_overviews(HtmlPage& page, const StageEntry& stage, const fs::path& pictures) const {
+    if (!stage.fractions_stem.empty())
+        page.figure({png(pictures, stage.fractions_stem),
                      stage.fractions_quantity == "weight_fraction"
                          ? "Weight fractions of the refined crystalline phases; every panel has "
                            "its own colour bar."
                          : "The phases of the model; every panel has its own colour bar."});
-        drawing_note = true;
-        page.note(
-            "Weight fractions are of the crystalline part: in each voxel they add up to 1 over the "
-            "crystalline phases of "
-            "the model. Amorphous material and phases that are not in the model are not counted.");
-        add_phase_table(page, stage);
-        if (!stage.cells_stem.empty())
-            page.figure(
-                {picture_path(stage.cells_stem), "Lattice parameters refined in the voxels."});
-    }
-    if (drawing_note)
-        page.paragraph("Colour bars span the bulk of the values (1 to 99 %); a pointed end marks "
-                       "values beyond. Voxels without a "
-                       "value are grey. x points right, y up.");
+    if (!stage.cells_stem.empty())
+        page.figure({png(pictures, stage.cells_stem),
+                     "Lattice parameters refined in the voxels, where the phase is significant."});
+    for (const auto& [planned, stem] : stage.pictures)
+        if (planned.kind == PlannedPicture::Kind::lithium_map)
+            page.figure({png(pictures, stem), planned.caption});
+}
 
-    for (const StageEntry& stage : stages_) {
-        const bool any_group =
-            std::any_of(stage.groups.begin(), stage.groups.end(),
-                        [&](const GroupEntry& g) { return !g.maps.empty() || is_pattern(g); });
-        if (!any_group && stage.stage->start_model.empty() && stage.stage->details.empty())
-            continue;
-        page.section(stage_title(stage.stage->name));
-        for (const GroupEntry& group : stage.groups)
-            if (is_pattern(group))
-                page.figure({picture_path(group.pattern_stem),
-                             group.data->ticks.empty()
-                                 ? "Pattern, on a linear and on a square-root scale (weak lines)."
-                                 : "Observed and calculated pattern, on a linear and on a "
-                                   "square-root scale (weak "
-                                   "lines); marks: positions of the lines of each phase; below: "
-                                   "difference."});
-        if (!stage.stage->start_model.empty()) {
-            page.subsection("Start model, refined on the mean pattern");
-            page.json(stage.stage->start_model);
+void Maker::add_analysis(HtmlPage& page, const StageEntry& stage, bool lithium,
+                         const fs::path& pictures) const {
+    using Kind = PlannedPicture::Kind;
+    const auto figures_of = [&](const std::set<Kind>& kinds) {
+        std::vector<HtmlPage::Figure> figures;
+        for (const auto& [planned, stem] : stage.pictures)
+            if (kinds.contains(planned.kind))
+                figures.push_back({png(pictures, stem), planned.caption});
+        return figures;
+    };
+    if (!lithium) {
+        page.subsection("Statistics");
+        add_statistics(page, *stage.result);
+        if (const auto figures = figures_of({Kind::profile}); !figures.empty()) {
+            page.subsection("Radial profiles");
+            page.paragraph(profile_note(*stage.result));
+            page.figures(figures);
         }
-        // The object as a whole first, then phase by phase, then single peaks, then the rest.
-        const auto order = [](const ProductData& data) {
-            return data.name == "maps" ? 0 : data.is_phase() ? 1 : data.is_peak() ? 2 : 3;
-        };
-        for (int kind = 0; kind < 4; ++kind) {
-            std::vector<const GroupEntry*> lone;
-            for (const GroupEntry& group : stage.groups) {
-                if (group.maps.empty() || order(*group.data) != kind)
-                    continue;
-                if (kind == 3 && group.maps.size() == 1) {
-                    lone.push_back(&group);
-                    continue;
-                }
-                page.subsection(kind == 0 ? "Quality of the fits" : group.data->name);
-                if (kind == 0)
-                    add_outcomes(page, group);
-                add_maps(page, {&group}, pictures);
+        return;
+    }
+    if (stage.result->lithium.empty())
+        return;
+    page.subsection("Lithium content");
+    add_lithium_table(page, *stage.result);
+    std::set<Kind> kinds{Kind::lithium_errors, Kind::lithium_distribution};
+    if (&stage != main_stage())
+        kinds.insert(Kind::lithium_map);
+    page.figures(figures_of(kinds));
+}
+
+void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry* main,
+                      const fs::path& pictures) const {
+    const bool any_group =
+        std::any_of(stage.groups.begin(), stage.groups.end(), [&](const GroupEntry& g) {
+            return !g.maps.empty() || !g.pattern_stem.empty();
+        });
+    if (!any_group && stage.stage->start_model.empty() && stage.stage->details.empty())
+        return;
+    page.section(stage_title(stage.stage->name));
+    for (const GroupEntry& group : stage.groups)
+        if (!group.pattern_stem.empty())
+            page.figure({png(pictures, group.pattern_stem), group.pattern_caption});
+    if (!stage.stage->start_model.empty()) {
+        page.subsection("Start model, refined on the mean pattern");
+        page.json(stage.stage->start_model);
+    }
+    if (stage.result) {
+        if (&stage != main)
+            add_overviews(page, stage, pictures);
+        add_analysis(page, stage, false, pictures);
+        add_analysis(page, stage, true, pictures);
+    }
+    // The object as a whole first, then phase by phase, then single peaks, then single rays.
+    const auto lone = [](const GroupEntry& group) {
+        return group.maps.size() == 1 && !group.data->is_phase() && !group.data->is_peak() &&
+               group.data->name != "maps";
+    };
+    const auto order = [&](const GroupEntry& group) {
+        return lone(group)                  ? (is_ray_group(group.data->name) ? 5 : 0)
+               : group.data->name == "maps" ? 1
+               : group.data->is_phase()     ? 3
+               : group.data->is_peak()      ? 4
+                                            : 2;
+    };
+    for (int kind = 0; kind < 6; ++kind) {
+        std::vector<const GroupEntry*> together;
+        for (const GroupEntry& group : stage.groups) {
+            if (group.maps.empty() || order(group) != kind)
+                continue;
+            if (lone(group)) {
+                together.push_back(&group);
+                continue;
             }
-            add_maps(page, lone, pictures);
+            page.subsection(kind == 1   ? "Quality of the fits"
+                            : kind == 2 ? capital(describe_quantity(group.data->name).text)
+                                        : group.data->name);
+            if (kind == 1)
+                add_outcomes(page, group);
+            add_maps(page, {&group}, pictures);
         }
-        if (!stage.stage->details.empty()) {
-            std::vector<std::vector<std::string>> rows;
-            for (const auto& [name, text] : stage.stage->details)
-                rows.push_back({escape_html(name), escape_html(text)});
-            page.table("", {}, rows);
-        }
+        if (!together.empty() && kind == 5)
+            page.subsection("Path lengths in the phases");
+        add_maps(page, together, pictures);
     }
-
-    page.section("Provenance");
-    page.subsection("Timings");
-    std::vector<std::vector<std::string>> timings;
-    for (const ProductStage& stage : products_.stages)
-        for (const auto& [part, seconds] : stage.timings)
-            timings.push_back(
-                {escape_html(stage.name), escape_html(part), escape_html(duration_text(seconds))});
-    page.table("Wall-clock time of the slowest rank.", {"Stage", "part", "time"}, timings);
-
-    std::map<std::string, std::string> inputs;
-    for (const ProductStage& stage : products_.stages)
-        inputs.insert(stage.inputs.begin(), stage.inputs.end());
-    if (!inputs.empty()) {
-        page.subsection("Inputs");
+    if (!stage.stage->ring.empty()) {
         std::vector<std::vector<std::string>> rows;
-        for (const auto& [file, checksum] : inputs)
-            rows.push_back({"<code>" + escape_html(file) + "</code>",
-                            "<code>" + escape_html(checksum) + "</code>"});
-        page.table("", {"File", "SHA-256"}, rows);
+        for (const auto& [name, value] : stage.stage->ring)
+            rows.push_back({escape_html(describe_quantity(name).text),
+                            format_number(value, 6) + (name == "misfit" ? "" : " mm")});
+        page.table("The reference ring by which amounts were turned into volumes.", {}, rows);
     }
-    std::vector<std::pair<std::string, std::string>>
-        jobs; // stages that ran with the same job share its text
-    for (const ProductStage& stage : products_.stages) {
-        if (stage.job.empty())
-            continue;
-        const auto same = std::find_if(jobs.begin(), jobs.end(),
-                                       [&](const auto& j) { return j.second == stage.job; });
-        if (same != jobs.end())
-            same->first += ", " + stage.name;
-        else
-            jobs.emplace_back(stage.name, stage.job);
+    if (!stage.stage->details.empty()) {
+        std::vector<std::vector<std::string>> rows;
+        for (const auto& [name, text] : stage.stage->details)
+            rows.push_back({escape_html(name), escape_html(text)});
+        page.table("", {}, rows);
     }
-    for (const auto& [names, text] : jobs) {
-        page.subsection(jobs.size() == 1 ? "Job, resolved" : "Job, resolved (" + names + ")");
-        page.preformatted(text);
-    }
-    page.subsection("Files");
-    page.paragraph("The pictures of this page and those of all other maps, standard deviations "
-                   "included, are in the folder "
-                   "pictures as PNG and SVG; the numbers are in the products named above.");
-    std::vector<std::string> notes = products_.notes;
-    notes.insert(notes.end(), notes_.begin(), notes_.end());
-    if (!notes.empty())
-        page.list(notes);
-    return page.str();
 }
 
 void put_in_place(const fs::path& from, const fs::path& to) {
@@ -774,7 +802,9 @@ ReportResult Maker::make() {
             throw Error(fmt::format("{}: exists already; use --force to overwrite the report",
                                     path.string()));
     };
-    refuse_existing(result.page);
+    const fs::path json = folder_ / "report.json", csv = folder_ / "report.csv";
+    for (const fs::path& path : {result.page, json, csv})
+        refuse_existing(path);
     plan();
     const fs::path pictures = folder_ / "pictures";
     static constexpr std::array suffixes{".png", ".svg"};
@@ -786,15 +816,16 @@ ReportResult Maker::make() {
     const fs::path drawn = work.path() / "pictures";
     fs::create_directory(drawn);
     draw(drawn);
-    const fs::path html = work.path() / "report.html";
-    {
-        std::ofstream out(html, std::ios::binary);
-        out << page(drawn);
+    const auto write = [&](const fs::path& target, const std::string& text) {
+        std::ofstream out(work.path() / target.filename(), std::ios::binary);
+        out << text;
         out.close();
         if (!out)
-            throw Error(
-                fmt::format("{}: cannot be written (is the disk full?)", result.page.string()));
-    }
+            throw Error(fmt::format("{}: cannot be written (is the disk full?)", target.string()));
+    };
+    write(json, analysis_json(analysis_, products_.title));
+    write(csv, analysis_csv(analysis_));
+    write(result.page, page(drawn));
     std::error_code error;
     if (!tasks_.empty())
         fs::create_directories(pictures, error);
@@ -806,8 +837,10 @@ ReportResult Maker::make() {
             put_in_place(drawn / (task.stem + suffix), target);
             result.files.push_back(target);
         }
-    put_in_place(html, result.page);
-    result.files.push_back(result.page);
+    for (const fs::path& path : {json, csv, result.page}) {
+        put_in_place(work.path() / path.filename(), path);
+        result.files.push_back(path);
+    }
     result.notes = products_.notes;
     result.notes.insert(result.notes.end(), notes_.begin(), notes_.end());
     return result;

@@ -15,6 +15,9 @@ struct ReportOptions {
     bool shared_ranges = false;
     /// Put the maps of the standard deviations into the page too; as files they are always written.
     bool errors_in_page = false;
+    /// A TOML file with [[lithium]] tables, used instead of those of the products' job; empty:
+    /// none.
+    std::filesystem::path lithium;
     /// gnuplot processes at a time; 0: one per hardware thread.
     int processes = 0;
     /// The plotting program: a name sought in PATH or a path.
@@ -23,9 +26,10 @@ struct ReportOptions {
 
 /// What a report consists of.
 struct ReportResult {
-    std::filesystem::path page;               ///< the HTML page
-    std::vector<std::filesystem::path> files; ///< every file written: pictures, then the page
-    std::vector<std::string> notes;           ///< what was left out, and why
+    std::filesystem::path page; ///< the HTML page
+    std::vector<std::filesystem::path>
+        files; ///< every file written: pictures, report.json and .csv, the page
+    std::vector<std::string> notes; ///< what was left out, and why
 };
 
 /// Pictures and one self-contained page of the stage products (`*.nxs`) in `folder`.
@@ -33,8 +37,9 @@ struct ReportResult {
 /// Every NXdata below an NXprocess group is found by its attributes: maps (two axes) and patterns
 /// (one axis) become
 /// `<folder>/pictures/<stage>_<group>_<quantity>.png` and `.svg`; `<folder>/report.html` holds the
-/// pictures, the resolved job, per-phase statistics, fit statuses, timings, versions and input
-/// checksums. Serial: never touches MPI.
+/// pictures, the resolved job, per-phase statistics, radial profiles, lithium contents, fit
+/// statuses, timings, versions and input checksums; `report.json` and `report.csv` hold the
+/// statistics as numbers. Serial: never touches MPI.
 ///
 /// Everything is made in a temporary folder and renamed at the end, the page last, so that nothing
 /// half-made carries a final name.

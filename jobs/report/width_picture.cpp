@@ -33,7 +33,7 @@ std::vector<std::filesystem::path> write_width_picture(const WidthPicture& pictu
         // a line fitted badly must not squeeze the curve
         highest = std::max(highest, std::min(picture.line_fwhm[i], 2 * highest));
     }
-    const double width = 900, height = 520;
+    const double width = 900, height = 536;
     Gnuplot plot(name, static_cast<int>(width), static_cast<int>(height));
     const std::string source = plot.data(std::move(curve)) +
                                fmt::format(" binary record=({}) format='%float64%float64%float64"
@@ -42,7 +42,7 @@ std::vector<std::filesystem::path> write_width_picture(const WidthPicture& pictu
     plot.add(fmt::format("set border 3 lw 0.8\nset lmargin at screen {:.6f}\n"
                          "set rmargin at screen 0.97\nset bmargin at screen {:.6f}\n"
                          "set tmargin at screen {:.6f}",
-                         96 / width, 70 / height, 1 - 66 / height));
+                         96 / width, 88 / height, 1 - 66 / height));
     plot.add(fmt::format("set label 1 {} at screen {:.6f}, screen {:.6f} left noenhanced font "
                          "',20'\nset label 2 {} at screen {:.6f}, screen {:.6f} left noenhanced "
                          "font ',16'",

@@ -133,6 +133,44 @@ TEST_F(Commands, RunResumeAndReport) {
     EXPECT_EQ(run_xrdct({"report", results().string()}).exit_code, 1);
 }
 
+TEST_F(Commands, ReportOfLithiumAndStatistics) {
+    append_job("\n[[lithium]]\nelectrode = \"cathode\"\nphase = \"NMC532\"\n"
+               "table = [[14.6, 0.3], [14.1, 1.0]]\noutside = \"clamp\"\n");
+    ASSERT_EQ(run_xrdct({"run", job().string()}, 2, 120).exit_code, 0);
+    const auto made = run_xrdct({"report", results().string(), "--json"}, 0, 240);
+    ASSERT_EQ(made.exit_code, 0) << made.errors;
+    const auto files = nlohmann::json::parse(made.output)["files"].dump();
+    for (const char* name : {"report.json", "report.csv", "rietveld_lithium_cathode.png"})
+        EXPECT_NE(files.find(name), std::string::npos) << name;
+    const auto json = nlohmann::json::parse(read_text(results() / "report.json"));
+    bool found = false;
+    for (const auto& stage : json["stages"]) {
+        double sum = 0;
+        for (const auto& [phase, fraction] : stage["whole_weight_fractions"]["phases"].items())
+            sum += fraction.get<double>();
+        EXPECT_NEAR(sum, 1, 1e-9) << stage["stage"];
+        for (const auto& electrode : stage["lithium"]) {
+            found = true;
+            EXPECT_GT(electrode["mean"].get<double>(), 0.3);
+            EXPECT_LT(electrode["mean"].get<double>(), 1.0);
+            EXPECT_GT(electrode["voxels"].get<int>(), 20);
+        }
+    }
+    EXPECT_TRUE(found);
+    EXPECT_NE(read_text(results() / "report.csv").find("cathode,lithium"), std::string::npos);
+
+    // Another calibration without another run; mistakes in it leave the report alone.
+    write_text(folder() / "li.toml", "[[lithium]]\nelectrode = 'cathode'\nphase = 'NMC523'\n"
+                                     "content = 1.0\n");
+    const auto before = list_folder(results());
+    const auto wrong = run_xrdct(
+        {"report", results().string(), "--force", "--lithium", (folder() / "li.toml").string()}, 0,
+        60);
+    EXPECT_EQ(wrong.exit_code, 1);
+    EXPECT_NE(wrong.errors.find("nearest is 'NMC532'"), std::string::npos) << wrong.errors;
+    EXPECT_EQ(list_folder(results()), before);
+}
+
 TEST_F(Commands, AProductCarriesItsOrigin) {
     ASSERT_EQ(run_xrdct({"run", job().string(), "--stages", "fbp"}, 2, 60).exit_code, 0);
     const auto file = hdf5::File::open(results() / "fbp.nxs", hdf5::Access::read_only);

@@ -1,0 +1,442 @@
+#include "jobs/report/analysis.hpp"
+
+#include "base/error.hpp"
+#include "jobs/report/labels.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace xrdct::report {
+
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double voxels_per_bin = 1.5; ///< width of the bins of radial profiles
+
+using Map = std::vector<double>;
+
+/// The maps of a stage's phases that everything is computed from.
+struct PhaseMaps {
+    const ProductData* data = nullptr;
+    std::string weights;
+    Map amount; ///< of `weights`: what a voxel holds of the phase
+    Map mass;   ///< of the phase in the voxel, all phases in the same unit; empty: unknown
+};
+
+Map read(const ProductStage& stage, const ProductData& data, const std::string& quantity) {
+    const ProductMap* map = data.find(quantity);
+    return map ? read_map_values(stage, *map) : Map{};
+}
+
+Map read_errors(const ProductStage& stage, const ProductData& data, const std::string& quantity) {
+    const ProductMap* map = data.find(quantity);
+    return map ? read_map_errors(stage, *map) : Map{};
+}
+
+bool is_amount(const std::string& quantity) {
+    return describe_quantity(quantity).from_zero;
+}
+
+/// Lattice parameters that were refined on the mean pattern, of the JSON of the start model.
+std::map<std::string, Estimate> global_cell_of(const std::string& start_model,
+                                               const std::string& phase) {
+    std::map<std::string, Estimate> cell;
+    const auto json = nlohmann::json::parse(start_model, nullptr, false);
+    if (!json.is_object() || !json.contains("phases") || !json["phases"].is_array())
+        return cell;
+    for (const auto& entry : json["phases"]) {
+        if (!entry.is_object() || entry.value("name", nlohmann::json{}) != phase)
+            continue;
+        for (const char* name : {"a", "b", "c", "alpha", "beta", "gamma"})
+            if (entry.contains(name) && entry[name].is_number()) {
+                const std::string error = std::string(name) + "_esd";
+                const bool known = entry.contains(error) && entry[error].is_number() &&
+                                   entry[error].get<double>() > 0.0;
+                cell[name] = {entry[name].get<double>(), known ? entry[error].get<double>() : nan};
+            }
+    }
+    return cell;
+}
+
+/// Masses per voxel of all phases, and how they were found.
+std::string find_masses(const ProductStage& stage, std::vector<PhaseMaps>& phases) {
+    const auto all_have = [&](const char* quantity) {
+        return std::all_of(phases.begin(), phases.end(),
+                           [&](const PhaseMaps& p) { return p.data->find(quantity); });
+    };
+    const std::string file = stage.file.filename().string();
+    if (all_have("density")) {
+        for (PhaseMaps& phase : phases)
+            phase.mass = read(stage, *phase.data, "density");
+        return fmt::format("sum of the density maps of {}", file);
+    }
+    if (all_have("scale") && all_have("weight_fraction")) {
+        std::vector<Map> scales, fractions;
+        for (const PhaseMaps& phase : phases) {
+            scales.push_back(read(stage, *phase.data, "scale"));
+            fractions.push_back(read(stage, *phase.data, "weight_fraction"));
+        }
+        auto masses = relative_masses(scales, fractions);
+        if (!masses.empty()) {
+            for (std::size_t p = 0; p < phases.size(); ++p)
+                phases[p].mass = std::move(masses[p]);
+            return fmt::format("sum of scale · Z M V over the voxels of {}, Z M V as the weight "
+                               "fractions contain it",
+                               file);
+        }
+    }
+    return "";
+}
+
+double sum_of(const Map& map) {
+    return std::accumulate(map.begin(), map.end(), 0.0,
+                           [](double sum, double v) { return std::isfinite(v) ? sum + v : sum; });
+}
+
+/// Whole-object weight fractions; returns how they were found.
+std::string find_whole_fractions(const ProductStage& stage, const std::vector<PhaseMaps>& phases,
+                                 const std::string& mass_method, StageResult& result) {
+    double total = 0.0;
+    std::vector<double> masses;
+    std::string method = mass_method;
+    for (const PhaseMaps& phase : phases) {
+        masses.push_back(phase.mass.empty() ? nan : sum_of(phase.mass));
+        total += masses.back();
+    }
+    if (method.empty()) {
+        total = 0.0;
+        for (std::size_t p = 0; p < phases.size(); ++p) {
+            masses[p] = phases[p].data->find("weight_fraction")
+                            ? sum_of(read(stage, *phases[p].data, "weight_fraction"))
+                            : nan;
+            total += masses[p];
+        }
+        method = fmt::format("mean of the weight fractions of the voxels of {}, in which a voxel "
+                             "with little material counts as much as a full one",
+                             stage.file.filename().string());
+    }
+    for (std::size_t p = 0; p < phases.size(); ++p)
+        result.phases[p].whole_weight_fraction = total > 0.0 ? masses[p] / total : nan;
+    return total > 0.0 ? method : "";
+}
+
+bool same_axis(const Axis& a, const Axis& b) {
+    return a.values.size() == b.values.size() && a.units == b.units;
+}
+
+/// The centre of the radial profiles: that of the ring (the can), else of the sample mask, else of
+/// what the phases fill.
+void find_centre(const Products& products, const Map& filled, StageResult& result) {
+    for (const ProductStage& stage : products.stages)
+        if (stage.ring.contains("centre_x") && stage.ring.contains("centre_y")) {
+            result.centre_x = stage.ring.at("centre_x");
+            result.centre_y = stage.ring.at("centre_y");
+            result.centre = "centre of the ring in " + stage.file.filename().string();
+            return;
+        }
+    for (const ProductStage& stage : products.stages)
+        for (const ProductData& data : stage.data)
+            if (data.find("mask") && same_axis(data.x, result.x) && same_axis(data.y, result.y)) {
+                const Map mask = read(stage, data, "mask");
+                const auto centre = centre_of_mass(mask, result.x.values, result.y.values);
+                if (std::isnan(centre.x))
+                    continue;
+                result.centre_x = centre.x;
+                result.centre_y = centre.y;
+                result.centre =
+                    "centre of mass of the sample mask in " + stage.file.filename().string();
+                return;
+            }
+    const auto centre = centre_of_mass(filled, result.x.values, result.y.values);
+    result.centre_x = centre.x;
+    result.centre_y = centre.y;
+    result.centre = "centre of mass of the phases";
+}
+
+double pixel_of(const Axis& axis) {
+    if (axis.values.size() < 2)
+        return 1.0;
+    return std::abs(axis.values.back() - axis.values.front()) /
+           static_cast<double>(axis.values.size() - 1);
+}
+
+RadialProfile profile_of(const StageResult& stage, const Map& values, const Map& weights) {
+    if (!std::isfinite(stage.centre_x) || stage.x.units != stage.y.units)
+        return {};
+    return radial_profile(values, weights, stage.x.values, stage.y.values, stage.centre_x,
+                          stage.centre_y, voxels_per_bin * pixel_of(stage.x));
+}
+
+void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Map& crystalline,
+                     const StageResult& result, PhaseResult& out) {
+    for (const ProductMap& map : phase.data->maps) {
+        if (map.is_integer || map.name == "scale")
+            continue;
+        QuantityResult quantity;
+        quantity.quantity = map.name;
+        quantity.units = map.units;
+        const Map values = read_map_values(stage, map);
+        quantity.summary = summarise(values, phase.amount, read_map_errors(stage, map));
+        if (!quantity.summary.uniform && quantity.summary.count > 0) {
+            // Averages of amounts over a ring are those of what the ring holds, not of the phase.
+            const bool fraction = map.name == "weight_fraction" && !crystalline.empty();
+            const bool amount = is_amount(map.name) && !fraction;
+            quantity.profile_weights = fraction ? "crystalline mass of the voxel"
+                                       : amount ? "none"
+                                                : phase.weights;
+            quantity.profile = profile_of(result, values,
+                                          fraction ? crystalline
+                                          : amount ? Map{}
+                                                   : phase.amount);
+        }
+        out.quantities.push_back(std::move(quantity));
+    }
+}
+
+void summarise_agreement(const ProductStage& stage, StageResult& result) {
+    for (const ProductData& data : stage.data) {
+        if (data.is_phase() || data.is_peak() || data.name != "maps")
+            continue;
+        for (const char* index : {"rwp", "rp", "rexp", "gof"})
+            if (data.find(index))
+                result.agreement.emplace_back(index, summarise(read(stage, data, index)));
+        const ProductMap* status = data.find("status");
+        if (!status || status->meanings.empty())
+            continue;
+        const Map codes = read_map_values(stage, *status), mask = read(stage, data, "mask");
+        std::map<int, std::size_t> counts;
+        for (std::size_t i = 0; i < codes.size(); ++i)
+            if (std::isfinite(codes[i]) && (mask.size() != codes.size() || mask[i] != 0.0))
+                ++counts[static_cast<int>(std::lround(codes[i]))];
+        for (const auto& [code, count] : counts) {
+            const auto meaning = status->meanings.find(code);
+            result.outcomes.push_back(
+                {meaning != status->meanings.end() ? meaning->second : fmt::format("code {}", code),
+                 count});
+        }
+    }
+}
+
+// ---- lithium
+// -----------------------------------------------------------------------------------------------
+
+/// The lattice quantity of a [[lithium]] table in every voxel that holds the phase.
+std::vector<Estimate> lattice_map(const ProductStage& stage, const PhaseMaps& phase,
+                                  const LithiumSettings& settings) {
+    auto cell = global_cell_of(stage.start_model, phase.data->name);
+    std::map<std::string, std::pair<Map, Map>> maps;
+    for (const char* name : {"a", "b", "c", "alpha", "beta", "gamma", "cell_volume"})
+        if (const ProductMap* map = phase.data->find(name)) {
+            const std::string units = display_units(map->units);
+            const std::string expected = std::string(name) == "cell_volume" ? "Å³"
+                                         : std::string(name).size() == 1    ? "Å"
+                                                                            : "°";
+            if (units != expected)
+                throw Error(fmt::format("{}: {} is in '{}', expected {}", stage.file.string(),
+                                        map->path, map->units, expected));
+            maps[name] = {read_map_values(stage, *map), read_map_errors(stage, *map)};
+            cell[name] = {1.0, nan};
+        }
+    if (std::isnan(lattice_quantity(settings, cell).value))
+        throw Error(fmt::format("{}: lithium of phase '{}': there is no {} in maps or start model "
+                                "of the stage {}",
+                                stage.file.string(), settings.phase, settings.parameter,
+                                stage.name));
+    std::vector<Estimate> values(phase.amount.size(), {nan, nan});
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        if (!(phase.amount[i] > 0.0))
+            continue;
+        for (const auto& [name, map] : maps)
+            cell[name] = {map.first[i], map.second.empty() ? nan : map.second[i]};
+        values[i] = lattice_quantity(settings, cell);
+    }
+    return values;
+}
+
+/// Standard deviations of the mass of a phase, from those of its scale; empty: unknown.
+Map mass_errors(const ProductStage& stage, const PhaseMaps& phase, const Map& mass) {
+    for (const char* quantity : {"density", "volume_fraction", "scale", "weight_fraction"}) {
+        Map errors = read_errors(stage, *phase.data, quantity);
+        if (errors.empty())
+            continue;
+        const Map values = read(stage, *phase.data, quantity);
+        double amount = 0.0, all = 0.0;
+        for (std::size_t i = 0; i < values.size(); ++i)
+            if (values[i] > 0.0 && mass[i] > 0.0) {
+                amount += values[i];
+                all += mass[i];
+            }
+        for (double& error : errors)
+            error *= amount > 0.0 ? all / amount : nan;
+        return errors;
+    }
+    return {};
+}
+
+void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phases,
+                  const std::vector<LithiumSettings>& settings, StageResult& result,
+                  std::vector<std::string>& notes) {
+    std::vector<std::string> electrodes;
+    for (const LithiumSettings& entry : settings)
+        if (std::find(electrodes.begin(), electrodes.end(), entry.electrode) == electrodes.end())
+            electrodes.push_back(entry.electrode);
+    for (const std::string& name : electrodes) {
+        ElectrodeResult electrode;
+        electrode.electrode = name;
+        std::vector<LithiumPhase> inputs;
+        bool absolute = true;
+        for (const LithiumSettings& entry : settings) {
+            if (entry.electrode != name)
+                continue;
+            const auto at = std::find_if(phases.begin(), phases.end(), [&](const PhaseMaps& p) {
+                return p.data->name == entry.phase;
+            });
+            if (at == phases.end()) {
+                notes.push_back(fmt::format("{}: lithium: {} has no maps of the phase '{}'",
+                                            stage.name, stage.file.filename().string(),
+                                            entry.phase));
+                continue;
+            }
+            LithiumPhase input;
+            input.settings = entry;
+            input.amount = at->mass.empty() ? at->amount : at->mass;
+            if (at->mass.empty() && inputs.size() == 1)
+                notes.push_back(fmt::format("{}: lithium of the {}: the phases are weighted with "
+                                            "{}, as their masses are not known",
+                                            stage.name, name, at->weights));
+            absolute = absolute && at->data->find("density") && !std::isnan(entry.host_mass);
+            input.amount_errors = mass_errors(stage, *at, input.amount);
+            if (!entry.table.empty())
+                input.lattice = lattice_map(stage, *at, entry);
+            electrode.settings.push_back(entry);
+            inputs.push_back(std::move(input));
+        }
+        if (inputs.empty())
+            continue;
+        electrode.weights_units = absolute ? "mol/cm^3" : "";
+        try {
+            electrode.map = lithium_map(inputs);
+        } catch (const Error& error) {
+            throw Error(fmt::format("{}: {}", stage.file.string(), error.what()));
+        }
+        electrode.summary =
+            summarise(electrode.map.values, electrode.map.weights, electrode.map.errors);
+        if (electrode.summary.count == 0)
+            notes.push_back(fmt::format(
+                "{}: no voxel of the {} has a lithium content: {} of {} lie beyond a table",
+                stage.name, name, electrode.map.beyond, electrode.map.electrode));
+        electrode.profile = profile_of(result, electrode.map.values, electrode.map.weights);
+        result.lithium.push_back(std::move(electrode));
+    }
+}
+
+bool has_cells(const ProductStage& stage) {
+    return !stage.start_model.empty() ||
+           std::any_of(stage.data.begin(), stage.data.end(), [](const ProductData& data) {
+               return data.is_phase() && (data.find("a") || data.find("c") || data.find("b"));
+           });
+}
+
+} // namespace
+
+const PhaseResult* StageResult::find(const std::string& phase) const {
+    const auto at = std::find_if(phases.begin(), phases.end(),
+                                 [&](const PhaseResult& p) { return p.phase == phase; });
+    return at == phases.end() ? nullptr : &*at;
+}
+
+Analysis analyse(const Products& products, const std::optional<std::vector<LithiumSettings>>& given,
+                 const std::string& lithium_source) {
+    Analysis analysis;
+    std::vector<std::string> all_phases;
+    for (const ProductStage& stage : products.stages)
+        for (const ProductData& data : stage.data)
+            if (data.is_phase())
+                all_phases.push_back(data.name);
+    if (given)
+        check_lithium_phases(*given, all_phases, lithium_source);
+    bool any_lithium = false;
+    for (const ProductStage& stage : products.stages) {
+        StageResult result;
+        std::vector<PhaseMaps> phases;
+        for (const ProductData& data : stage.data) {
+            if (!data.is_phase())
+                continue;
+            if (!phases.empty() && (data.x.values.size() != result.x.values.size() ||
+                                    data.y.values.size() != result.y.values.size())) {
+                analysis.notes.push_back(fmt::format("{}/{} has another size than {} and no "
+                                                     "statistics",
+                                                     stage.name, data.name,
+                                                     phases.front().data->name));
+                continue;
+            }
+            result.x = data.x;
+            result.y = data.y;
+            PhaseMaps maps;
+            maps.data = &data;
+            // The scale factor of a phase is proportional to its amount in the voxel.
+            for (const char* quantity : {"density", "volume_fraction", "scale", "weight_fraction"})
+                if (maps.amount.empty() && data.find(quantity)) {
+                    maps.amount = read(stage, data, quantity);
+                    maps.weights = quantity;
+                }
+            phases.push_back(std::move(maps));
+        }
+        if (phases.empty())
+            continue;
+        result.stage = stage.name;
+        result.file = stage.file.filename().string();
+        result.version = stage.version;
+        result.date = stage.date;
+        const std::string mass_method = find_masses(stage, phases);
+        Map filled(phases.front().amount.size(), 0.0), crystalline;
+        if (!mass_method.empty())
+            crystalline.assign(filled.size(), 0.0);
+        for (const PhaseMaps& phase : phases) {
+            for (std::size_t i = 0; i < filled.size(); ++i) {
+                filled[i] += std::isfinite(phase.amount[i]) && phase.amount[i] > 0.0 ? 1.0 : 0.0;
+                if (!crystalline.empty() && std::isfinite(phase.mass[i]))
+                    crystalline[i] += phase.mass[i];
+            }
+            result.phases.push_back({phase.data->name,
+                                     phase.weights,
+                                     {},
+                                     nan,
+                                     global_cell_of(stage.start_model, phase.data->name)});
+        }
+        result.whole_method = find_whole_fractions(stage, phases, mass_method, result);
+        find_centre(products, filled, result);
+        for (std::size_t p = 0; p < phases.size(); ++p)
+            summarise_phase(stage, phases[p], crystalline, result, result.phases[p]);
+        summarise_agreement(stage, result);
+
+        std::vector<LithiumSettings> lithium;
+        if (given) {
+            lithium = *given;
+        } else if (!stage.job.empty()) {
+            try {
+                lithium =
+                    lithium_of_job(stage.job, fmt::format("the job in {}", stage.file.string()));
+            } catch (const Error& error) {
+                analysis.notes.push_back(error.what());
+            }
+        }
+        any_lithium = any_lithium || !lithium.empty();
+        if (!lithium.empty() && has_cells(stage))
+            find_lithium(stage, phases, lithium, result, analysis.notes);
+        analysis.stages.push_back(std::move(result));
+    }
+    if (any_lithium && std::all_of(analysis.stages.begin(), analysis.stages.end(),
+                                   [](const StageResult& s) { return s.lithium.empty(); }))
+        analysis.notes.emplace_back(
+            "there are [[lithium]] tables, but no stage with lattice parameters to use them on");
+    return analysis;
+}
+
+} // namespace xrdct::report

@@ -1,0 +1,84 @@
+#pragma once
+
+#include "jobs/lithium_settings.hpp"
+#include "jobs/report/lithium.hpp"
+#include "jobs/report/products.hpp"
+#include "jobs/report/weighted.hpp"
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace xrdct::report {
+
+/// Statistics and radial profile of one map of a phase.
+struct QuantityResult {
+    std::string quantity; ///< name of the dataset
+    std::string units;
+    WeightedSummary summary; ///< weighted with the phase's amount
+    RadialProfile profile;   ///< weighted as profile_weights says; empty when uniform
+    std::string profile_weights;
+};
+
+struct PhaseResult {
+    std::string phase;
+    std::string weights; ///< the map that says how much of the phase a voxel holds
+    std::vector<QuantityResult> quantities;
+    double whole_weight_fraction = 0.0; ///< of the crystalline part of the object; NaN: unknown
+    std::map<std::string, Estimate> global_cell; ///< refined on the mean pattern [Å, deg]
+};
+
+struct ElectrodeResult {
+    std::string electrode;
+    std::vector<LithiumSettings> settings;
+    LithiumMap map;
+    WeightedSummary summary; ///< weighted with the moles of host
+    RadialProfile profile;
+    std::string weights_units; ///< "mol/cm^3"; empty: up to a constant
+};
+
+/// Share of the fits with an outcome.
+struct Outcome {
+    std::string meaning;
+    std::size_t voxels = 0;
+};
+
+struct StageResult {
+    std::string stage;
+    std::string file; ///< name of the product
+    std::string version, date;
+    Axis x, y;
+    std::vector<PhaseResult> phases;
+    std::string whole_method; ///< how whole_weight_fraction was found
+    double centre_x = 0.0, centre_y = 0.0;
+    std::string centre; ///< what the centre of the radial profiles is
+    std::vector<ElectrodeResult> lithium;
+    std::vector<std::pair<std::string, WeightedSummary>> agreement; ///< rwp, gof, …: unweighted
+    std::vector<Outcome> outcomes;
+
+    const PhaseResult* find(const std::string& phase) const;
+};
+
+struct Analysis {
+    std::vector<StageResult> stages; ///< those with phases, in the order of the products
+    std::vector<std::string> notes;
+};
+
+/// Statistics of all stages that have maps of phases. `lithium` replaces the [[lithium]] tables of
+/// the products' jobs; `lithium_source` names its file in messages. Reads maps: not thread-safe.
+/// @throws Error for lithium settings that do not fit the products (an unknown phase, a lattice
+/// parameter that is neither a map nor refined on the mean pattern, a table in other units).
+Analysis analyse(const Products& products,
+                 const std::optional<std::vector<LithiumSettings>>& lithium = {},
+                 const std::string& lithium_source = "");
+
+/// The numbers of an analysis: report.json.
+std::string analysis_json(const Analysis& analysis, const std::string& title);
+
+/// The same as one row per stage, phase and quantity: report.csv (RFC 4180, UTF-8, header line).
+std::string analysis_csv(const Analysis& analysis);
+
+} // namespace xrdct::report

@@ -1,0 +1,235 @@
+#include "jobs/report/lithium.hpp"
+
+#include "base/error.hpp"
+#include "jobs/report/weighted.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+namespace xrdct::report {
+
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double least_significance = 5.0; ///< of the host in a voxel [e.s.d.]
+constexpr double least_host = 0.05;        ///< of the 99th percentile
+constexpr double least_covered = 0.9;      ///< of a voxel's host, by phases with a content
+
+using Cell = std::map<std::string, Estimate>;
+
+double value_of(const Cell& cell, const std::string& name) {
+    const auto at = cell.find(name);
+    return at == cell.end() ? nan : at->second.value;
+}
+
+double volume_of(const Cell& cell, double gamma_of_a_and_c) {
+    if (const double v = value_of(cell, "cell_volume"); !std::isnan(v))
+        return v;
+    const bool only_a = !cell.contains("b") && !cell.contains("c");
+    const double a = value_of(cell, "a");
+    const double b = cell.contains("b") ? value_of(cell, "b") : a;
+    const double c = cell.contains("c") ? value_of(cell, "c") : a;
+    const auto angle = [&](const char* name, double otherwise) {
+        return (cell.contains(name) ? value_of(cell, name) : otherwise) * std::numbers::pi / 180.0;
+    };
+    const double same = only_a && cell.contains("alpha") ? value_of(cell, "alpha") : 90.0;
+    const bool a_and_c = cell.contains("c") && !cell.contains("b");
+    const double alpha = std::cos(angle("alpha", 90.0)), beta = std::cos(angle("beta", same)),
+                 gamma = std::cos(angle("gamma", a_and_c ? gamma_of_a_and_c : same));
+    return a * b * c *
+           std::sqrt(1.0 - alpha * alpha - beta * beta - gamma * gamma +
+                     2.0 * alpha * beta * gamma);
+}
+
+double quantity_of(const LithiumSettings& settings, const Cell& cell) {
+    if (settings.parameter == "c/a")
+        return value_of(cell, "c") / value_of(cell, "a");
+    if (settings.parameter == "volume")
+        return volume_of(cell, settings.gamma);
+    // Symmetry keeps a = b where a product has a alone, and all three in a cubic cell.
+    if (settings.parameter == "b" && !cell.contains("b"))
+        return value_of(cell, "a");
+    if (settings.parameter == "c" && !cell.contains("c") && !cell.contains("b"))
+        return value_of(cell, "a");
+    return value_of(cell, settings.parameter);
+}
+
+bool beyond_table(const LithiumSettings& settings, double lattice) {
+    const auto [low, high] = std::minmax_element(settings.table.begin(), settings.table.end());
+    return lattice < low->first || lattice > high->first;
+}
+
+/// Tables in other units are off by factors of ten or more; a state of charge is not by a quarter.
+void check_units(const LithiumPhase& phase) {
+    if (phase.settings.table.empty())
+        return;
+    std::vector<double> values;
+    for (const Estimate& e : phase.lattice)
+        values.push_back(e.value);
+    const double typical = weighted_median(values, phase.amount);
+    if (std::isnan(typical))
+        return;
+    const auto [low, high] =
+        std::minmax_element(phase.settings.table.begin(), phase.settings.table.end());
+    if (typical < 0.8 * low->first || typical > 1.25 * high->first)
+        throw Error(fmt::format(
+            "lithium: {} of phase '{}' is about {:.5g}, its table spans {:.5g} to {:.5g}: another "
+            "unit, parameter or phase?",
+            phase.settings.parameter, phase.settings.phase, typical, low->first, high->first));
+}
+
+} // namespace
+
+Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice) {
+    if (settings.table.size() < 2 || !std::isfinite(lattice.value))
+        return {nan, nan};
+    auto table = settings.table;
+    if (table.front().first > table.back().first)
+        std::reverse(table.begin(), table.end());
+    if (beyond_table(settings, lattice.value)) {
+        if (!settings.clamp)
+            return {nan, nan};
+        return {lattice.value < table.front().first ? table.front().second : table.back().second,
+                nan};
+    }
+    const auto above =
+        std::upper_bound(table.begin() + 1, table.end() - 1, lattice.value,
+                         [](double value, const auto& pair) { return value < pair.first; });
+    const auto& [x1, y1] = *above;
+    const auto& [x0, y0] = *(above - 1);
+    const double slope = (y1 - y0) / (x1 - x0);
+    return {y0 + slope * (lattice.value - x0), std::abs(slope) * lattice.error};
+}
+
+Estimate lattice_quantity(const LithiumSettings& settings, const Cell& cell) {
+    const double value = quantity_of(settings, cell);
+    if (!std::isfinite(value))
+        return {nan, nan};
+    double variance = 0.0;
+    for (const auto& [name, parameter] : cell) {
+        const double step = 1e-5 * std::max(std::abs(parameter.value), 1e-3);
+        Cell shifted = cell;
+        shifted[name].value = parameter.value + step;
+        const double up = quantity_of(settings, shifted);
+        shifted[name].value = parameter.value - step;
+        const double slope = (up - quantity_of(settings, shifted)) / (2.0 * step);
+        // A parameter that is fixed by symmetry or not refined has no e.s.d. and adds none.
+        if (slope != 0.0 && std::isfinite(parameter.error))
+            variance += slope * slope * parameter.error * parameter.error;
+    }
+    return {value, variance > 0.0 ? std::sqrt(variance) : nan};
+}
+
+LithiumMap lithium_map(std::span<const LithiumPhase> phases) {
+    LithiumMap map;
+    if (phases.empty())
+        return map;
+    const std::size_t voxels = phases.front().amount.size();
+    bool errors_known = true;
+    for (const LithiumPhase& phase : phases) {
+        const bool fixed = phase.settings.table.empty();
+        if (phase.amount.size() != voxels || (!fixed && phase.lattice.size() != voxels) ||
+            (!phase.amount_errors.empty() && phase.amount_errors.size() != voxels))
+            throw Error(fmt::format("lithium: the maps of phase '{}' have other sizes than those "
+                                    "of '{}'",
+                                    phase.settings.phase, phases.front().settings.phase));
+        errors_known = errors_known && !phase.amount_errors.empty();
+        check_units(phase);
+    }
+    const auto mass = [](const LithiumPhase& phase) {
+        return std::isnan(phase.settings.host_mass) ? 1.0 : phase.settings.host_mass;
+    };
+    const auto host = [&](const LithiumPhase& phase, std::size_t i) {
+        return std::isfinite(phase.amount[i]) && phase.amount[i] > 0.0
+                   ? phase.amount[i] / mass(phase)
+                   : 0.0;
+    };
+    const auto host_error = [&](const LithiumPhase& phase, std::size_t i) {
+        if (phase.amount_errors.empty() || !std::isfinite(phase.amount_errors[i]))
+            return 0.0;
+        return phase.amount_errors[i] / mass(phase);
+    };
+    std::vector<double> hosts(voxels, 0.0);
+    for (std::size_t i = 0; i < voxels; ++i)
+        for (const LithiumPhase& phase : phases)
+            hosts[i] += host(phase, i);
+    std::vector<double> sorted = hosts;
+    const auto place = static_cast<std::size_t>(0.99 * static_cast<double>(voxels));
+    double threshold = 0.0;
+    if (voxels > 0) {
+        std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(place),
+                         sorted.end());
+        threshold = least_host * sorted[place];
+    }
+
+    map.values.assign(voxels, nan);
+    map.errors.assign(voxels, nan);
+    map.weights.assign(voxels, 0.0);
+    for (std::size_t i = 0; i < voxels; ++i) {
+        double variance = 0.0;
+        for (const LithiumPhase& phase : phases)
+            variance += host_error(phase, i) * host_error(phase, i);
+        if (!(hosts[i] > threshold) ||
+            (errors_known && hosts[i] < least_significance * std::sqrt(variance)))
+            continue;
+        ++map.electrode;
+        map.weights[i] = hosts[i];
+        double covered = 0.0, sum = 0.0;
+        bool missing = false, beyond = false;
+        std::vector<Estimate> contents;
+        for (const LithiumPhase& phase : phases) {
+            Estimate content{phase.settings.content, 0.0};
+            if (!phase.settings.table.empty()) {
+                content = interpolate_lithium(phase.settings, phase.lattice[i]);
+                const bool outside = beyond_table(phase.settings, phase.lattice[i].value);
+                if (host(phase, i) > 0.0) {
+                    beyond = beyond || outside;
+                    missing = missing || std::isnan(phase.lattice[i].value);
+                }
+            }
+            contents.push_back(content);
+            if (std::isnan(content.value))
+                continue;
+            covered += host(phase, i);
+            sum += host(phase, i) * content.value;
+        }
+        map.beyond += beyond ? 1 : 0;
+        if (!(covered >= least_covered * hosts[i])) {
+            map.no_lattice += missing && !beyond ? 1 : 0;
+            continue;
+        }
+        const double mean = sum / covered;
+        map.values[i] = mean;
+        double error = 0.0;
+        bool known = false;
+        for (std::size_t p = 0; p < phases.size(); ++p) {
+            if (std::isnan(contents[p].value))
+                continue;
+            const double share = host(phases[p], i) / covered;
+            if (std::isfinite(contents[p].error) && contents[p].error > 0.0) {
+                error += share * share * contents[p].error * contents[p].error;
+                known = true;
+            }
+            const double by_amount =
+                (contents[p].value - mean) / covered * host_error(phases[p], i);
+            if (by_amount != 0.0) {
+                error += by_amount * by_amount;
+                known = true;
+            }
+        }
+        // A clamped content is known no better than the table reaches.
+        for (std::size_t p = 0; p < phases.size(); ++p)
+            if (std::isnan(contents[p].error) && !std::isnan(contents[p].value) &&
+                host(phases[p], i) > 0.0)
+                known = false;
+        if (known)
+            map.errors[i] = std::sqrt(error);
+    }
+    return map;
+}
+
+} // namespace xrdct::report

@@ -1,0 +1,59 @@
+#pragma once
+
+#include "jobs/lithium_settings.hpp"
+
+#include <cstddef>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace xrdct::report {
+
+/// A value with its estimated standard deviation; NaN: unknown.
+struct Estimate {
+    double value = 0.0;
+    double error = 0.0;
+};
+
+/// Lithium content by the calibration table of `settings`, linear between its pairs, beyond it NaN
+/// or that of the end (`clamp`). The error is |slope| times that of the lattice value; NaN where
+/// clamped.
+Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice);
+
+/// The quantity that `settings.parameter` names, from the cell parameters that are known ("a", "b",
+/// "c", "alpha", …; lengths [Å], angles [deg]; "cell_volume" [Å³] where a product has it): those
+/// that are absent follow from the others as symmetry would have it (a alone: cubic; a and alpha:
+/// rhombohedral; a and c: `settings.gamma`; else right angles). The error is propagated to first
+/// order with the parameters taken as uncorrelated. NaN when a needed parameter is missing.
+Estimate lattice_quantity(const LithiumSettings& settings,
+                          const std::map<std::string, Estimate>& cell);
+
+/// One phase of an electrode, maps [voxel].
+struct LithiumPhase {
+    LithiumSettings settings;
+    std::vector<Estimate> lattice;     ///< value of settings.parameter; empty: fixed composition
+    std::vector<double> amount;        ///< mass per voxel, any common unit; NaN and < 0 count as 0
+    std::vector<double> amount_errors; ///< empty: unknown
+};
+
+/// Lithium content of an electrode.
+struct LithiumMap {
+    std::vector<double> values; ///< lithium per host unit [voxel]; NaN: none
+    std::vector<double> errors; ///< standard deviations; NaN: unknown
+    std::vector<double>
+        weights;                ///< moles of host, amount / host_mass; 0 where the electrode is not
+    std::size_t electrode = 0;  ///< voxels that hold the electrode
+    std::size_t no_lattice = 0; ///< of these, without a lattice value (too little of the phase)
+    std::size_t beyond = 0;     ///< of these, with a phase beyond its table (given up or clamped)
+};
+
+/// A voxel holds the electrode when its moles of host N = Σ amount / host_mass exceed five
+/// standard deviations (where they are known) and 5 % of their 99th percentile. There the content
+/// is Σ n_p x_p / Σ n_p over the phases that have one, if these hold 90 % of N, else NaN. The error
+/// contains those of the lattice and of the amounts, taken as uncorrelated.
+/// @throws Error when maps have different lengths, or when a phase's lattice values are so far from
+/// its table that the units must differ.
+LithiumMap lithium_map(std::span<const LithiumPhase> phases);
+
+} // namespace xrdct::report
