@@ -690,11 +690,13 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
         } else if (options.calibration == AmountCalibration::given) {
             result.constant = options.constant;
         } else {
-            double xx = 0, xy = 0;
+            // ln 1/T = K Σ (μ_p − μ_f) A_p + f L: how much filling there is where, the image of the
+            // sample tells roughly only, so that f is free.
+            double xx = 0, xy = 0, xl = 0, ll = 0, ly = 0;
             for (std::size_t i = 0; i < rays; ++i) {
                 const double x = amount_sum(i) / result.transmission[i];
-                const double depth = -std::log(result.transmission[i]);
-                const double y = depth - options.filling * filled[i];
+                const double y = -std::log(result.transmission[i]);
+                const double l = options.filling > 0 ? filled[i] : 0.0;
                 // Where a strip lies across an edge, the logarithm of the mean is no mean path.
                 const std::size_t j = i % translations;
                 const double slope = j == 0 || j + 1 == translations
@@ -702,15 +704,21 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                                          : 0.5 * (std::log(result.transmission[i - 1]) -
                                                   std::log(result.transmission[i + 1]));
                 const double weight = 1 / (1 + slope * slope / 0.0025);
-                if (std::isfinite(x) && std::isfinite(y) && std::isfinite(weight)) {
-                    xx += weight * x * x;
-                    xy += weight * x * y;
-                }
+                if (!std::isfinite(x) || !std::isfinite(y) || !std::isfinite(weight))
+                    continue;
+                xx += weight * x * x;
+                xy += weight * x * y;
+                xl += weight * x * l;
+                ll += weight * l * l;
+                ly += weight * l * y;
             }
-            if (!(xy > 0))
+            const double determinant = xx * ll - xl * xl;
+            const bool both = determinant > 1e-3 * xx * ll;
+            const double constant = both ? (xy * ll - ly * xl) / determinant : xy / xx;
+            if (!(constant > 0))
                 throw Error(
                     "absorption: the measured transmission shows no attenuation by the phases");
-            result.constant = xy / xx;
+            result.constant = constant;
         }
         result.converged = true;
     } else {
