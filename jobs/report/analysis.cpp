@@ -142,7 +142,8 @@ void find_centre(const Products& products, const Map& filled, StageResult& resul
         }
     for (const ProductStage& stage : products.stages)
         for (const ProductData& data : stage.data)
-            if (data.find("mask") && same_axis(data.x, result.x) && same_axis(data.y, result.y)) {
+            if (!data.is_phase() && data.find("mask") && same_axis(data.x, result.x) &&
+                same_axis(data.y, result.y)) {
                 const Map mask = read(stage, data, "mask");
                 const auto centre = centre_of_mass(mask, result.x.values, result.y.values);
                 if (std::isnan(centre.x))

@@ -123,6 +123,10 @@ class Analysed : public ::testing::Test {
                                      }),
                                      map([](double, double, double) { return 0.004; }), n, n,
                                      {"angstrom", ""});
+                // Where the phase was sought: not the sample.
+                std::vector<std::int32_t> sought(n * n, 0);
+                sought[n * n - 1] = 1;
+                nexus::write_map(group, "mask", std::span<const std::int32_t>(sought), n, n);
                 write_axes(group);
             }
             auto maps = nexus::require_data(stage, "maps", "rwp", {"y", "x"});
@@ -391,6 +395,10 @@ TEST_F(Analysed, ThePageShowsThem) {
                 std::filesystem::exists(folder_ / "pictures" / (std::string(name) + suffix)))
                 << name;
     EXPECT_EQ(nlohmann::json::parse(text_of(folder_ / "report.json"))["stages"].size(), 2U);
+    std::size_t inside = 0;
+    map([&](double, double, double) { return static_cast<double>(++inside); });
+    EXPECT_THAT(page, HasSubstr("<th scope=\"row\">converged</th><td>" + std::to_string(inside)))
+        << "of the voxels of the sample, whatever the masks of the phases";
     EXPECT_THAT(text_of(folder_ / "report.csv"), HasSubstr("rietveld,NMC,c,angstrom,scale,"));
     // Neither file is overwritten unasked.
     std::filesystem::remove(folder_ / "report.html");
