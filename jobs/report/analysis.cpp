@@ -145,16 +145,18 @@ void find_centre(const Products& products, const Map& filled, StageResult& resul
             if (!data.is_phase() && data.find("mask") && same_axis(data.x, result.x) &&
                 same_axis(data.y, result.y)) {
                 const Map mask = read(stage, data, "mask");
-                const auto centre = centre_of_mass(mask, result.x.values, result.y.values);
+                const auto centre = centre_of_mass(filled_outline(mask, result.x.values.size()),
+                                                   result.x.values, result.y.values);
                 if (std::isnan(centre.x))
                     continue;
                 result.centre_x = centre.x;
                 result.centre_y = centre.y;
-                result.centre =
-                    "centre of mass of the sample mask in " + stage.file.filename().string();
+                result.centre = "centre of mass of the sample mask (gaps filled) in " +
+                                stage.file.filename().string();
                 return;
             }
-    const auto centre = centre_of_mass(filled, result.x.values, result.y.values);
+    const auto centre = centre_of_mass(filled_outline(filled, result.x.values.size()),
+                                       result.x.values, result.y.values);
     result.centre_x = centre.x;
     result.centre_y = centre.y;
     result.centre = "centre of mass of the phases";
@@ -182,7 +184,7 @@ void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Ma
         QuantityResult quantity;
         quantity.quantity = map.name;
         quantity.units = map.units;
-        const Map values = read_map_values(stage, map);
+        Map values = read_map_values(stage, map);
         quantity.summary = summarise(values, phase.amount, read_map_errors(stage, map));
         if (!quantity.summary.uniform && quantity.summary.count > 0) {
             // Averages of amounts over a ring are those of what the ring holds, not of the phase.
@@ -191,6 +193,11 @@ void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Ma
             quantity.profile_weights = fraction ? "crystalline mass of the voxel"
                                        : amount ? "none"
                                                 : phase.weights;
+            // Where others were found and the phase was not sought, there is none of it.
+            if (is_amount(map.name) && crystalline.size() == values.size())
+                for (std::size_t i = 0; i < values.size(); ++i)
+                    if (std::isnan(values[i]) && crystalline[i] > 0.0)
+                        values[i] = 0.0;
             quantity.profile = profile_of(result, values,
                                           fraction ? crystalline
                                           : amount ? Map{}

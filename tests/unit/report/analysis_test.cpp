@@ -239,6 +239,32 @@ TEST_F(Analysed, DensitiesAreUsedWhereTheProductHasThem) {
         EXPECT_THAT(stage.whole_method, HasSubstr("density"));
 }
 
+TEST_F(Analysed, APhaseThatWasNotSoughtIsAbsentFromItsRing) {
+    write_product("rietveld", "", [&](hdf5::Group& stage) {
+        for (const int p : {0, 1}) {
+            auto group = nexus::require_data(stage, p == 0 ? "NMC" : "graphite", "weight_fraction",
+                                             {"y", "x"});
+            const auto only_above = [&](double value, double y) {
+                return p == 0 && y < 0 ? nan : value;
+            };
+            nexus::write_map(group, "weight_fraction", map([&](double, double y, double) {
+                                 return only_above(y < 0 ? 1.0 : 0.5, y);
+                             }),
+                             n, n);
+            nexus::write_map(group, "density", map([&](double, double y, double) {
+                                 return only_above(y < 0 ? 2.0 : 1.0, y);
+                             }),
+                             n, n, {"g/cm^3", ""});
+            write_axes(group);
+        }
+    });
+    const auto analysis = analyse(read_products(folder_.path()));
+    const auto& fraction = quantity(analysis.stages[0], "NMC", "weight_fraction");
+    for (std::size_t b = 3; b < 9; ++b)
+        EXPECT_NEAR(fraction.profile.mean[b], 0.25, 0.04) << b;
+    EXPECT_EQ(fraction.summary.share_of_voxels(), 1) << "of the voxels in which it was sought";
+}
+
 TEST_F(Analysed, WeightFractionsAloneGiveAPlainMeanThatSaysSo) {
     write_product("dlsr", "", [&](hdf5::Group& stage) {
         for (const int p : {0, 1}) {
