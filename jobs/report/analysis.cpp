@@ -186,18 +186,18 @@ void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Ma
         quantity.units = map.units;
         Map values = read_map_values(stage, map);
         quantity.summary = summarise(values, phase.amount, read_map_errors(stage, map));
-        if (!quantity.summary.uniform && quantity.summary.count > 0) {
+        // Where others were found and the phase was not sought, there is none of it.
+        if (is_amount(map.name) && crystalline.size() == values.size())
+            for (std::size_t i = 0; i < values.size(); ++i)
+                if (std::isnan(values[i]) && crystalline[i] > 0.0)
+                    values[i] = 0.0;
+        if (quantity.summary.count > 0 && !summarise(values).uniform) {
             // Averages of amounts over a ring are those of what the ring holds, not of the phase.
             const bool fraction = map.name == "weight_fraction" && !crystalline.empty();
             const bool amount = is_amount(map.name) && !fraction;
             quantity.profile_weights = fraction ? "crystalline mass of the voxel"
                                        : amount ? "none"
                                                 : phase.weights;
-            // Where others were found and the phase was not sought, there is none of it.
-            if (is_amount(map.name) && crystalline.size() == values.size())
-                for (std::size_t i = 0; i < values.size(); ++i)
-                    if (std::isnan(values[i]) && crystalline[i] > 0.0)
-                        values[i] = 0.0;
             quantity.profile = profile_of(result, values,
                                           fraction ? crystalline
                                           : amount ? Map{}

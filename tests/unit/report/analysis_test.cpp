@@ -260,6 +260,7 @@ TEST_F(Analysed, APhaseThatWasNotSoughtIsAbsentFromItsRing) {
     });
     const auto analysis = analyse(read_products(folder_.path()));
     const auto& fraction = quantity(analysis.stages[0], "NMC", "weight_fraction");
+    ASSERT_GE(fraction.profile.filled(), 9U);
     for (std::size_t b = 3; b < 9; ++b)
         EXPECT_NEAR(fraction.profile.mean[b], 0.25, 0.04) << b;
     EXPECT_EQ(fraction.summary.share_of_voxels(), 1) << "of the voxels in which it was sought";
