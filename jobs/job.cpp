@@ -432,9 +432,8 @@ std::vector<SettingDescription> job_reference() {
     read_all(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
-        for (const auto* required :
-             {"input.file", "phase[].name", "phase[].cif", "peak[].name", "peak[].position",
-              "lithium[].electrode", "lithium[].phase"})
+        for (const auto* required : {"input.file", "phase[].name", "phase[].cif", "peak[].name",
+                                     "peak[].position", "lithium[].electrode", "lithium[].phase"})
             if (entry.path == required)
                 entry.default_value.clear();
     return list;

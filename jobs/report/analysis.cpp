@@ -142,18 +142,21 @@ void find_centre(const Products& products, const Map& filled, StageResult& resul
         }
     for (const ProductStage& stage : products.stages)
         for (const ProductData& data : stage.data)
-            if (data.find("mask") && same_axis(data.x, result.x) && same_axis(data.y, result.y)) {
+            if (!data.is_phase() && data.find("mask") && same_axis(data.x, result.x) &&
+                same_axis(data.y, result.y)) {
                 const Map mask = read(stage, data, "mask");
-                const auto centre = centre_of_mass(mask, result.x.values, result.y.values);
+                const auto centre = centre_of_mass(filled_outline(mask, result.x.values.size()),
+                                                   result.x.values, result.y.values);
                 if (std::isnan(centre.x))
                     continue;
                 result.centre_x = centre.x;
                 result.centre_y = centre.y;
-                result.centre =
-                    "centre of mass of the sample mask in " + stage.file.filename().string();
+                result.centre = "centre of mass of the sample mask (gaps filled) in " +
+                                stage.file.filename().string();
                 return;
             }
-    const auto centre = centre_of_mass(filled, result.x.values, result.y.values);
+    const auto centre = centre_of_mass(filled_outline(filled, result.x.values.size()),
+                                       result.x.values, result.y.values);
     result.centre_x = centre.x;
     result.centre_y = centre.y;
     result.centre = "centre of mass of the phases";
@@ -181,9 +184,14 @@ void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Ma
         QuantityResult quantity;
         quantity.quantity = map.name;
         quantity.units = map.units;
-        const Map values = read_map_values(stage, map);
+        Map values = read_map_values(stage, map);
         quantity.summary = summarise(values, phase.amount, read_map_errors(stage, map));
-        if (!quantity.summary.uniform && quantity.summary.count > 0) {
+        // Where others were found and the phase was not sought, there is none of it.
+        if (is_amount(map.name) && crystalline.size() == values.size())
+            for (std::size_t i = 0; i < values.size(); ++i)
+                if (std::isnan(values[i]) && crystalline[i] > 0.0)
+                    values[i] = 0.0;
+        if (quantity.summary.count > 0 && !summarise(values).uniform) {
             // Averages of amounts over a ring are those of what the ring holds, not of the phase.
             const bool fraction = map.name == "weight_fraction" && !crystalline.empty();
             const bool amount = is_amount(map.name) && !fraction;

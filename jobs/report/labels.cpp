@@ -42,7 +42,7 @@ constexpr std::array known{
     Known{"status", "status of the fit", "", "", Palette::viridis, false},
     Known{"iterations", "iterations", "", "", Palette::cividis, false},
     Known{"total", "total intensity", "", "", Palette::inferno, false},
-    Known{"mask", "sample mask", "", "", Palette::viridis, false},
+    Known{"mask", "mask", "", "", Palette::viridis, false},
     Known{"mu", "attenuation coefficient μ", "attenuation coefficient {/:Italic μ}",
           "attenuation coefficient <i>μ</i>", Palette::inferno, true},
     Known{"transmission", "transmission I/I₀", "transmission {/:Italic I}/{/:Italic I}_0",

@@ -107,6 +107,12 @@ std::string lower(std::string text) {
     return text;
 }
 
+/// Four decimals are well below a voxel.
+std::string signed_millimetres(double value) {
+    const std::string text = fmt::format("{:.4f} mm", std::abs(value));
+    return value < -5e-5 ? "−" + text : text;
+}
+
 std::string capital(std::string text) {
     if (!text.empty())
         text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
@@ -170,7 +176,8 @@ std::vector<double> Maker::values(const ProductStage& stage, const ProductMap& m
             v *= factor;
     if (map.is_integer && map.name != "mask") {
         for (const ProductData& data : stage.data) {
-            const ProductMap* mask = data.find("mask");
+            // Phases may have masks of their own: where they were sought.
+            const ProductMap* mask = data.is_phase() ? nullptr : data.find("mask");
             if (!mask || mask->path == map.path)
                 continue;
             const std::vector<double> inside = read_map_values(stage, *mask);
@@ -711,10 +718,11 @@ void Maker::add_analysis(HtmlPage& page, const StageEntry& stage, bool lithium,
     if (stage.result->lithium.empty())
         return;
     page.subsection("Lithium content");
-    add_lithium_table(page, *stage.result);
     std::set<Kind> kinds{Kind::lithium_errors, Kind::lithium_distribution};
-    if (&stage != main_stage())
+    if (&stage != main_stage()) { // those of the main stage are in the summary
+        add_lithium_table(page, *stage.result);
         kinds.insert(Kind::lithium_map);
+    }
     page.figures(figures_of(kinds));
 }
 
@@ -775,8 +783,9 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
     if (!stage.stage->ring.empty()) {
         std::vector<std::vector<std::string>> rows;
         for (const auto& [name, value] : stage.stage->ring)
-            rows.push_back({escape_html(describe_quantity(name).text),
-                            format_number(value, 6) + (name == "misfit" ? "" : " mm")});
+            rows.push_back(
+                {escape_html(describe_quantity(name).text),
+                 name == "misfit" ? format_number(value, 3) : signed_millimetres(value)});
         page.table("The reference ring by which amounts were turned into volumes.", {}, rows);
     }
     if (!stage.stage->details.empty()) {

@@ -176,6 +176,29 @@ Centre centre_of_mass(std::span<const double> weights, std::span<const double> x
     return {sum_x / sum, sum_y / sum};
 }
 
+std::vector<double> filled_outline(std::span<const double> mask, std::size_t columns) {
+    if (columns == 0 || mask.size() % columns != 0)
+        throw Error(
+            fmt::format("outline: {} values do not fill rows of {} pixels", mask.size(), columns));
+    const std::size_t rows = mask.size() / columns;
+    std::vector<std::size_t> left(rows, columns), right(rows, 0), low(columns, rows),
+        high(columns, 0);
+    for (std::size_t j = 0; j < rows; ++j)
+        for (std::size_t i = 0; i < columns; ++i)
+            if (weight_at(mask, j * columns + i) > 0.0) {
+                left[j] = std::min(left[j], i);
+                right[j] = std::max(right[j], i);
+                low[i] = std::min(low[i], j);
+                high[i] = std::max(high[i], j);
+            }
+    std::vector<double> filled(mask.size(), 0.0);
+    for (std::size_t j = 0; j < rows; ++j)
+        for (std::size_t i = 0; i < columns; ++i)
+            if (left[j] <= i && i <= right[j] && low[i] <= j && j <= high[i])
+                filled[j * columns + i] = 1.0;
+    return filled;
+}
+
 std::vector<std::vector<double>>
 relative_masses(const std::vector<std::vector<double>>& scales,
                 const std::vector<std::vector<double>>& weight_fractions) {

@@ -56,6 +56,11 @@ struct Centre {
 Centre centre_of_mass(std::span<const double> weights, std::span<const double> x,
                       std::span<const double> y);
 
+/// A mask [row, column] with what its outline encloses: pixels that lie between others of the mask
+/// in their row and in their column become 1. Gaps on one side of a sample (an empty core, a loose
+/// winding) do not move the centre of what is returned.
+std::vector<double> filled_outline(std::span<const double> mask, std::size_t columns);
+
 /// Masses per voxel, up to one common factor, of phases whose scale factors S and weight fractions
 /// W are known: by W_p = S_p m_p / Σ S_q m_q (Hill & Howard, J. Appl. Cryst. 20 (1987) 467; m =
 /// ZMV) two phases in the same voxel give the ratio of their m, of which the median over the voxels

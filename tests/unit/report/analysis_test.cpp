@@ -123,6 +123,10 @@ class Analysed : public ::testing::Test {
                                      }),
                                      map([](double, double, double) { return 0.004; }), n, n,
                                      {"angstrom", ""});
+                // Where the phase was sought: not the sample.
+                std::vector<std::int32_t> sought(n * n, 0);
+                sought[n * n - 1] = 1;
+                nexus::write_map(group, "mask", std::span<const std::int32_t>(sought), n, n);
                 write_axes(group);
             }
             auto maps = nexus::require_data(stage, "maps", "rwp", {"y", "x"});
@@ -233,6 +237,33 @@ TEST_F(Analysed, DensitiesAreUsedWhereTheProductHasThem) {
     EXPECT_EQ(analysis.stages[1].find("NMC")->weights, "density");
     for (const auto& stage : analysis.stages)
         EXPECT_THAT(stage.whole_method, HasSubstr("density"));
+}
+
+TEST_F(Analysed, APhaseThatWasNotSoughtIsAbsentFromItsRing) {
+    write_product("rietveld", "", [&](hdf5::Group& stage) {
+        for (const int p : {0, 1}) {
+            auto group = nexus::require_data(stage, p == 0 ? "NMC" : "graphite", "weight_fraction",
+                                             {"y", "x"});
+            const auto only_above = [&](double value, double y) {
+                return p == 0 && y < 0 ? nan : value;
+            };
+            nexus::write_map(group, "weight_fraction", map([&](double, double y, double) {
+                                 return only_above(y < 0 ? 1.0 : 0.5, y);
+                             }),
+                             n, n);
+            nexus::write_map(group, "density", map([&](double, double y, double) {
+                                 return only_above(y < 0 ? 2.0 : 1.0, y);
+                             }),
+                             n, n, {"g/cm^3", ""});
+            write_axes(group);
+        }
+    });
+    const auto analysis = analyse(read_products(folder_.path()));
+    const auto& fraction = quantity(analysis.stages[0], "NMC", "weight_fraction");
+    ASSERT_GE(fraction.profile.filled(), 9U);
+    for (std::size_t b = 3; b < 9; ++b)
+        EXPECT_NEAR(fraction.profile.mean[b], 0.25, 0.04) << b;
+    EXPECT_EQ(fraction.summary.share_of_voxels(), 1) << "of the voxels in which it was sought";
 }
 
 TEST_F(Analysed, WeightFractionsAloneGiveAPlainMeanThatSaysSo) {
@@ -391,6 +422,10 @@ TEST_F(Analysed, ThePageShowsThem) {
                 std::filesystem::exists(folder_ / "pictures" / (std::string(name) + suffix)))
                 << name;
     EXPECT_EQ(nlohmann::json::parse(text_of(folder_ / "report.json"))["stages"].size(), 2U);
+    std::size_t inside = 0;
+    map([&](double, double, double) { return static_cast<double>(++inside); });
+    EXPECT_THAT(page, HasSubstr("<th scope=\"row\">converged</th><td>" + std::to_string(inside)))
+        << "of the voxels of the sample, whatever the masks of the phases";
     EXPECT_THAT(text_of(folder_ / "report.csv"), HasSubstr("rietveld,NMC,c,angstrom,scale,"));
     // Neither file is overwritten unasked.
     std::filesystem::remove(folder_ / "report.html");

@@ -153,6 +153,23 @@ TEST(CentreOfMass, OfAMask) {
     EXPECT_THROW(centre_of_mass(mask, x, x), Error);
 }
 
+TEST(FilledOutline, GapsDoNotMoveTheCentre) {
+    // A disc with an empty core and a loose winding on one side; a pixel outside stays outside.
+    Field disc(61, [](double u, double v) {
+        const double r = std::hypot(u, v);
+        return r > 2.5 || r < 0.7 || (u < 0 && r > 1.8 && r < 2.1) ? 0.0 : 1.0;
+    });
+    EXPECT_GT(centre_of_mass(disc.values, disc.x, disc.y).x, 0.35);
+    const auto filled = filled_outline(disc.values, 61);
+    const auto centre = centre_of_mass(filled, disc.x, disc.y);
+    EXPECT_NEAR(centre.x, 0.3, 1e-9);
+    EXPECT_NEAR(centre.y, -0.2, 1e-9);
+    EXPECT_EQ(filled[0], 0);
+    EXPECT_EQ(filled[30 * 61 + 30], 1);
+    EXPECT_THROW(filled_outline(disc.values, 60), Error);
+    EXPECT_THROW(filled_outline(disc.values, 0), Error);
+}
+
 TEST(RelativeMasses, FollowFromScalesAndWeightFractions) {
     // Phases A with B, B with C, never A with C; masses m = 2, 5, 0.25 per scale.
     const std::vector<double> m{2, 5, 0.25};
