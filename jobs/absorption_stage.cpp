@@ -298,7 +298,9 @@ StageSummary run_absorption_stage(StageContext& context) {
     const ImageGrid grid = scan.grid();
     const auto& settings = job.absorption;
     const bool patterns = !scan.two_theta().empty() && !std::isnan(scan.wavelength());
-    const bool phases = !job.phases.empty() && patterns;
+    const bool fitted =
+        std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end();
+    bool phases = settings.method == "phases" || (!job.phases.empty() && patterns && fitted);
     if (settings.method == "phases" && !patterns)
         throw Error(fmt::format("{}: absorption.method = \"phases\" needs a radial axis and a "
                                 "wavelength",
@@ -306,7 +308,7 @@ StageSummary run_absorption_stage(StageContext& context) {
 
     SelfAbsorptionResult result;
     PatternModel model;
-    if (phases) {
+    const auto use_phases = [&] {
         const auto axis = communicator.collectively(
             [&] { return RadialAxis::from_two_theta(scan.two_theta(), scan.wavelength()); });
         const auto sums = sum_rays(context);
@@ -372,7 +374,20 @@ StageSummary run_absorption_stage(StageContext& context) {
                             ? fmt::format("{} iterations", result.iterations)
                             : std::string("calibrated"));
         timings.lap("compute");
-    } else {
+    };
+    if (settings.method == "phases") {
+        use_phases();
+    } else if (phases) {
+        // The correction itself needs no phases: what they cannot tell costs volumes only.
+        try {
+            use_phases();
+        } catch (const Error& error) {
+            phases = false;
+            context.notes.push_back(
+                fmt::format("no volume fractions and densities: {}", error.what()));
+        }
+    }
+    if (!phases) {
         result = communicator.collectively([&] {
             SelfAbsorptionResult map;
             map.transmission = context.transmission;
