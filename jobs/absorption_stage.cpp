@@ -102,6 +102,25 @@ RaySums sum_rays(const StageContext& context) {
     return result;
 }
 
+/// Counting noise of a typical ray up to a factor; 0 in excluded channels and those without data.
+std::vector<double> typical_variance(const Job& job, const RadialAxis& axis,
+                                     const std::vector<double>& mean) {
+    double highest = 0;
+    for (const double value : mean)
+        if (std::isfinite(value))
+            highest = std::max(highest, value);
+    std::vector<double> variance;
+    for (std::size_t k = 0; k < mean.size(); ++k) {
+        const double place = axis.two_theta()[k];
+        const bool excluded = std::any_of(
+            job.rietveld.excluded.begin(), job.rietveld.excluded.end(),
+            [&](const auto& region) { return place >= region.first && place <= region.second; });
+        variance.push_back(!excluded && std::isfinite(mean[k]) ? std::max(mean[k], 1e-3 * highest)
+                                                               : 0.0);
+    }
+    return variance;
+}
+
 /// The start model refined on the mean of all rays, where parallax has broadened every phase's
 /// lines by what its depths along the beam do; widths then go back to those of the phases.
 PatternModel model_of_rays(const StageContext& context, const RaySums& sums, const RadialAxis& axis,
@@ -125,13 +144,7 @@ PatternModel model_of_rays(const StageContext& context, const RaySums& sums, con
     options.cell_search = 0.03;
     if (!job.rietveld.refine_start)
         options.max_iterations = 0;
-    double highest = 0;
-    for (const double value : sums.mean)
-        if (std::isfinite(value))
-            highest = std::max(highest, value);
-    std::vector<double> variance;
-    for (const double value : sums.mean)
-        variance.push_back(std::max(value, 1e-3 * highest));
+    const auto variance = typical_variance(job, axis, sums.mean);
     auto fit = refine(axis, sums.mean, variance, model, options);
     if (fit.status != FitStatus::converged && job.rietveld.refine_start)
         notes.push_back(fmt::format("absorption: the model on the mean of all rays: {}{}",
@@ -172,13 +185,7 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
             if (std::any_of(phase.cell.begin(), phase.cell.end(),
                             [](Treatment t) { return t == Treatment::voxel; }))
                 options.varying_cells.push_back(phase.name);
-        double highest = 0;
-        for (const double value : sums.mean)
-            if (std::isfinite(value))
-                highest = std::max(highest, value);
-        std::vector<double> variance;
-        for (const double value : sums.mean)
-            variance.push_back(std::isfinite(value) ? std::max(value, 1e-3 * highest) : 0.0);
+        const auto variance = typical_variance(job, axis, sums.mean);
         const RayAmounts along(axis, model, variance, options);
         RayAmounts::Workspace workspace(along);
         std::vector<double> amounts(along.phase_count() + along.peak_count());

@@ -291,6 +291,9 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
         s.integer("rietveld.background_terms", 3, "Chebyshev terms of the background");
     require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
             "rietveld.background_terms", "must lie between 0 and 20");
+    rietveld.excluded = s.intervals("rietveld.excluded", "deg",
+                                    "regions [from, to] in 2theta that are not fitted, such as "
+                                    "the can's lines that parallax splits");
     rietveld.refine_start =
         s.boolean("rietveld.refine_start", true,
                   "refine the start model on the mean pattern first; false: start from the CIFs");

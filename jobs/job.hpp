@@ -88,6 +88,7 @@ struct InstrumentSettings {
 
 struct RietveldSettings {
     long background_terms = 3;
+    std::vector<std::pair<double, double>> excluded; ///< regions of 2θ [deg] that are not fitted
     bool refine_start = true;
     double significance =
         5; ///< scale / e.s.d. below which a phase's cell is not refined in a voxel

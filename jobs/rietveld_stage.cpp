@@ -49,6 +49,14 @@ class VolumeFile {
         wavelength_ = nexus::read_value(stage_, "incident_wavelength").value_or(nan_value);
     }
 
+    /// Channels in these regions [deg 2θ] get no variance, which leaves them out of every fit.
+    void exclude(const std::vector<std::pair<double, double>>& regions) {
+        for (std::size_t k = 0; k < channels_; ++k)
+            for (const auto& [from, to] : regions)
+                if (two_theta_[k] >= from && two_theta_[k] <= to)
+                    excluded_.push_back(k);
+    }
+
     std::size_t n() const { return n_; }
     std::size_t channels() const { return channels_; }
     const std::vector<double>& x() const { return x_; }
@@ -93,6 +101,8 @@ class VolumeFile {
         const float* b = coarse_ > 1 ? a + channels_ : a;
         for (std::size_t k = 0; k < channels_; ++k)
             out[k] = blend(a[k], b[k], fraction);
+        for (const std::size_t k : excluded_)
+            out[k] = std::numeric_limits<float>::quiet_NaN();
     }
 
   private:
@@ -112,6 +122,7 @@ class VolumeFile {
     std::vector<double> x_, two_theta_, total_;
     double coarse_pixel_ = 1, wavelength_ = nan_value;
     bool relative_variance_ = false;
+    std::vector<std::size_t> excluded_;
 };
 
 struct MeanPattern {
@@ -461,6 +472,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
                 "the job's; run the fbp stage again",
                 volume_path.string()));
         VolumeFile opened(volume_path);
+        opened.exclude(job.rietveld.excluded);
         if (std::isnan(opened.wavelength()))
             throw Error(
                 fmt::format("{}: no incident_wavelength; give geometry.wavelength and run the fbp "

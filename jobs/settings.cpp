@@ -401,9 +401,8 @@ std::vector<std::pair<double, double>> Settings::intervals(const std::string& pa
     return values;
 }
 
-std::vector<std::pair<double, double>> Settings::pairs(const std::string& path,
-                                                       const std::string& unit,
-                                                       const std::string& description) {
+std::vector<std::pair<double, double>>
+Settings::pairs(const std::string& path, const std::string& unit, const std::string& description) {
     std::vector<std::pair<double, double>> values;
     if (auto* node = impl_->find(path)) {
         const auto found = pairs_of(*node);

@@ -63,8 +63,8 @@ class Settings {
     std::vector<std::pair<double, double>>
     intervals(const std::string& path, const std::string& unit, const std::string& description);
     /// A list of pairs of numbers [x, y] in any order.
-    std::vector<std::pair<double, double>>
-    pairs(const std::string& path, const std::string& unit, const std::string& description);
+    std::vector<std::pair<double, double>> pairs(const std::string& path, const std::string& unit,
+                                                 const std::string& description);
     /// A number, or the given word ("auto"), which gives nullopt.
     std::optional<double> number_or_word(const std::string& path, std::optional<double> fallback,
                                          const std::string& word, const std::string& unit,
