@@ -179,11 +179,12 @@ background_terms = 8
 }
 
 /// Whole cells: widths from ceria on the same instrument, Gaussian microstrain for what parallax
-/// adds to them. One radial scale for all, from the foils of copper and aluminium: elements of
-/// known cell, wound up with the electrodes. The steel's own cell is not that of pure iron to the
-/// last digit: its depth is free. The can is three phases of iron, one for each peak of a line that
-/// parallax splits: walls cut along the beam, front wall, back wall. Intensities of the foils are
-/// taken from the pattern: they are rolled, and Al 200 lies on Fe 110.
+/// adds to them. One radial scale for all, from copper: an element of known cell, wound up with the
+/// electrodes, whose lines stand alone; those of aluminium lie on iron's and the cathode's. The
+/// steel's own cell is not that of pure iron to the last digit: its depth is free. The can is three
+/// phases of iron, one for each peak of a line that parallax splits: walls cut along the beam,
+/// front wall, back wall. Intensities of the foils are taken from the pattern: they are rolled, and
+/// Al 200 lies on Fe 110.
 class WholeCell : public ::testing::Test {
   protected:
     static std::string job(const std::string& name, const std::string& phases,
@@ -202,7 +203,7 @@ model = "estimate"
 distance = 900.0
 [instrument]
 file = "{}"
-refine = ["displacement"]          # radial scale, held by the fixed cells
+refine = ["displacement"]          # radial scale, held by copper
 [rietveld]
 background_terms = 10
 cell_search = 0.01
@@ -218,7 +219,7 @@ mixing = 0.0
             metal("Fe", "Fe-Iron-alpha.cif", std::string(strain) + "refine_depth = \"refined\"\n"),
             metal("Fe_near", "Fe-Iron-alpha.cif", "depth = 5.0\nrefine_depth = \"refined\"\n"),
             metal("Fe_far", "Fe-Iron-alpha.cif", "depth = -5.0\nrefine_depth = \"refined\"\n"),
-            metal("Cu", "Cu-Copper.cif", strain), metal("Al", "Al-Aluminum.cif", strain), phases);
+            metal("Cu", "Cu-Copper.cif", strain), phase("Al", "Al-Aluminum.cif", strain), phases);
     }
     static std::string metal(const std::string& name, const std::string& cif,
                              const std::string& more) {
@@ -248,6 +249,7 @@ mixing = 0.0
         fmt::print("  radial scale {:.3f} mm of 900 mm; depths {:.2f}, {:.2f}, {:.2f} mm\n",
                    value(result, "displacement"), value(result, "Fe depth"),
                    value(result, "Fe_near depth"), value(result, "Fe_far depth"));
+        EXPECT_NEAR(phase_of(result, "Al")["cell"]["a"].get<double>() / 4.0495, 1, 0.001);
         EXPECT_NEAR(value(result, "Fe depth"), 0, 0.3);
         EXPECT_NEAR(value(result, "Fe_near depth"), 5, 1);
         EXPECT_NEAR(value(result, "Fe_far depth"), -5, 1);
