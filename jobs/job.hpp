@@ -121,6 +121,9 @@ struct PhaseSettings {
     double gauss_microstrain = 0; ///< the same with a Gaussian shape
     Treatment displacement_treatment = Treatment::fixed;
     double displacement = 0; ///< Å², overall B added to the CIF's
+    Treatment depth_treatment = Treatment::fixed;
+    double depth = 0; ///< mm along the beam, see PhaseModel::depth; patterns only
+    Bounds depth_bounds;
 };
 
 struct PeakSettings {

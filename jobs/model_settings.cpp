@@ -140,6 +140,14 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
         phase.microstrain_bounds = read_bounds(s, prefix + "microstrain_bounds", "");
         phase.gauss_microstrain_bounds = read_bounds(s, prefix + "gauss_microstrain_bounds", "");
         phase.displacement_bounds = read_bounds(s, prefix + "displacement_bounds", "angstrom^2");
+        phase.depth_treatment = treatment_from(
+            s.choice(prefix + "refine_depth", "fixed", words.all, "treatment of the depth"));
+        phase.depth =
+            s.number(prefix + "depth", 0, "mm",
+                     "place of the phase along the beam, positive towards the detector: a wall of "
+                     "a cell whose lines parallax displaces; tan 2θ' = (1 - depth/distance) tan "
+                     "2θ; needs geometry.distance; refined only with a fixed cell");
+        phase.depth_bounds = read_bounds(s, prefix + "depth_bounds", "mm");
     }
     return phase;
 }
@@ -238,6 +246,9 @@ void add_phases(PatternModel& model, std::span<const PhaseSettings> phases,
         phase.b_overall.value = settings.displacement;
         phase.b_overall.refine = settings.displacement_treatment != Treatment::fixed;
         apply(settings.displacement_bounds, phase.b_overall, where, "displacement");
+        phase.depth.value = settings.depth;
+        phase.depth.refine = settings.depth_treatment != Treatment::fixed;
+        apply(settings.depth_bounds, phase.depth, where, "depth");
         model.phases.push_back(std::move(phase));
     }
 }

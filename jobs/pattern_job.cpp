@@ -257,14 +257,15 @@ PatternJob read_all(Settings& s, const std::filesystem::path& source) {
             throw Error(fmt::format("{}: phase '{}' is named twice", job.source, phase.name));
         for (std::size_t j = 0; j + 1 < job.phases.size(); ++j) {
             const auto& other = job.phases[j];
-            bool same = phase.cif == other.cif;
+            bool same = phase.cif == other.cif && phase.depth == other.depth;
             for (std::size_t k = 0; k < 6; ++k)
                 same =
                     same && (phase.start_cell[k] == other.start_cell[k] ||
                              (std::isnan(phase.start_cell[k]) && std::isnan(other.start_cell[k])));
             if (same)
                 throw Error(fmt::format("{}: phases '{}' and '{}' have the same CIF and the same "
-                                        "start cell; give them different start cells (start_a, …)",
+                                        "start cell; give them different start cells (start_a, …) "
+                                        "or depths",
                                         job.source, other.name, phase.name));
         }
     }

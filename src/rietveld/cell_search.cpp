@@ -346,7 +346,8 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
                 if (!(sine < 1)) {
                     continue;
                 }
-                const double position = apparent_two_theta(own, 2 * degrees(std::asin(sine)));
+                const double position =
+                    apparent_two_theta(own, 2 * degrees(std::asin(sine)), moving.depth.value);
                 if (position < centres.front() || position > centres.back()) {
                     continue;
                 }

@@ -128,6 +128,7 @@ std::vector<NamedParameter> list_parameters(PatternModel& model) {
         list.push_back({phase.name + " microstrain", "", index, &phase.microstrain});
         list.push_back({phase.name + " gauss_microstrain", "", index, &phase.gauss_microstrain});
         list.push_back({phase.name + " b_overall", "angstrom^2", index, &phase.b_overall});
+        list.push_back({phase.name + " depth", "mm", index, &phase.depth});
     }
     for (std::size_t i = 0; i < model.background.size(); ++i) {
         list.push_back({fmt::format("background {}", i), "", -1, &model.background[i]});
@@ -168,13 +169,13 @@ struct Apparent {
     double displacement = 0; ///< deg per mm
 };
 
-Apparent apparent(const PatternModel& model, double two_theta) {
+Apparent apparent(const PatternModel& model, double two_theta, double depth) {
     Apparent result;
     result.two_theta = two_theta;
     if (model.distance > 0) {
         const double angle = radians(two_theta);
         if (model.geometry == DiffractionGeometry::area_detector) {
-            const double factor = 1 - model.displacement.value / model.distance;
+            const double factor = 1 - (model.displacement.value + depth) / model.distance;
             const double s = std::sin(angle), c = std::cos(angle);
             // atan2 keeps back reflections (2θ > 90°) where they are
             result.two_theta = degrees(std::atan2(factor * s, c));
@@ -198,8 +199,8 @@ double lorentz_polarisation(const PatternModel& model, double two_theta) {
     return lorentz_polarisation_slope(model, two_theta).value;
 }
 
-double apparent_two_theta(const PatternModel& model, double two_theta) {
-    return apparent(model, two_theta).two_theta;
+double apparent_two_theta(const PatternModel& model, double two_theta, double depth) {
+    return apparent(model, two_theta, depth).two_theta;
 }
 
 // ---- one phase's lines
@@ -322,14 +323,17 @@ bool LineCalculator::calculate_at(double inverse_d, double intensity, Calculated
     out.bragg = 2 * degrees(theta);
     out.bragg_slope = degrees(wavelength_ * wavelength_ / (4 * sine * cosine));
     out.bragg_wavelength = degrees(2 * tangent / wavelength_);
-    const Apparent position = apparent(model_, out.bragg);
+    const double depth = phase_.depth.value;
+    const Apparent position = apparent(model_, out.bragg, depth);
     out.position = position.two_theta;
     out.position_slope = position.slope;
     out.position_displacement = position.displacement;
 
     const FactorAndSlope factor = lorentz_polarisation_slope(model_, out.bragg);
-    const double damping =
-        intensity * std::exp(-0.5 * phase_.b_overall.value * out.inverse_d_squared);
+    // nearer to the detector: brighter
+    const double closer = depth == 0 ? 1 : model_.distance / (model_.distance - depth);
+    const double damping = intensity * closer * closer *
+                           std::exp(-0.5 * phase_.b_overall.value * out.inverse_d_squared);
     out.intensity = damping * factor.value;
     out.intensity_slope = damping * factor.slope;
 
@@ -448,6 +452,22 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
                     fmt::format("phase '{}': a line factor is negative or not finite", phase.name));
             }
         }
+        if (phase.depth.refine || phase.depth.value != 0) {
+            if (model.geometry != DiffractionGeometry::area_detector) {
+                throw Error(fmt::format("phase '{}': a depth along the beam needs an area detector",
+                                        phase.name));
+            }
+            if (!(model.distance > 0)) {
+                throw Error(fmt::format(
+                    "phase '{}': a depth needs the distance to the detector, which is not set",
+                    phase.name));
+            }
+            if (!(std::abs(phase.depth.value) < 0.5 * model.distance)) {
+                throw Error(fmt::format(
+                    "phase '{}': a depth of {} mm is not small against the distance, {} mm",
+                    phase.name, phase.depth.value, model.distance));
+            }
+        }
         if (!(phase.size.value > 0)) {
             throw Error(fmt::format("phase '{}': the size must be positive", phase.name));
         }
@@ -529,7 +549,7 @@ namespace {
 struct ColumnMap {
     std::array<int, 9> global; ///< wavelength zero displacement U V W X Y Z
     struct PhaseColumns {
-        int scale = -1, size = -1, microstrain = -1, gauss = -1, b = -1;
+        int scale = -1, size = -1, microstrain = -1, gauss = -1, b = -1, depth = -1;
         std::vector<int> cell;
         bool any = false;
     };
@@ -557,6 +577,7 @@ ColumnMap map_columns(const PatternModel& model, std::span<const std::size_t> pa
         slots.push_back(&columns.microstrain);
         slots.push_back(&columns.gauss);
         slots.push_back(&columns.b);
+        slots.push_back(&columns.depth);
     }
     map.background.assign(model.background.size(), -1);
     for (int& slot : map.background) {
@@ -631,7 +652,7 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
         const auto& columns = map.phases[p];
         const bool derivatives =
             global_derivatives || columns.size >= 0 || columns.microstrain >= 0 ||
-            columns.gauss >= 0 ||
+            columns.gauss >= 0 || columns.depth >= 0 ||
             std::any_of(columns.cell.begin(), columns.cell.end(), [](int c) { return c >= 0; });
         const double scale = phase.scale.value;
         if (scale == 0 && columns.scale < 0) {
@@ -698,6 +719,10 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
                 const double strain_rate = degrees(4 * line.tangent);
                 add(columns.gauss, along_gauss(0.5 * strain_rate * strain_rate / line.gauss));
                 add(columns.b, {-1, -0.5 * line.inverse_d_squared * amplitude, 0, 0, 0});
+                if (columns.depth >= 0) {
+                    add(columns.depth, {-1, 2 * amplitude / (model.distance - phase.depth.value),
+                                        amplitude * line.position_displacement, 0, 0});
+                }
                 if (global_derivatives) {
                     if (map.global[0] >= 0) {
                         Combination c = scaled(bragg, line.bragg_wavelength);

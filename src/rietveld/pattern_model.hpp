@@ -47,6 +47,10 @@ struct PhaseModel {
     Parameter microstrain{0, false, 0, 0.1}; ///< ε, see peak_widths()
     Parameter gauss_microstrain{0, false, 0, 0.1}; ///< ε_G, see peak_widths()
     Parameter b_overall{0, false, -5, 20};         ///< added to the atoms' own B [Å²]
+    /// Place along the beam [mm], positive towards the detector, for a part of the sample away from
+    /// the centre (parallax): tan 2θ' = (1 − (displacement + depth) / D) tan 2θ, intensity
+    /// (D / (D − depth))². Area detectors only; a refined depth needs a fixed cell.
+    Parameter depth;
 
     /// Factors on the lines' intensities, in the order of PatternCalculator::reflections; empty or
     /// beyond the end: 1. Set by a refinement that extracts intensities; tied to the calculator's
@@ -119,8 +123,8 @@ std::vector<NamedParameter> list_parameters(PatternModel& model);
 double lorentz_polarisation(const PatternModel& model, double two_theta);
 
 /// Apparent 2θ [deg] of a line at Bragg angle `two_theta` [deg]: zero shift and displacement
-/// applied.
-double apparent_two_theta(const PatternModel& model, double two_theta);
+/// applied, for matter at `depth` [mm], see PhaseModel::depth.
+double apparent_two_theta(const PatternModel& model, double two_theta, double depth = 0);
 
 /// A calculated line, for tick marks and R_Bragg.
 struct PatternLine {
@@ -137,8 +141,8 @@ struct PatternLine {
 class PatternCalculator {
   public:
     /// Throws Error for: a phase named twice or not named, a phase without a line in range, a
-    /// wavelength ≤ 0, displacement without distance, bounds that exclude the value, widths that
-    /// vanish.
+    /// wavelength ≤ 0, displacement or depth without distance, a depth of Bragg–Brentano geometry
+    /// or beyond half the distance, bounds that exclude the value, widths that vanish.
     PatternCalculator(const RadialAxis& axis, const PatternModel& model, double cell_margin = 0.06);
 
     const RadialAxis& axis() const { return axis_; }

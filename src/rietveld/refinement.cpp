@@ -258,6 +258,11 @@ void Refiner::classify() {
         add(Role::broadening, phase);
         add(Role::broadening, phase, Scale::square);
         add(Role::displacement_factor, phase);
+        add(Role::position, phase);
+        if (model_.phases[p].depth.refine) {
+            free_.back().lower = std::max(free_.back().lower, -0.4 * model_.distance);
+            free_.back().upper = std::min(free_.back().upper, 0.4 * model_.distance);
+        }
     }
     for (std::size_t i = 0; i < model_.background.size(); ++i) {
         add(Role::background, -1);
@@ -271,18 +276,35 @@ void Refiner::classify() {
 }
 
 void Refiner::check_contradictions() const {
-    if (!model_.wavelength.refine) {
-        return;
+    const auto cell_refined = [](const PhaseModel& phase) {
+        return std::any_of(phase.cell.begin(), phase.cell.end(),
+                           [](const Parameter& p) { return p.refine; });
+    };
+    bool depths = false;
+    for (const PhaseModel& phase : model_.phases) {
+        depths = depths || phase.depth.refine;
+        if (phase.depth.refine && cell_refined(phase)) {
+            throw Error(fmt::format(
+                "phase '{}': its depth and its cell cannot be refined together, both stretch the "
+                "pattern of its lines: fix the cell, as of a metal whose cell is known",
+                phase.name));
+        }
     }
-    const bool anchored =
-        std::any_of(model_.phases.begin(), model_.phases.end(), [](const PhaseModel& phase) {
-            return std::none_of(phase.cell.begin(), phase.cell.end(),
-                                [](const Parameter& p) { return p.refine; });
-        });
-    if (!anchored) {
+    if (model_.wavelength.refine &&
+        std::all_of(model_.phases.begin(), model_.phases.end(), cell_refined)) {
         throw Error(
             "the wavelength and the cells of all phases cannot be refined together: fix the "
             "wavelength, or the cell of one phase (a standard)");
+    }
+    // A depth may stand for an error of the radial scale: one phase must hold it.
+    if (depths && (model_.wavelength.refine || model_.displacement.refine) &&
+        std::all_of(model_.phases.begin(), model_.phases.end(), [&](const PhaseModel& phase) {
+            return phase.depth.refine || cell_refined(phase);
+        })) {
+        throw Error(fmt::format(
+            "the {} cannot be refined together with the depth or the cell of every phase: fix it, "
+            "or the cell and the depth of one phase (a standard)",
+            model_.displacement.refine ? "displacement" : "wavelength"));
     }
 }
 
@@ -557,6 +579,7 @@ RefinementResult Refiner::run() {
             phase.microstrain.value = initial.microstrain.value;
             phase.gauss_microstrain.value = initial.gauss_microstrain.value;
             phase.b_overall.value = initial.b_overall.value;
+            phase.depth.value = initial.depth.value;
             if (moved) {
                 converged = optimise(select(all)) && converged;
             }

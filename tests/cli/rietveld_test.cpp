@@ -341,6 +341,13 @@ TEST_F(RietveldCommand, ContradictoryConstraints) {
     expect_failure(quick({"--set", "phase.Fe.a_bounds=[3.0, 2.0]"}), {"a_bounds"});
     expect_failure(quick({"--refine", "displacement"}), {"geometry.distance"});
     expect_failure(quick({"--refine", "wavelength"}), {"wavelength", "cell"});
+    expect_failure(quick({"--set", "phase.Fe.depth=5.0"}), {"'Fe'", "depth", "distance"});
+    expect_failure(quick({"--distance", "900", "--set", "phase.Fe.refine_depth=refined"}),
+                   {"'Fe'", "depth and its cell", "fix the cell"});
+    expect_failure(quick({"--distance", "900", "--set", "phase.Fe.depth=5.0", "--set",
+                          "phase.Fe.depth_bounds=[-1.0, 1.0]"}),
+                   {"'Fe'", "depth", "bounds -1 … 1"});
+    expect_failure(quick({"--set", "phase.Fe.depht=5.0"}), {"depth"});
     expect_failure(quick({"--energy", "100"}), {"not both"});
     expect_failure(quick({"--set", "instrument.polarization_corrected=true", "--set",
                           "geometry.monochromator_two_theta=26.0"}),

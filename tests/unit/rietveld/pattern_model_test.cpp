@@ -29,6 +29,7 @@ PatternModel synchrotron_model() {
         last.microstrain.value = 4e-4;
         last.gauss_microstrain.value = 7e-4;
         last.b_overall.value = 0.4;
+        last.depth.value = 3 * static_cast<double>(model.phases.size()) - 7;
     }
     model.background = {{3}, {0.5}, {-0.2}};
     SinglePeak peak;
@@ -114,7 +115,12 @@ TEST(PatternModel, DerivativesOfEveryParameterInTheLaboratory) {
     model.polarisation = 0.8;
     model.peaks[0].position.value = 21;
     model.peaks[0].fwhm.value = 3;
-    check_derivatives(axis, model, {"wavelength"});
+    std::vector<std::string> excluded{"wavelength"};
+    for (PhaseModel& phase : model.phases) {
+        phase.depth.value = 0; // there is none in this geometry
+        excluded.push_back(phase.name + " depth");
+    }
+    check_derivatives(axis, model, excluded);
 }
 
 TEST(PatternModel, AgreesWithASimplePattern) {
@@ -166,6 +172,44 @@ TEST(PatternModel, DisplacementMovesLinesByTheGeometry) {
     model.zero.value = 0.02;
     EXPECT_NEAR(apparent_two_theta(model, 60) - 60,
                 0.02 - 2 * 0.1 / 200 * std::cos(30 * degree) / degree, 1e-12);
+}
+
+TEST(PatternModel, DepthMovesAndBrightensThePhaseAlone) {
+    const auto axis = test::cell_axis();
+    PatternModel model;
+    model.instrument.w.value = 4e-4;
+    model.distance = 900;
+    model.displacement.value = 1;
+    model.phases.emplace_back(test::iron(), "centre");
+    model.phases.emplace_back(test::iron(), "near");
+    model.phases[1].depth.value = 5;
+    const auto lines = PatternCalculator(axis, model).lines(model);
+    const std::size_t half = lines.size() / 2;
+    ASSERT_GE(half, 2u);
+    ASSERT_EQ(lines[half].phase, 1u);
+    ASSERT_EQ(lines[0].hkl, lines[half].hkl);
+    const double degree = std::acos(-1.0) / 180;
+    EXPECT_NEAR(std::tan(lines[half].two_theta * degree) / std::tan(lines[0].two_theta * degree),
+                (1 - 6. / 900) / (1 - 1. / 900), 1e-12);
+    EXPECT_NEAR(lines[half].intensity / lines[0].intensity, std::pow(900. / 895, 2), 1e-12);
+    EXPECT_EQ(apparent_two_theta(model, 4), apparent_two_theta(model, 4, 0));
+    EXPECT_LT(apparent_two_theta(model, 4, 5), apparent_two_theta(model, 4));
+}
+
+TEST(PatternModel, RefusesADepthThatMeansNothing) {
+    const auto axis = test::cell_axis();
+    PatternModel model;
+    model.instrument.w.value = 4e-4;
+    model.phases.emplace_back(test::iron());
+    model.phases[0].depth.value = 5;
+    const auto make = [&] { PatternCalculator(axis, model); };
+    EXPECT_THAT(make, ThrowsMessage<Error>(HasSubstr("needs the distance")));
+    model.distance = 8;
+    EXPECT_THAT(make, ThrowsMessage<Error>(HasSubstr("not small against the distance")));
+    model.distance = 900;
+    EXPECT_NO_THROW(make());
+    model.geometry = DiffractionGeometry::bragg_brentano;
+    EXPECT_THAT(make, ThrowsMessage<Error>(HasSubstr("needs an area detector")));
 }
 
 TEST(PatternModel, ListsLinesInRange) {

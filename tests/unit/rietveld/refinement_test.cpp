@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "structures.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <gmock/gmock.h>
 #include <random>
@@ -10,6 +11,7 @@
 namespace {
 
 using namespace xrdct;
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
@@ -308,6 +310,68 @@ TEST(Refinement, Misuse) {
                 ThrowsMessage<Error>(HasSubstr("variance")));
     model.wavelength = {0.11979, true};
     EXPECT_THAT([&] { refine(axis, y, {}, model); }, ThrowsMessage<Error>(HasSubstr("wavelength")));
+}
+
+/// A can of iron, its walls 5 mm before and behind the axis, around copper and a cathode.
+PatternModel can_model() {
+    auto model = start_model({test::cathode(), test::copper(), test::iron("Fe"),
+                              test::iron("Fe_near"), test::iron("Fe_far")});
+    model.distance = 900;
+    for (std::size_t p = 1; p < 5; ++p) {
+        model.phases[p].refine_cell(false);
+    }
+    model.phases[3].depth = {4, true};
+    model.phases[4].depth = {-4, true};
+    return model;
+}
+
+TEST(Refinement, FindsTheWallsOfACanAndTheRadialScaleWithOneStandard) {
+    const auto axis = test::cell_axis();
+    auto truth = can_model();
+    truth.displacement.value = -0.4;
+    truth.phases[0].scale.value = 2;
+    truth.phases[3].scale.value = 0.3;
+    truth.phases[4].scale.value = 0.2;
+    truth.phases[3].depth.value = 5.1;
+    truth.phases[4].depth.value = -4.9;
+    truth.phases[0].cell[1].value = 14.31;
+    Simulated simulated;
+    simulated.exact.resize(axis.size());
+    PatternCalculator(axis, truth).evaluate(truth, simulated.exact);
+    const double highest = *std::max_element(simulated.exact.begin(), simulated.exact.end());
+    for (double& value : simulated.exact) {
+        value = 1e5 * (value / highest + 0.01);
+    }
+    auto model = can_model();
+    model.displacement.refine = true;
+    RefinementOptions options;
+    options.cell_search = 0.01;
+    const auto result = refine(axis, simulated.draw(5), simulated.exact, model, options);
+    ASSERT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_LT(result.agreement.gof, 1.1);
+    EXPECT_NEAR(result.model.displacement.value, -0.4, 0.02);
+    EXPECT_NEAR(result.model.phases[3].depth.value, 5.1, 0.1);
+    EXPECT_NEAR(result.model.phases[4].depth.value, -4.9, 0.1);
+    EXPECT_NEAR(result.model.phases[0].cell[1].value, 14.31, 2e-3);
+}
+
+TEST(Refinement, RefusesDepthsThatTheCellOrTheRadialScaleCanReplace) {
+    const auto axis = test::cell_axis();
+    const std::vector<double> y(axis.size(), 1);
+    auto model = can_model();
+    const auto run = [&] { refine(axis, y, {}, model); };
+    model.phases[3].refine_cell();
+    EXPECT_THAT(
+        run, ThrowsMessage<Error>(AllOf(HasSubstr("'Fe_near'"), HasSubstr("depth and its cell"))));
+    model = can_model();
+    model.displacement.refine = true;
+    EXPECT_NO_THROW(run());
+    model.phases[1].refine_cell();
+    model.phases[2].depth.refine = true;
+    EXPECT_THAT(run, ThrowsMessage<Error>(HasSubstr("the displacement cannot be refined")));
+    model.displacement.refine = false;
+    model.wavelength = {0.11979, true};
+    EXPECT_THAT(run, ThrowsMessage<Error>(HasSubstr("the wavelength cannot be refined")));
 }
 
 TEST(Refinement, VarianceEstimateFindsTheGainOfCounts) {
