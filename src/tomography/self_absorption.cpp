@@ -442,6 +442,43 @@ class Hollow {
     std::array<double, directions> radius_{};
 };
 
+/// Pixels of the hollow, whose typical radius [mm] is known: those about its border where the
+/// image, smoothed over 0.06 mm, has not risen by 5 % of the way from its bottom to what it is
+/// half-way to the ring, and all further in.
+std::vector<unsigned char> hollow_outline(std::span<const float> image, const ImageGrid& grid,
+                                          const RingFit& ring, double typical) {
+    const double sigma = std::max(0.7, 0.06 / grid.pixel);
+    const auto calm = smooth(std::vector<double>(image.begin(), image.end()),
+                             std::vector<double>(image.size(), 1.0), grid.n, grid.n, sigma, sigma);
+    const auto radius = [&](std::size_t i) {
+        return std::hypot(grid.coordinate(i % grid.n) - ring.centre_x,
+                          grid.coordinate(i / grid.n) - ring.centre_y);
+    };
+    double bottom = 0, count = 0;
+    std::vector<double> middle;
+    for (std::size_t i = 0; i < calm.size(); ++i) {
+        const double r = radius(i);
+        if (r < 0.6 * typical) {
+            bottom += calm[i];
+            count += 1;
+        } else if (r > 0.4 * ring.inner_radius && r < 0.8 * ring.inner_radius) {
+            middle.push_back(calm[i]);
+        }
+    }
+    std::vector<unsigned char> inside(calm.size(), 0);
+    if (count == 0 || middle.empty())
+        return inside;
+    bottom /= count;
+    const auto half = middle.begin() + static_cast<std::ptrdiff_t>(middle.size() / 2);
+    std::nth_element(middle.begin(), half, middle.end());
+    const double level = bottom + 0.05 * (*half - bottom);
+    for (std::size_t i = 0; i < calm.size(); ++i) {
+        const double r = radius(i);
+        inside[i] = r < 0.6 * typical || (r < 1.4 * typical && calm[i] < level);
+    }
+    return inside;
+}
+
 /// Constant that brings the upper plateau of an image to `fraction`: the median of the pixels all
 /// of whose eight neighbours exceed half of the highest values.
 double plateau_constant(std::span<const float> image, std::size_t n, double fraction) {
@@ -559,6 +596,7 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     const bool by_ring = options.calibration == AmountCalibration::ring;
     int hollow_found = 0;
     Hollow hollow;
+    std::vector<unsigned char> outline; // pixels of the hollow, once it is drawn finely
     const auto reconstruct_total = [&] {
         for (std::size_t i = 0; i < rays; ++i)
             corrected[i] = static_cast<float>(quiet_total[i]) / result.transmission[i];
@@ -580,15 +618,18 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                 hollow = Hollow::find(image, grid, ring);
                 hollow_found += settled;
             }
-            result.hollow_diameter = hollow.diameter();
+            if (outline.empty())
+                result.hollow_diameter = hollow.diameter();
             for (std::size_t y = 0; y < grid.n; ++y)
                 for (std::size_t x = 0; x < grid.n; ++x) {
                     const double u = grid.coordinate(x) - ring.centre_x,
                                  v = grid.coordinate(y) - ring.centre_y, r = std::hypot(u, v);
-                    const double inside = hollow.radius(std::atan2(v, u)) - r;
-                    result.sample[y * grid.n + x] = r <= ring.inner_radius && inside <= 0;
-                    mask[y * grid.n + x] =
-                        static_cast<float>(std::clamp(inside / grid.pixel + 0.5, 0.0, 1.0));
+                    const std::size_t at = y * grid.n + x;
+                    const double inside = outline.empty() ? hollow.radius(std::atan2(v, u)) - r
+                                          : outline[at]   ? grid.pixel
+                                                          : -grid.pixel;
+                    result.sample[at] = r <= ring.inner_radius && inside <= 0;
+                    mask[at] = static_cast<float>(std::clamp(inside / grid.pixel + 0.5, 0.0, 1.0));
                 }
             if (result.hollow_diameter > 0)
                 projector.forward(mask, 1, filled);
@@ -812,8 +853,15 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
             result.changes.push_back(largest);
             const bool go_on = !progress || progress(iteration, largest);
             if (largest < options.tolerance && (by_ring ? close : settling <= 0)) {
-                result.converged = true;
-                break;
+                if (!by_ring || options.hollow_diameter || !(result.hollow_diameter > 0) ||
+                    !outline.empty()) {
+                    result.converged = true;
+                    break;
+                }
+                // The image is as good as it gets without knowing the hollow better: its outline
+                // may now be drawn finely, once.
+                reconstruct_total();
+                outline = hollow_outline(image, grid, *result.ring, 0.5 * result.hollow_diameter);
             }
             if (!go_on)
                 break;
