@@ -268,4 +268,15 @@ TEST_F(BadOutput, FullDisk) {
     }
 }
 
+// Uncorrected patterns that no can explains end with a message, not with a wrong transmission.
+TEST_F(BadJob, ReferencePhaseThatIsNoRing) {
+    expect_failure({"reference phase"}, {"--set", "absorption.method=phases", "--set",
+                                         "absorption.reference_phase=NMC532_secondary"});
+}
+
+TEST_F(BadJob, FillingThatIsNoFormula) {
+    expect_failure({"Xx9"}, {"--set", "absorption.method=phases", "--set", "absorption.filling=Xx9",
+                             "--set", "absorption.filling_density=1.2"});
+}
+
 } // namespace

@@ -112,4 +112,41 @@ TEST(Bytes, UnitsAndMistakes) {
         EXPECT_THROW(parse_bytes(bad, "--memory"), Error) << bad;
 }
 
+TEST(JobFile, AbsorptionFromPhases) {
+    const std::string job = minimal + "[absorption]\nmethod = 'phases'\n";
+    EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("absorption.reference_phase"),
+                                                  HasSubstr("folder/job.toml")));
+    EXPECT_THAT(message_of(job + "reference_phase = 'NMC (Q)'\n"), HasSubstr("NMC (P)"));
+    EXPECT_EQ(message_of(job + "reference_phase = 'NMC (P)'\n"), "no error");
+    const std::string good = job + "reference_phase = 'NMC (P)'\n";
+    EXPECT_THAT(message_of(good + "filling = 'C3H4O3'\n"), HasSubstr("filling_density"));
+    EXPECT_THAT(message_of(good + "filling_density = 1.2\n"), HasSubstr("filling"));
+    EXPECT_THAT(message_of(good + "calibration = 'transmission'\n"),
+                HasSubstr("absorption.calibration"));
+    EXPECT_THAT(message_of(good + "calibration = 'constant'\n"), HasSubstr("absorption.constant"));
+    EXPECT_THAT(message_of(good + "reference_fraction = 0.0\n"), HasSubstr("reference_fraction"));
+    EXPECT_THAT(message_of(good + "hollow_diameter = -1.0\n"), HasSubstr("hollow_diameter"));
+    EXPECT_THAT(message_of(good + "depths = 0\n"), HasSubstr("depths"));
+    EXPECT_THAT(message_of(good + "toleranse = 1e-3\n"), HasSubstr("tolerance"));
+    EXPECT_THAT(message_of(minimal + "[mask]\ngrowth = -1\n"), HasSubstr("mask.growth"));
+    EXPECT_THAT(message_of(minimal + "[rietveld]\nexcluded = [[3.4, 3.2]]\n"),
+                HasSubstr("rietveld.excluded"));
+}
+
+// A change of the phases makes the transmission stale where it was found from them.
+TEST(JobFile, WhatDecidesAProduct) {
+    const std::string text = minimal + "[absorption]\nreference_phase = 'NMC (P)'\n";
+    const auto settings = [&](const std::string& method, const std::string& stage,
+                              const std::string& change) {
+        std::vector<std::string> overrides{"absorption.method=" + method};
+        if (!change.empty())
+            overrides.push_back(change);
+        return parse_job(text, "job.toml", overrides).resolved_for(stage);
+    };
+    const std::string wider = "phase[0].size=500.0";
+    EXPECT_EQ(settings("transmission", "fbp", ""), settings("transmission", "fbp", wider));
+    EXPECT_NE(settings("phases", "fbp", ""), settings("phases", "fbp", wider));
+    EXPECT_NE(settings("phases", "absorption", ""), settings("phases", "absorption", wider));
+}
+
 } // namespace
