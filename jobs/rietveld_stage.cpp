@@ -564,6 +564,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
     if (job.mask.phases || edited) {
         fits = fit_voxels("rietveld: where the phases are");
         masks = phase_masks(context, fits, mask, n);
+        fits = {};
     }
     if (const auto widths = voxel_widths(job); !widths.empty() && job.rietveld.refine_start) {
         // Evenly through the list of voxels; the ranks take turns.

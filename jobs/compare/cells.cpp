@@ -38,7 +38,7 @@ std::string name_of(const fs::path& path) {
     if (clean.filename().empty())
         clean = clean.parent_path();
     if (clean.extension() == ".nxs") {
-        const std::string stem = clean.stem().string();
+        std::string stem = clean.stem().string();
         if (stem != "rietveld" && stem != "dlsr" && stem != "fbp")
             return stem;
         clean = clean.parent_path();

@@ -16,7 +16,6 @@ namespace xrdct::compare {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 /// A map whose variance is mostly its own uncertainty does not help to align.
 constexpr double least_reliability = 0.2;
 constexpr std::size_t histogram_bins = 40;
@@ -299,7 +298,7 @@ void take_differences(Comparison& c) {
     for (const ComparedGroup& group : c.groups)
         for (const std::string& quantity : group.quantities) {
             // Scale factors of scans of different exposure differ for that alone.
-            if (quantity == "scale" && c.cells.front().mass_share.size() > 0)
+            if (quantity == "scale" && !c.cells.front().mass_share.empty())
                 continue;
             const CellGroup* reference = c.aligned.front().find(group.name);
             const CellMap* a = reference ? reference->find(quantity) : nullptr;
@@ -334,7 +333,7 @@ void take_histograms(Comparison& c) {
             for (std::size_t k = 0; k < c.cells.size(); ++k) {
                 const CellGroup* own = c.cells[k].find(group.name);
                 data.push_back(own && own->find(quantity) ? weighted(*own, quantity) : Weighted{});
-                if (!data.back().values.empty()) {
+                if (own && !data.back().values.empty()) {
                     h.units = own->find(quantity)->units;
                     const auto& s = c.statistics[k].at(group.name).at(quantity);
                     varies |= s.count > 1 && !s.uniform;

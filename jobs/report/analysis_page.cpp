@@ -14,7 +14,7 @@ namespace xrdct::report {
 namespace {
 
 /// With a true minus sign, and none before a zero.
-std::string minus(std::string text) {
+std::string minus(const std::string& text) {
     if (text.starts_with('-') && text.find_first_of("123456789") == std::string::npos)
         return text.substr(1);
     return text.starts_with('-') ? "−" + text.substr(1) : text;

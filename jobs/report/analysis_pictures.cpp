@@ -95,7 +95,7 @@ void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures
         const std::string title = "Lithium in the " + electrode.electrode;
         const ElectrodeResult* source = &electrode;
         const StageResult* of = &stage;
-        const auto map = [source, of](const std::vector<double>& values, const std::string& title,
+        const auto map = [of](const std::vector<double>& values, const std::string& title,
                                       const std::string& quantity) {
             MapPicture picture;
             picture.values = values;

@@ -55,6 +55,8 @@ class ScanSimulator {
     ~ScanSimulator();
     ScanSimulator(ScanSimulator&&) noexcept;
     ScanSimulator& operator=(ScanSimulator&&) noexcept;
+    ScanSimulator(const ScanSimulator&) = delete;
+    ScanSimulator& operator=(const ScanSimulator&) = delete;
 
     const CellDesign& cell() const;
     const ScanDesign& scan() const; ///< with step and beam width resolved

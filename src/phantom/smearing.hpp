@@ -48,6 +48,8 @@ class Smearing {
     ~Smearing();
     Smearing(Smearing&&) noexcept;
     Smearing& operator=(Smearing&&) noexcept;
+    Smearing(const Smearing&) = delete;
+    Smearing& operator=(const Smearing&) = delete;
 
     std::size_t bins() const { return bins_; }
     /// Position of tan 2θ on the grid, in bins.

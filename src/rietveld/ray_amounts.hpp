@@ -39,6 +39,8 @@ class RayAmounts {
     ~RayAmounts();
     RayAmounts(RayAmounts&&) noexcept;
     RayAmounts& operator=(RayAmounts&&) noexcept;
+    RayAmounts(const RayAmounts&) = delete;
+    RayAmounts& operator=(const RayAmounts&) = delete;
 
     std::size_t channel_count() const;
     std::size_t phase_count() const;
@@ -51,6 +53,8 @@ class RayAmounts {
         ~Workspace();
         Workspace(Workspace&&) noexcept;
         Workspace& operator=(Workspace&&) noexcept;
+        Workspace(const Workspace&) = delete;
+        Workspace& operator=(const Workspace&) = delete;
 
       private:
         friend class RayAmounts;

@@ -92,6 +92,8 @@ class VoxelFitter {
     ~VoxelFitter();
     VoxelFitter(VoxelFitter&&) noexcept;
     VoxelFitter& operator=(VoxelFitter&&) noexcept;
+    VoxelFitter(const VoxelFitter&) = delete;
+    VoxelFitter& operator=(const VoxelFitter&) = delete;
 
     class Workspace {
       public:
@@ -99,6 +101,8 @@ class VoxelFitter {
         ~Workspace();
         Workspace(Workspace&&) noexcept;
         Workspace& operator=(Workspace&&) noexcept;
+        Workspace(const Workspace&) = delete;
+        Workspace& operator=(const Workspace&) = delete;
 
       private:
         friend class VoxelFitter;

@@ -46,6 +46,8 @@ class FilteredBackProjection {
     ~FilteredBackProjection();
     FilteredBackProjection(FilteredBackProjection&&) noexcept;
     FilteredBackProjection& operator=(FilteredBackProjection&&) noexcept;
+    FilteredBackProjection(const FilteredBackProjection&) = delete;
+    FilteredBackProjection& operator=(const FilteredBackProjection&) = delete;
 
     const ScanGeometry& geometry() const;
     const ImageGrid& grid() const;

@@ -37,6 +37,8 @@ class RampFilter {
     ~RampFilter();
     RampFilter(RampFilter&&) noexcept;
     RampFilter& operator=(RampFilter&&) noexcept;
+    RampFilter(const RampFilter&) = delete;
+    RampFilter& operator=(const RampFilter&) = delete;
 
     std::size_t translations() const;
     std::size_t padded_length() const;
