@@ -17,7 +17,7 @@ namespace xrdct {
 namespace {
 
 /// Memory of a rank before it holds any data: program, MPI, HDF5, plans, exchange buffers.
-constexpr std::uint64_t base_memory = 90'000'000;
+constexpr std::uint64_t base_memory = 110'000'000;
 constexpr std::uint64_t exchange_memory = std::uint64_t{64} << 20;
 
 double peak_memory_bytes() {
@@ -122,7 +122,7 @@ std::size_t channels_per_pass(const Scan& scan, int ranks, std::uint64_t memory_
     if (memory_per_rank == 0)
         return channels;
     while (channels > 1 && fbp_memory(scan, channels) > memory_per_rank)
-        channels = channels > 32 ? 32 : channels > 8 ? 8 : channels - 1;
+        channels -= channels > 8 ? 8 - (8 - channels % 8) % 8 : 1;
     if (fbp_memory(scan, channels) > memory_per_rank)
         throw Error(
             fmt::format("--memory: {:.0f} MB per rank do not hold one channel of this scan; "
