@@ -20,9 +20,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double kev_angstrom = 12.398419843320026; ///< h c [keV Å], CODATA 2018
-constexpr double atomic_mass_unit = 1.66053906660;  ///< 1e-24 g, CODATA 2018
-
 /// What the rays tell before any model: mean pattern and summed intensity.
 struct RaySums {
     std::vector<double> mean; ///< [channel], over valid rays
@@ -232,7 +229,8 @@ void write_phases(hdf5::Group& stage, const Scan& scan, const PatternModel& mode
     std::vector<double> sum(grid.size(), 0.0);
     for (std::size_t p = 0; p < model.phases.size(); ++p) {
         const auto& phase = model.phases[p];
-        const double rho = atomic_mass_unit * phase.phase.cell_mass() / phase.unit_cell().volume();
+        const double rho =
+            atomic_mass_g_per_cm3 * phase.phase.cell_mass() / phase.unit_cell().volume();
         density.emplace_back();
         for (const float fraction : result.volume_fractions[p])
             density.back().push_back(rho * fraction);
@@ -331,12 +329,12 @@ StageSummary run_absorption_stage(StageContext& context) {
         Progress progress("absorption", static_cast<std::size_t>(settings.max_iterations),
                           communicator.is_root());
         result = communicator.collectively([&] {
-            const double energy = kev_angstrom / scan.wavelength();
+            const double energy = energy_from_wavelength(scan.wavelength());
             SelfAbsorptionInput input;
             for (std::size_t p = 0; p < model.phases.size(); ++p) {
                 const auto& phase = model.phases[p];
                 const double volume = phase.unit_cell().volume();
-                const double rho = atomic_mass_unit * phase.phase.cell_mass() / volume;
+                const double rho = atomic_mass_g_per_cm3 * phase.phase.cell_mass() / volume;
                 input.mu.push_back(0.1 * rho * phase.phase.mass_attenuation(energy));
                 input.amounts.push_back(amounts[p]);
                 for (float& value : input.amounts.back())

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "jobs/job.hpp"
 #include "jobs/settings.hpp"
+#include "jobs/text_file.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -118,23 +119,7 @@ void write_instrument_file(const std::filesystem::path& path, const InstrumentFi
                            bool force) {
     if (std::filesystem::exists(path) && !force)
         throw Error(fmt::format("{} exists; --force replaces it", path.string()));
-    const auto temporary = fmt::format("{}.{}.tmp", path.string(), ::getpid());
-    std::error_code code;
-    {
-        std::ofstream file(temporary, std::ios::binary);
-        file << to_toml(instrument);
-        file.flush();
-        if (!file) {
-            std::filesystem::remove(temporary, code);
-            throw Error(fmt::format("{}: cannot be written", path.string()));
-        }
-    }
-    std::filesystem::rename(temporary, path, code);
-    if (code) {
-        const auto reason = code.message();
-        std::filesystem::remove(temporary, code);
-        throw Error(fmt::format("{}: {}", path.string(), reason));
-    }
+    write_text_file(path, to_toml(instrument));
 }
 
 InstrumentFile read_instrument_file(const std::filesystem::path& path) {

@@ -1,4 +1,5 @@
 #include "jobs/mask_image.hpp"
+#include "jobs/text_file.hpp"
 
 #include "base/error.hpp"
 
@@ -43,25 +44,11 @@ std::size_t number(std::istream& in, const std::filesystem::path& path, const ch
 
 void write_mask_image(const std::filesystem::path& path, std::span<const unsigned char> mask,
                       std::size_t ny, std::size_t nx) {
-    auto temporary = path;
-    temporary += ".part";
-    {
-        std::ofstream file(temporary, std::ios::binary);
-        file << "P5\n" << nx << ' ' << ny << "\n255\n";
-        for (std::size_t line = 0; line < ny; ++line)
-            for (std::size_t x = 0; x < nx; ++x)
-                file.put(mask[(ny - 1 - line) * nx + x] ? static_cast<char>(255) : '\0');
-        file.flush();
-        if (!file) {
-            std::error_code code;
-            std::filesystem::remove(temporary, code);
-            throw Error(fmt::format("{}: cannot be written", path.string()));
-        }
-    }
-    std::error_code code;
-    std::filesystem::rename(temporary, path, code);
-    if (code)
-        throw Error(fmt::format("{}: {}", path.string(), code.message()));
+    std::string image = fmt::format("P5\n{} {}\n255\n", nx, ny);
+    for (std::size_t line = 0; line < ny; ++line)
+        for (std::size_t x = 0; x < nx; ++x)
+            image += mask[(ny - 1 - line) * nx + x] ? '\xff' : '\0';
+    write_text_file(path, image);
 }
 
 std::vector<unsigned char> read_mask_image(const std::filesystem::path& path, std::size_t ny,

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/text.hpp"
+#include "jobs/text_file.hpp"
 #include "jobs/version.hpp"
 #include "mpi/nexus.hpp"
 #include "mpi/product_file.hpp"
@@ -22,27 +23,6 @@ namespace {
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr double strong_correlation = 0.9;
-
-void write_text(const std::filesystem::path& path, const std::string& text) {
-    const auto temporary =
-        path.parent_path() / fmt::format("{}.tmp-{}", path.filename().string(), getpid());
-    std::error_code code;
-    {
-        std::ofstream file(temporary, std::ios::binary);
-        file << text;
-        file.flush();
-        if (!file) {
-            std::filesystem::remove(temporary, code);
-            throw Error(fmt::format("{}: cannot be written", path.string()));
-        }
-    }
-    std::filesystem::rename(temporary, path, code);
-    if (code) {
-        const auto reason = code.message();
-        std::filesystem::remove(temporary, code);
-        throw Error(fmt::format("{}: {}", path.string(), reason));
-    }
-}
 
 /// √(Σ w (y_o − y_c)² / Σ w (y_o − y_b)²): independent of how much background there is.
 double rwp_without_background(const PatternRefinement& r) {
@@ -457,9 +437,9 @@ std::vector<std::filesystem::path> write_results(PatternRefinement& refinement, 
             std::filesystem::remove(folder / (std::string("rietveld") + suffix), code);
     refinement.timings.lap("write");
     files.insert(files.begin(), folder / "rietveld.json");
-    write_text(files.front(),
-               to_json(refinement).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) +
-                   "\n");
+    write_text_file(
+        files.front(),
+        to_json(refinement).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     return files;
 }
 

@@ -25,7 +25,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double atomic_mass_unit = 1.66053906660; ///< 1e-24 g, CODATA 2018
 /// Voxels whose patterns tell the widths that hold for the whole object.
 constexpr std::size_t width_sample = 800;
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
@@ -319,7 +318,7 @@ void write_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase, d
         const double volume =
             cell_from_independent(phase.phase.crystal_system(), values, phase.phase.unique_axis())
                 .volume();
-        const double rho = atomic_mass_unit * phase.phase.cell_mass() / volume;
+        const double rho = atomic_mass_g_per_cm3 * phase.phase.cell_mass() / volume;
         const double factor = constant * volume * volume;
         fraction[i] = factor * (*scale)[i];
         fraction_esd[i] = factor * (*scale_esd)[i];

@@ -4,6 +4,7 @@
 #include "jobs/program.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/provenance.hpp"
+#include "jobs/text_file.hpp"
 #include "jobs/version.hpp"
 #include "mpi/communicator.hpp"
 #include "mpi/decomposition.hpp"
@@ -50,24 +51,6 @@ std::vector<std::size_t> parse_indices(const std::string& text, const std::strin
         begin = end + 1;
     }
     return indices;
-}
-
-void write_text(const std::filesystem::path& path, const std::string& text) {
-    const auto temporary = path.string() + ".tmp";
-    {
-        std::ofstream file(temporary, std::ios::binary);
-        file << text;
-        file.flush();
-        if (!file) {
-            std::error_code code;
-            std::filesystem::remove(temporary, code);
-            throw Error(fmt::format("{}: cannot be written", path.string()));
-        }
-    }
-    std::error_code code;
-    std::filesystem::rename(temporary, path, code);
-    if (code)
-        throw Error(fmt::format("{}: {}", path.string(), code.message()));
 }
 
 /// A job that analyses the simulated scan: structures, given instrument profile and transmission,
@@ -372,10 +355,10 @@ int command_simulate(const std::vector<std::string>& arguments) {
             for (const auto& phase : simulator.phases())
                 if (std::find(written.begin(), written.end(), phase.structure) == written.end()) {
                     const auto& structure = phantom::structure_file(phase.structure);
-                    write_text(folder / "cif" / structure.file_name(), structure.text);
+                    write_text_file(folder / "cif" / structure.file_name(), structure.text);
                     written.push_back(phase.structure);
                 }
-            write_text(job_path, job_text(simulator));
+            write_text_file(job_path, job_text(simulator));
             if (line.has("json"))
                 fmt::print("{}\n", nlohmann::json{{"scan", scan_path.string()},
                                                   {"truth", truth_path.string()},

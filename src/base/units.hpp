@@ -24,4 +24,7 @@ constexpr double energy_from_wavelength(double wavelength_angstrom) {
     return hc_kev_angstrom / wavelength_angstrom;
 }
 
+/// 1 u/Å³ in g/cm³ (CODATA 2018).
+inline constexpr double atomic_mass_g_per_cm3 = 1.66053906660;
+
 } // namespace xrdct

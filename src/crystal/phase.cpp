@@ -24,7 +24,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double atomic_mass_g_per_cm3 = 1.66053906660; ///< 1 u/Å³ in g/cm³
 constexpr double special_position_tolerance = 0.2; ///< Å; coordinates are listed to a few digits
 constexpr double density_tolerance = 0.03;
 constexpr std::size_t max_families = 100'000;

@@ -340,7 +340,7 @@ class Hollow {
     /// A disc; 0: none.
     explicit Hollow(double radius = 0) { radius_.fill(radius); }
 
-    /// Where means of the total image over sectors have risen, outwards, by this part of the way
+    /// Where means of the total image over sectors have risen, outwards, by 15 % of the way
     /// from the bottom of the hollow to what they are half-way to the ring. The bottom counts as
     /// zero: a correction that is still off lifts or sinks it.
     static Hollow find(std::span<const float> image, const ImageGrid& grid, const RingFit& ring) {
@@ -604,7 +604,6 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     };
     const auto find_sample = [&](double threshold, bool settled) {
         if (by_ring) {
-            // Weights at the borders of the region are those of its circles.
             result.sample.assign(grid.size(), 0);
             std::fill(filled.begin(), filled.end(), 0.0F);
             if (!result.ring)
