@@ -185,7 +185,8 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
     Job job;
     job.source = source;
     job.title = s.text("title", "", "free text");
-    job.stages = s.texts("stages", stage_names(), "stages to run, in order");
+    job.stages = s.texts("stages", {"absorption", "fbp", "rietveld"},
+                         "stages to run, in order: absorption, fbp, rietveld, dlsr");
     for (const auto& stage : job.stages)
         if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
             const auto nearest = nearest_name(stage, stage_names());
@@ -306,6 +307,8 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
         s.integer("rietveld.max_iterations", 30, "most iterations in a voxel");
     require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
 
+    job.dlsr = read_dlsr_settings(s);
+
     std::set<std::string> names;
     for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
         job.phases.push_back(read_phase(s, i, source, JobKind::map));
@@ -362,7 +365,7 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
 } // namespace
 
 const std::vector<std::string>& stage_names() {
-    static const std::vector<std::string> names{"absorption", "fbp", "rietveld"};
+    static const std::vector<std::string> names{"absorption", "fbp", "rietveld", "dlsr"};
     return names;
 }
 
@@ -410,7 +413,9 @@ Job parse_job(const std::string& text, const std::filesystem::path& source,
     job.resolved_stages = {{"absorption", with(absorption)},
                            {"fbp", with(fbp)},
                            {"rietveld", with({"absorption", "fbp", "noise", "mask", "instrument",
-                                              "rietveld", "phase", "peak"})}};
+                                              "rietveld", "phase", "peak"})},
+                           {"dlsr", with({"absorption", "fbp", "noise", "mask", "instrument",
+                                          "rietveld", "phase", "peak", "dlsr"})}};
     return job;
 }
 

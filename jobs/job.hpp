@@ -1,5 +1,6 @@
 #pragma once
 
+#include "jobs/dlsr_settings.hpp"
 #include "jobs/lithium_settings.hpp"
 #include "jobs/settings.hpp"
 
@@ -153,6 +154,7 @@ struct Job {
     MaskSettings mask;
     InstrumentSettings instrument;
     RietveldSettings rietveld;
+    DlsrSettings dlsr;
     std::vector<PhaseSettings> phases;
     std::vector<PeakSettings> peaks;
     std::vector<LithiumSettings> lithium; ///< for the report

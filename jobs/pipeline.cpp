@@ -234,7 +234,8 @@ RunSummary run_job(const Job& job, const RunOptions& options,
             return 0;
         });
         communicator.broadcast(reuse);
-        if (stage == "fbp" && job.absorption.method == "phases" && context.transmission.empty())
+        if ((stage == "fbp" || stage == "dlsr") && job.absorption.method == "phases" &&
+            context.transmission.empty())
             context.transmission = communicator.collectively(
                 [&] { return read_absorption_product(job).transmission; });
         if (reuse) {
@@ -243,7 +244,8 @@ RunSummary run_job(const Job& job, const RunOptions& options,
         }
         summary.stages.push_back(stage == "absorption" ? run_absorption_stage(context)
                                  : stage == "fbp"      ? run_fbp_stage(context)
-                                                       : run_rietveld_stage(context));
+                                 : stage == "rietveld" ? run_rietveld_stage(context)
+                                                       : run_dlsr_stage(context));
     }
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
     summary.notes = job.notes;

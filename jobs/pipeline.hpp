@@ -81,6 +81,7 @@ void write_image_axes(hdf5::Group& group, const ImageGrid& grid);
 StageSummary run_absorption_stage(StageContext& context);
 StageSummary run_fbp_stage(StageContext& context);
 StageSummary run_rietveld_stage(StageContext& context);
+StageSummary run_dlsr_stage(StageContext& context);
 
 /// Intensities of a shard [rotation][translation][channel] as the reconstruction wants them, in
 /// place: monitor normalisation and division by the transmission; and their variances if `variance`

@@ -1,0 +1,54 @@
+#pragma once
+
+#include "jobs/pipeline.hpp"
+#include "rietveld/pattern_basis.hpp"
+#include "solvers/dlsr_problem.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace xrdct {
+
+/// What the conventional analysis hands to the DLSR.
+struct ConventionalResult {
+    std::size_t n = 0;
+    std::vector<double> x; ///< mm
+    PatternModel model;    ///< as refined on the mean pattern
+    std::vector<unsigned char> sample;
+    struct PhaseMaps {
+        std::vector<unsigned char> mask;
+        std::vector<double> scale;
+        std::vector<std::vector<double>> cell; ///< per independent parameter; empty: not a map
+    };
+    std::vector<PhaseMaps> phases;
+    std::vector<std::vector<double>> areas;      ///< of the single peaks
+    std::vector<std::vector<double>> background; ///< per Chebyshev term
+};
+/// Reads the rietveld stage's product. Throws Error when it is missing or was made with other
+/// settings.
+ConventionalResult read_conventional_result(const Job& job, double wavelength,
+                                            std::vector<std::string>& notes);
+
+/// A value of the fit and what it is called.
+struct DlsrQuantity {
+    std::string group, name, unit; ///< such as "NMC532", "c", "angstrom"
+};
+
+/// The parts of the pattern, where they are, what is refined and where it starts.
+struct DlsrSetup {
+    PatternModel model;
+    std::vector<PatternPart> parts;
+    std::vector<std::vector<std::size_t>> pixels; ///< per part
+    struct Field {
+        DlsrField field;
+        DlsrQuantity quantity;
+        std::vector<double> start; ///< map [y · n + x]
+    };
+    std::vector<Field> fields; ///< every amount and voxel shape, fixed ones too
+    std::vector<DlsrGlobal> globals;
+    std::vector<DlsrQuantity> global_quantities;
+};
+DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional, double pixel);
+
+} // namespace xrdct

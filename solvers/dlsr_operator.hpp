@@ -1,0 +1,88 @@
+#pragma once
+
+#include "rietveld/pattern_basis.hpp"
+#include "tomography/depth_projector.hpp"
+#include "tomography/scan_geometry.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace xrdct {
+
+/// The parallax-aware forward model of a scan, in the coefficients of a PatternBasis, for the
+/// rotations that one rank holds:
+///
+///     m(ω, t)[M] = T(ω, t) Σ_v w_v(ω, t) Σ_p S_pv Σ_l h_l(z_v(ω)) Σ_i u_pi(η_pv) B_pi(z_l)
+///
+/// with w the strip weights, h_l the linear shares of the depth layers, S the amounts and η the
+/// shapes of the parts in the voxels. What a rank computes needs all voxels and its own rays only.
+///
+/// Values of a point, a direction or a gradient are one vector [value_count()]: for every part its
+/// amounts [voxel], then each of its voxel shape parameters [voxel], voxels in the order of
+/// pixels(part); after all parts the global shape parameters. Uses the threads of OpenMP; nothing
+/// is collective. Objects are not shared by threads.
+class DlsrOperator {
+  public:
+    /// `geometry`: own rotations only, all translations. `pixels[part]`: where a part exists [y · n
+    /// + x]. `ray_weight` and `transmission` [own rotation][translation]; weight 0 leaves a ray out
+    /// (its transmission may then be NaN). Throws Error for lengths, parts without pixels are fine.
+    DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid, const PatternBasis& basis,
+                 const DepthLayers& layers, std::span<const std::vector<std::size_t>> pixels,
+                 std::span<const float> ray_weight, std::span<const float> transmission);
+    ~DlsrOperator();
+    DlsrOperator(DlsrOperator&&) noexcept;
+    DlsrOperator& operator=(DlsrOperator&&) noexcept;
+
+    const PatternBasis& basis() const;
+    std::size_t ray_count() const;         ///< own rays
+    std::size_t coefficient_count() const; ///< own rays × M
+    std::size_t value_count() const;
+    const std::vector<std::size_t>& pixels(std::size_t part) const;
+    /// Where the amounts (shape < 0) or a voxel shape parameter of a part begin among the values.
+    std::size_t offset(std::size_t part, int shape = -1) const;
+    std::size_t global_offset() const;
+
+    /// Fixes the point at which everything below is taken. With `derivatives` the columns of the
+    /// global parameters are made, too, which the products and the gradient need.
+    void set_point(std::span<const double> values, bool derivatives);
+
+    /// m [own ray][M].
+    void predict(std::span<float> rays) const;
+    /// ½ Σ weight |m − data|² over own rays and, unless `gradient` is empty, its gradient (after
+    /// set_point with derivatives). `data` [own ray][M].
+    double objective(std::span<const float> data, std::span<float> gradient) const;
+    /// rays = J direction.
+    void jacobian(std::span<const float> direction, std::span<float> rays) const;
+    /// direction = Jᵀ rays (no weights).
+    void adjoint(std::span<const float> rays, std::span<float> direction) const;
+    /// out = Jᵀ W J direction.
+    void gauss_newton(std::span<const float> direction, std::span<float> out) const;
+
+    /// Own rays' share of the diagonal of Jᵀ W J, the depths of a voxel taken as 0; exact for the
+    /// global parameters (after set_point with derivatives).
+    std::vector<float> diagonal() const;
+    /// Σ_j w_jv² W_j T_j² per pixel [y · n + x] over own rays.
+    const std::vector<float>& pixel_weight() const;
+    /// Pixels that carry any part.
+    std::size_t pixel_count() const;
+    /// The i-th of them, the indices of its values (without globals) and their Gram matrix
+    /// ⟨∂m/∂value, ∂m/∂value⟩ at depth 0 [value][value], not weighted: with Σ pixel_weight over the
+    /// ranks the diagonal block of Jᵀ W J. The vectors are reused.
+    void pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
+                     std::vector<float>& gram) const;
+
+    /// Floating-point operations and bytes of one gauss_newton() of this rank, counted.
+    struct Cost {
+        double projection_flops = 0, table_flops = 0;
+        double bytes = 0;
+    };
+    Cost cost() const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace xrdct

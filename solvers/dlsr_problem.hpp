@@ -1,0 +1,95 @@
+#pragma once
+
+#include "mpi/communicator.hpp"
+#include "solvers/dlsr_operator.hpp"
+#include "solvers/least_squares_problem.hpp"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace xrdct {
+
+/// How one kind of value of the model is determined.
+enum class FieldTreatment {
+    fixed,  ///< stays at its start map
+    voxel,  ///< one unknown per voxel
+    scaled, ///< start map times one unknown factor
+};
+
+/// A map of the model: the amounts (shape < 0) or a voxel shape parameter of a part.
+struct DlsrField {
+    std::size_t part = 0;
+    int shape = -1;
+    FieldTreatment treatment = FieldTreatment::voxel;
+    double lower = 0, upper = 0; ///< bounds of a voxel's value
+    double unit = 1;             ///< a change that matters: unknowns are values / unit
+    /// Weight λ of smoothness ½ λ Σ s_ij ((θ_i − θ_j) / unit)² over neighbours i, j of the part along
+    /// x and along y; the next voxel of the part counts as a neighbour across a gap of d voxels with
+    /// s = 1 / d (springs in series), up to max_gap.
+    double smoothness = 0;
+    /// Differences beyond `edge` units cost linearly rather than quadratically
+    /// (edge² (√(1 + (Δ/edge)²) − 1)); infinity: quadratic.
+    double edge = 0;
+    std::size_t max_gap = 1; ///< voxels
+};
+
+/// A global shape parameter of the pattern basis: bounds and scale.
+struct DlsrGlobal {
+    double lower = 0, upper = 0, unit = 1;
+};
+
+/// The DLSR as a bounded least-squares problem:
+///
+///     f(x) = ½ Σ_rays W |m(x) − d|² + smoothness of the fields
+///
+/// Unknowns: voxel fields one after the other (voxels in the operator's order), factors of scaled
+/// fields at their place, global shape parameters last; cut over the ranks by block_range. Every
+/// rank holds the rays of its operator and all two-dimensional maps; what is exchanged is
+/// parameter-sized. The preconditioner inverts the diagonal blocks of the voxels and the common
+/// spectrum of the projection (1 / frequency, times the beam's) and the smoothness.
+class DlsrProblem final : public LeastSquaresProblem {
+  public:
+    /// `values`: start, in the operator's order, the same on all ranks. `data` [own ray][M] as
+    /// DlsrOperator::objective takes it; both it and the operator must outlive the problem.
+    /// Collective. Throws Error for sizes, bounds that exclude the start beyond rounding.
+    DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model, const ImageGrid& grid,
+                const ScanGeometry& geometry, std::span<const float> data,
+                std::vector<DlsrField> fields, std::vector<DlsrGlobal> globals,
+                std::vector<double> values);
+    ~DlsrProblem() override;
+
+    std::size_t size() const; ///< unknowns of all ranks
+    std::vector<double> start() const; ///< own share
+    /// Values of the model, in the operator's order, from all shares. Collective.
+    std::vector<double> values(std::span<const double> x) const;
+    /// Own share of x of values; fixed fields are ignored. Not collective.
+    std::vector<double> unknowns(std::span<const double> values) const;
+    const std::vector<DlsrField>& fields() const;
+    /// Changes a field's smoothness.
+    void set_smoothness(std::size_t field, double smoothness, double edge);
+    /// Replaces the data, of the same length.
+    void set_data(std::span<const float> data);
+    /// ½ Σ W |m − d|² of the last objective, without smoothness.
+    double last_misfit() const;
+
+    std::size_t local_size() const override;
+    void bounds(std::span<double> lower, std::span<double> upper) const override;
+    double objective(std::span<const double> x) override;
+    double objective_and_gradient(std::span<const double> x, std::span<double> gradient) override;
+    void linearise(std::span<const double> x) override;
+    void gauss_newton_product(std::span<const double> v, std::span<double> out) override;
+    void precondition(std::span<const double> v, std::span<double> out) override;
+
+    struct Counts {
+        std::size_t objectives = 0, gradients = 0, products = 0, preconditions = 0;
+        double operator_seconds = 0, precondition_seconds = 0, exchange_seconds = 0;
+    };
+    const Counts& counts() const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace xrdct

@@ -1,0 +1,561 @@
+#include "rietveld/pattern_basis.hpp"
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+#include "rietveld/peak_profile.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include <Eigen/Dense>
+#include <fmt/format.h>
+
+namespace xrdct {
+
+namespace {
+
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+constexpr std::size_t most_voxel_parameters = 3;
+constexpr std::size_t lane_multiple = 8;
+constexpr std::size_t fewest_nodes = 5, most_nodes = 15;
+
+/// Chebyshev nodes of the first kind on [−1, 1] and the polynomials' values.
+double node_place(std::size_t i, std::size_t n) {
+    return -std::cos(std::numbers::pi * (static_cast<double>(i) + 0.5) / static_cast<double>(n));
+}
+
+/// Lagrange polynomials of the nodes at t and their derivatives, through Chebyshev sums.
+void lagrange(double t, std::size_t n, std::vector<double>& value, std::vector<double>& slope) {
+    value.assign(n, 0.0);
+    slope.assign(n, 0.0);
+    std::vector<double> polynomial(n), derivative(n);
+    for (std::size_t j = 0; j < n; ++j) {
+        polynomial[j] = j == 0 ? 1 : j == 1 ? t : 2 * t * polynomial[j - 1] - polynomial[j - 2];
+        derivative[j] = j == 0   ? 0
+                        : j == 1 ? 1
+                                 : 2 * polynomial[j - 1] + 2 * t * derivative[j - 1] -
+                                       derivative[j - 2];
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+        const double place = node_place(i, n);
+        double at = 1, before = place;
+        for (std::size_t j = 0; j < n; ++j) {
+            const double here = j == 0 ? 1 : j == 1 ? place : 2 * place * before - at;
+            if (j > 1) {
+                at = before;
+                before = here;
+            }
+            const double factor = (j == 0 ? 1.0 : 2.0) / static_cast<double>(n) * here;
+            value[i] += factor * polynomial[j];
+            slope[i] += factor * derivative[j];
+        }
+    }
+}
+
+double span_of(const ShapeParameter& parameter) {
+    return parameter.upper - parameter.lower;
+}
+
+} // namespace
+
+double shape_value(const PatternModel& model, bool phase, std::size_t part,
+                   const ShapeParameter& parameter) {
+    using Kind = ShapeParameter::Kind;
+    if (!phase)
+        return parameter.kind == Kind::fwhm ? model.peaks.at(part).fwhm.value
+                                            : model.peaks.at(part).position.value;
+    const PhaseModel& p = model.phases.at(part);
+    switch (parameter.kind) {
+    case Kind::cell:
+        return p.cell.at(parameter.index).value;
+    case Kind::size:
+        return 1 / p.size.value;
+    case Kind::microstrain:
+        return p.microstrain.value;
+    case Kind::gauss_microstrain:
+        return p.gauss_microstrain.value * p.gauss_microstrain.value;
+    default:
+        throw Error("pattern basis: a phase has no such parameter");
+    }
+}
+
+void set_shape_value(PatternModel& model, bool phase, std::size_t part,
+                     const ShapeParameter& parameter, double value) {
+    using Kind = ShapeParameter::Kind;
+    if (!phase) {
+        (parameter.kind == Kind::fwhm ? model.peaks.at(part).fwhm : model.peaks.at(part).position)
+            .value = value;
+        return;
+    }
+    PhaseModel& p = model.phases.at(part);
+    switch (parameter.kind) {
+    case Kind::cell:
+        p.cell.at(parameter.index).value = value;
+        break;
+    case Kind::size:
+        p.size.value = value > 0 ? 1 / value : infinite_size;
+        break;
+    case Kind::microstrain:
+        p.microstrain.value = std::max(0.0, value);
+        break;
+    case Kind::gauss_microstrain:
+        p.gauss_microstrain.value = std::sqrt(std::max(0.0, value));
+        break;
+    default:
+        throw Error("pattern basis: a phase has no such parameter");
+    }
+}
+
+struct PatternBasis::Impl {
+    RadialAxis axis;
+    PatternModel model;
+    std::vector<PatternPart> parts;
+    std::vector<double> weight, root; ///< w_k, √w_k
+    PatternBasisOptions options;
+    PatternCalculator calculator;
+    Matrix basis; ///< Φ [M][n]
+    FloatMatrix compression, expansion;
+    double basis_error = 0, shape_error = 0;
+
+    struct Family {
+        std::vector<std::size_t> nodes; ///< per voxel parameter
+        std::size_t node_count = 1;
+        Eigen::MatrixXd functions; ///< [node][lane]: values of u at the nodes
+        Eigen::MatrixXd combination; ///< [lane][node]: tables from the patterns at the nodes
+        std::size_t first_lane = 0, lanes = 1;
+    };
+    std::vector<Family> families;
+    struct Global {
+        std::size_t part, index;
+    };
+    std::vector<Global> globals;
+    std::vector<double> start;
+    std::size_t lane_count = 0;
+
+    Impl(const RadialAxis& a, const PatternModel& m, std::vector<PatternPart> p,
+         std::span<const double> w, const PatternBasisOptions& o)
+        : axis(a), model(m), parts(std::move(p)), weight(w.begin(), w.end()), options(o),
+          calculator(a, m) {}
+
+    bool is_phase(std::size_t part) const { return parts[part].kind == PatternPart::Kind::phase; }
+
+    /// √w times the pattern of a part for unit amount; `work` holds the shape.
+    void evaluate(std::size_t part, PatternModel& work, double depth, std::span<double> y) const {
+        const PatternPart& p = parts[part];
+        if (p.kind == PatternPart::Kind::phase) {
+            work.phases[p.index].depth.value = depth;
+            calculator.evaluate_phase(work, p.index, y);
+        } else if (p.kind == PatternPart::Kind::background) {
+            calculator.chebyshev(p.index, y);
+        } else {
+            std::fill(y.begin(), y.end(), 0.0);
+            const SinglePeak& peak = work.peaks[p.index];
+            const double ratio = options.distance > 0 ? 1 - depth / options.distance : 1;
+            const double place =
+                degrees(std::atan(ratio * std::tan(radians(peak.position.value))));
+            ProfileBuffer profile;
+            channel_averaged_profile(axis, place, peak.fwhm.value, peak.mixing.value,
+                                     model.profile_range, false, profile);
+            for (std::size_t k = 0; k < profile.size(); ++k)
+                y[profile.first + k] = profile.value[k] / (ratio * ratio);
+        }
+        for (std::size_t k = 0; k < y.size(); ++k)
+            y[k] = root[k] > 0 ? y[k] * root[k] : 0;
+    }
+
+    PatternModel prepared(std::span<const double> values) const {
+        PatternModel work = model;
+        work.distance = options.distance > 0 ? options.distance : model.distance;
+        for (auto& phase : work.phases)
+            phase.scale.value = 1;
+        for (std::size_t g = 0; g < globals.size(); ++g) {
+            const auto& parameter = parts[globals[g].part].global[globals[g].index];
+            set_shape_value(work, is_phase(globals[g].part), parts[globals[g].part].index,
+                            parameter, std::clamp(values[g], parameter.lower, parameter.upper));
+        }
+        return work;
+    }
+
+    void set_node(std::size_t part, PatternModel& work, std::size_t node,
+                  const std::vector<std::size_t>& counts) const {
+        const PatternPart& p = parts[part];
+        for (std::size_t d = 0; d < p.voxel.size(); ++d) {
+            const double t = node_place(node % counts[d], counts[d]);
+            node /= counts[d];
+            set_shape_value(work, is_phase(part), p.index, p.voxel[d],
+                            p.voxel[d].lower + 0.5 * (1 + t) * span_of(p.voxel[d]));
+        }
+    }
+
+    void choose_nodes(std::size_t part, Family& family) const;
+    Matrix node_patterns(std::size_t part, const PatternModel& prepared,
+                         const std::vector<double>& depths) const;
+    void build();
+    std::vector<double> layer_depths(bool ghosts) const;
+    FloatMatrix part_table(std::size_t part, const PatternModel& prepared) const;
+};
+
+std::vector<double> PatternBasis::Impl::layer_depths(bool ghosts) const {
+    std::vector<double> depths;
+    const auto n = static_cast<long>(options.layers);
+    const long extra = ghosts && n > 1 ? 1 : 0;
+    for (long l = -extra; l < n + extra; ++l)
+        depths.push_back(n == 1 ? 0.0
+                                : options.depth_first +
+                                      static_cast<double>(l) * options.depth_spacing);
+    return depths;
+}
+
+/// More nodes until patterns between them come out within half the tolerance.
+void PatternBasis::Impl::choose_nodes(std::size_t part, Family& family) const {
+    const PatternPart& p = parts[part];
+    const std::size_t n = axis.size();
+    for (std::size_t d = 0; d < p.voxel.size(); ++d) {
+        PatternModel work = prepared(start);
+        const auto at = [&](double t) {
+            set_shape_value(work, is_phase(part), p.index, p.voxel[d],
+                            p.voxel[d].lower + 0.5 * (1 + t) * span_of(p.voxel[d]));
+            std::vector<double> y(n);
+            evaluate(part, work, 0, y);
+            return y;
+        };
+        std::size_t count = fewest_nodes;
+        for (; count < most_nodes; count += 2) {
+            std::vector<std::vector<double>> nodes;
+            for (std::size_t i = 0; i < count; ++i)
+                nodes.push_back(at(node_place(i, count)));
+            double worst = 0;
+            std::vector<double> value, slope;
+            for (const double t : {-0.97, 0.5 * (node_place(count / 2, count) +
+                                                node_place(count / 2 + 1, count)), 0.93}) {
+                lagrange(t, count, value, slope);
+                const auto exact = at(t);
+                double error = 0, norm = 0;
+                for (std::size_t k = 0; k < n; ++k) {
+                    double sum = 0;
+                    for (std::size_t i = 0; i < count; ++i)
+                        sum += value[i] * nodes[i][k];
+                    error += (sum - exact[k]) * (sum - exact[k]);
+                    norm += exact[k] * exact[k];
+                }
+                worst = std::max(worst, std::sqrt(error / std::max(norm, 1e-300)));
+            }
+            if (worst < 0.5 * options.tolerance)
+                break;
+        }
+        family.nodes.push_back(count);
+        family.node_count *= count;
+    }
+}
+
+/// [depth][node] rows of whitened patterns.
+Matrix PatternBasis::Impl::node_patterns(std::size_t part, const PatternModel& at,
+                                         const std::vector<double>& depths) const {
+    const Family& family = families[part];
+    const std::size_t rows = depths.size() * family.node_count;
+    Matrix patterns(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(axis.size()));
+#pragma omp parallel
+    {
+        PatternModel work = at;
+#pragma omp for schedule(dynamic, 16)
+        for (std::size_t i = 0; i < rows; ++i) {
+            set_node(part, work, i % family.node_count, family.nodes);
+            evaluate(part, work, depths[i / family.node_count],
+                     {patterns.row(static_cast<Eigen::Index>(i)).data(), axis.size()});
+        }
+    }
+    return patterns;
+}
+
+void PatternBasis::Impl::build() {
+    const auto n = static_cast<Eigen::Index>(axis.size());
+    families.resize(parts.size());
+    Matrix gram = Matrix::Zero(n, n);
+    const PatternModel at_start = prepared(start);
+    const auto depths = layer_depths(true);
+
+    const auto add = [&](const Matrix& patterns) {
+        // Every part counts alike, whatever the units of its amount.
+        const double norm = patterns.squaredNorm();
+        if (norm > 0)
+            gram.selfadjointView<Eigen::Lower>().rankUpdate(patterns.transpose(), 1 / norm);
+    };
+    double squares = 0, left_out = 0;
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        Family& family = families[part];
+        choose_nodes(part, family);
+        family.first_lane = lane_count;
+        const Matrix patterns = node_patterns(part, at_start, depths);
+        add(patterns);
+        if (family.node_count > 1) {
+            // [node][depth, channel]: the functions of the shape are the leading left vectors.
+            const auto nodes = static_cast<Eigen::Index>(family.node_count);
+            Matrix overlap = Matrix::Zero(nodes, nodes);
+            for (std::size_t d = 0; d < depths.size(); ++d) {
+                const auto block =
+                    patterns.middleRows(static_cast<Eigen::Index>(d) * nodes, nodes);
+                overlap.noalias() += block * block.transpose();
+            }
+            const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
+            const double total = eigen.eigenvalues().sum();
+            double rest = total;
+            std::size_t rank = 0;
+            while (rank < family.node_count && rest > options.tolerance * options.tolerance * total)
+                rest -= eigen.eigenvalues()(nodes - 1 - static_cast<Eigen::Index>(rank++));
+            rank = std::min(family.node_count,
+                            (rank + lane_multiple - 1) / lane_multiple * lane_multiple);
+            family.lanes = rank;
+            family.functions.resize(nodes, static_cast<Eigen::Index>(rank));
+            family.combination.resize(static_cast<Eigen::Index>(rank), nodes);
+            for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(rank); ++i) {
+                const auto vector = eigen.eigenvectors().col(nodes - 1 - i);
+                // Functions of the size of 1, so that coefficients are amounts.
+                const double size = std::sqrt(static_cast<double>(nodes));
+                family.functions.col(i) = size * vector;
+                family.combination.row(i) = vector.transpose() / size;
+                left_out += eigen.eigenvalues()(nodes - 1 - i);
+            }
+            squares += total;
+        } else {
+            family.functions = Eigen::MatrixXd::Ones(1, 1);
+            family.combination = Eigen::MatrixXd::Ones(1, 1);
+        }
+        lane_count += family.lanes;
+        // Patterns at both ends of the global parameters belong to the family, too.
+        for (std::size_t g = 0; g < globals.size(); ++g) {
+            if (globals[g].part != part)
+                continue;
+            const auto& parameter = parts[part].global[globals[g].index];
+            for (const double end : {parameter.lower, parameter.upper}) {
+                auto values = start;
+                values[g] = end;
+                std::vector<double> few;
+                for (std::size_t d = 0; d < depths.size(); d += 3)
+                    few.push_back(depths[d]);
+                add(node_patterns(part, prepared(values), few));
+            }
+        }
+    }
+    shape_error = squares > 0 ? std::sqrt(std::max(0.0, 1 - left_out / squares)) : 0;
+
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(gram);
+    const double total = eigen.eigenvalues().sum();
+    if (!(total > 0))
+        throw Error("pattern basis: no channel with a weight sees any of the phases");
+    double rest = total;
+    Eigen::Index m = 0;
+    while (m < n && rest > options.tolerance * options.tolerance * total)
+        rest -= eigen.eigenvalues()(n - 1 - m++);
+    m = std::min<Eigen::Index>(n, (m + 7) / 8 * 8);
+    basis = eigen.eigenvectors().rightCols(m).rowwise().reverse().transpose();
+    rest = total;
+    for (Eigen::Index i = 0; i < m; ++i)
+        rest -= eigen.eigenvalues()(n - 1 - i);
+    basis_error = std::sqrt(std::max(0.0, rest / total));
+    compression.resize(m, n);
+    expansion.resize(m, n);
+    for (Eigen::Index k = 0; k < n; ++k) {
+        const double r = root[static_cast<std::size_t>(k)];
+        compression.col(k) = (basis.col(k) * r).cast<float>();
+        if (r > 0)
+            expansion.col(k) = (basis.col(k) / r).cast<float>();
+        else
+            expansion.col(k).setConstant(std::numeric_limits<float>::quiet_NaN());
+    }
+}
+
+/// [layer][lane][M] of one part.
+FloatMatrix PatternBasis::Impl::part_table(std::size_t part, const PatternModel& at) const {
+    const Family& family = families[part];
+    const auto nodes = static_cast<Eigen::Index>(family.node_count);
+    const auto lanes = static_cast<Eigen::Index>(family.lanes);
+    const bool ghosts = options.layers > 1;
+    const auto depths = layer_depths(ghosts);
+    const Matrix patterns = node_patterns(part, at, depths);
+    const Matrix coefficients = patterns * basis.transpose(); // [depth, node][M]
+    const Eigen::Index m = basis.rows();
+    Matrix layers(static_cast<Eigen::Index>(depths.size()) * lanes, m);
+    for (std::size_t d = 0; d < depths.size(); ++d) {
+        const auto at_depth = static_cast<Eigen::Index>(d);
+        layers.middleRows(at_depth * lanes, lanes) =
+            family.combination * coefficients.middleRows(at_depth * nodes, nodes);
+    }
+    if (!ghosts)
+        return layers.cast<float>();
+    // A piecewise linear function through the values errs by h²/12 f″ in the mean; one with its
+    // nodes shifted by that has no mean error.
+    const auto inner = static_cast<Eigen::Index>(options.layers) * lanes;
+    const Matrix table = layers.middleRows(lanes, inner) -
+                         (layers.middleRows(2 * lanes, inner) -
+                          2 * layers.middleRows(lanes, inner) + layers.topRows(inner)) /
+                             12;
+    return table.cast<float>();
+}
+
+PatternBasis::PatternBasis(const RadialAxis& axis, const PatternModel& model,
+                           std::vector<PatternPart> parts, std::span<const double> channel_weight,
+                           const PatternBasisOptions& options) {
+    if (channel_weight.size() != axis.size())
+        throw Error(fmt::format("pattern basis: {} channel weights for {} channels",
+                                channel_weight.size(), axis.size()));
+    if (options.layers < 1 || (options.layers > 1 && !(options.distance > 0)))
+        throw Error("pattern basis: layers along the beam need a distance");
+    if (parts.empty())
+        throw Error("pattern basis: there is no part");
+    PatternModel checked = model;
+    for (auto& phase : checked.phases)
+        phase.depth.value = 0;
+    auto impl = std::make_unique<Impl>(axis, checked, std::move(parts), channel_weight, options);
+    for (const double w : impl->weight) {
+        if (!(w >= 0) || !std::isfinite(w))
+            throw Error("pattern basis: a channel weight is negative or not finite");
+        impl->root.push_back(std::sqrt(w));
+    }
+    for (std::size_t p = 0; p < impl->parts.size(); ++p) {
+        const auto& part = impl->parts[p];
+        if (part.voxel.size() > most_voxel_parameters)
+            throw Error(fmt::format("pattern basis: {} shape parameters vary from voxel to voxel; "
+                                    "at most {} of one phase may",
+                                    part.voxel.size(), most_voxel_parameters));
+        for (const auto* list : {&part.voxel, &part.global})
+            for (const auto& parameter : *list)
+                if (!(parameter.upper > parameter.lower))
+                    throw Error("pattern basis: the range of a shape parameter is empty");
+        for (std::size_t g = 0; g < part.global.size(); ++g) {
+            impl->globals.push_back({p, g});
+            impl->start.push_back(shape_value(checked, impl->is_phase(p), part.index,
+                                              part.global[g]));
+        }
+    }
+    impl->build();
+    impl_ = std::move(impl);
+}
+
+PatternBasis::~PatternBasis() = default;
+PatternBasis::PatternBasis(PatternBasis&&) noexcept = default;
+PatternBasis& PatternBasis::operator=(PatternBasis&&) noexcept = default;
+
+std::size_t PatternBasis::size() const { return static_cast<std::size_t>(impl_->basis.rows()); }
+std::size_t PatternBasis::channel_count() const { return impl_->axis.size(); }
+std::size_t PatternBasis::layer_count() const { return impl_->options.layers; }
+const std::vector<PatternPart>& PatternBasis::parts() const { return impl_->parts; }
+std::size_t PatternBasis::lanes(std::size_t part) const { return impl_->families[part].lanes; }
+std::size_t PatternBasis::first_lane(std::size_t part) const {
+    return impl_->families[part].first_lane;
+}
+std::size_t PatternBasis::lane_count() const { return impl_->lane_count; }
+std::size_t PatternBasis::global_count() const { return impl_->globals.size(); }
+const std::vector<double>& PatternBasis::start_globals() const { return impl_->start; }
+double PatternBasis::basis_error() const { return impl_->basis_error; }
+double PatternBasis::shape_error() const { return impl_->shape_error; }
+const std::vector<double>& PatternBasis::channel_weight() const { return impl_->weight; }
+PatternModel PatternBasis::model_at(std::span<const double> globals) const {
+    PatternModel model = impl_->model;
+    const PatternModel set = impl_->prepared(globals);
+    for (std::size_t p = 0; p < model.phases.size(); ++p) {
+        const auto scale = model.phases[p].scale;
+        model.phases[p] = set.phases[p];
+        model.phases[p].scale = scale;
+    }
+    model.peaks = set.peaks;
+    return model;
+}
+
+void PatternBasis::shape_functions(std::size_t part, std::span<const double> eta,
+                                   std::span<float> u, std::span<float> du) const {
+    const auto& p = impl_->parts[part];
+    const auto& family = impl_->families[part];
+    const std::size_t nd = p.voxel.size(), lanes = family.lanes;
+    if (eta.size() != nd || u.size() != lanes || (!du.empty() && du.size() != nd * lanes))
+        throw Error("pattern basis: wrong sizes for the shape functions");
+    if (nd == 0) {
+        u[0] = 1;
+        return;
+    }
+    thread_local std::array<std::vector<double>, most_voxel_parameters> value, slope;
+    for (std::size_t d = 0; d < nd; ++d) {
+        const double half = 0.5 * span_of(p.voxel[d]);
+        const double t =
+            std::clamp((eta[d] - p.voxel[d].lower) / half - 1, -1.0, 1.0);
+        lagrange(t, family.nodes[d], value[d], slope[d]);
+        for (double& s : slope[d])
+            s /= half;
+    }
+    Eigen::VectorXd weights(static_cast<Eigen::Index>(family.node_count));
+    const auto combine = [&](std::size_t derived, std::span<float> out) {
+        for (std::size_t node = 0; node < family.node_count; ++node) {
+            double product = 1;
+            std::size_t rest = node;
+            for (std::size_t d = 0; d < nd; ++d) {
+                product *= (d == derived ? slope : value)[d][rest % family.nodes[d]];
+                rest /= family.nodes[d];
+            }
+            weights(static_cast<Eigen::Index>(node)) = product;
+        }
+        const Eigen::VectorXd result = family.functions.transpose() * weights;
+        for (std::size_t i = 0; i < lanes; ++i)
+            out[i] = static_cast<float>(result(static_cast<Eigen::Index>(i)));
+    };
+    combine(nd, u);
+    if (!du.empty())
+        for (std::size_t d = 0; d < nd; ++d)
+            combine(d, du.subspan(d * lanes, lanes));
+}
+
+PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool derivatives) const {
+    const Impl& impl = *impl_;
+    if (values.size() != impl.globals.size())
+        throw Error("pattern basis: wrong number of global shape parameters");
+    Tables result;
+    const std::size_t m = size(), layers = impl.options.layers;
+    result.values.assign(layers * impl.lane_count * m, 0.0F);
+    const PatternModel at = impl.prepared(values);
+    for (std::size_t part = 0; part < impl.parts.size(); ++part) {
+        const auto& family = impl.families[part];
+        const FloatMatrix table = impl.part_table(part, at);
+        for (std::size_t l = 0; l < layers; ++l)
+            std::copy_n(table.data() + l * family.lanes * m, family.lanes * m,
+                        result.values.data() + (l * impl.lane_count + family.first_lane) * m);
+    }
+    for (std::size_t g = 0; g < impl.globals.size(); ++g) {
+        result.part.push_back(impl.globals[g].part);
+        if (!derivatives)
+            continue;
+        const auto& parameter = impl.parts[impl.globals[g].part].global[impl.globals[g].index];
+        const double half = 0.02 * span_of(parameter);
+        std::vector<double> shifted(values.begin(), values.end());
+        const double centre = std::clamp(values[g], parameter.lower + half, parameter.upper - half);
+        shifted[g] = centre + half;
+        const FloatMatrix upper = impl.part_table(impl.globals[g].part, impl.prepared(shifted));
+        shifted[g] = centre - half;
+        const FloatMatrix lower = impl.part_table(impl.globals[g].part, impl.prepared(shifted));
+        const FloatMatrix slope = (upper - lower) / static_cast<float>(2 * half);
+        result.derivatives.emplace_back(slope.data(), slope.data() + slope.size());
+    }
+    return result;
+}
+
+void PatternBasis::compress(std::span<const float> pattern, std::span<float> coefficients) const {
+    const auto n = static_cast<Eigen::Index>(channel_count());
+    if (pattern.size() != channel_count() || coefficients.size() != size())
+        throw Error("pattern basis: wrong sizes to compress");
+    Eigen::VectorXf y = Eigen::Map<const Eigen::VectorXf>(pattern.data(), n);
+    for (Eigen::Index k = 0; k < n; ++k)
+        if (!(impl_->root[static_cast<std::size_t>(k)] > 0))
+            y(k) = 0;
+    Eigen::Map<Eigen::VectorXf>(coefficients.data(), impl_->basis.rows()).noalias() =
+        impl_->compression * y;
+}
+
+void PatternBasis::expand(std::span<const float> coefficients, std::span<float> pattern) const {
+    if (pattern.size() != channel_count() || coefficients.size() != size())
+        throw Error("pattern basis: wrong sizes to expand");
+    Eigen::Map<Eigen::VectorXf>(pattern.data(), static_cast<Eigen::Index>(channel_count()))
+        .noalias() = impl_->expansion.transpose() *
+                     Eigen::Map<const Eigen::VectorXf>(coefficients.data(), impl_->basis.rows());
+}
+
+} // namespace xrdct

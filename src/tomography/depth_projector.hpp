@@ -1,0 +1,86 @@
+#pragma once
+
+#include "tomography/scan_geometry.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace xrdct {
+
+/// Depths along the beam at which a ray keeps its contributions apart: node l lies at
+/// first + l spacing [mm], positive towards the detector.
+struct DepthLayers {
+    std::size_t count = 1;
+    double first = 0;
+    double spacing = 1;
+
+    double depth(std::size_t layer) const { return first + static_cast<double>(layer) * spacing; }
+    /// Evenly from −half_depth to half_depth; one layer when half_depth is 0.
+    static DepthLayers across(double half_depth, std::size_t count);
+};
+
+/// A pixel of the image and which blocks of eight coefficients it carries (bit b: block b).
+struct VoxelBlocks {
+    std::uint32_t pixel = 0; ///< y · n + x
+    std::uint32_t blocks = 1;
+};
+
+/// Strip projector that remembers where along the beam matter lies, and its exact adjoint.
+///
+/// For a rotation ω, voxel v at lateral position s and depth z = −x sin ω + y cos ω adds its
+/// coefficients to the rays t_j with the strip weights of StripProjector (same footprint: pixel,
+/// step, beam), shared linearly between the two layers about z:
+///
+///     out[j][l][i] = Σ_v w_jv h_l(z_v) q_v[i],     h_l(z) = max(0, 1 − |z − z_l| / spacing)
+///
+/// Depths beyond the layers count as the outermost one. Coefficients of all voxels lie one after
+/// the other, block by block, see offset(). Nothing is collective; const calls on one object from
+/// several threads are safe.
+class DepthProjector {
+  public:
+    /// `blocks`: number of blocks of eight coefficients a ray and layer hold. Throws Error for a
+    /// bad geometry or grid, a pixel outside the grid, a block beyond `blocks`, blocks above 32.
+    DepthProjector(const ScanGeometry& geometry, const ImageGrid& grid,
+                   std::span<const VoxelBlocks> voxels, std::size_t blocks,
+                   const DepthLayers& layers);
+    ~DepthProjector();
+    DepthProjector(DepthProjector&&) noexcept;
+    DepthProjector& operator=(DepthProjector&&) noexcept;
+
+    /// The voxels in the projector's own order (tiles of the image).
+    std::span<const VoxelBlocks> voxels() const;
+    /// Where the blocks of voxel i (in that order) begin among the coefficients: its blocks follow
+    /// each other in rising order, eight floats each.
+    std::size_t offset(std::size_t i) const;
+    std::size_t coefficient_count() const; ///< floats of all voxels
+
+    std::size_t rotations() const;
+    std::size_t translations() const;
+    const DepthLayers& layers() const;
+    std::size_t width() const; ///< floats per ray: layers × blocks × 8
+    /// Floats of the buffer of one rotation, [padding + translations + padding][layer][block][8];
+    /// the padding takes what falls beside the translation axis.
+    std::size_t buffer_size() const;
+    std::size_t padding() const; ///< rays on either side
+
+    /// Adds up one rotation: overwrites `buffer` [buffer_size()].
+    void forward(std::size_t i_rotation, std::span<const float> coefficients,
+                 std::span<float> buffer) const;
+    /// The exact adjoint; adds to `coefficients`. The padding of `buffer` is read: it must be 0 for
+    /// rays that do not exist.
+    void adjoint(std::size_t i_rotation, std::span<const float> buffer,
+                 std::span<float> coefficients) const;
+
+    /// Σ over the rotations and rays of this geometry of (w_jv)² ray_weight[rotation][translation],
+    /// for every voxel: the diagonal of Aᵀ W A.
+    std::vector<float> weighted_squares(std::span<const float> ray_weight) const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<const Impl> impl_;
+};
+
+} // namespace xrdct
