@@ -119,7 +119,8 @@ class BoundedGaussNewton::Impl {
                            bool failed) const;
     double projected_gradient_norm() const;
     bool all_near_bounds() const;
-    void linearise();
+    void linearise(const Point& point);
+    void rethrow();
 
     /// Of PETSc's callbacks. The point with f (and gradient) at x, evaluated unless it is known;
     /// null when the guard holds an exception.
@@ -148,8 +149,8 @@ class BoundedGaussNewton::Impl {
     double gradient_norm_ = 0;
     int iteration_ = 0;
     StopReason reason_ = StopReason::none;
-    bool linearised_ = false;
-    bool solved_ = false; ///< options that PETSc reads late have been read
+    bool linearised_ = false; ///< at present_
+    bool solved_ = false;     ///< options that PETSc reads late have been read
     EvaluationCounts counts_;
 
     // Within one run of the optimizer:
@@ -267,11 +268,13 @@ Optimizer BoundedGaussNewton::Impl::make_optimizer() const {
     check(TaoSetInitialTrustRegionRadius(tao, options_.initial_trust_radius));
     KSP solver = nullptr;
     check(TaoGetKSP(tao, &solver));
-    check(KSPSetOptionsPrefix(solver, nullptr));
     check(KSPSetTolerances(solver, options_.linear_tolerance, PETSC_DEFAULT, PETSC_DEFAULT,
                            options_.linear_max_iterations));
     GaussNewtonOperator::attach(solver);
     check(TaoSetFromOptions(tao));
+    // TAO gave it the prefix tao_bnk_; users write -ksp_rtol.
+    check(KSPSetOptionsPrefix(solver, nullptr));
+    check(KSPSetFromOptions(solver));
     return optimizer;
 }
 
@@ -432,9 +435,14 @@ PetscErrorCode BoundedGaussNewton::Impl::objective_and_gradient(Tao tao, Vec x, 
     return objective(tao, x, value, context);
 }
 
-PetscErrorCode BoundedGaussNewton::Impl::hessian(Tao, Vec, Mat, Mat, void* context) {
+PetscErrorCode BoundedGaussNewton::Impl::hessian(Tao, Vec x, Mat, Mat, void* context) {
     Impl& self = *static_cast<Impl*>(context);
-    self.linearise();
+    const PetscScalar* array = nullptr;
+    PetscCall(VecGetArrayRead(x, &array));
+    const Point* point = self.find({array, self.present_.x.size()}, true);
+    PetscCall(VecRestoreArrayRead(x, &array));
+    if (point != nullptr)
+        self.linearise(*point);
     return self.guard_.failed() ? callback_failed : 0;
 }
 
@@ -449,21 +457,27 @@ PetscErrorCode BoundedGaussNewton::Impl::stop_after_one(Tao tao, void* context) 
     return 0;
 }
 
-void BoundedGaussNewton::Impl::linearise() {
-    if (linearised_)
+void BoundedGaussNewton::Impl::linearise(const Point& point) {
+    if (linearised_ && &point == &present_)
         return;
     const auto flags = guard_.run([&] {
         ++counts_.linearise;
-        problem_.linearise(present_.x);
+        problem_.linearise(point.x);
         return 0U;
     });
-    linearised_ = flags.has_value();
+    linearised_ = flags.has_value() && &point == &present_;
+}
+
+void BoundedGaussNewton::Impl::rethrow() {
+    if (guard_.failed())
+        linearised_ = false; // nobody knows where the problem stopped
+    guard_.rethrow();
 }
 
 void BoundedGaussNewton::Impl::require_finite_start(StepReport& report) {
     if (!present_.known || !present_.has_gradient) {
         evaluate_point(present_, true);
-        guard_.rethrow();
+        rethrow();
         gradient_norm_ =
             present_.finite ? projected_gradient_norm() : std::numeric_limits<double>::quiet_NaN();
         if (!present_.finite)
@@ -543,7 +557,7 @@ void BoundedGaussNewton::Impl::run_optimizer(StepReport& report) {
         check(TaoSetConvergenceTest(tao, &stop_after_one, this));
 
         const PetscErrorCode code = TaoSolve(tao);
-        guard_.rethrow();
+        rethrow();
         PetscInt linear_iterations = 0;
         check(TaoGetLinearSolveIterations(tao, &linear_iterations));
         report.linear_iterations = static_cast<int>(linear_iterations);
@@ -566,7 +580,7 @@ void BoundedGaussNewton::Impl::run_optimizer(StepReport& report) {
                         linear_reason == KSP_CONVERGED_STEP_LENGTH;
         }
         const Point* end = failed ? &present_ : find(x, true);
-        guard_.rethrow();
+        rethrow();
         report.accepted = end == &trial_ && trial_.finite;
     }
     if (report.accepted) {
@@ -665,8 +679,8 @@ LinearSolveReport BoundedGaussNewton::Impl::solve_linear(std::span<const double>
                                         : std::optional<std::string>(
                                               "least squares: the objective is not finite where "
                                               "the linear system was asked for"));
-    linearise();
-    guard_.rethrow();
+    linearise(present_);
+    rethrow();
 
     const OptionScope scope(*session_);
     const LinearSolver solver = make_linear_solver(options);
@@ -682,7 +696,7 @@ LinearSolveReport BoundedGaussNewton::Impl::solve_linear(std::span<const double>
         const Vector x_vector = wrap(solution);
         check(KSPSetOperators(solver.get(), matrix.get(), matrix.get()));
         const PetscErrorCode code = KSPSolve(solver.get(), b_vector.get(), x_vector.get());
-        guard_.rethrow();
+        rethrow();
         check(code);
     }
     LinearSolveReport report;

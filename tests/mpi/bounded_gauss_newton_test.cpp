@@ -126,13 +126,71 @@ TEST(BoundedGaussNewton, FindsTheActiveSetOfALinearProblem) {
     EXPECT_LT(active, 20);
 }
 
-TEST(BoundedGaussNewton, LineSearchVariantAgrees) {
+TEST(BoundedGaussNewton, OtherVariantsAgree) {
+    const Eigen::VectorXd start = Eigen::VectorXd::Constant(20, -1.2);
+    DenseProblem problem(world(), 20, test::rosenbrock());
+    for (Eigen::Index i = 0; i < 20; i += 4)
+        problem.upper[i] = 0.8;
+    const Outcome expected = solve(problem, start, tight());
+    ASSERT_EQ(expected.x[0], 0.8);
+    for (const char* petsc :
+         {"-tao_type bnls", "-tao_type bntl", "-tao_bnk_init_type interpolation",
+          "-tao_bnk_init_type direction", "-tao_bnk_max_cg_its 3", "-tao_bnk_as_type none",
+          "-ksp_type gltr", "-ksp_type nash", "-tao_trust0 0.1"}) {
+        const Outcome outcome = solve(problem, start, tight(), petsc);
+        EXPECT_LT((outcome.x - expected.x).norm(), 1e-7)
+            << petsc << ": " << describe(outcome.last.reason);
+    }
+}
+
+TEST(BoundedGaussNewton, MeetsTheOptimalityConditionsOfManyBoxes) {
+    constexpr Eigen::Index n = 120;
+    for (unsigned seed = 1; seed <= 12; ++seed) {
+        Eigen::MatrixXd a = test::random_matrix(150, n, seed);
+        for (Eigen::Index i = 0; i < n; ++i)
+            a.col(i) *= std::pow(10.0, static_cast<double>((i * 37) % n) / n);
+        DenseProblem problem(world(), n,
+                             test::linear(a, 10 * test::random_matrix(150, 1, seed + 100)),
+                             DenseProblem::Preconditioner::diagonal);
+        problem.lower.setZero();
+        problem.upper.setConstant(0.3);
+        BoundedGaussNewtonOptions options;
+        options.gradient_tolerance = 1e-8;
+        options.objective_tolerance = 0;
+        const Outcome outcome = solve(problem, Eigen::VectorXd::Constant(n, 0.1), options);
+        EXPECT_EQ(outcome.last.reason, StopReason::gradient)
+            << seed << ": " << describe(outcome.last.reason) << " after " << outcome.last.iteration;
+        EXPECT_TRUE((outcome.x.array() >= 0).all() && (outcome.x.array() <= 0.3).all());
+        EXPECT_LE(outcome.evaluations.objective_and_gradient, 40) << seed;
+        RecordProperty("steps_" + std::to_string(seed), outcome.last.iteration);
+    }
+}
+
+TEST(BoundedGaussNewton, EndsEarlyOnANoisyObjective) {
+    // Like a model in single precision: f is right to 1e-7 only.
     const Box box;
-    const auto problem = box.problem();
-    const Outcome trust = solve(*problem, Eigen::VectorXd::Constant(24, 0.2), tight());
-    const Outcome line =
-        solve(*problem, Eigen::VectorXd::Constant(24, 0.2), tight(), "-tao_type bnls");
-    EXPECT_LT((trust.x - line.x).norm(), 1e-8) << describe(line.last.reason);
+    const auto run = [&](double noise) {
+        DenseProblem problem(
+            world(), 24,
+            [&](const Eigen::VectorXd& x, Eigen::VectorXd& r, Eigen::MatrixXd* jacobian) {
+                r = box.a * x - box.b;
+                r *= 1 + 1e-7 * std::sin(1e9 * x.sum());
+                if (jacobian != nullptr)
+                    *jacobian = box.a;
+            });
+        problem.lower = box.lower;
+        problem.upper = box.upper;
+        BoundedGaussNewtonOptions options = tight();
+        options.objective_tolerance = 1e-6;
+        options.objective_noise = noise;
+        return solve(problem, Eigen::VectorXd::Constant(24, 0.2), options);
+    };
+    const Outcome told = run(1e-6);
+    EXPECT_TRUE(is_converged(told.last.reason)) << describe(told.last.reason);
+    EXPECT_EQ(told.rejected, 0);
+    EXPECT_LT((told.x - box_reference(box.a, box.b, box.lower, box.upper)).norm(), 1e-3);
+    // Not told, it ends all the same.
+    EXPECT_LE(run(0).evaluations.objective_and_gradient, 60);
 }
 
 TEST(BoundedGaussNewton, HoldsUnknownsWithEqualBounds) {

@@ -151,7 +151,7 @@ TEST(Session, PetscIsSilentAndShowsWhatIsAskedFor) {
     first_step(Session(world(), "-tao_view -ksp_converged_reason"));
     std::fflush(stdout);
     EXPECT_THAT(testing::internal::GetCapturedStdout(),
-                AllOf(HasSubstr("Linear solve converged"), HasSubstr("bntr")));
+                AllOf(HasSubstr("Linear solve"), HasSubstr("bntr")));
 }
 
 } // namespace
