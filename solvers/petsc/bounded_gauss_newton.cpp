@@ -644,7 +644,9 @@ void BoundedGaussNewton::Impl::restore(const State& state) {
     trust_radius_ = state.trust_radius;
     initial_gradient_norm_ = state.initial_gradient_norm;
     iteration_ = state.iteration;
-    reason_ = state.reason;
+    const bool limit =
+        state.reason == StopReason::max_iterations || state.reason == StopReason::max_evaluations;
+    reason_ = limit ? StopReason::none : state.reason;
 }
 
 LinearSolveReport BoundedGaussNewton::Impl::solve_linear(std::span<const double> rhs,

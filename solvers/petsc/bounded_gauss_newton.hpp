@@ -47,7 +47,7 @@ enum class StopReason {
     objective_decrease,  ///< objective tolerance met
     objective_bound,     ///< f ≤ -tao_fmin
     max_iterations,      ///< not converged
-    max_evaluations,     ///< -tao_max_funcs; not converged
+    max_evaluations,     ///< -tao_max_funcs, since construction; not converged
     no_decrease,         ///< no shorter step lowers f: not converged, or f is too noisy to go on
     non_finite_objective ///< f or its gradient is NaN or infinite at the start or at every trial
 };
@@ -135,8 +135,9 @@ class BoundedGaussNewton {
 
     /// Not collective.
     State state() const;
-    /// Goes to a state that state() gave, in this run or an earlier one on the same shares. Throws
-    /// Error on all ranks when it does not fit the problem.
+    /// Goes to a state that state() gave, in this run or an earlier one on the same shares. A stop
+    /// for a limit (iterations, evaluations) is decided anew, any other stays. Throws Error on all
+    /// ranks when the state does not fit the problem.
     void restore(const State& state);
 
     /// This rank's share of the present point. Not collective.

@@ -10,6 +10,7 @@
 #include <array>
 #include <cctype>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <sstream>
 
@@ -100,8 +101,14 @@ void start(const mpi::Communicator& communicator,
     runtime.world.emplace(communicator.duplicate());
     PETSC_COMM_WORLD = runtime.world->handle();
     const PetscErrorCode code = PetscInitialize(&argc, &argv, nullptr, nullptr);
-    communicator.agree(code != 0 ? std::optional<std::string>("PETSc could not be started")
-                                 : std::nullopt);
+    PETSC_STDOUT = stderr; // standard output belongs to results
+    try {
+        communicator.agree(code != 0 ? std::optional<std::string>("PETSc could not be started")
+                                     : std::nullopt);
+    } catch (...) {
+        runtime.world.reset();
+        throw;
+    }
     check(PetscPushErrorHandler(keep_error, nullptr));
     finalize_before_mpi();
 }

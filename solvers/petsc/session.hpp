@@ -23,7 +23,7 @@ enum class ErrorTrace { no, yes };
 ///
 /// PETSc cannot be started twice in a process (its registry of optimisers is lost), so it ends with
 /// MPI: just before MPI_Finalize does its work. No signal handler is installed. PETSc prints no
-/// errors: its return codes become Error.
+/// errors, its return codes become Error; what options ask it to print goes to standard error.
 ///
 /// Construction is collective over the communicator, whose ranks must be those of the first
 /// Session; solvers made with it may run on part of them. Throws Error on all ranks for malformed

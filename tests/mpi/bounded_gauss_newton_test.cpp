@@ -298,6 +298,26 @@ TEST(BoundedGaussNewton, RestoredStateTakesTheSameSteps) {
     EXPECT_EQ(first_problem->whole(first.x()), second_problem->whole(second.x()));
 }
 
+TEST(BoundedGaussNewton, GoesOnAfterAnIterationLimit) {
+    const Session session(world());
+    DenseProblem problem(world(), 20, test::rosenbrock());
+    const Eigen::VectorXd start = Eigen::VectorXd::Constant(20, -1.2);
+    const Outcome whole = solve(problem, start, tight());
+    BoundedGaussNewtonOptions options = tight();
+    options.max_iterations = 3;
+    BoundedGaussNewton limited(session, world(), problem, problem.own(start), options);
+    Outcome part;
+    ASSERT_EQ(finish(limited, part).reason, StopReason::max_iterations);
+    BoundedGaussNewton solver(session, world(), problem, problem.own(start), tight());
+    solver.restore(limited.state());
+    Outcome rest;
+    finish(solver, rest);
+    EXPECT_EQ(rest.last.iteration, whole.last.iteration);
+    EXPECT_EQ(problem.whole(solver.x()), whole.x);
+    limited.restore(limited.state());
+    EXPECT_EQ(limited.step().reason, StopReason::max_iterations);
+}
+
 TEST(BoundedGaussNewton, EvaluatesNoMoreThanNeeded) {
     const Box box;
     for (const bool gradient_at_trial : {true, false}) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <cstdio>
 
 namespace {
 
@@ -138,20 +139,20 @@ TEST(Session, LeavesSignalsAlone) {
 
 TEST(Session, PetscIsSilentAndShowsWhatIsAskedFor) {
     if (world().size() > 1)
-        GTEST_SKIP() << "looks at standard output on one rank";
+        GTEST_SKIP() << "looks at the output of one rank";
     testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
     first_step(Session(world()));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+    testing::internal::CaptureStderr();
+    first_step(Session(world(), "-tao_monitor"));
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("1 TAO"));
+    testing::internal::CaptureStderr();
+    first_step(Session(world(), "-tao_view -ksp_converged_reason"));
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                AllOf(HasSubstr("Linear solve"), HasSubstr("bntr")));
     std::fflush(stdout);
     EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
-    testing::internal::CaptureStdout();
-    first_step(Session(world(), "-tao_monitor"));
-    std::fflush(stdout);
-    EXPECT_THAT(testing::internal::GetCapturedStdout(), HasSubstr("1 TAO"));
-    testing::internal::CaptureStdout();
-    first_step(Session(world(), "-tao_view -ksp_converged_reason"));
-    std::fflush(stdout);
-    EXPECT_THAT(testing::internal::GetCapturedStdout(),
-                AllOf(HasSubstr("Linear solve"), HasSubstr("bntr")));
 }
 
 } // namespace
