@@ -32,7 +32,7 @@ std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
     const double sigma = line.fwhm / 2.355;
     const double t = std::tan(last * std::numbers::pi / 180);
     const double shift = 180 / std::numbers::pi * half_depth / distance * t / (1 + t * t);
-    return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(2 * shift / (0.14 * sigma))) + 1);
+    return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(2 * shift / (0.2 * sigma))) + 1);
 }
 
 } // namespace
@@ -219,7 +219,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
         double rz = dot(r, z);
         const double first = rz;
         int inner = 0;
-        for (; inner < 60 && rz > 1e-4 * first; ++inner) {
+        for (; inner < 40 && rz > 1e-3 * first; ++inner) {
             problem.gauss_newton_product(p, hp);
             mask(hp);
             const double alpha = rz / dot(p, hp);
@@ -260,7 +260,8 @@ StageSummary run_dlsr_stage(StageContext& context) {
                 text += fmt::format(" {} {}={:.7g}", setup.global_quantities[k].group,
                                     setup.global_quantities[k].name,
                                     values[model.global_offset() + k]);
-            fmt::print(stderr, "   {}\n", text);
+            if (iteration % 4 == 3)
+                fmt::print(stderr, "   {}\n", text);
         }
         if (before - f < job.dlsr.convergence * f)
             break;

@@ -19,6 +19,8 @@ using ConstMap = Eigen::Map<const Matrix>;
 using Map = Eigen::Map<Matrix>;
 
 constexpr std::size_t block = 8;
+/// Part of the patterns' change with depth that the depth functions may leave out.
+constexpr double depth_tolerance = 1e-3;
 
 Eigen::Index index(std::size_t i) {
     return static_cast<Eigen::Index>(i);
@@ -53,7 +55,10 @@ struct DlsrOperator::Impl {
     std::vector<double> global_values;
     PatternBasis::Tables tables;
     bool has_derivatives = false;
-    std::vector<float> table, transposed; ///< [layer][slot][M], [M][layer][slot]
+    /// Layers and functions of the depth: few suffice for all patterns, [layer][function].
+    Matrix depth_functions;
+    std::size_t functions = 0;
+    std::vector<float> table, transposed; ///< [function][slot][M], [M][function][slot]
     std::vector<float> lane_gram;         ///< [slot][slot] at depth 0
     std::vector<std::vector<float>> columns; ///< per global [ray][M]
 
@@ -62,18 +67,42 @@ struct DlsrOperator::Impl {
     std::size_t value_count() const { return values + globals; }
 
     void arrange_tables() {
-        table.assign(layers * slots * m, 0.0F);
+        Matrix full = Matrix::Zero(index(layers), index(slots * m));
         for (std::size_t p = 0; p < parts.size(); ++p)
             for (std::size_t l = 0; l < layers; ++l)
                 std::copy_n(tables.values.data() +
                                 (source_layer(l) * basis->lane_count() + basis->first_lane(p)) * m,
-                            parts[p].lanes * m, table.data() + (l * slots + parts[p].slot) * m);
+                            parts[p].lanes * m, full.row(index(l)).data() + parts[p].slot * m);
+        if (functions == 0)
+            choose_depth_functions(full);
+        table.resize(functions * slots * m);
+        Map(table.data(), index(functions), index(slots * m)).noalias() =
+            depth_functions.transpose() * full;
         transposed.resize(table.size());
-        Map(transposed.data(), index(m), index(layers * slots)) =
-            ConstMap(table.data(), index(layers * slots), index(m)).transpose();
+        Map(transposed.data(), index(m), index(functions * slots)) =
+            ConstMap(table.data(), index(functions * slots), index(m)).transpose();
         lane_gram.resize(slots * slots);
-        const ConstMap middle(table.data() + layers / 2 * slots * m, index(slots), index(m));
+        const ConstMap middle(full.row(index(layers / 2)).data(), index(slots), index(m));
         Map(lane_gram.data(), index(slots), index(slots)).noalias() = middle * middle.transpose();
+    }
+    /// The leading vectors over the layers of all lanes, each lane counted alike. Chosen once, so
+    /// that the model stays the same function while global parameters move.
+    void choose_depth_functions(const Matrix& full) {
+        Eigen::MatrixXd overlap = Eigen::MatrixXd::Zero(index(layers), index(layers));
+        for (std::size_t lane = 0; lane < slots; ++lane) {
+            const Eigen::MatrixXd block =
+                full.middleCols(index(lane * m), index(m)).cast<double>();
+            const double norm = block.squaredNorm();
+            if (norm > 0)
+                overlap += block * block.transpose() / norm;
+        }
+        const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
+        const double total = eigen.eigenvalues().sum();
+        double rest = total;
+        while (functions < layers && rest > depth_tolerance * depth_tolerance * total)
+            rest -= eigen.eigenvalues()(index(layers - 1 - functions++));
+        depth_functions =
+            eigen.eigenvectors().rightCols(index(functions)).rowwise().reverse().cast<float>();
     }
     /// A single layer is projected as two alike.
     std::size_t source_layer(std::size_t l) const { return std::min(l, basis->layer_count() - 1); }
@@ -139,21 +168,37 @@ struct DlsrOperator::Impl {
     std::size_t padded_size() const { return projector->buffer_size(); }
     std::size_t first_ray() const { return projector->padding() * projector->width(); }
 
-    /// Rays [translation][M] of one rotation before the transmission; `buffer` [padded_size()].
-    void project(std::size_t i, std::span<const float> q, float* buffer, float* out) const {
-        projector->forward(i, q, {buffer, padded_size()});
-        Map(out, index(translations), index(m)).noalias() =
-            ConstMap(buffer + first_ray(), index(translations), index(layers * slots)) *
-            ConstMap(table.data(), index(layers * slots), index(m));
+    /// Of one rotation: [translation][function][slot] from the layers in `buffer`.
+    void reduce_depth(const float* buffer, float* reduced) const {
+        for (std::size_t j = 0; j < translations; ++j)
+            Map(reduced + j * functions * slots, index(functions), index(slots)).noalias() =
+                depth_functions.transpose() * ConstMap(buffer + first_ray() + j * layers * slots,
+                                                       index(layers), index(slots));
     }
-    void back_project(std::size_t i, const float* rays, float* buffer,
+    /// Scratch of one thread: layers, functions of the depth.
+    std::size_t reduced_size() const { return translations * functions * slots; }
+
+    /// Rays [translation][M] of one rotation before the transmission.
+    void project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
+                 float* out) const {
+        projector->forward(i, q, {buffer, padded_size()});
+        reduce_depth(buffer, reduced);
+        Map(out, index(translations), index(m)).noalias() =
+            ConstMap(reduced, index(translations), index(functions * slots)) *
+            ConstMap(table.data(), index(functions * slots), index(m));
+    }
+    void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
                       std::span<float> q) const {
         std::fill_n(buffer, first_ray(), 0.0F);
         std::fill(buffer + first_ray() + translations * layers * slots, buffer + padded_size(),
                   0.0F);
-        Map(buffer + first_ray(), index(translations), index(layers * slots)).noalias() =
+        Map(reduced, index(translations), index(functions * slots)).noalias() =
             ConstMap(rays, index(translations), index(m)) *
-            ConstMap(transposed.data(), index(m), index(layers * slots));
+            ConstMap(transposed.data(), index(m), index(functions * slots));
+        for (std::size_t j = 0; j < translations; ++j)
+            Map(buffer + first_ray() + j * layers * slots, index(layers), index(slots)).noalias() =
+                depth_functions * ConstMap(reduced + j * functions * slots, index(functions),
+                                           index(slots));
         projector->adjoint(i, {buffer, padded_size()}, q);
     }
 
@@ -163,38 +208,40 @@ struct DlsrOperator::Impl {
             return;
         for (auto& column : columns)
             column.resize(rotations * translations * m);
+        std::vector<Matrix> slopes(globals);
+        for (std::size_t g = 0; g < globals; ++g) {
+            const std::size_t lanes = parts[tables.part[g]].lanes;
+            Matrix full(index(layers), index(lanes * m));
+            for (std::size_t l = 0; l < layers; ++l)
+                std::copy_n(tables.derivatives[g].data() + source_layer(l) * lanes * m, lanes * m,
+                            full.row(index(l)).data());
+            slopes[g].noalias() = depth_functions.transpose() * full;
+        }
+        std::size_t widest = 0;
+        for (const auto& part : parts)
+            widest = std::max(widest, part.lanes);
 #pragma omp parallel for schedule(static)
         for (std::size_t i = 0; i < rotations; ++i) {
-            std::size_t widest = 0;
-            for (const auto& part : parts)
-                widest = std::max(widest, part.lanes);
-            float* buffer = thread_scratch(padded_size() + translations * layers * widest);
-            float* picked = buffer + padded_size();
+            float* buffer = thread_scratch(padded_size() + reduced_size() +
+                                           translations * functions * widest);
+            float* reduced = buffer + padded_size();
+            float* picked = reduced + reduced_size();
             projector->forward(i, coefficients, {buffer, padded_size()});
+            reduce_depth(buffer, reduced);
             std::size_t before = parts.size();
             for (std::size_t g = 0; g < globals; ++g) {
                 const std::size_t p = tables.part[g];
                 const auto& part = parts[p];
                 if (p != before)
-                    for (std::size_t j = 0; j < translations; ++j)
-                        for (std::size_t l = 0; l < layers; ++l)
-                            std::copy_n(buffer + first_ray() + (j * layers + l) * slots + part.slot,
-                                        part.lanes, picked + (j * layers + l) * part.lanes);
+                    for (std::size_t j = 0; j < translations * functions; ++j)
+                        std::copy_n(reduced + j * slots + part.slot, part.lanes,
+                                    picked + j * part.lanes);
                 before = p;
                 float* out = columns[g].data() + i * translations * m;
-                const auto rows = index(layers * part.lanes);
-                if (basis->layer_count() == layers) {
-                    Map(out, index(translations), index(m)).noalias() =
-                        ConstMap(picked, index(translations), rows) *
-                        ConstMap(tables.derivatives[g].data(), rows, index(m));
-                } else {
-                    Matrix both(rows, index(m));
-                    for (std::size_t l = 0; l < layers; ++l)
-                        both.middleRows(index(l * part.lanes), index(part.lanes)) =
-                            ConstMap(tables.derivatives[g].data(), index(part.lanes), index(m));
-                    Map(out, index(translations), index(m)).noalias() =
-                        ConstMap(picked, index(translations), rows) * both;
-                }
+                const auto rows = index(functions * part.lanes);
+                Map(out, index(translations), index(m)).noalias() =
+                    ConstMap(picked, index(translations), rows) *
+                    ConstMap(slopes[g].data(), rows, index(m));
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(out + j * m, 1, index(m)) *= transmission[i * translations + j];
             }
@@ -214,15 +261,16 @@ struct DlsrOperator::Impl {
 #pragma omp parallel
         {
             const auto own = static_cast<std::size_t>(omp_get_thread_num());
-            float* buffer = thread_scratch(padded_size() + translations * m);
-            float* rays = buffer + padded_size();
+            float* buffer = thread_scratch(padded_size() + reduced_size() + translations * m);
+            float* reduced = buffer + padded_size();
+            float* rays = reduced + reduced_size();
             if (back)
                 partial[own].assign(projector->coefficient_count(), 0.0F);
 #pragma omp for schedule(static)
             for (std::size_t i = 0; i < rotations; ++i) {
                 const std::size_t first = i * translations;
                 if (q) {
-                    project(i, *q, buffer, rays);
+                    project(i, *q, buffer, reduced, rays);
                     for (std::size_t j = 0; j < translations; ++j)
                         Map(rays + j * m, 1, index(m)) *= transmission[first + j];
                 } else {
@@ -244,7 +292,7 @@ struct DlsrOperator::Impl {
                             .sum());
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(rays + j * m, 1, index(m)) *= transmission[first + j];
-                back_project(i, rays, buffer, partial[own]);
+                back_project(i, rays, buffer, reduced, partial[own]);
             }
         }
         if (!back)
@@ -612,8 +660,10 @@ DlsrOperator::Cost DlsrOperator::cost() const {
     const double taps = static_cast<double>(impl.projector->padding());
     const double q = static_cast<double>(impl.projector->coefficient_count());
     cost.projection_flops = 2 * rotations * q * taps * 2 * 2;
-    cost.table_flops = 2 * rotations * static_cast<double>(impl.translations * impl.layers *
-                                                            impl.slots * impl.m) * 2;
+    const double rays = rotations * static_cast<double>(impl.translations);
+    const double both = static_cast<double>(impl.functions * impl.slots);
+    cost.table_flops =
+        2 * 2 * rays * both * static_cast<double>(impl.m + impl.layers);
     cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(impl.padded_size()));
     return cost;
 }
