@@ -486,6 +486,15 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
         impl.make_columns();
 }
 
+void DlsrOperator::set_ray_weight(std::span<const float> ray_weight) {
+    if (ray_weight.size() != ray_count())
+        throw Error("DLSR: wrong number of ray weights");
+    for (std::size_t r = 0; r < ray_count(); ++r)
+        if (!(ray_weight[r] >= 0) || (ray_weight[r] > 0 && !(impl_->transmission[r] > 0)))
+            throw Error("DLSR: a ray that was left out cannot be given a weight");
+    impl_->weight.assign(ray_weight.begin(), ray_weight.end());
+}
+
 void DlsrOperator::predict(std::span<float> rays) const {
     if (rays.size() != coefficient_count())
         throw Error("DLSR: wrong number of rays");

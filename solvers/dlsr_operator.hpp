@@ -48,6 +48,10 @@ class DlsrOperator {
     /// global parameters are made, too, which the products and the gradient need.
     void set_point(std::span<const double> values, bool derivatives);
 
+    /// Replaces the rays' weights (held-out projections). The diagonal blocks keep those of
+    /// construction. Throws Error for a wrong length or a ray that had weight 0 and gets one.
+    void set_ray_weight(std::span<const float> ray_weight);
+
     /// m [own ray][M].
     void predict(std::span<float> rays) const;
     /// ½ Σ weight |m − data|² over own rays and, unless `gradient` is empty, its gradient (after

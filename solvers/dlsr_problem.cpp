@@ -385,6 +385,39 @@ void DlsrProblem::set_data(std::span<const float> data) {
     impl_->data = data;
 }
 
+mpi::BlockRange DlsrProblem::own() const { return impl_->own; }
+mpi::BlockRange DlsrProblem::field_unknowns(std::size_t field) const {
+    const auto& first = impl_->first;
+    return {first[field], field + 1 < first.size() ? first[field + 1] : impl_->unknowns};
+}
+
+std::vector<double> DlsrProblem::block_variances() const {
+    const Impl& impl = *impl_;
+    std::vector<double> result(impl.unknowns, 0.0);
+    for (std::size_t i = 0; i < impl.unknowns; ++i)
+        if (impl.single[i] > 0)
+            result[i] = 1 / impl.single[i];
+#pragma omp parallel for schedule(static)
+    for (std::size_t i = 0; i < impl.blocks.size(); ++i) {
+        const auto& block = impl.blocks[i];
+        const float* factor = impl.factors.data() + impl.block_factor[i];
+        std::array<double, 64> column{};
+        for (std::size_t a = 0; a < block.count; ++a) {
+            // |L⁻¹ e_a|²
+            double sum = 0;
+            for (std::size_t r = a; r < block.count; ++r) {
+                double value = r == a ? 1 : 0;
+                for (std::size_t k = a; k < r; ++k)
+                    value -= static_cast<double>(factor[r * (r + 1) / 2 + k]) * column[k];
+                column[r] = value / factor[r * (r + 1) / 2 + r];
+                sum += column[r] * column[r];
+            }
+            result[impl.block_unknowns[block.first + a]] = sum;
+        }
+    }
+    return result;
+}
+
 std::vector<double> DlsrProblem::unknowns(std::span<const double> values) const {
     const Impl& impl = *impl_;
     std::vector<double> x(impl.unknowns, 1.0);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "mpi/communicator.hpp"
+#include "mpi/decomposition.hpp"
 #include "solvers/dlsr_operator.hpp"
 #include "solvers/least_squares_problem.hpp"
 
@@ -60,6 +61,9 @@ class DlsrProblem final : public LeastSquaresProblem {
     ~DlsrProblem() override;
 
     std::size_t size() const; ///< unknowns of all ranks
+    mpi::BlockRange own() const; ///< this rank's share of them
+    /// First unknown of a field (among all) and how many it has; field fields().size(): the globals.
+    mpi::BlockRange field_unknowns(std::size_t field) const;
     std::vector<double> start() const; ///< own share
     /// Values of the model, in the operator's order, from all shares. Collective.
     std::vector<double> values(std::span<const double> x) const;
@@ -70,6 +74,9 @@ class DlsrProblem final : public LeastSquaresProblem {
     void set_smoothness(std::size_t field, double smoothness, double edge);
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
+    /// Variances of all unknowns as if no voxel were coupled to another but by smoothness: diagonals
+    /// of the inverted voxel blocks, at the point of linearise(). Not collective.
+    std::vector<double> block_variances() const;
     /// ½ Σ W |m − d|² of the last objective, without smoothness.
     double last_misfit() const;
 

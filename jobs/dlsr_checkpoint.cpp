@@ -1,0 +1,113 @@
+#include "jobs/dlsr_checkpoint.hpp"
+
+#include "base/error.hpp"
+#include "jobs/version.hpp"
+#include "mpi/nexus.hpp"
+#include "mpi/product_file.hpp"
+
+#include <fmt/format.h>
+
+namespace xrdct {
+
+namespace {
+
+template <class T, class Member>
+std::vector<double> column(const std::vector<T>& rows, Member member) {
+    std::vector<double> values;
+    for (const auto& row : rows)
+        values.push_back(static_cast<double>(row.*member));
+    return values;
+}
+
+void write_column(hdf5::Group& group, const std::string& name, const std::vector<double>& values) {
+    if (!values.empty())
+        group.write_array(name, {values.size()}, std::span<const double>(values));
+}
+std::vector<double> read_column(const hdf5::Group& group, const std::string& name) {
+    return group.has_dataset(name) ? group.open_dataset(name).read_all<double>()
+                                   : std::vector<double>{};
+}
+
+} // namespace
+
+void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoint& checkpoint) {
+    auto product = mpi::ProductFile::create(path, mpi::ProductFile::Existing::replace);
+    {
+        auto root = product.root();
+        nexus::write_root(root, program_version, nexus::now_utc());
+        auto entry = nexus::require_class(root, "entry", "NXentry");
+        auto group = nexus::require_class(entry, "checkpoint", "NXcollection");
+        group.write_string("settings", checkpoint.settings);
+        group.write_string("inputs", checkpoint.inputs);
+        group.write_string("phase", checkpoint.phase);
+        write_column(group, "numbers",
+                     {checkpoint.smoothness, checkpoint.trust_radius,
+                      checkpoint.initial_gradient_norm, static_cast<double>(checkpoint.iteration),
+                      static_cast<double>(checkpoint.reason),
+                      static_cast<double>(checkpoint.error_samples)});
+        write_column(group, "x", checkpoint.x);
+        write_column(group, "error_squares", checkpoint.error_squares);
+        using HeldOut = DlsrResult::HeldOut;
+        write_column(group, "held_out_smoothness",
+                     column(checkpoint.held_out, &HeldOut::smoothness));
+        write_column(group, "held_out_chi_squared",
+                     column(checkpoint.held_out, &HeldOut::chi_squared));
+        using Step = DlsrResult::Step;
+        const auto& history = checkpoint.history;
+        write_column(group, "history_iteration", column(history, &Step::iteration));
+        write_column(group, "history_objective", column(history, &Step::objective));
+        write_column(group, "history_misfit", column(history, &Step::misfit));
+        write_column(group, "history_gradient_norm", column(history, &Step::gradient_norm));
+        write_column(group, "history_step_length", column(history, &Step::step_length));
+        write_column(group, "history_rwp", column(history, &Step::rwp));
+        write_column(group, "history_linear_iterations",
+                     column(history, &Step::linear_iterations));
+    }
+    product.commit();
+}
+
+std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& path) {
+    if (!std::filesystem::exists(path))
+        return {};
+    try {
+        const auto file = hdf5::File::open(path, hdf5::Access::read_only);
+        const auto group = file.root().open_group("entry/checkpoint");
+        DlsrCheckpoint checkpoint;
+        checkpoint.settings = nexus::read_text(group, "settings").value_or("");
+        checkpoint.inputs = nexus::read_text(group, "inputs").value_or("");
+        checkpoint.phase = nexus::read_text(group, "phase").value_or("fit");
+        const auto numbers = read_column(group, "numbers");
+        if (numbers.size() != 6)
+            throw Error("the numbers of the checkpoint are incomplete");
+        checkpoint.smoothness = numbers[0];
+        checkpoint.trust_radius = numbers[1];
+        checkpoint.initial_gradient_norm = numbers[2];
+        checkpoint.iteration = static_cast<int>(numbers[3]);
+        checkpoint.reason = static_cast<int>(numbers[4]);
+        checkpoint.error_samples = static_cast<int>(numbers[5]);
+        checkpoint.x = read_column(group, "x");
+        checkpoint.error_squares = read_column(group, "error_squares");
+        const auto strengths = read_column(group, "held_out_smoothness"),
+                   chi_squared = read_column(group, "held_out_chi_squared");
+        for (std::size_t i = 0; i < strengths.size() && i < chi_squared.size(); ++i)
+            checkpoint.held_out.push_back({strengths[i], chi_squared[i]});
+        const auto iteration = read_column(group, "history_iteration"),
+                   objective = read_column(group, "history_objective"),
+                   misfit = read_column(group, "history_misfit"),
+                   gradient = read_column(group, "history_gradient_norm"),
+                   length = read_column(group, "history_step_length"),
+                   rwp = read_column(group, "history_rwp"),
+                   linear = read_column(group, "history_linear_iterations");
+        for (std::size_t i = 0; i < iteration.size(); ++i)
+            checkpoint.history.push_back({static_cast<int>(iteration.at(i)), objective.at(i),
+                                          misfit.at(i), gradient.at(i), length.at(i), rwp.at(i),
+                                          static_cast<int>(linear.at(i))});
+        return checkpoint;
+    } catch (const std::exception& error) {
+        throw Error(fmt::format("{}: cannot be continued from: {}; remove it or use --force to "
+                                "start over",
+                                path.string(), error.what()));
+    }
+}
+
+} // namespace xrdct

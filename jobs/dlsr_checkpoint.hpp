@@ -1,0 +1,34 @@
+#pragma once
+
+#include "jobs/dlsr_output.hpp"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace xrdct {
+
+/// Where a DLSR stands: enough to go on after it was stopped, on any number of ranks.
+struct DlsrCheckpoint {
+    std::string settings; ///< of the stage, as resolved
+    std::string inputs;   ///< checksums of the inputs, JSON
+    /// What was being done: "fit" (with the first strength), "held-out" (choosing the strength),
+    /// "final" (with the chosen one), "errors".
+    std::string phase = "fit";
+    double smoothness = 0;
+    std::vector<DlsrResult::HeldOut> held_out;
+    std::vector<double> x; ///< unknowns of all ranks
+    double trust_radius = 0, initial_gradient_norm = 0;
+    int iteration = 0, reason = 0;
+    std::vector<DlsrResult::Step> history;
+    int error_samples = 0;            ///< done
+    std::vector<double> error_squares; ///< sums over the samples
+};
+
+/// Written under a temporary name first; replaces the last one. Serial.
+void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoint& checkpoint);
+/// Nothing when there is no file. Throws Error naming the file when it cannot be read whole.
+std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& path);
+
+} // namespace xrdct
