@@ -350,7 +350,8 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
     require(absorption.method != "phases" || !job.phases.empty(), s, "absorption.method",
             "\"phases\" needs at least one [[phase]]");
     for (const auto* reserved :
-         {"maps", "mean_pattern", "start_model", "timings", "attenuation", "rays", "convergence"})
+         {"maps", "mean_pattern", "start_model", "timings", "attenuation", "rays", "convergence",
+          "background", "globals", "residuals", "lines", "held_out", "model"})
         if (names.contains(reserved))
             throw Error(
                 fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",

@@ -1,5 +1,5 @@
 #include "base/error.hpp"
-#include "base/units.hpp"
+#include "jobs/map_output.hpp"
 #include "jobs/mask_image.hpp"
 #include "jobs/model_settings.hpp"
 #include "jobs/pipeline.hpp"
@@ -288,47 +288,21 @@ std::vector<std::vector<unsigned char>> phase_masks(const StageContext& context,
     return masks;
 }
 
-/// Volume fraction K S V² and density of every phase, from its maps of scale and cell.
-void write_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase, double constant,
-                   const VoxelwiseResult& fits) {
+/// Volume fraction and density of a phase, from its maps of scale and cell.
+void write_phase_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase,
+                         double constant, const VoxelwiseResult& fits) {
     const auto map_of = [&](const std::string& quantity) -> const std::vector<double>* {
         for (const auto& map : fits.maps)
             if (map.quantity.group == phase.name && map.quantity.quantity == quantity)
                 return &map.values;
         return nullptr;
     };
-    const auto* scale = map_of("scale");
-    const auto* scale_esd = map_of("scale_errors");
-    if (!scale || !scale_esd)
+    PhaseMapView maps{map_of("scale"), map_of("scale_errors"), {}};
+    if (!maps.scale || !maps.scale_errors)
         return;
-    std::vector<const std::vector<double>*> cells;
-    const auto names = phase.phase.free_parameters();
-    for (const auto name : names)
-        cells.push_back(map_of(std::string(to_string(name))));
-    std::vector<double> fraction(n * n, nan_value), fraction_esd = fraction, density = fraction,
-                                                    density_esd = fraction;
-    std::vector<double> values(names.size());
-    for (std::size_t i = 0; i < n * n; ++i) {
-        if (!std::isfinite((*scale)[i]))
-            continue;
-        for (std::size_t j = 0; j < names.size(); ++j) {
-            const double voxel = cells[j] ? (*cells[j])[i] : nan_value;
-            values[j] = std::isfinite(voxel) ? voxel : phase.cell[j].value;
-        }
-        const double volume =
-            cell_from_independent(phase.phase.crystal_system(), values, phase.phase.unique_axis())
-                .volume();
-        const double rho = atomic_mass_g_per_cm3 * phase.phase.cell_mass() / volume;
-        const double factor = constant * volume * volume;
-        fraction[i] = factor * (*scale)[i];
-        fraction_esd[i] = factor * (*scale_esd)[i];
-        density[i] = rho * fraction[i];
-        density_esd[i] = rho * fraction_esd[i];
-    }
-    nexus::write_map(group, "volume_fraction", fraction, fraction_esd, n, n,
-                     {"", "volume fraction"});
-    nexus::write_map(group, "density", density, density_esd, n, n,
-                     {"g/cm^3", "mass of the phase per volume of the voxel"});
+    for (const auto name : phase.phase.free_parameters())
+        maps.cell.push_back(map_of(std::string(to_string(name))));
+    write_amounts(group, n, phase, maps, constant);
 }
 
 void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel& model,
@@ -336,10 +310,6 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
                 const std::vector<std::vector<unsigned char>>& masks,
                 std::optional<double> constant) {
     const std::size_t n = volume.n();
-    const auto axes = [&](hdf5::Group& group) {
-        nexus::write_axis(group, "y", volume.x(), {"mm", "y"});
-        nexus::write_axis(group, "x", volume.x(), {"mm", "x"});
-    };
     std::vector<std::string> order;
     for (const auto& map : fits.maps) {
         const std::string group = map.quantity.group.empty() ? "maps" : map.quantity.group;
@@ -382,58 +352,20 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
             nexus::write_map(group, map.quantity.quantity, map.values, n, n,
                              {map.quantity.unit, map.quantity.quantity});
         }
-        axes(group);
+        write_map_axes(group, volume.x());
         for (std::size_t p = 0; p < model.phases.size(); ++p) {
             if (model.phases[p].name != name)
                 continue;
-            nexus::write_map(group, "mask",
-                             std::span<const std::int32_t>(
-                                 std::vector<std::int32_t>(masks[p].begin(), masks[p].end())),
-                             n, n, {"", "voxels whose model contains the phase"});
+            write_mask_map(group, masks[p], n, "voxels whose model contains the phase");
             if (constant)
-                write_amounts(group, n, model.phases[p], *constant, fits);
+                write_phase_amounts(group, n, model.phases[p], *constant, fits);
         }
         if (name == "maps")
-            nexus::write_map(
-                group, "mask",
-                std::span<const std::int32_t>(std::vector<std::int32_t>(mask.begin(), mask.end())),
-                n, n, {"", "voxels that were fitted"});
+            write_mask_map(group, mask, n, "voxels that were fitted");
     }
     // The first phase's map is what a viewer opens.
     if (!model.phases.empty() && stage.has_group(model.phases.front().name))
         nexus::set_default(stage.open_group(model.phases.front().name));
-}
-
-void write_mean_pattern(hdf5::Group& stage, const VolumeFile& volume, const MeanPattern& mean,
-                        const RefinementResult& start) {
-    auto group = nexus::require_data(stage, "mean_pattern", "observed", {"two_theta"});
-    const hdf5::Shape shape{volume.channels()};
-    const auto write = [&](const std::string& name, const std::vector<double>& values) {
-        group.write_array(name, shape, std::span<const double>(values))
-            .set_attribute("units", "intensity/mm");
-    };
-    write("observed", mean.intensity);
-    write("calculated", start.calculated);
-    write("background", start.background);
-    std::vector<double> difference(mean.intensity.size());
-    for (std::size_t k = 0; k < difference.size(); ++k)
-        difference[k] = mean.intensity[k] - start.calculated[k];
-    write("difference", difference);
-    nexus::write_axis(group, "two_theta", volume.two_theta(), {"deg", "2theta"});
-    group.set_attribute("auxiliary_signals", std::vector<std::string>{"calculated", "background"});
-    group.set_attribute("rwp", start.agreement.rwp);
-    group.set_attribute("gof", start.agreement.gof);
-    for (std::size_t p = 0; p < start.model.phases.size(); ++p) {
-        std::vector<double> ticks;
-        for (const auto& line : start.lines)
-            if (line.phase == p)
-                ticks.push_back(line.two_theta);
-        if (!ticks.empty())
-            group
-                .write_array("ticks_" + start.model.phases[p].name, {ticks.size()},
-                             std::span<const double>(ticks))
-                .set_attribute("units", "deg");
-    }
 }
 
 } // namespace
@@ -635,7 +567,11 @@ StageSummary run_rietveld_stage(StageContext& context) {
                 "cos^2 2theta) / (2 sin^2 theta cos theta) for azimuthal means corrected for solid "
                 "angle unless the job says otherwise; weight fractions of the refined crystalline "
                 "phases after Hill and Howard");
-            write_mean_pattern(stage, volume, mean, start);
+            write_mean_pattern(stage,
+                               {volume.two_theta(), mean.intensity, start.calculated,
+                                start.background, "intensity/mm", start.agreement.rwp,
+                                start.agreement.gof},
+                               start.model.phases, start.lines);
             write_maps(stage, volume, start.model, fits, mask, masks, constant);
             timings.lap("write");
             write_timings(stage, timings);
