@@ -9,8 +9,48 @@ DlsrSettings read_dlsr_settings(Settings& s) {
     dlsr.scales = s.choice("dlsr.scales", "voxel", {"voxel", "map"},
                            "amounts of the phases: refined in every voxel, or the conventional map "
                            "times one factor per phase");
-    dlsr.tolerance = s.number("dlsr.tolerance", 1e-3, "",
-                              "part of a pattern that its compression may leave out");
+    dlsr.bounded = s.boolean("dlsr.bounded", false,
+                             "amounts of phases may not become negative; they then are no longer "
+                             "unbiased where there is little of a phase");
+    dlsr.refine_widths =
+        s.boolean("dlsr.refine_widths", true,
+                  "refine the global sizes and microstrains that the phases ask for, from the "
+                  "job's start values: those of the conventional fit contain parallax");
+    dlsr.smoothness = s.number_or_word(
+        "dlsr.smoothness", std::nullopt, "auto", "",
+        "strength of the smoothness of voxel cells between neighbours of a phase: weight of a "
+        "squared relative difference of 3e-4; \"auto\": the one that predicts held-out projections "
+        "best; 0: none");
+    require(!dlsr.smoothness || *dlsr.smoothness >= 0, s, "dlsr.smoothness",
+            "must not be negative");
+    dlsr.amount_smoothness = s.number(
+        "dlsr.amount_smoothness", 0, "",
+        "strength of the smoothness of amounts: weight of the squared difference of neighbours "
+        "over the phase's 95th percentile; 0: none");
+    require(dlsr.amount_smoothness >= 0, s, "dlsr.amount_smoothness", "must not be negative");
+    dlsr.edge = s.number("dlsr.edge", 0, "",
+                         "edge-preserving smoothness: relative differences of cells beyond this "
+                         "many times 3e-4 cost linearly, not quadratically; 0: quadratic "
+                         "everywhere");
+    require(dlsr.edge >= 0, s, "dlsr.edge", "must not be negative");
+    dlsr.gap = s.number("dlsr.gap", 0.3, "mm",
+                        "gap (other layers) across which voxels of a phase along x or y still "
+                        "count as neighbours");
+    require(dlsr.gap >= 0, s, "dlsr.gap", "must not be negative");
+    dlsr.held_out = s.integer("dlsr.held_out", 7,
+                              "every n-th projection is held out to choose the smoothness");
+    require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");
+    dlsr.error_samples =
+        s.integer("dlsr.error_samples", 8,
+                  "samples of noise that are propagated for the e.s.d.; 0: no e.s.d.");
+    require(dlsr.error_samples >= 0 && dlsr.error_samples <= 1000, s, "dlsr.error_samples",
+            "must lie between 0 and 1000");
+    dlsr.check_senses =
+        s.boolean("dlsr.check_senses", true,
+                  "try the opposite depth sense (a reversed rotation or translation) on some of "
+                  "the projections and report the change of the misfit");
+    dlsr.tolerance = s.number("dlsr.tolerance", 3e-3, "",
+                              "part of a pattern (norm) that its compression may leave out");
     require(dlsr.tolerance > 0 && dlsr.tolerance < 0.1, s, "dlsr.tolerance",
             "must lie between 0 and 0.1");
     dlsr.layers = s.integer("dlsr.layers", 0,
@@ -18,19 +58,14 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                             "the widths of the lines");
     require(dlsr.layers >= 0 && dlsr.layers <= 1000, s, "dlsr.layers",
             "must lie between 0 and 1000");
-    dlsr.bounded = s.boolean("dlsr.bounded", true, "amounts of phases may not become negative");
-    dlsr.smoothness = s.number_or_word("dlsr.smoothness", std::nullopt, "auto", "",
-                                       "strength of the smoothness of voxel cells");
-    dlsr.amount_smoothness =
-        s.number("dlsr.amount_smoothness", 0, "", "strength of the smoothness of amounts");
-    dlsr.edge = s.number("dlsr.edge", 0, "", "edge-preserving smoothness; 0: quadratic");
-    dlsr.gap = s.number("dlsr.gap", 0.3, "mm",
-                        "gap across which voxels of a phase still count as neighbours");
-    dlsr.max_iterations = s.integer("dlsr.max_iterations", 12, "most Gauss-Newton steps");
+    dlsr.max_iterations = s.integer("dlsr.max_iterations", 30, "most Gauss-Newton steps of a fit");
+    require(dlsr.max_iterations >= 1, s, "dlsr.max_iterations", "must be at least 1");
     dlsr.convergence = s.number("dlsr.convergence", 1e-5, "",
-                                "relative change of the objective that ends the fit");
-    dlsr.refine_widths = s.boolean("dlsr.refine_widths", true, "refine global widths again");
-    dlsr.petsc = s.text("dlsr.petsc", "", "options for PETSc");
+                                "relative decrease of the objective in a step that ends the fit");
+    require(dlsr.convergence > 0 && dlsr.convergence < 1, s, "dlsr.convergence",
+            "must lie between 0 and 1");
+    dlsr.petsc = s.text("dlsr.petsc", "",
+                        "options for PETSc's TAO and KSP, such as \"-tao_monitor -ksp_rtol 1e-3\"");
     return dlsr;
 }
 

@@ -1,38 +1,525 @@
 #include "base/error.hpp"
+#include "jobs/dlsr_checkpoint.hpp"
 #include "jobs/dlsr_model.hpp"
+#include "jobs/dlsr_output.hpp"
+#include "jobs/dlsr_scan.hpp"
 #include "jobs/pipeline.hpp"
 #include "jobs/progress.hpp"
-#include "mpi/decomposition.hpp"
-#include "mpi/nexus.hpp"
 #include "mpi/product_file.hpp"
-#include "solvers/dlsr_data.hpp"
 #include "solvers/dlsr_operator.hpp"
 #include "solvers/dlsr_problem.hpp"
+#include "solvers/dlsr_uncertainty.hpp"
+#include "solvers/petsc/bounded_gauss_newton.hpp"
+#include "solvers/petsc/session.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numbers>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace xrdct {
 
 namespace {
 
+constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
+/// Distance of layers in standard deviations of the narrowest line.
+constexpr double layer_spacing = 0.2;
+/// First strength of the smoothness that is tried, and the factor between strengths.
+constexpr double first_smoothness = 8, smoothness_factor = 4;
+constexpr int most_strengths = 7;
+/// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
+constexpr double error_window = 2.5;
+
 std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
                        const PatternModel& model, double half_depth, double distance) {
     if (settings.layers > 0)
         return static_cast<std::size_t>(settings.layers);
-    // A tenth of the narrowest line's standard deviation, where depth shifts lines most.
+    // Depth shifts lines most at the end of the axis.
     const double last = axis.two_theta().back();
-    const auto line = pseudo_voigt(
-        peak_widths(model.instrument.profile(), last, axis.wavelength()));
-    const double sigma = line.fwhm / 2.355;
+    const auto line =
+        pseudo_voigt(peak_widths(model.instrument.profile(), last, axis.wavelength()));
+    const double sigma = line.fwhm / (2 * std::sqrt(2 * std::log(2.0)));
     const double t = std::tan(last * std::numbers::pi / 180);
     const double shift = 180 / std::numbers::pi * half_depth / distance * t / (1 + t * t);
-    return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(2 * shift / (0.2 * sigma))) + 1);
+    return std::max<std::size_t>(
+        2, static_cast<std::size_t>(std::ceil(2 * shift / (layer_spacing * sigma))) + 1);
+}
+
+/// One DLSR: its data and model, the fit and what follows from it.
+class DlsrRun {
+  public:
+    DlsrRun(StageContext& context, Timings& timings)
+        : context_(context), job_(context.job), communicator_(context.communicator),
+          timings_(timings), scan_(context), session_(communicator_, job_.dlsr.petsc),
+          checkpoint_path_(job_.output / "dlsr-checkpoint.nxs") {}
+
+    void prepare();
+    void fit();
+    void errors();
+    DlsrResult result();
+    std::string counts_text() const {
+        const auto& c = problem_->counts();
+        return fmt::format("products {} gradients {} objectives {} preconditions {} operator {:.2f} s "
+                           "precondition {:.2f} s exchange {:.2f} s",
+                           c.products, c.gradients, c.objectives, c.preconditions,
+                           c.operator_seconds, c.precondition_seconds, c.exchange_seconds);
+    }
+    double chosen_smoothness() const { return state_.smoothness; }
+    std::size_t unknowns() const { return problem_->size(); }
+    void remove_checkpoint() const {
+        std::error_code code;
+        if (communicator_.is_root())
+            std::filesystem::remove(checkpoint_path_, code);
+    }
+    const PatternBasis& basis() const { return *basis_; }
+
+  private:
+    StageContext& context_;
+    const Job& job_;
+    const mpi::Communicator& communicator_;
+    Timings& timings_;
+    DlsrScan scan_;
+    petsc::Session session_;
+    std::filesystem::path checkpoint_path_;
+
+    ConventionalResult conventional_;
+    DlsrSetup setup_;
+    ImageGrid grid_;
+    std::unique_ptr<PatternBasis> basis_;
+    std::vector<float> data_, weight_;
+    std::unique_ptr<DlsrOperator> model_;
+    std::unique_ptr<DlsrProblem> problem_;
+    DlsrCheckpoint state_;
+    double data_squares_ = 0; ///< Σ W d²
+    std::string stop_reason_;
+    bool converged_ = false;
+    std::vector<std::string> remarks_;
+    std::vector<double> esd_; ///< of all unknowns, in their units; empty: none
+    std::vector<double> resolution_;
+
+    std::vector<double> own(const std::vector<double>& whole) const {
+        const auto range = problem_->own();
+        return {whole.begin() + static_cast<std::ptrdiff_t>(range.begin),
+                whole.begin() + static_cast<std::ptrdiff_t>(range.end)};
+    }
+    bool has_smooth_fields() const {
+        return std::any_of(setup_.fields.begin(), setup_.fields.end(), [](const auto& field) {
+            return field.field.shape >= 0 && field.field.treatment == FieldTreatment::voxel;
+        });
+    }
+    void set_smoothness(double strength) {
+        for (std::size_t f = 0; f < setup_.fields.size(); ++f)
+            if (setup_.fields[f].field.shape >= 0)
+                problem_->set_smoothness(f, strength, setup_.fields[f].field.edge);
+        state_.smoothness = strength;
+    }
+    std::vector<float> held_out_weight(bool held_out) const;
+    double held_out_misfit(const std::vector<double>& x);
+    petsc::BoundedGaussNewtonOptions solver_options(double convergence, int steps) const;
+    void solve(const std::string& what, double convergence, int steps, bool keep);
+    void choose_smoothness();
+    void save();
+    void check_senses();
+};
+
+void DlsrRun::prepare() {
+    const auto& scan = context_.scan;
+    std::vector<std::string> notes;
+    conventional_ = communicator_.collectively(
+        [&] { return read_conventional_result(job_, scan.wavelength(), notes); });
+    grid_ = scan.grid();
+    setup_ = communicator_.collectively(
+        [&] { return make_dlsr_setup(job_, conventional_, grid_.pixel); });
+    for (std::size_t p = 0; p < setup_.model.phases.size(); ++p)
+        if (setup_.pixels[p].empty())
+            remarks_.push_back(fmt::format("phase '{}' is nowhere significant: it is not in the "
+                                           "model",
+                                           setup_.model.phases[p].name));
+    const auto weights = scan_.weights();
+    timings_.lap("weights");
+
+    double half_depth = 0;
+    for (std::size_t i = 0; i < conventional_.sample.size(); ++i)
+        if (conventional_.sample[i])
+            half_depth = std::max(half_depth, std::hypot(grid_.coordinate(i % grid_.n),
+                                                         grid_.coordinate(i / grid_.n)));
+    half_depth += 0.5 * grid_.pixel;
+    const double distance = scan.geometry().distance;
+    const bool parallax = std::isfinite(distance) && half_depth / distance > 1e-7;
+    const auto axis = communicator_.collectively(
+        [&] { return RadialAxis::from_two_theta(scan.two_theta(), scan.wavelength()); });
+    const auto layers = DepthLayers::across(
+        parallax ? half_depth : 0,
+        parallax ? layers_for(job_.dlsr, axis, setup_.model, half_depth, distance) : 1);
+    PatternBasisOptions options;
+    options.tolerance = job_.dlsr.tolerance;
+    options.layers = layers.count;
+    options.depth_first = layers.first;
+    options.depth_spacing = layers.spacing;
+    options.distance = parallax ? distance : 0;
+    const auto channel_weight = weights.channel_weight();
+    basis_ = communicator_.collectively([&] {
+        return std::make_unique<PatternBasis>(axis, setup_.model, setup_.parts, channel_weight,
+                                              options);
+    });
+    timings_.lap("basis");
+    weight_ = weights.ray_weight();
+    const auto& transmission = scan_.transmission();
+    double kept = 0;
+    for (std::size_t r = 0; r < weight_.size(); ++r) {
+        if (!(transmission[r] > 0))
+            weight_[r] = 0;
+        kept += weight_[r] > 0;
+    }
+    kept = communicator_.allreduce(kept, mpi::Reduction::sum);
+    const auto rays = static_cast<double>(scan.geometry().rotation.size() *
+                                          scan.geometry().translation.size());
+    if (kept == 0)
+        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
+                                "channels or have no transmission",
+                                job_.input.file.string()));
+    if (kept < rays)
+        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: channels or their "
+                                       "transmission are missing",
+                                       rays - kept, rays));
+    data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
+    timings_.lap("compress");
+    model_ = communicator_.collectively([&] {
+        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers,
+                                              setup_.pixels, weight_, transmission);
+    });
+    std::vector<double> start(model_->value_count(), 0.0);
+    std::vector<DlsrField> fields;
+    for (const auto& field : setup_.fields) {
+        fields.push_back(field.field);
+        const auto& pixels = model_->pixels(field.field.part);
+        const std::size_t first = model_->offset(field.field.part, field.field.shape);
+        for (std::size_t v = 0; v < pixels.size(); ++v)
+            start[first + v] = field.start[pixels[v]];
+    }
+    for (std::size_t g = 0; g < basis_->global_count(); ++g)
+        start[model_->global_offset() + g] = basis_->start_globals()[g];
+    problem_ = std::make_unique<DlsrProblem>(communicator_, *model_, grid_, scan.geometry(), data_,
+                                             fields, setup_.globals, start);
+    const std::size_t m = basis_->size();
+    for (std::size_t r = 0; r < weight_.size(); ++r)
+        for (std::size_t i = 0; i < m; ++i)
+            data_squares_ += static_cast<double>(weight_[r]) * data_[r * m + i] * data_[r * m + i];
+    data_squares_ = communicator_.allreduce(data_squares_, mpi::Reduction::sum);
+    timings_.lap("prepare");
+    if (communicator_.is_root())
+        fmt::print(stderr,
+                   "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers\n",
+                   problem_->size(), kept, scan.n_channel(), m, layers.count);
+
+    // Where an earlier run stopped.
+    state_.settings = context_.provenance.settings;
+    state_.inputs = nlohmann::json(context_.provenance.inputs).dump();
+    state_.x = communicator_.allgather(std::span<const double>(problem_->start()));
+    auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
+        if (!context_.options.resume)
+            return {};
+        auto earlier = read_dlsr_checkpoint(checkpoint_path_);
+        if (!earlier)
+            return {};
+        if (earlier->settings != state_.settings || earlier->inputs != state_.inputs ||
+            earlier->x.size() != state_.x.size()) {
+            if (context_.options.force)
+                return {};
+            throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
+                                    "over",
+                                    checkpoint_path_.string()));
+        }
+        return earlier;
+    });
+    if (found) {
+        state_ = std::move(*found);
+        if (communicator_.is_root())
+            fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
+                       state_.iteration, state_.phase);
+    }
+}
+
+void DlsrRun::save() {
+    communicator_.collectively([&] {
+        if (communicator_.is_root())
+            write_dlsr_checkpoint(checkpoint_path_, state_);
+    });
+}
+
+petsc::BoundedGaussNewtonOptions DlsrRun::solver_options(double convergence, int steps) const {
+    petsc::BoundedGaussNewtonOptions options;
+    options.max_iterations = steps;
+    options.objective_tolerance = convergence;
+    options.linear_tolerance = 0.03;
+    options.linear_max_iterations = 40;
+    options.objective_noise = 1e-7;
+    options.initial_trust_radius = 1e6; // the problem is nearly quadratic: full steps first
+    return options;
+}
+
+/// Steps from the state's x; `keep`: the steps are those of the history and are saved.
+void DlsrRun::solve(const std::string& what, double convergence, int steps, bool keep) {
+    petsc::BoundedGaussNewton solver(session_, communicator_, *problem_, own(state_.x),
+                                     solver_options(convergence, steps));
+    if (state_.iteration > 0 || state_.initial_gradient_norm > 0) {
+        petsc::BoundedGaussNewton::State state;
+        state.x = own(state_.x);
+        state.trust_radius = state_.trust_radius;
+        state.initial_gradient_norm = state_.initial_gradient_norm;
+        state.iteration = state_.iteration;
+        state.reason = static_cast<petsc::StopReason>(state_.reason);
+        solver.restore(state);
+    }
+    for (;;) {
+        const auto report = solver.step();
+        const auto state = solver.state();
+        state_.x = communicator_.allgather(std::span<const double>(state.x));
+        state_.trust_radius = state.trust_radius;
+        state_.initial_gradient_norm = state.initial_gradient_norm;
+        state_.iteration = state.iteration;
+        state_.reason = static_cast<int>(state.reason);
+        const double rwp = std::sqrt(2 * problem_->last_misfit() / data_squares_);
+        if (keep && report.accepted)
+            state_.history.push_back({report.iteration, report.objective, problem_->last_misfit(),
+                                      report.gradient_norm, report.step_length, rwp,
+                                      report.linear_iterations});
+        if (communicator_.is_root())
+            fmt::print(stderr,
+                       "dlsr: {} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, "
+                       "{} products{}\n",
+                       what, report.iteration, report.objective, 100 * rwp, report.gradient_norm,
+                       report.step_length, report.linear_iterations,
+                       report.rejected_trials > 0
+                           ? fmt::format(", {} trials rejected", report.rejected_trials)
+                           : "");
+        if (keep)
+            save();
+        if (report.reason != petsc::StopReason::none) {
+            stop_reason_ = std::string(petsc::describe(report.reason));
+            converged_ = petsc::is_converged(report.reason);
+            if (report.reason == petsc::StopReason::non_finite_objective)
+                throw Error("dlsr: the fit diverged: the objective is not finite; start from "
+                            "better maps or bound the amounts (dlsr.bounded)");
+            break;
+        }
+    }
+    state_.iteration = 0;
+    state_.trust_radius = 0;
+    state_.initial_gradient_norm = 0;
+    state_.reason = 0;
+}
+
+std::vector<float> DlsrRun::held_out_weight(bool held_out) const {
+    auto weight = weight_;
+    const std::size_t translations = context_.scan.geometry().translation.size();
+    for (std::size_t r = 0; r < weight.size(); ++r) {
+        const std::size_t rotation = scan_.rotations().begin + r / translations;
+        const bool is_held_out =
+            static_cast<long>(rotation) % job_.dlsr.held_out == job_.dlsr.held_out / 2;
+        if (is_held_out != held_out)
+            weight[r] = 0;
+    }
+    return weight;
+}
+
+/// Squared residual over variance per coefficient of the held-out projections.
+double DlsrRun::held_out_misfit(const std::vector<double>& x) {
+    const auto weight = held_out_weight(true);
+    double rays = 0;
+    for (const float w : weight)
+        rays += w > 0;
+    rays = communicator_.allreduce(rays, mpi::Reduction::sum);
+    model_->set_ray_weight(weight);
+    problem_->objective(own(x));
+    const double misfit = problem_->last_misfit();
+    model_->set_ray_weight(held_out_weight(false));
+    return 2 * misfit / std::max(1.0, rays * static_cast<double>(basis_->size()));
+}
+
+/// From a first strength up and down as long as the held-out projections are predicted better.
+void DlsrRun::choose_smoothness() {
+    model_->set_ray_weight(held_out_weight(false));
+    const auto tried = [&](double strength) {
+        for (const auto& entry : state_.held_out)
+            if (std::abs(entry.smoothness / strength - 1) < 1e-6)
+                return true;
+        return false;
+    };
+    while (static_cast<int>(state_.held_out.size()) < most_strengths) {
+        double next = state_.smoothness;
+        if (!state_.held_out.empty()) {
+            const auto best = std::min_element(
+                state_.held_out.begin(), state_.held_out.end(),
+                [](const auto& a, const auto& b) { return a.chi_squared < b.chi_squared; });
+            next = best->smoothness * smoothness_factor;
+            if (tried(next))
+                next = best->smoothness / smoothness_factor;
+            if (tried(next))
+                break;
+        }
+        set_smoothness(next);
+        solve(fmt::format("held out, smoothness {:.3g}, step", next), 3e-5, 6, false);
+        const double chi_squared = held_out_misfit(state_.x);
+        state_.held_out.push_back({next, chi_squared});
+        if (communicator_.is_root())
+            fmt::print(stderr, "dlsr: smoothness {:.3g}: {:.6f} per held-out coefficient\n", next,
+                       chi_squared);
+        save();
+    }
+    const auto best =
+        std::min_element(state_.held_out.begin(), state_.held_out.end(),
+                         [](const auto& a, const auto& b) { return a.chi_squared < b.chi_squared; });
+    set_smoothness(best->smoothness);
+    model_->set_ray_weight(weight_);
+}
+
+void DlsrRun::fit() {
+    const bool choose = !job_.dlsr.smoothness && has_smooth_fields();
+    const int steps = static_cast<int>(job_.dlsr.max_iterations);
+    if (state_.phase == "fit" && !choose)
+        state_.phase = "final";
+    if (state_.phase == "fit") {
+        set_smoothness(first_smoothness);
+        solve("step", 1e-3, steps, true);
+        state_.phase = "held-out";
+        timings_.lap("fit");
+    }
+    if (state_.phase == "held-out") {
+        choose_smoothness();
+        state_.phase = "final";
+        timings_.lap("smoothness");
+    }
+    if (state_.phase == "final") {
+        set_smoothness(choose ? state_.smoothness : job_.dlsr.smoothness.value_or(0));
+        solve(choose ? "last step" : "step", job_.dlsr.convergence, steps, true);
+        state_.phase = "errors";
+        timings_.lap("fit");
+    }
+    set_smoothness(state_.smoothness);
+}
+
+void DlsrRun::errors() {
+    const int samples = static_cast<int>(job_.dlsr.error_samples);
+    if (samples == 0)
+        return;
+    // Unknowns at their bounds stay there.
+    const auto x = own(state_.x);
+    std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
+    problem_->bounds(lower, upper);
+    petsc::BoundedGaussNewton solver(session_, communicator_, *problem_, x,
+                                     solver_options(job_.dlsr.convergence, 1));
+    problem_->objective_and_gradient(x, gradient);
+    problem_->linearise(x);
+    std::vector<std::uint8_t> held(x.size(), 0);
+    for (std::size_t i = 0; i < x.size(); ++i)
+        held[i] = (x[i] <= lower[i] + 1e-9 && gradient[i] > 0) ||
+                  (x[i] >= upper[i] - 1e-9 && gradient[i] < 0);
+    if (state_.error_squares.size() != state_.x.size()) {
+        state_.error_squares.assign(state_.x.size(), 0.0);
+        state_.error_samples = 0;
+    }
+    Progress progress("dlsr: e.s.d.", static_cast<std::size_t>(samples), communicator_.is_root());
+    petsc::LinearSolveOptions linear;
+    linear.tolerance = 0.02;
+    linear.max_iterations = 60;
+    for (; state_.error_samples < samples; ++state_.error_samples) {
+        const auto noise = communicator_.collectively([&] {
+            return scan_.noise(*basis_, weight_,
+                               static_cast<std::uint64_t>(state_.error_samples) + 1);
+        });
+        const auto right = problem_->back_project(noise);
+        std::vector<double> change(x.size());
+        solver.solve_linear(right, change, held, linear);
+        const auto all = communicator_.allgather(std::span<const double>(change));
+        for (std::size_t i = 0; i < all.size(); ++i)
+            state_.error_squares[i] += all[i] * all[i];
+        progress.update(static_cast<std::size_t>(state_.error_samples) + 1);
+        ++state_.error_samples;
+        save();
+        --state_.error_samples;
+    }
+    progress.finish(fmt::format("{} samples of noise", samples));
+    const auto expected = problem_->block_variances();
+    esd_.assign(state_.x.size(), 0.0);
+    for (std::size_t f = 0; f <= setup_.fields.size(); ++f) {
+        const auto range = problem_->field_unknowns(f);
+        const bool voxels = f < setup_.fields.size() &&
+                            setup_.fields[f].field.treatment == FieldTreatment::voxel;
+        if (!voxels) {
+            for (std::size_t i = range.begin; i < range.end; ++i)
+                esd_[i] = std::sqrt(state_.error_squares[i] / samples);
+            continue;
+        }
+        std::vector<double> squares, block;
+        for (std::size_t i = range.begin; i < range.end; ++i) {
+            squares.push_back(state_.error_squares[i] / samples);
+            // An unknown that is held has no sample.
+            block.push_back(state_.error_squares[i] > 0 ? expected[i] : 0);
+        }
+        const auto variance =
+            smoothed_variance(squares, block, model_->pixels(setup_.fields[f].field.part), grid_.n,
+                              error_window);
+        for (std::size_t i = range.begin; i < range.end; ++i)
+            esd_[i] = block[i - range.begin] > 0 ? std::sqrt(variance[i - range.begin]) : nan_value;
+    }
+    timings_.lap("errors");
+}
+
+DlsrResult DlsrRun::result() {
+    DlsrResult result;
+    const auto values = problem_->values(own(state_.x));
+    communicator_.collectively([&] { model_->set_point(values, true); });
+    model_->set_ray_weight(weight_);
+    const std::vector<double> globals(
+        values.begin() + static_cast<std::ptrdiff_t>(model_->global_offset()), values.end());
+    result.model = basis_->model_at(globals);
+    scan_.diagnose(*model_, result.model, values, weight_, result);
+    timings_.lap("diagnostics");
+    result.n = grid_.n;
+    result.x = conventional_.x;
+    result.sample = conventional_.sample;
+    for (const auto& phase : conventional_.phases)
+        result.masks.push_back(phase.mask);
+    for (std::size_t f = 0; f < setup_.fields.size(); ++f) {
+        const auto& field = setup_.fields[f];
+        const auto& pixels = model_->pixels(field.field.part);
+        const std::size_t first = model_->offset(field.field.part, field.field.shape);
+        DlsrResult::Map map;
+        map.quantity = field.quantity;
+        map.values.assign(grid_.size(), nan_value);
+        for (std::size_t v = 0; v < pixels.size(); ++v)
+            map.values[pixels[v]] = values[first + v];
+        if (!esd_.empty() && field.field.treatment != FieldTreatment::fixed) {
+            map.errors.assign(grid_.size(), nan_value);
+            const std::size_t unknown = problem_->field_unknowns(f).begin;
+            for (std::size_t v = 0; v < pixels.size(); ++v)
+                map.errors[pixels[v]] = field.field.treatment == FieldTreatment::voxel
+                                            ? esd_[unknown + v] * field.field.unit
+                                            : esd_[unknown] * field.start[pixels[v]];
+        }
+        map.smoothness = field.field.shape >= 0 ? state_.smoothness : field.field.smoothness;
+        result.maps.push_back(std::move(map));
+    }
+    const auto range = problem_->field_unknowns(setup_.fields.size());
+    for (std::size_t g = 0; g < setup_.globals.size(); ++g) {
+        const auto& global = setup_.globals[g];
+        const double margin = 1e-6 * global.unit;
+        result.globals.push_back(
+            {setup_.global_quantities[g], globals[g],
+             esd_.empty() ? nan_value : esd_[range.begin + g] * global.unit,
+             globals[g] <= global.lower + margin || globals[g] >= global.upper - margin});
+    }
+    result.history = state_.history;
+    result.held_out = state_.held_out;
+    result.stop_reason = stop_reason_;
+    result.converged = converged_;
+    result.remarks = remarks_;
+    return result;
 }
 
 } // namespace
@@ -40,234 +527,20 @@ std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
 StageSummary run_dlsr_stage(StageContext& context) {
     Timings timings;
     const auto& job = context.job;
-    const auto& scan = context.scan;
     const auto& communicator = context.communicator;
     const auto path = product_path(job, "dlsr");
-    std::vector<std::string> notes;
-    const auto conventional = communicator.collectively(
-        [&] { return read_conventional_result(job, scan.wavelength(), notes); });
-    const ImageGrid grid = scan.grid();
-    const auto setup = communicator.collectively(
-        [&] { return make_dlsr_setup(job, conventional, grid.pixel); });
-
-    // Own rotations.
-    const auto& geometry = scan.geometry();
-    const auto rows = mpi::block_range(geometry.rotation.size(),
-                                       static_cast<std::size_t>(communicator.size()),
-                                       static_cast<std::size_t>(communicator.rank()));
-    ScanGeometry own = geometry;
-    own.rotation.assign(geometry.rotation.begin() + static_cast<std::ptrdiff_t>(rows.begin),
-                        geometry.rotation.begin() + static_cast<std::ptrdiff_t>(rows.end));
-    const std::size_t translations = geometry.translation.size(), channels = scan.n_channel();
-    const std::size_t rays = rows.size() * translations;
-    const auto two_theta = scan.two_theta();
-    std::vector<unsigned char> excluded(channels, 0);
-    for (std::size_t k = 0; k < channels; ++k)
-        for (const auto& [from, to] : job.rietveld.excluded)
-            if (two_theta[k] >= from && two_theta[k] <= to)
-                excluded[k] = 1;
-
-    // Whole transmission is kept as a map; intensities keep their absorption.
-    StageContext unabsorbed = context;
-    unabsorbed.transmission.clear();
-    std::vector<float> line(translations * channels), variance(line.size());
-    const auto read_rotation = [&](std::size_t i) {
-        scan.file().read_rows({i, i + 1}, scan.channels(), line);
-        if (scan.noise() == NoiseModel::errors)
-            scan.file().read_rows({i, i + 1}, scan.channels(), variance,
-                                  mpi::SinogramArray::errors);
-        const bool errors = scan.noise() == NoiseModel::errors;
-        for (std::size_t j = 0; j < translations; ++j) {
-            const float factor = ray_factor(unabsorbed, i * translations + j, false);
-            for (std::size_t k = 0; k < channels; ++k) {
-                float& y = line[j * channels + k];
-                float& v = variance[j * channels + k];
-                double pixels = 1;
-                if (scan.noise() == NoiseModel::counts && !scan.pixels().empty())
-                    pixels = std::max(1.0, scan.pixels()[k]);
-                v = factor * factor *
-                    (errors ? v * v : std::abs(y) / static_cast<float>(pixels));
-                y *= factor;
-            }
-        }
-    };
-    WeightFactors factors(channels, rays);
-    communicator.collectively([&] {
-        for (std::size_t i = rows.begin; i < rows.end; ++i) {
-            read_rotation(i);
-            for (std::size_t j = 0; j < translations; ++j)
-                factors.add((i - rows.begin) * translations + j,
-                            std::span<const float>(line).subspan(j * channels, channels),
-                            std::span<const float>(variance).subspan(j * channels, channels));
-        }
-    });
-    const auto weights = factors.finish(communicator, excluded);
-    timings.lap("weights");
-
-    double half_depth = 0;
-    for (std::size_t i = 0; i < conventional.sample.size(); ++i)
-        if (conventional.sample[i])
-            half_depth = std::max(half_depth, std::hypot(grid.coordinate(i % grid.n),
-                                                         grid.coordinate(i / grid.n)));
-    half_depth += 0.5 * grid.pixel;
-    const bool parallax = std::isfinite(geometry.distance) && geometry.distance < 1e7;
-    const auto axis = communicator.collectively(
-        [&] { return RadialAxis::from_two_theta(two_theta, scan.wavelength()); });
-    const auto layers = DepthLayers::across(
-        parallax ? half_depth : 0,
-        parallax ? layers_for(job.dlsr, axis, setup.model, half_depth, geometry.distance) : 1);
-    PatternBasisOptions basis_options;
-    basis_options.tolerance = job.dlsr.tolerance;
-    basis_options.layers = layers.count;
-    basis_options.depth_first = layers.first;
-    basis_options.depth_spacing = layers.spacing;
-    basis_options.distance = parallax ? geometry.distance : 0;
-    const auto channel_weight = weights.channel_weight();
-    const auto basis = communicator.collectively([&] {
-        return PatternBasis(axis, setup.model, setup.parts, channel_weight, basis_options);
-    });
-    timings.lap("basis");
-    const std::size_t m = basis.size();
-    std::vector<float> data(rays * m);
-    const auto ray_weight = weights.ray_weight();
-    double all_squares = 0, inside_squares = 0;
-    communicator.collectively([&] {
-        for (std::size_t i = rows.begin; i < rows.end; ++i) {
-            read_rotation(i);
-#pragma omp parallel for schedule(static) reduction(+ : all_squares, inside_squares)
-            for (std::size_t j = 0; j < translations; ++j) {
-                const std::size_t ray = (i - rows.begin) * translations + j;
-                std::span<float> out(data.data() + ray * m, m);
-                if (ray_weight[ray] == 0) {
-                    std::fill(out.begin(), out.end(), 0.0F);
-                    continue;
-                }
-                const std::span<const float> y(line.data() + j * channels, channels);
-                basis.compress(y, out);
-                double all = 0, inside = 0;
-                for (std::size_t k = 0; k < channels; ++k)
-                    if (channel_weight[k] > 0)
-                        all += channel_weight[k] * y[k] * y[k];
-                for (const float d : out)
-                    inside += static_cast<double>(d) * d;
-                all_squares += ray_weight[ray] * all;
-                inside_squares += ray_weight[ray] * inside;
-            }
-        }
-    });
-    timings.lap("compress");
-    std::vector<float> transmission(rays, 1.0F);
-    if (!context.transmission.empty())
-        std::copy_n(context.transmission.begin() +
-                        static_cast<std::ptrdiff_t>(rows.begin * translations),
-                    rays, transmission.begin());
-    auto weight_used = ray_weight;
-    for (std::size_t r = 0; r < rays; ++r)
-        if (!(transmission[r] > 0))
-            weight_used[r] = 0;
-    auto model = communicator.collectively([&] {
-        return DlsrOperator(own, grid, basis, layers, setup.pixels, weight_used, transmission);
-    });
-    std::vector<double> start(model.value_count(), 0.0);
-    std::vector<DlsrField> fields;
-    for (const auto& field : setup.fields) {
-        fields.push_back(field.field);
-        const auto& pixels = model.pixels(field.field.part);
-        for (std::size_t v = 0; v < pixels.size(); ++v)
-            start[model.offset(field.field.part, field.field.shape) + v] = field.start[pixels[v]];
-    }
-    for (std::size_t g = 0; g < basis.global_count(); ++g)
-        start[model.global_offset() + g] = basis.start_globals()[g];
-    DlsrProblem problem(communicator, model, grid, geometry, data, fields, setup.globals, start);
-    timings.lap("prepare");
-    if (communicator.is_root())
-        fmt::print(stderr,
-                   "dlsr: {} unknowns, {} basis patterns (error {:.1e}), {} lanes, {} layers, "
-                   "shape error {:.1e}, outside the basis {:.4f} of the squares\n",
-                   problem.size(), m, basis.basis_error(), basis.lane_count(), layers.count,
-                   basis.shape_error(), 1 - inside_squares / all_squares);
-
-    // Temporary: Gauss-Newton with preconditioned conjugate gradients.
-    std::vector<double> x = problem.start(), lower(x.size()), upper(x.size());
-    problem.bounds(lower, upper);
-    const auto dot = [&](const std::vector<double>& a, const std::vector<double>& b) {
-        double sum = 0;
-        for (std::size_t i = 0; i < a.size(); ++i)
-            sum += a[i] * b[i];
-        return communicator.allreduce(sum, mpi::Reduction::sum);
-    };
-    std::vector<double> g(x.size());
-    double f = problem.objective_and_gradient(x, g);
-    for (int iteration = 0; iteration < job.dlsr.max_iterations; ++iteration) {
-        problem.linearise(x);
-        std::vector<unsigned char> free(x.size(), 1);
-        for (std::size_t i = 0; i < x.size(); ++i)
-            if ((x[i] <= lower[i] && g[i] > 0) || (x[i] >= upper[i] && g[i] < 0))
-                free[i] = 0;
-        const auto mask = [&](std::vector<double>& v) {
-            for (std::size_t i = 0; i < v.size(); ++i)
-                if (!free[i])
-                    v[i] = 0;
-        };
-        std::vector<double> step(x.size(), 0.0), r(x.size()), z(x.size()), p, hp(x.size());
-        for (std::size_t i = 0; i < x.size(); ++i)
-            r[i] = -g[i];
-        mask(r);
-        problem.precondition(r, z);
-        mask(z);
-        p = z;
-        double rz = dot(r, z);
-        const double first = rz;
-        int inner = 0;
-        for (; inner < 40 && rz > 1e-3 * first; ++inner) {
-            problem.gauss_newton_product(p, hp);
-            mask(hp);
-            const double alpha = rz / dot(p, hp);
-            for (std::size_t i = 0; i < x.size(); ++i) {
-                step[i] += alpha * p[i];
-                r[i] -= alpha * hp[i];
-            }
-            problem.precondition(r, z);
-            mask(z);
-            const double next = dot(r, z);
-            for (std::size_t i = 0; i < x.size(); ++i)
-                p[i] = z[i] + next / rz * p[i];
-            rz = next;
-        }
-        double length = 1;
-        double trial = 0;
-        std::vector<double> y(x.size());
-        for (; length > 1e-3; length *= 0.5) {
-            for (std::size_t i = 0; i < x.size(); ++i)
-                y[i] = std::clamp(x[i] + length * step[i], lower[i], upper[i]);
-            trial = problem.objective(y);
-            if (trial < f)
-                break;
-        }
-        const double before = f;
-        x = y;
-        f = problem.objective_and_gradient(x, g);
-        const auto values = problem.values(x);
-        if (communicator.is_root()) {
-            const auto& c = problem.counts();
-            fmt::print(stderr,
-                       "dlsr {}: f {:.6e} -> {:.6e} step {} inner {} reduced {:.1e} | products {} "
-                       "operator {:.2f} s precondition {:.2f} s exchange {:.2f} s\n",
-                       iteration, before, f, length, inner, rz / first, c.products,
-                       c.operator_seconds, c.precondition_seconds, c.exchange_seconds);
-            std::string text;
-            for (std::size_t k = 0; k < basis.global_count(); ++k)
-                text += fmt::format(" {} {}={:.7g}", setup.global_quantities[k].group,
-                                    setup.global_quantities[k].name,
-                                    values[model.global_offset() + k]);
-            if (iteration % 4 == 3)
-                fmt::print(stderr, "   {}\n", text);
-        }
-        if (before - f < job.dlsr.convergence * f)
-            break;
-    }
-    timings.lap("fit");
-    const auto values = problem.values(x);
+    DlsrRun run(context, timings);
+    run.prepare();
+    run.fit();
+    run.errors();
+    const auto result = run.result();
+    std::optional<double> constant;
+    if (job.absorption.method != "none")
+        constant = communicator.collectively([&]() -> std::optional<double> {
+            if (!std::filesystem::exists(product_path(job, "absorption")))
+                return {};
+            return read_absorption_product(job).constant;
+        });
     communicator.collectively([&] {
         if (!communicator.is_root())
             return;
@@ -276,22 +549,29 @@ StageSummary run_dlsr_stage(StageContext& context) {
                                                           : mpi::ProductFile::Existing::refuse);
         {
             auto stage = write_provenance(product.root(), context.provenance, job.title);
-            for (const auto& field : setup.fields) {
-                auto group = nexus::require_data(stage, field.quantity.group, field.quantity.name,
-                                                 {"y", "x"});
-                std::vector<double> map(grid.size(), std::numeric_limits<double>::quiet_NaN());
-                const auto& pixels = model.pixels(field.field.part);
-                for (std::size_t v = 0; v < pixels.size(); ++v)
-                    map[pixels[v]] =
-                        values[model.offset(field.field.part, field.field.shape) + v];
-                nexus::write_map(group, field.quantity.name, map, grid.n, grid.n,
-                                 {field.quantity.unit, field.quantity.name});
-            }
+            write_dlsr_result(stage, result, constant);
+            timings.lap("write");
             write_timings(stage, timings);
         }
         product.commit();
     });
-    return {"dlsr", path, false, timings.total(), timings.parts(), {}};
+    if (communicator.is_root())
+        fmt::print(stderr, "{}\n", run.counts_text());
+    run.remove_checkpoint();
+    for (const auto& remark : result.remarks)
+        context.notes.push_back("dlsr: " + remark);
+    if (!result.converged)
+        context.notes.push_back("dlsr: the fit did not converge: " + result.stop_reason);
+    return {"dlsr",
+            path,
+            false,
+            timings.total(),
+            timings.parts(),
+            {{"unknowns", static_cast<double>(run.unknowns())},
+             {"steps", static_cast<double>(result.history.size())},
+             {"rwp", result.rwp},
+             {"gof", result.gof},
+             {"smoothness", run.chosen_smoothness()}}};
 }
 
 } // namespace xrdct

@@ -560,17 +560,30 @@ void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> r
 }
 
 void DlsrOperator::adjoint(std::span<const float> rays, std::span<float> direction) const {
+    back(rays, direction, false);
+}
+void DlsrOperator::weighted_adjoint(std::span<const float> rays,
+                                    std::span<float> direction) const {
+    back(rays, direction, true);
+}
+void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
+                        bool weighted) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the adjoint");
-    std::vector<float> back;
+    std::vector<float> sums;
     impl.sweep(
         nullptr, nullptr,
         [&](std::size_t first, float* values) {
-            std::copy_n(rays.data() + first * impl.m, impl.translations * impl.m, values);
+            for (std::size_t j = 0; j < impl.translations; ++j) {
+                const float weight = weighted ? impl.weight[first + j] : 1;
+                const float* from = rays.data() + (first + j) * impl.m;
+                for (std::size_t i = 0; i < impl.m; ++i)
+                    values[j * impl.m + i] = weight * from[i];
+            }
         },
-        &back, direction.data() + impl.values);
-    impl.reduce(back, direction);
+        &sums, direction.data() + impl.values);
+    impl.reduce(sums, direction);
 }
 
 void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<float> out) const {

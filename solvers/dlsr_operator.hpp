@@ -61,6 +61,8 @@ class DlsrOperator {
     void jacobian(std::span<const float> direction, std::span<float> rays) const;
     /// direction = Jᵀ rays (no weights).
     void adjoint(std::span<const float> rays, std::span<float> direction) const;
+    /// direction = Jᵀ W rays.
+    void weighted_adjoint(std::span<const float> rays, std::span<float> direction) const;
     /// out = Jᵀ W J direction.
     void gauss_newton(std::span<const float> direction, std::span<float> out) const;
 
@@ -85,6 +87,8 @@ class DlsrOperator {
     Cost cost() const;
 
   private:
+    void back(std::span<const float> rays, std::span<float> direction, bool weighted) const;
+
     struct Impl;
     std::unique_ptr<Impl> impl_;
 };

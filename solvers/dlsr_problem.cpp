@@ -385,6 +385,20 @@ void DlsrProblem::set_data(std::span<const float> data) {
     impl_->data = data;
 }
 
+std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
+    Impl& impl = *impl_;
+    std::vector<double> result;
+    impl.communicator.collectively([&] {
+        impl.stand_at(impl.linear, true);
+        std::vector<float> values(impl.model.value_count());
+        impl.model.weighted_adjoint(rays, values);
+        result = impl.contract(values);
+    });
+    impl.sum(result);
+    return {result.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
+            result.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
+}
+
 mpi::BlockRange DlsrProblem::own() const { return impl_->own; }
 mpi::BlockRange DlsrProblem::field_unknowns(std::size_t field) const {
     const auto& first = impl_->first;

@@ -74,6 +74,9 @@ class DlsrProblem final : public LeastSquaresProblem {
     void set_smoothness(std::size_t field, double smoothness, double edge);
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
+    /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side of
+    /// the change that a change of the data makes. Collective.
+    std::vector<double> back_project(std::span<const float> rays);
     /// Variances of all unknowns as if no voxel were coupled to another but by smoothness: diagonals
     /// of the inverted voxel blocks, at the point of linearise(). Not collective.
     std::vector<double> block_variances() const;
