@@ -139,7 +139,8 @@ struct Spread {
 };
 
 const SmallScan& small() {
-    static const SmallScan scan({.n = 8, .rotations = 6, .range = 360, .layers = 15});
+    static const SmallScan scan(
+        {.n = 8, .rotations = 6, .channels = 60, .range = 360, .layers = 7});
     return scan;
 }
 
@@ -261,7 +262,7 @@ TEST(DlsrProblem, GradientOfTheObjective) {
         Spread s = spread(world(), fields);
         const auto x = s.start();
         const auto gradient = s.gradient(x);
-        for (unsigned seed = 0; seed < 3; ++seed) {
+        for (const unsigned seed : {0U, 1U, 2U}) {
             auto direction = random_numbers(x.size(), 10 + seed);
             for (std::size_t i = 0; i < x.size(); ++i) {
                 if (seed > 0) // downhill
@@ -430,7 +431,7 @@ Eigen::MatrixXd columns(std::size_t n,
 }
 
 TEST(DlsrProblem, PreconditionerIsSymmetricAndPositive) {
-    const SmallScan scan({.n = 6, .rotations = 5, .layers = 9});
+    const SmallScan scan({.n = 6, .rotations = 5, .channels = 60, .layers = 9});
     for (const auto& fields : {all_voxel(scan), mixed(scan)}) {
         Spread s = spread(world(), fields, scan);
         const auto x = moved(s.start(), 0.1, random_numbers(s.problem->size(), 9));
@@ -490,7 +491,7 @@ TEST(DlsrProblem, ManyUnknownsInAPixel) {
 }
 
 TEST(DlsrProblem, AssembledJacobianGivesTheSameProducts) {
-    const SmallScan scan({.n = 6, .rotations = 5, .layers = 9});
+    const SmallScan scan({.n = 6, .rotations = 5, .channels = 60, .layers = 9});
     for (const auto& fields : {all_voxel(scan), mixed(scan)}) {
         Spread s = spread(world(), fields, scan);
         const auto x = moved(s.start(), 0.1, random_numbers(s.problem->size(), 9));
@@ -590,7 +591,7 @@ TEST(DlsrProblem, RecoversThePhantomItMade) {
 
 std::string message(const std::function<void(Fields&, std::vector<DlsrGlobal>&,
                                              std::vector<double>&, std::vector<float>&)>& spoil) {
-    static const SmallScan scan({.n = 4, .rotations = 4, .layers = 3});
+    static const SmallScan scan({.n = 4, .rotations = 4, .channels = 60, .layers = 3});
     const auto rotations = mpi::block_range(4, static_cast<std::size_t>(world().size()),
                                             static_cast<std::size_t>(world().rank()));
     DlsrOperator op = scan.make_operator(rotations);

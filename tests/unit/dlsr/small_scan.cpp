@@ -10,10 +10,10 @@ namespace {
 
 using Kind = ShapeParameter::Kind;
 
-RadialAxis small_axis() {
+RadialAxis small_axis(std::size_t channels) {
     std::vector<double> two_theta;
-    for (std::size_t i = 0; i < 120; ++i)
-        two_theta.push_back(1.2 + 0.03 * static_cast<double>(i));
+    for (std::size_t i = 0; i < channels; ++i)
+        two_theta.push_back(1.2 + 3.6 * static_cast<double>(i) / static_cast<double>(channels));
     return RadialAxis::from_two_theta(two_theta, 0.11979);
 }
 
@@ -48,7 +48,7 @@ std::vector<PatternPart> small_parts(bool globals) {
 } // namespace
 
 SmallScan::SmallScan(const SmallScanOptions& o)
-    : options(o), axis(small_axis()), model(small_model(o.width)) {
+    : options(o), axis(small_axis(o.channels)), model(small_model(o.width)) {
     for (std::size_t i = 0; i < o.rotations; ++i)
         geometry.rotation.push_back(
             o.range * (static_cast<double>(i) + 0.1 * std::sin(2.0 * static_cast<double>(i))) /

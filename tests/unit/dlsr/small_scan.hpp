@@ -16,7 +16,7 @@ namespace xrdct::test {
 inline constexpr std::size_t cathode_part = 0, metal_part = 1, peak_part = 2, term_part = 3;
 
 struct SmallScanOptions {
-    std::size_t n = 12, rotations = 7;
+    std::size_t n = 12, rotations = 7, channels = 120;
     double range = 180;
     double pixel = 1;        ///< mm
     double distance = 1000;  ///< mm; infinity: no depth

@@ -391,7 +391,9 @@ TEST(PatternBasis, ShapeDerivativesAreThoseOfPatterns) {
 }
 
 TEST(PatternBasis, DerivativesOfTheTables) {
-    const auto& basis = some_basis();
+    auto options = layered();
+    options.layers = 4;
+    const PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(), options);
     std::mt19937 random(6);
     const auto globals = draw(random, basis.parts(), nmc).globals;
     const auto tables = basis.tables(globals, true);
@@ -409,9 +411,9 @@ TEST(PatternBasis, DerivativesOfTheTables) {
             const auto upper = basis.tables(up, false).values;
             const auto lower = basis.tables(down, false).values;
             const std::size_t lanes = basis.lanes(part);
-            ASSERT_EQ(tables.derivatives[g].size(), layer_count * lanes * m);
+            ASSERT_EQ(tables.derivatives[g].size(), options.layers * lanes * m);
             double error = 0, size = 0, elsewhere = 0;
-            for (std::size_t l = 0; l < layer_count; ++l)
+            for (std::size_t l = 0; l < options.layers; ++l)
                 for (std::size_t i = 0; i < basis.lane_count(); ++i)
                     for (std::size_t k = 0; k < m; ++k) {
                         const std::size_t at = (l * basis.lane_count() + i) * m + k;
