@@ -128,7 +128,12 @@ INSTANTIATE_TEST_SUITE_P(All, DlsrForward,
                          testing::Values(SmallScanOptions{}, SmallScanOptions{.range = 360},
                                          SmallScanOptions{.n = 11, .rotation_sense = -1},
                                          SmallScanOptions{.distance = infinity, .layers = 1},
-                                         SmallScanOptions{.n = 19, .rotations = 2, .pixel = 0.6}));
+                                         SmallScanOptions{.n = 19, .rotations = 2, .pixel = 0.6}),
+                         [](const auto& info) {
+                             return std::vector<std::string>{"HalfTurn", "FullTurn",
+                                                             "SenseReversed", "WithoutDepth",
+                                                             "MoreThanATile"}[info.index];
+                         });
 
 /// Relative difference of J d and the change of predict() along d, by parts of the values.
 void check_jacobian(const SmallScan& scan) {
