@@ -124,16 +124,14 @@ TEST_P(DlsrForward, IsTheSumOfVoxelsEachAtItsDepth) {
     EXPECT_GT(test::distance(brute_force(scan, op, values, -1), expected), 0.06 * norm(expected));
 }
 
+constexpr const char* case_names[] = {"HalfTurn", "FullTurn", "SenseReversed", "WithoutDepth",
+                                      "MoreThanATile"};
 INSTANTIATE_TEST_SUITE_P(All, DlsrForward,
                          testing::Values(SmallScanOptions{}, SmallScanOptions{.range = 360},
                                          SmallScanOptions{.n = 11, .rotation_sense = -1},
                                          SmallScanOptions{.distance = infinity, .layers = 1},
                                          SmallScanOptions{.n = 19, .rotations = 2, .pixel = 0.6}),
-                         [](const auto& info) {
-                             return std::vector<std::string>{"HalfTurn", "FullTurn",
-                                                             "SenseReversed", "WithoutDepth",
-                                                             "MoreThanATile"}[info.index];
-                         });
+                         [](const auto& info) { return std::string(case_names[info.index]); });
 
 /// Relative difference of J d and the change of predict() along d, by parts of the values.
 void check_jacobian(const SmallScan& scan) {
