@@ -22,11 +22,15 @@ struct FactoredWeights {
 class WeightFactors {
   public:
     WeightFactors(std::size_t channels, std::size_t own_rays);
-    /// `variance` [channel] of own ray `ray`; samples that are not finite count as missing.
+    /// `variance` [channel] of own ray `ray`, once each; samples that are not finite count as
+    /// missing. Throws Error for lengths.
     void add(std::size_t ray, std::span<const float> intensity, std::span<const float> variance);
-    /// Collective. Rays and channels that see less than `floor` of the mean variance get that much:
-    /// few counts tell their own variance badly. A channel that is missing in more than half of the
-    /// rays, or of `excluded`, is left out; so is a ray of which a kept channel is missing.
+    /// The factors whose sums over rays and over channels are those of the samples that are there:
+    /// exact when the variances factor. Rays and channels that see less than `floor` of the mean
+    /// variance get that much: few counts tell their own variance badly. A channel that is missing
+    /// in more than half of the rays, or of `excluded`, is left out; so is a ray of which a kept
+    /// channel is missing. Collective. Throws Error on all ranks when the length of `excluded` is
+    /// not that of the channels.
     FactoredWeights finish(const mpi::Communicator& communicator,
                            std::span<const unsigned char> excluded, double floor = 0.01) const;
 

@@ -19,6 +19,7 @@ namespace {
 
 /// Least symbol of the preconditioned operator: what the beam's blur has removed stays as it is.
 constexpr double least_symbol = 0.05;
+constexpr std::size_t most_pixel_unknowns = 64;
 
 double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
@@ -96,6 +97,13 @@ class MapFilter {
     std::size_t n_, length_;
     fftwf_plan forward_, backward_;
 };
+
+void require_smoothness(double smoothness, double edge) {
+    if (!(smoothness >= 0) || !std::isfinite(smoothness) || !(edge > 0))
+        throw Error(fmt::format("DLSR: smoothness {} with edge {}; expected a strength of at least "
+                                "0 and an edge above 0",
+                                smoothness, edge));
+}
 
 /// Neighbours of a field's voxels, as springs.
 struct Spring {
@@ -327,12 +335,24 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
         if (data.size() != model.coefficient_count() || values.size() != model.value_count() ||
             globals.size() != model.basis().global_count())
             throw Error("DLSR: wrong sizes of data, start values or global parameters");
+        if (model.pixel_weight().size() != grid.size())
+            throw Error("DLSR: the grid is not that of the operator");
+        std::vector<std::size_t> load(grid.size(), 0);
         for (const auto& field : fields) {
-            if (field.part >= model.basis().parts().size() ||
+            if (field.part >= model.basis().parts().size() || field.shape < -1 ||
                 field.shape >= static_cast<int>(model.basis().parts()[field.part].voxel.size()))
                 throw Error("DLSR: a field of a part or shape that does not exist");
             if (!(field.unit > 0) || !(field.lower < field.upper))
                 throw Error("DLSR: a field without a unit or with bounds that exclude each other");
+            require_smoothness(field.smoothness, field.edge);
+            for (const auto* other = fields.data(); other != &field; ++other)
+                if (other->part == field.part && other->shape == field.shape)
+                    throw Error("DLSR: a field is given twice");
+            if (field.treatment == FieldTreatment::voxel)
+                for (const std::size_t pixel : model.pixels(field.part))
+                    if (++load[pixel] > most_pixel_unknowns)
+                        throw Error(fmt::format("DLSR: more than {} unknowns in a voxel",
+                                                most_pixel_unknowns));
         }
         for (const auto& global : globals)
             if (!(global.unit > 0) || !(global.lower < global.upper))
@@ -376,6 +396,9 @@ const std::vector<DlsrField>& DlsrProblem::fields() const { return impl_->fields
 const DlsrProblem::Counts& DlsrProblem::counts() const { return impl_->counts; }
 double DlsrProblem::last_misfit() const { return impl_->misfit; }
 void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double edge) {
+    if (field >= impl_->fields.size())
+        throw Error("DLSR: smoothness of a field that does not exist");
+    require_smoothness(smoothness, edge);
     impl_->fields[field].smoothness = smoothness;
     impl_->fields[field].edge = edge;
 }
@@ -738,7 +761,7 @@ void DlsrProblem::precondition(std::span<const double> v, std::span<double> out)
     for (std::size_t i = 0; i < count; ++i) {
         const auto& block = impl.blocks[i];
         const float* factor = impl.factors.data() + impl.block_factor[i];
-        std::array<double, 64> z{};
+        std::array<double, most_pixel_unknowns> z{};
         for (std::size_t a = block.count; a-- > 0;) {
             double value = filtered[block.first + a];
             for (std::size_t k = a + 1; k < block.count; ++k)

@@ -5,6 +5,7 @@
 #include "solvers/dlsr_operator.hpp"
 #include "solvers/least_squares_problem.hpp"
 
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -31,7 +32,7 @@ struct DlsrField {
     double smoothness = 0;
     /// Differences beyond `edge` units cost linearly rather than quadratically
     /// (edge² (√(1 + (Δ/edge)²) − 1)); infinity: quadratic.
-    double edge = 0;
+    double edge = std::numeric_limits<double>::infinity();
     std::size_t max_gap = 1; ///< voxels
 };
 
@@ -53,7 +54,9 @@ class DlsrProblem final : public LeastSquaresProblem {
   public:
     /// `values`: start, in the operator's order, the same on all ranks. `data` [own ray][M] as
     /// DlsrOperator::objective takes it; both it and the operator must outlive the problem.
-    /// Collective. Throws Error for sizes, bounds that exclude the start beyond rounding.
+    /// Voxels outside the bounds start at the nearer one. Collective. Throws Error for sizes, fields
+    /// that do not exist or come twice, units, bounds and edges that are not usable, more
+    /// than 64 unknowns in a voxel.
     DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model, const ImageGrid& grid,
                 const ScanGeometry& geometry, std::span<const float> data,
                 std::vector<DlsrField> fields, std::vector<DlsrGlobal> globals,
@@ -70,7 +73,7 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Own share of x of values; fixed fields are ignored. Not collective.
     std::vector<double> unknowns(std::span<const double> values) const;
     const std::vector<DlsrField>& fields() const;
-    /// Changes a field's smoothness.
+    /// Changes a field's smoothness. Throws Error for one below 0, an edge that is not positive.
     void set_smoothness(std::size_t field, double smoothness, double edge);
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);

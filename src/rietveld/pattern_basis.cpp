@@ -59,6 +59,29 @@ double span_of(const ShapeParameter& parameter) {
     return parameter.upper - parameter.lower;
 }
 
+/// Throws Error unless the model has the part and the part the parameters.
+void require_part(const PatternModel& model, const PatternPart& part) {
+    using Kind = ShapeParameter::Kind;
+    const bool phase = part.kind == PatternPart::Kind::phase,
+               peak = part.kind == PatternPart::Kind::peak;
+    const std::size_t count = phase  ? model.phases.size()
+                              : peak ? model.peaks.size()
+                                     : model.background.size();
+    if (part.index >= count)
+        throw Error(fmt::format("pattern basis: part {} of {} that the model has of its kind",
+                                part.index, count));
+    for (const auto* list : {&part.voxel, &part.global})
+        for (const auto& parameter : *list) {
+            const bool of_peak = parameter.kind == Kind::position || parameter.kind == Kind::fwhm;
+            if ((phase && (of_peak || (parameter.kind == Kind::cell &&
+                                       parameter.index >= model.phases[part.index].cell.size()))) ||
+                (peak && !of_peak) || (!phase && !peak))
+                throw Error("pattern basis: a part has no such parameter");
+            if (!(parameter.upper > parameter.lower))
+                throw Error("pattern basis: the range of a shape parameter is empty");
+        }
+}
+
 } // namespace
 
 double shape_value(const PatternModel& model, bool phase, std::size_t part,
@@ -420,10 +443,7 @@ PatternBasis::PatternBasis(const RadialAxis& axis, const PatternModel& model,
             throw Error(fmt::format("pattern basis: {} shape parameters vary from voxel to voxel; "
                                     "at most {} of one phase may",
                                     part.voxel.size(), most_voxel_parameters));
-        for (const auto* list : {&part.voxel, &part.global})
-            for (const auto& parameter : *list)
-                if (!(parameter.upper > parameter.lower))
-                    throw Error("pattern basis: the range of a shape parameter is empty");
+        require_part(checked, part);
         for (std::size_t g = 0; g < part.global.size(); ++g) {
             impl->globals.push_back({p, g});
             impl->start.push_back(shape_value(checked, impl->is_phase(p), part.index,

@@ -64,8 +64,8 @@ struct PatternBasisOptions {
 class PatternBasis {
   public:
     /// `channel_weight` [n] ≥ 0, 0 leaves a channel out. Throws Error for lengths, ranges that are
-    /// empty or inverted, more than three voxel parameters of one part, layers without distance,
-    /// all weights 0, PatternCalculator's reasons.
+    /// empty or inverted, parts or parameters that the model does not have, more than three voxel
+    /// parameters of one part, layers without distance, all weights 0, PatternCalculator's reasons.
     PatternBasis(const RadialAxis& axis, const PatternModel& model, std::vector<PatternPart> parts,
                  std::span<const double> channel_weight, const PatternBasisOptions& options);
     ~PatternBasis();

@@ -1,0 +1,73 @@
+#pragma once
+
+#include "mpi/decomposition.hpp"
+#include "rietveld/pattern_basis.hpp"
+#include "solvers/dlsr_operator.hpp"
+#include "tomography/scan_geometry.hpp"
+
+#include <cmath>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace xrdct::test {
+
+/// Parts of SmallScan.
+inline constexpr std::size_t cathode_part = 0, metal_part = 1, peak_part = 2, term_part = 3;
+
+struct SmallScanOptions {
+    std::size_t n = 12, rotations = 7, channels = 120;
+    double range = 180;
+    double pixel = 1;        ///< mm
+    double distance = 1000;  ///< mm; infinity: no depth
+    std::size_t layers = 21; ///< 1 without depth
+    int rotation_sense = 1;
+    bool globals = true; ///< crystallite size, cell of the metal, place of the peak are refined
+    double tolerance = 1e-3;
+    double width = 0.08; ///< deg, of the lines
+};
+
+/// A scan of a cathode (cells a and c per voxel), a metal, a peak and a background term, each in
+/// pixels of its own: what the tests of the DLSR have in common.
+struct SmallScan {
+    explicit SmallScan(const SmallScanOptions& options = {});
+
+    SmallScanOptions options;
+    RadialAxis axis;
+    PatternModel model;
+    ScanGeometry geometry;
+    ImageGrid grid;
+    DepthLayers layers;
+    std::vector<std::vector<std::size_t>> pixels; ///< per part
+    std::unique_ptr<PatternBasis> basis;
+    std::vector<double> unit_amount;         ///< per part, gives patterns of norm 1
+    std::vector<float> weight, transmission; ///< [rotation][translation], uneven
+
+    std::size_t rays() const { return weight.size(); }
+    /// Of rotations [begin, end) of the scan.
+    ScanGeometry part_geometry(const mpi::BlockRange& rotations) const;
+    DlsrOperator make_operator(const mpi::BlockRange& rotations) const;
+    DlsrOperator make_operator() const { return make_operator({0, geometry.rotation.size()}); }
+    /// The rays of some rotations out of [rotation][translation][width].
+    template <class T>
+    std::vector<T> part(std::span<const T> rays, const mpi::BlockRange& rotations,
+                        std::size_t width = 1) const {
+        const std::size_t row = geometry.translation.size() * width;
+        const auto own = rays.subspan(rotations.begin * row, rotations.size() * row);
+        return {own.begin(), own.end()};
+    }
+
+    /// Smooth maps of amounts and cells and globals off the start, in the operator's order.
+    std::vector<double> values(const DlsrOperator& model) const;
+    /// Same with all amounts, cells and globals changed by up to `amount` of their ranges.
+    std::vector<double> perturbed(const DlsrOperator& model, double amount, unsigned seed) const;
+    /// Typical size of each value: amounts, ranges of shapes.
+    std::vector<double> scale(const DlsrOperator& model) const;
+};
+
+std::vector<float> random_floats(std::size_t size, unsigned seed); ///< in [−1, 1)
+double dot(std::span<const float> a, std::span<const float> b);
+double norm(std::span<const float> a);
+double distance(std::span<const float> a, std::span<const float> b); ///< ‖a − b‖₂
+
+} // namespace xrdct::test
