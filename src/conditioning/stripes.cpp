@@ -1,0 +1,95 @@
+#include "conditioning/stripes.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace xrdct {
+
+namespace {
+
+constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
+
+double median(std::vector<double>& values) {
+    if (values.empty())
+        return nan_value;
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::ranges::nth_element(values, middle);
+    return *middle;
+}
+
+/// Linear interpolation; NaN outside or beside a missing value.
+double at(const std::vector<double>& values, double place) {
+    const double below = std::floor(place);
+    const double f = place - below;
+    const auto i = static_cast<std::ptrdiff_t>(below);
+    const auto n = static_cast<std::ptrdiff_t>(values.size());
+    if (i < 0 || i >= n || (f > 1e-9 && i + 1 >= n))
+        return nan_value;
+    if (f <= 1e-9)
+        return values[static_cast<std::size_t>(i)];
+    return (1 - f) * values[static_cast<std::size_t>(i)] + f * values[static_cast<std::size_t>(i + 1)];
+}
+
+} // namespace
+
+Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
+                     std::size_t n_translation, double centre, const StripeOptions& options) {
+    Stripes stripes;
+    stripes.factor.assign(n_translation, 1.0F);
+
+    // Logarithmic deviation of each translation from its surroundings, and mean intensity.
+    std::vector<double> mean(n_translation, 0), own(n_translation, nan_value), ratios, around;
+    const auto reach = static_cast<std::ptrdiff_t>(options.reach);
+    const auto n = static_cast<std::ptrdiff_t>(n_translation);
+    for (std::ptrdiff_t t = 0; t < n; ++t) {
+        ratios.clear();
+        double sum = 0, count = 0;
+        for (std::size_t r = 0; r < n_rotation; ++r) {
+            const float* line = sinogram.data() + r * n_translation;
+            const double value = line[t];
+            if (!std::isfinite(value))
+                continue;
+            sum += value;
+            count += 1;
+            around.clear();
+            for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, t - reach);
+                 i <= std::min(n - 1, t + reach); ++i)
+                if (i != t && std::isfinite(line[i]))
+                    around.push_back(line[i]);
+            const double local = median(around);
+            if (local > 0 && value > 0)
+                ratios.push_back(std::log(value / local));
+        }
+        mean[static_cast<std::size_t>(t)] = count > 0 ? sum / count : 0;
+        if (2 * ratios.size() > n_rotation)
+            own[static_cast<std::size_t>(t)] = median(ratios);
+    }
+    const double strongest = *std::ranges::max_element(mean);
+    for (std::size_t t = 0; t < n_translation; ++t)
+        if (!(mean[t] > 0.02 * strongest))
+            own[t] = nan_value;
+
+    std::vector<double> excess(n_translation, nan_value), sizes;
+    for (std::size_t t = 0; t < n_translation; ++t) {
+        const double mirrored = at(own, 2 * centre - static_cast<double>(t));
+        excess[t] = own[t] - mirrored;
+        if (std::isfinite(excess[t]))
+            sizes.push_back(std::abs(excess[t]));
+    }
+    if (sizes.size() < 8)
+        return stripes;
+    stripes.noise = 1.4826 * median(sizes);
+    for (std::size_t t = 0; t < n_translation; ++t) {
+        const double size = std::abs(excess[t]);
+        if (!(size > options.threshold * stripes.noise) || !(size > options.smallest))
+            continue;
+        if (std::abs(own[t]) <= std::abs(at(own, 2 * centre - static_cast<double>(t))))
+            continue;
+        stripes.factor[t] = static_cast<float>(std::exp(-excess[t]));
+        stripes.translations.push_back(t);
+    }
+    return stripes;
+}
+
+} // namespace xrdct

@@ -1,0 +1,173 @@
+#include "conditioning/zigzag.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace xrdct {
+
+namespace {
+
+constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
+
+double median(std::vector<double> values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::ranges::nth_element(values, middle);
+    return *middle;
+}
+
+/// Correlation of a(t) with b(t + shift) or, mirrored, with b(n − 1 − t).
+template <class A, class B>
+double correlation(std::size_t n, A&& a, B&& b) {
+    double count = 0, x = 0, y = 0, xx = 0, yy = 0, xy = 0;
+    for (std::size_t t = 0; t < n; ++t) {
+        const double u = a(t), v = b(t);
+        if (!std::isfinite(u) || !std::isfinite(v))
+            continue;
+        count += 1;
+        x += u;
+        y += v;
+        xx += u * u;
+        yy += v * v;
+        xy += u * v;
+    }
+    if (count < 16)
+        return std::numeric_limits<double>::quiet_NaN();
+    const double vx = xx - x * x / count, vy = yy - y * y / count;
+    if (!(vx > 0) || !(vy > 0))
+        return std::numeric_limits<double>::quiet_NaN();
+    return (xy - x * y / count) / std::sqrt(vx * vy);
+}
+
+} // namespace
+
+ZigzagTest test_zigzag(std::span<const float> sinogram, std::size_t n_rotation,
+                       std::size_t n_translation) {
+    ZigzagTest test;
+    double n = 0, sum = 0, squares = 0;
+    for (std::size_t i = 0; i + 1 < n_rotation; ++i) {
+        const auto first = sinogram.subspan(i * n_translation, n_translation),
+                   second = sinogram.subspan((i + 1) * n_translation, n_translation);
+        const auto a = [&](std::size_t t) { return static_cast<double>(first[t]); };
+        const double direct = correlation(
+            n_translation, a, [&](std::size_t t) { return static_cast<double>(second[t]); });
+        const double mirrored = correlation(n_translation, a, [&](std::size_t t) {
+            return static_cast<double>(second[n_translation - 1 - t]);
+        });
+        if (!std::isfinite(direct) || !std::isfinite(mirrored))
+            continue;
+        n += 1;
+        test.direct += direct;
+        test.mirrored += mirrored;
+        sum += mirrored - direct;
+        squares += (mirrored - direct) * (mirrored - direct);
+    }
+    if (n < 4)
+        return test;
+    test.direct /= n;
+    test.mirrored /= n;
+    test.uncertainty = std::sqrt(std::max(0.0, squares / n - (sum / n) * (sum / n)) / (n - 1));
+    test.zigzag = sum / n > 5 * test.uncertainty && sum / n > 1e-3;
+    return test;
+}
+
+LagEstimate measure_lag(std::span<const float> sinogram, std::size_t n_rotation,
+                        std::size_t n_translation, std::size_t reach) {
+    LagEstimate estimate;
+    const auto r = static_cast<std::ptrdiff_t>(reach);
+    std::vector<double> lags, reference(n_translation), squares(2 * reach + 1);
+    for (std::size_t i = 1; i + 1 < n_rotation; ++i) {
+        const auto line = sinogram.subspan(i * n_translation, n_translation);
+        for (std::size_t t = 0; t < n_translation; ++t)
+            reference[t] = 0.5 * (static_cast<double>(sinogram[(i - 1) * n_translation + t]) +
+                                  static_cast<double>(sinogram[(i + 1) * n_translation + t]));
+        // Mean squared misfit over the points that all shifts have in common, the line's level
+        // scaled to the reference's.
+        double levels = 0, own = 0;
+        for (std::size_t t = 0; t < n_translation; ++t)
+            if (std::isfinite(line[t]) && std::isfinite(reference[t])) {
+                levels += reference[t];
+                own += line[t];
+            }
+        const double gain = own > 0 && levels > 0 ? levels / own : 1;
+        bool usable = true;
+        for (std::ptrdiff_t s = -r; s <= r; ++s) {
+            double sum = 0, n = 0;
+            for (std::ptrdiff_t t = r; t < static_cast<std::ptrdiff_t>(n_translation) - r; ++t) {
+                const double d = gain * static_cast<double>(line[static_cast<std::size_t>(t + s)]) -
+                                 reference[static_cast<std::size_t>(t)];
+                if (std::isfinite(d)) {
+                    sum += d * d;
+                    n += 1;
+                }
+            }
+            usable = usable && n >= 16;
+            squares[static_cast<std::size_t>(s + r)] = n > 0 ? sum / n : 0;
+        }
+        if (!usable)
+            continue;
+        const auto best = static_cast<std::size_t>(std::ranges::min_element(squares) -
+                                                   squares.begin());
+        if (best == 0 || best == 2 * reach)
+            continue;
+        const double left = squares[best - 1], middle = squares[best], right = squares[best + 1];
+        const double curvature = left - 2 * middle + right;
+        if (!(curvature > 0))
+            continue;
+        const double shift = static_cast<double>(static_cast<std::ptrdiff_t>(best) - r) +
+                             0.5 * (left - right) / curvature;
+        lags.push_back(i % 2 == 1 ? shift : -shift);
+    }
+    if (lags.size() < 8)
+        return estimate;
+    estimate.used = lags.size();
+    estimate.lag = median(lags);
+    std::vector<double> deviations;
+    for (const double lag : lags)
+        deviations.push_back(std::abs(lag - estimate.lag));
+    // 1.2533: a median is that much less certain than a mean.
+    estimate.uncertainty =
+        1.2533 * 1.4826 * median(deviations) / std::sqrt(static_cast<double>(lags.size()));
+    estimate.valid = true;
+    estimate.significant =
+        std::abs(estimate.lag) >= 0.25 && std::abs(estimate.lag) > 5 * estimate.uncertainty;
+    return estimate;
+}
+
+void reverse_line(std::span<float> line, std::size_t width) {
+    const std::size_t n = line.size() / width;
+    for (std::size_t t = 0; t < n / 2; ++t)
+        std::swap_ranges(line.begin() + static_cast<std::ptrdiff_t>(t * width),
+                         line.begin() + static_cast<std::ptrdiff_t>((t + 1) * width),
+                         line.begin() + static_cast<std::ptrdiff_t>((n - 1 - t) * width));
+}
+
+void shift_line(std::span<float> line, std::size_t width, double shift, bool squared_weights) {
+    if (shift == 0)
+        return;
+    const auto n = static_cast<std::ptrdiff_t>(line.size() / width);
+    const double whole = std::floor(shift);
+    const auto f = static_cast<float>(shift - whole);
+    const float first = squared_weights ? (1 - f) * (1 - f) : 1 - f;
+    const float second = squared_weights ? f * f : f;
+    const auto offset = static_cast<std::ptrdiff_t>(whole);
+    const std::vector<float> old(line.begin(), line.end());
+    for (std::ptrdiff_t t = 0; t < n; ++t) {
+        float* out = line.data() + t * static_cast<std::ptrdiff_t>(width);
+        const std::ptrdiff_t from = t + offset;
+        if (from < 0 || from >= n || (f > 0 && from + 1 >= n)) {
+            std::fill_n(out, width, nan_value);
+            continue;
+        }
+        const float* a = old.data() + from * static_cast<std::ptrdiff_t>(width);
+        if (f == 0) {
+            std::copy_n(a, width, out);
+            continue;
+        }
+        const float* b = a + width;
+        for (std::size_t k = 0; k < width; ++k)
+            out[k] = first * a[k] + second * b[k];
+    }
+}
+
+} // namespace xrdct
