@@ -157,8 +157,8 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
     };
     const double rotation_step = translation_is_fast ? slow_step : fast_step;
     const double translation_step = translation_is_fast ? fast_step : slow_step;
-    const auto turns = cluster(rotation, 0.5 * rotation_step,
-                               least(translation_is_fast ? per_line : lines));
+    const auto turns =
+        cluster(rotation, 0.5 * rotation_step, least(translation_is_fast ? per_line : lines));
     const auto grid = fit_grid(translation, translation_step, tolerance);
     if (turns.centres.size() < 2 || grid.n < 2)
         throw Error("the positions have fewer than two rotations or translations");
@@ -181,8 +181,7 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
         else
             place = static_cast<std::ptrdiff_t>(i);
     }
-    result.missing = static_cast<std::size_t>(
-        std::ranges::count(result.frame, std::ptrdiff_t{-1}));
+    result.missing = static_cast<std::size_t>(std::ranges::count(result.frame, std::ptrdiff_t{-1}));
     if (10 * result.off_grid.size() > frames || 10 * result.repeated.size() > frames)
         throw Error(fmt::format(
             "{} of {} frames lie on no grid of {} rotations and {} translations, and {} lie on a "

@@ -22,12 +22,12 @@ struct FrameGrid {
 };
 
 /// Sorts frames by their motor positions. The rotations are the clusters of the rotation angles
-/// (gaps wider than half a rotation step part them); the translations are the uniform grid that fits
-/// the positions, of which frames may be off by `tolerance` steps. Frames off the grid (motors that
-/// jumped) are left out and listed; their points stay without a frame. Either axis may be the fast
-/// one; the slow one must be stepped. Angles in degrees, positions in mm, one each per frame. Throws
-/// Error for vectors of different lengths, values that are not finite, fewer than two rotations or
-/// translations, and positions of which more than a tenth lie on no grid.
+/// (gaps wider than half a rotation step part them); the translations are the uniform grid that
+/// fits the positions, of which frames may be off by `tolerance` steps. Frames off the grid (motors
+/// that jumped) are left out and listed; their points stay without a frame. Either axis may be the
+/// fast one; the slow one must be stepped. Angles in degrees, positions in mm, one each per frame.
+/// Throws Error for vectors of different lengths, values that are not finite, fewer than two
+/// rotations or translations, and positions of which more than a tenth lie on no grid.
 FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const double> translation,
                               double tolerance);
 

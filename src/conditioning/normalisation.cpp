@@ -133,8 +133,9 @@ ProjectionFactors projection_factors(std::span<const float> sinogram, std::size_
             // Trapezia over the gap before this point; beyond the outermost points nothing.
             const auto gap = static_cast<double>(static_cast<std::ptrdiff_t>(t) - last - 1);
             if (last >= 0 && gap > 0)
-                total += 0.5 * gap * (static_cast<double>(line[static_cast<std::size_t>(last)]) +
-                                      static_cast<double>(line[t]));
+                total += 0.5 * gap *
+                         (static_cast<double>(line[static_cast<std::size_t>(last)]) +
+                          static_cast<double>(line[t]));
             last = static_cast<std::ptrdiff_t>(t);
         }
         if (10 * missing > n_translation || !(total > 0))

@@ -10,7 +10,7 @@ namespace xrdct {
 struct FluxFactors {
     std::vector<float> factor; ///< mean over value; NaN: no flux, to be masked
     std::size_t masked = 0;
-    double mean = 0;    ///< of the values that count
+    double mean = 0;     ///< of the values that count
     double smallest = 0; ///< over the mean, among the values that count
     double largest = 0;
     double first_to_last = 0; ///< mean of the last tenth over that of the first one, in their order
@@ -33,9 +33,9 @@ struct DeadTimeValue {
 DeadTimeValue correct_dead_time(double counts, double exposure, double dead_time,
                                 DeadTimeModel model);
 
-/// Transmitted over incident beam, 1 in air: `transmitted` [rotation][translation] is divided by its
-/// own median over the `edge` outermost translations of both sides of each line, or, where these are
-/// missing, by that of the neighbouring lines. Values above `1 + 0.05` stay as they are.
+/// Transmitted over incident beam, 1 in air: `transmitted` [rotation][translation] is divided by
+/// its own median over the `edge` outermost translations of both sides of each line, or, where
+/// these are missing, by that of the neighbouring lines. Values above `1 + 0.05` stay as they are.
 std::vector<double> relative_transmission(std::span<const double> transmitted,
                                           std::size_t n_rotation, std::size_t n_translation,
                                           std::size_t edge);

@@ -117,8 +117,7 @@ std::vector<Outlier> find_outliers(std::span<const float* const> lines,
                 // Without any noise (a simulated scan, zero counts around) the range decides.
                 excess[begin + k] = sigma > 0 ? out / sigma : std::copysign(infinite, out);
                 limit[begin + k] =
-                    threshold * sigma +
-                    (out > 0 ? near.high3[k] - mean : mean - near.low3[k]);
+                    threshold * sigma + (out > 0 ? near.high3[k] - mean : mean - near.low3[k]);
                 any = any || std::abs(excess[begin + k]) > threshold;
             }
         }
@@ -157,8 +156,7 @@ std::vector<Outlier> find_outliers(std::span<const float* const> lines,
 }
 
 WeightedValue down_weight(const Outlier& outlier) {
-    const float value =
-        outlier.expected + outlier.weight * (outlier.observed - outlier.expected);
+    const float value = outlier.expected + outlier.weight * (outlier.observed - outlier.expected);
     return {value, outlier.noise * outlier.noise / std::max(outlier.weight, 1e-6F)};
 }
 

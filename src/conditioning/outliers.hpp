@@ -10,8 +10,9 @@ namespace xrdct {
 struct OutlierOptions {
     double threshold = 6;           ///< standard deviations beyond the neighbours
     std::size_t rotation_reach = 2; ///< rotations on either side that a point is compared with
-    /// Steps by which the outermost part of the sample moves from one rotation to the next: half the
-    /// number of translations times the rotation step in radians. The neighbourhood grows with it.
+    /// Steps by which the outermost part of the sample moves from one rotation to the next: half
+    /// the number of translations times the rotation step in radians. The neighbourhood grows with
+    /// it.
     double motion = 1;
     /// A point must leave the range of its neighbours by at least this part of it.
     double range_fraction = 0.5;
@@ -28,17 +29,17 @@ struct Outlier {
     float weight = 0;   ///< (limit / deviation)² ≤ 1, what is left of it; see down_weight
 };
 
-/// Finds the values of one line that none of the neighbouring lines account for. `lines` are 2 h + 1
-/// lines [translation][channel] about the middle one, h = options.rotation_reach; nullptr beyond the
-/// ends of the scan; `variances` alike. NaN: missing.
+/// Finds the values of one line that none of the neighbouring lines account for. `lines` are 2 h +
+/// 1 lines [translation][channel] about the middle one, h = options.rotation_reach; nullptr beyond
+/// the ends of the scan; `variances` alike. NaN: missing.
 ///
 /// A value is compared with those of the same channel in the neighbouring rotations, within as many
-/// translations as the sample can move in between. The three largest and smallest neighbours are set
-/// aside; a value is out when it exceeds the third largest (or falls below the third smallest) both
-/// by `threshold` standard deviations and by range_fraction times the distance between the two, so
-/// that neither noise nor sharp structure of the sample is taken for it. Adjacent channels of one
-/// that is out belong to it down to half the threshold. Points with fewer than eight neighbours are
-/// passed over. Sorted by translation, then channel.
+/// translations as the sample can move in between. The three largest and smallest neighbours are
+/// set aside; a value is out when it exceeds the third largest (or falls below the third smallest)
+/// both by `threshold` standard deviations and by range_fraction times the distance between the
+/// two, so that neither noise nor sharp structure of the sample is taken for it. Adjacent channels
+/// of one that is out belong to it down to half the threshold. Points with fewer than eight
+/// neighbours are passed over. Sorted by translation, then channel.
 std::vector<Outlier> find_outliers(std::span<const float* const> lines,
                                    std::span<const float* const> variances,
                                    std::size_t n_translation, std::size_t n_channel,

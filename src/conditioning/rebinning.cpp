@@ -22,8 +22,8 @@ std::vector<CoarseBin> coarse_bins(std::size_t n, double factor) {
         auto& bin = bins[j];
         bin.first = static_cast<std::size_t>(std::floor(begin + 1e-9));
         for (std::size_t i = bin.first; i < n; ++i) {
-            const double share = std::min(end, static_cast<double>(i + 1)) -
-                                 std::max(begin, static_cast<double>(i));
+            const double share =
+                std::min(end, static_cast<double>(i + 1)) - std::max(begin, static_cast<double>(i));
             if (share < 1e-9)
                 break;
             bin.share.push_back(share);
@@ -32,8 +32,7 @@ std::vector<CoarseBin> coarse_bins(std::size_t n, double factor) {
     return bins;
 }
 
-std::vector<double> rebin_axis(std::span<const double> positions,
-                               std::span<const CoarseBin> bins) {
+std::vector<double> rebin_axis(std::span<const double> positions, std::span<const CoarseBin> bins) {
     std::vector<double> axis;
     for (const auto& bin : bins) {
         double sum = 0, weight = 0;

@@ -12,20 +12,19 @@ struct CoarseBin {
     std::vector<double> share; ///< in (0, 1]
 };
 
-/// Bins `factor` ≥ 1 times as wide as the n given ones, whole or not, from the first on; what is left
-/// at the end and makes no whole bin is left out. A factor of 1 gives n bins of one. Throws Error for
-/// a factor below 1, one that is not finite or one that leaves no bin.
+/// Bins `factor` ≥ 1 times as wide as the n given ones, whole or not, from the first on; what is
+/// left at the end and makes no whole bin is left out. A factor of 1 gives n bins of one. Throws
+/// Error for a factor below 1, one that is not finite or one that leaves no bin.
 std::vector<CoarseBin> coarse_bins(std::size_t n, double factor);
 
 /// Mean of `positions` over each bin, weighted with the shares.
-std::vector<double> rebin_axis(std::span<const double> positions,
-                               std::span<const CoarseBin> bins);
+std::vector<double> rebin_axis(std::span<const double> positions, std::span<const CoarseBin> bins);
 
 /// Weighted means over a block [rotation][translation][channel] of fine bins → one coarse rotation.
 /// Weights are products of shares, times `channel_weight` (pixels per channel; empty: 1). Missing
 /// values (NaN) are left out; a coarse value of which less than half the weight is there is NaN.
-/// Variances: Σ w² v / (Σ w)², over the same values; neighbouring coarse bins share fine ones when a
-/// factor is no whole number, and their errors are then correlated.
+/// Variances: Σ w² v / (Σ w)², over the same values; neighbouring coarse bins share fine ones when
+/// a factor is no whole number, and their errors are then correlated.
 class Rebinning {
   public:
     Rebinning(std::vector<CoarseBin> translation, std::vector<CoarseBin> channel,

@@ -28,7 +28,8 @@ double at(const std::vector<double>& values, double place) {
         return nan_value;
     if (f <= 1e-9)
         return values[static_cast<std::size_t>(i)];
-    return (1 - f) * values[static_cast<std::size_t>(i)] + f * values[static_cast<std::size_t>(i + 1)];
+    return (1 - f) * values[static_cast<std::size_t>(i)] +
+           f * values[static_cast<std::size_t>(i + 1)];
 }
 
 } // namespace

@@ -7,9 +7,9 @@
 namespace xrdct {
 
 struct StripeOptions {
-    double threshold = 6;     ///< robust standard deviations
-    double smallest = 0.01;   ///< gain errors below this are no stripes
-    std::size_t reach = 4;    ///< translations on either side that a translation is compared with
+    double threshold = 6;   ///< robust standard deviations
+    double smallest = 0.01; ///< gain errors below this are no stripes
+    std::size_t reach = 4;  ///< translations on either side that a translation is compared with
 };
 
 /// Translations at which all projections are too strong or too weak alike: stripes in the sinogram,
@@ -20,12 +20,13 @@ struct Stripes {
     double noise = 0;                      ///< robust standard deviation of the gains
 };
 
-/// `sinogram` [rotation][translation], NaN missing; `centre` is the index of the rotation axis on the
-/// translation axis. A sample's own sharp concentric parts (the wall of a can) look like stripes too,
-/// but lie on both sides of the axis alike: the local deviation of each translation's mean (median of
-/// the ratios to the local median along the projection, over the rotations) is compared with that at
-/// the mirrored place, and the side that deviates more is the stripe. Translations whose mirrored
-/// place was not measured, or whose mean is below 2 % of the largest one, keep their gain.
+/// `sinogram` [rotation][translation], NaN missing; `centre` is the index of the rotation axis on
+/// the translation axis. A sample's own sharp concentric parts (the wall of a can) look like
+/// stripes too, but lie on both sides of the axis alike: the local deviation of each translation's
+/// mean (median of the ratios to the local median along the projection, over the rotations) is
+/// compared with that at the mirrored place, and the side that deviates more is the stripe.
+/// Translations whose mirrored place was not measured, or whose mean is below 2 % of the largest
+/// one, keep their gain.
 Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
                      std::size_t n_translation, double centre, const StripeOptions& options = {});
 

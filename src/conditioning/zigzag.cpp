@@ -106,8 +106,8 @@ LagEstimate measure_lag(std::span<const float> sinogram, std::size_t n_rotation,
         }
         if (!usable)
             continue;
-        const auto best = static_cast<std::size_t>(std::ranges::min_element(squares) -
-                                                   squares.begin());
+        const auto best =
+            static_cast<std::size_t>(std::ranges::min_element(squares) - squares.begin());
         if (best == 0 || best == 2 * reach)
             continue;
         const double left = squares[best - 1], middle = squares[best], right = squares[best + 1];
