@@ -344,19 +344,23 @@ void Conditioner::decide_arrangement() {
         if (zigzag.zigzag && input_.by_position)
             warnings_.push_back("neighbouring lines run against each other although positions say "
                                 "otherwise: check the positions, or state arrange.flip");
+        if (!zigzag.decided && !input_.by_position)
+            warnings_.push_back(fmt::format(
+                "whether every second line runs backwards cannot be told from the data (they "
+                "correlate by {:.4f} as stored, by {:.4f} reversed) and none is turned: state "
+                "arrange.flip",
+                zigzag.direct, zigzag.mirrored));
     }
     const bool flipped = flip_ != FlipLines::none;
-    if (flipped != zigzag.zigzag &&
-        std::abs(zigzag.mirrored - zigzag.direct) > 5 * zigzag.uncertainty &&
-        std::abs(zigzag.mirrored - zigzag.direct) > 0.05 && job_.flip != FlipLines::automatic)
+    if (job_.flip != FlipLines::automatic && zigzag.decided && flipped != zigzag.zigzag)
         warnings_.push_back(fmt::format(
-            "arrange.flip says that lines {} turned, the data look otherwise: neighbouring lines "
-            "correlate by {:.3f} as stored and by {:.3f} when one is reversed",
+            "arrange.flip says that lines {} turned, the data look otherwise: a line correlates "
+            "with its neighbours by {:.4f} as stored and by {:.4f} reversed",
             flipped ? "are to be" : "are not to be", zigzag.direct, zigzag.mirrored));
     details["turned"] = flipped ? (flip_ == FlipLines::odd ? "odd" : "even") : "none";
     add_step("zigzag", flipped ? "done" : "nothing found",
-             fmt::format("{}; {}; neighbouring lines correlate by {:.3f} as stored, by {:.3f} with "
-                         "one reversed",
+             fmt::format("{}; {}; a line correlates with its neighbours by {:.4f} as stored, by "
+                         "{:.4f} reversed",
                          input_.what,
                          flipped ? fmt::format("{} lines turned{}",
                                                flip_ == FlipLines::odd ? "odd" : "even",
@@ -608,7 +612,6 @@ void Conditioner::inspect() {
     for (std::size_t row = 1; row < n; ++row)
         gaps.push_back(std::abs(rotation_[row] - rotation_[row - 1]));
     options.motion = 0.5 * static_cast<double>(n_t_) * radians(median(gaps));
-    const auto reach = static_cast<std::ptrdiff_t>(options.rotation_reach);
     const std::uint64_t values = static_cast<std::uint64_t>(n) * n_t_ * n_k_;
     std::uint64_t found = 0;
     std::size_t high = 0, points = 0, rows = 0;
@@ -618,14 +621,15 @@ void Conditioner::inspect() {
         if (job_.spots != Treat::off) {
             std::vector<const float*> lines, variances;
             // References into the ring stay valid: it holds more lines than the neighbourhood has.
-            for (std::ptrdiff_t d = -reach; d <= reach; ++d) {
-                const auto at = static_cast<std::ptrdiff_t>(row) + d;
-                const bool there = at >= 0 && at < static_cast<std::ptrdiff_t>(n);
-                const Line* line = there ? &prepared(static_cast<std::size_t>(at)) : nullptr;
-                lines.push_back(there ? line->values.data() : nullptr);
-                variances.push_back(there ? line->variances.data() : nullptr);
+            const std::size_t window = std::min(2 * options.rotation_reach + 1, n);
+            const std::size_t first = std::min(
+                row > options.rotation_reach ? row - options.rotation_reach : 0, n - window);
+            for (std::size_t at = first; at < first + window; ++at) {
+                const Line& line = prepared(at);
+                lines.push_back(line.values.data());
+                variances.push_back(line.variances.data());
             }
-            spots_[row] = find_outliers(lines, variances, n_t_, n_k_, options);
+            spots_[row] = find_outliers(lines, variances, row - first, n_t_, n_k_, options);
             found += spots_[row].size();
             if (found > 10000 && 50 * found > values)
                 throw Error(fmt::format(

@@ -56,17 +56,34 @@ struct Neighbourhood {
 } // namespace
 
 std::vector<Outlier> find_outliers(std::span<const float* const> lines,
-                                   std::span<const float* const> variances,
+                                   std::span<const float* const> variances, std::size_t own,
                                    std::size_t n_translation, std::size_t n_channel,
                                    const OutlierOptions& options) {
-    const auto reach = static_cast<std::ptrdiff_t>(options.rotation_reach);
     const auto last = static_cast<std::ptrdiff_t>(n_translation) - 1;
-    const float* own = lines[options.rotation_reach];
-    const float* own_variance = variances[options.rotation_reach];
+    const float* values = lines[own];
+    const float* own_variance = variances[own];
+    struct Neighbour {
+        const float* values;
+        const float* variances;
+        std::ptrdiff_t side; ///< translations on either side
+    };
+    std::vector<Neighbour> neighbours;
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+        const bool empty = std::all_of(lines[i], lines[i] + n_translation * n_channel,
+                                       [](float value) { return std::isnan(value); });
+        if (i == own || empty)
+            continue;
+        const auto apart = static_cast<double>(i > own ? i - own : own - i);
+        neighbours.push_back({lines[i], variances[i],
+                              std::max<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(std::ceil(
+                                                              options.motion * apart - 1e-6)))});
+    }
+    // A concentric edge has one bright value in every neighbouring line: no more may be set aside.
+    const std::size_t rank = std::min<std::size_t>(3, neighbours.size());
     const auto threshold = static_cast<float>(options.threshold);
     const auto fraction = static_cast<float>(options.range_fraction);
     std::vector<Outlier> found;
-    if (own == nullptr)
+    if (rank == 0)
         return found;
     Neighbourhood near;
     // Excess over the neighbours in standard deviations, signed; 0: within their range.
@@ -76,23 +93,17 @@ std::vector<Outlier> find_outliers(std::span<const float* const> lines,
         for (std::size_t begin = 0; begin < n_channel; begin += block) {
             const std::size_t n = std::min(block, n_channel - begin);
             near.clear();
-            for (std::ptrdiff_t dr = -reach; dr <= reach; ++dr) {
-                const float* line = lines[static_cast<std::size_t>(dr + reach)];
-                if (dr == 0 || line == nullptr)
-                    continue;
-                const auto side = std::max<std::ptrdiff_t>(
-                    1, static_cast<std::ptrdiff_t>(
-                           std::ceil(options.motion * static_cast<double>(std::abs(dr)) - 1e-6)));
-                for (std::ptrdiff_t at = std::max<std::ptrdiff_t>(0, t - side);
-                     at <= std::min(last, t + side); ++at) {
+            for (const auto& line : neighbours)
+                for (std::ptrdiff_t at = std::max<std::ptrdiff_t>(0, t - line.side);
+                     at <= std::min(last, t + line.side); ++at) {
                     const std::size_t offset = static_cast<std::size_t>(at) * n_channel + begin;
-                    near.add(line + offset,
-                             variances[static_cast<std::size_t>(dr + reach)] + offset, n);
+                    near.add(line.values + offset, line.variances + offset, n);
                 }
-            }
+            const auto& high = rank == 3 ? near.high3 : rank == 2 ? near.high2 : near.high1;
+            const auto& low = rank == 3 ? near.low3 : rank == 2 ? near.low2 : near.low1;
             const std::size_t offset = static_cast<std::size_t>(t) * n_channel + begin;
             for (std::size_t k = 0; k < n; ++k) {
-                const float y = own[offset + k];
+                const float y = values[offset + k];
                 excess[begin + k] = 0;
                 if (y != y || near.count[k] < 8)
                     continue;
@@ -103,8 +114,8 @@ std::vector<Outlier> find_outliers(std::span<const float* const> lines,
                 const float typical = near.variance[k] / near.count[k];
                 const float mine = own_variance[offset + k];
                 const float sigma = std::sqrt(std::max(mine == mine ? mine : 0, typical));
-                const float range = fraction * (near.high3[k] - near.low3[k]);
-                const float above = y - near.high3[k], below = near.low3[k] - y;
+                const float range = fraction * (high[k] - low[k]);
+                const float above = y - high[k], below = low[k] - y;
                 expected[begin + k] = mean;
                 noise[begin + k] = std::sqrt(std::max(typical, 0.0F));
                 float out = 0;
@@ -116,8 +127,7 @@ std::vector<Outlier> find_outliers(std::span<const float* const> lines,
                     continue;
                 // Without any noise (a simulated scan, zero counts around) the range decides.
                 excess[begin + k] = sigma > 0 ? out / sigma : std::copysign(infinite, out);
-                limit[begin + k] =
-                    threshold * sigma + (out > 0 ? near.high3[k] - mean : mean - near.low3[k]);
+                limit[begin + k] = threshold * sigma + (out > 0 ? high[k] - mean : mean - low[k]);
                 any = any || std::abs(excess[begin + k]) > threshold;
             }
         }
@@ -143,7 +153,7 @@ std::vector<Outlier> find_outliers(std::span<const float* const> lines,
             Outlier one;
             one.translation = static_cast<std::uint32_t>(t);
             one.channel = static_cast<std::uint32_t>(k);
-            one.observed = own[static_cast<std::size_t>(t) * n_channel + k];
+            one.observed = values[static_cast<std::size_t>(t) * n_channel + k];
             one.expected = expected[k];
             one.noise = noise[k];
             const float deviation = std::abs(one.observed - one.expected);

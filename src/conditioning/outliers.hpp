@@ -8,8 +8,9 @@
 namespace xrdct {
 
 struct OutlierOptions {
-    double threshold = 6;           ///< standard deviations beyond the neighbours
-    std::size_t rotation_reach = 2; ///< rotations on either side that a point is compared with
+    double threshold = 6; ///< standard deviations beyond the neighbours
+    /// Rotations on either side that a point is compared with.
+    std::size_t rotation_reach = 2;
     /// Steps by which the outermost part of the sample moves from one rotation to the next: half
     /// the number of translations times the rotation step in radians. The neighbourhood grows with
     /// it.
@@ -41,7 +42,7 @@ struct Outlier {
 /// of one that is out belong to it down to half the threshold. Points with fewer than eight
 /// neighbours are passed over. Sorted by translation, then channel.
 std::vector<Outlier> find_outliers(std::span<const float* const> lines,
-                                   std::span<const float* const> variances,
+                                   std::span<const float* const> variances, std::size_t own,
                                    std::size_t n_translation, std::size_t n_channel,
                                    const OutlierOptions& options);
 

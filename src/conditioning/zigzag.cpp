@@ -16,43 +16,52 @@ double median(std::vector<double> values) {
     return *middle;
 }
 
-/// Correlation of a(t) with b(t + shift) or, mirrored, with b(n − 1 − t).
+/// Largest correlation of a(t) with b(t + shift) over whole shifts up to `reach`.
 template <class A, class B>
-double correlation(std::size_t n, A&& a, B&& b) {
-    double count = 0, x = 0, y = 0, xx = 0, yy = 0, xy = 0;
-    for (std::size_t t = 0; t < n; ++t) {
-        const double u = a(t), v = b(t);
-        if (!std::isfinite(u) || !std::isfinite(v))
+double best_correlation(std::ptrdiff_t n, std::ptrdiff_t reach, A&& a, B&& b) {
+    double best = std::numeric_limits<double>::quiet_NaN();
+    for (std::ptrdiff_t shift = -reach; shift <= reach; ++shift) {
+        double count = 0, x = 0, y = 0, xx = 0, yy = 0, xy = 0;
+        for (std::ptrdiff_t t = reach; t < n - reach; ++t) {
+            const double u = a(t), v = b(t + shift);
+            if (!std::isfinite(u) || !std::isfinite(v))
+                continue;
+            count += 1;
+            x += u;
+            y += v;
+            xx += u * u;
+            yy += v * v;
+            xy += u * v;
+        }
+        const double vx = xx - x * x / count, vy = yy - y * y / count;
+        if (count < 16 || !(vx > 0) || !(vy > 0))
             continue;
-        count += 1;
-        x += u;
-        y += v;
-        xx += u * u;
-        yy += v * v;
-        xy += u * v;
+        const double value = (xy - x * y / count) / std::sqrt(vx * vy);
+        if (!(value <= best))
+            best = value;
     }
-    if (count < 16)
-        return std::numeric_limits<double>::quiet_NaN();
-    const double vx = xx - x * x / count, vy = yy - y * y / count;
-    if (!(vx > 0) || !(vy > 0))
-        return std::numeric_limits<double>::quiet_NaN();
-    return (xy - x * y / count) / std::sqrt(vx * vy);
+    return best;
 }
 
 } // namespace
 
 ZigzagTest test_zigzag(std::span<const float> sinogram, std::size_t n_rotation,
-                       std::size_t n_translation) {
+                       std::size_t n_translation, std::size_t reach) {
     ZigzagTest test;
     double n = 0, sum = 0, squares = 0;
-    for (std::size_t i = 0; i + 1 < n_rotation; ++i) {
-        const auto first = sinogram.subspan(i * n_translation, n_translation),
-                   second = sinogram.subspan((i + 1) * n_translation, n_translation);
-        const auto a = [&](std::size_t t) { return static_cast<double>(first[t]); };
-        const double direct = correlation(
-            n_translation, a, [&](std::size_t t) { return static_cast<double>(second[t]); });
-        const double mirrored = correlation(n_translation, a, [&](std::size_t t) {
-            return static_cast<double>(second[n_translation - 1 - t]);
+    const auto last = static_cast<std::ptrdiff_t>(n_translation) - 1;
+    for (std::size_t i = 1; i + 1 < n_rotation; ++i) {
+        const float* before = sinogram.data() + (i - 1) * n_translation;
+        const float* line = before + n_translation;
+        const float* after = line + n_translation;
+        const auto around = [&](std::ptrdiff_t t) {
+            return 0.5 * (static_cast<double>(before[t]) + static_cast<double>(after[t]));
+        };
+        const auto r = static_cast<std::ptrdiff_t>(reach);
+        const double direct = best_correlation(
+            last + 1, r, around, [&](std::ptrdiff_t t) { return static_cast<double>(line[t]); });
+        const double mirrored = best_correlation(last + 1, r, around, [&](std::ptrdiff_t t) {
+            return static_cast<double>(line[last - t]);
         });
         if (!std::isfinite(direct) || !std::isfinite(mirrored))
             continue;
@@ -66,8 +75,11 @@ ZigzagTest test_zigzag(std::span<const float> sinogram, std::size_t n_rotation,
         return test;
     test.direct /= n;
     test.mirrored /= n;
-    test.uncertainty = std::sqrt(std::max(0.0, squares / n - (sum / n) * (sum / n)) / (n - 1));
-    test.zigzag = sum / n > 5 * test.uncertainty && sum / n > 1e-3;
+    // Neighbouring lines share two of their three: no more than a third are independent.
+    test.uncertainty = std::sqrt(std::max(0.0, squares / n - (sum / n) * (sum / n)) * 3 / n);
+    const double difference = sum / n;
+    test.decided = std::abs(difference) > 4 * test.uncertainty && std::abs(difference) > 1e-4;
+    test.zigzag = test.decided && difference > 0;
     return test;
 }
 

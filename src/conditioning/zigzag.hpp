@@ -8,16 +8,18 @@ namespace xrdct {
 
 /// Whether neighbouring lines of a sinogram run against each other.
 struct ZigzagTest {
-    double direct = 0;      ///< mean correlation of neighbouring lines as they lie
-    double mirrored = 0;    ///< the same with one of them reversed
+    double direct = 0;      ///< mean correlation of a line with its neighbours as they lie
+    double mirrored = 0;    ///< the same with the line reversed
     double uncertainty = 0; ///< of the difference, one standard deviation
-    bool zigzag = false;    ///< mirrored exceeds direct by five of them
+    bool decided = false;   ///< they differ by four of them: the sample is not symmetric throughout
+    bool zigzag = false;    ///< decided, and mirrored is the larger one
 };
 
-/// `sinogram` [rotation][translation], NaN where missing. Lines with fewer than 16 common points do
-/// not enter.
+/// `sinogram` [rotation][translation], NaN where missing. Each line is correlated with the mean of
+/// its two neighbours, as it lies and reversed, at the best displacement up to `reach` steps (a
+/// lag). Lines with fewer than 16 common points do not enter.
 ZigzagTest test_zigzag(std::span<const float> sinogram, std::size_t n_rotation,
-                       std::size_t n_translation);
+                       std::size_t n_translation, std::size_t reach = 4);
 
 /// Displacement of every second line, as flying scans leave it.
 struct LagEstimate {
