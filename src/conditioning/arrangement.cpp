@@ -40,7 +40,8 @@ double typical_change(std::span<const double> values, double least) {
 }
 
 /// Clusters of the values, which gaps wider than `gap` part; those of fewer than `least` members
-/// are dropped. `member[i]` is the cluster of value i, −1: none.
+/// are dropped, and so are members farther than `gap` from the median. `member[i]` is the cluster
+/// of value i, −1: none.
 struct Clusters {
     std::vector<double> centres;
     std::vector<std::ptrdiff_t> member;
@@ -56,9 +57,11 @@ Clusters cluster(std::span<const double> values, double gap, std::size_t least) 
         while (end < order.size() && values[order[end]] - values[order[end - 1]] <= gap)
             ++end;
         if (end - begin >= least) {
+            const double centre = values[order[begin + (end - begin) / 2]];
             for (std::size_t i = begin; i < end; ++i)
-                result.member[order[i]] = static_cast<std::ptrdiff_t>(result.centres.size());
-            result.centres.push_back(values[order[begin + (end - begin) / 2]]);
+                if (std::abs(values[order[i]] - centre) <= gap)
+                    result.member[order[i]] = static_cast<std::ptrdiff_t>(result.centres.size());
+            result.centres.push_back(centre);
         }
         begin = end;
     }
@@ -153,12 +156,12 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
         throw Error("the positions have fewer than two rotations or translations");
 
     const auto least = [](double expected) {
-        return static_cast<std::size_t>(std::max(1.0, 0.05 * expected));
+        return static_cast<std::size_t>(std::max(std::min(2.0, expected), 0.05 * expected));
     };
     const double rotation_step = translation_is_fast ? slow_step : fast_step;
     const double translation_step = translation_is_fast ? fast_step : slow_step;
     const auto turns =
-        cluster(rotation, 0.5 * rotation_step, least(translation_is_fast ? per_line : lines));
+        cluster(rotation, 0.3 * rotation_step, least(translation_is_fast ? per_line : lines));
     const auto grid = fit_grid(translation, translation_step, tolerance);
     if (turns.centres.size() < 2 || grid.n < 2)
         throw Error("the positions have fewer than two rotations or translations");

@@ -22,7 +22,7 @@ struct FrameGrid {
 };
 
 /// Sorts frames by their motor positions. The rotations are the clusters of the rotation angles
-/// (gaps wider than half a rotation step part them); the translations are the uniform grid that
+/// (gaps wider than 0.3 rotation steps part them); the translations are the uniform grid that
 /// fits the positions, of which frames may be off by `tolerance` steps. Frames off the grid (motors
 /// that jumped) are left out and listed; their points stay without a frame. Either axis may be the
 /// fast one; the slow one must be stepped. Angles in degrees, positions in mm, one each per frame.
