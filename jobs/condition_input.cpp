@@ -140,8 +140,9 @@ void read_description(ConditionInput& input, const ConditionJob& job, const hdf5
                                 intensity.describe()));
     auto values = vector_of(*axis, n, "channel");
     std::string unit = job.input.radial_unit;
-    if (unit.empty())
-        unit = axis->string_attribute("units").value_or("");
+    for (const char* name : {"units", "unit"}) // pyFAI writes the second
+        if (unit.empty())
+            unit = axis->string_attribute(name).value_or("");
     if (unit.empty()) {
         const auto name = axis->path().substr(axis->path().rfind('/') + 1);
         if (name.find("th") == std::string::npos)
@@ -305,8 +306,10 @@ class PatternsInput final : public ConditionInput {
         const std::size_t frames = intensity_.size() / n_channel();
         if (shape.size() == 3)
             per_row_ = shape[1];
-        errors_ =
-            find_dataset(root, group, job.input.intensity_errors, {"intensity_errors", "errors"});
+        errors_ = find_dataset(
+            root, group, job.input.intensity_errors,
+            {(intensity_.path().substr(intensity_.path().rfind('/') + 1) + "_errors").c_str(),
+             "errors"});
         if (errors_ && errors_->shape() != shape)
             throw Error(fmt::format("{}: shape [{}] differs from the intensities' [{}]",
                                     errors_->describe(), fmt::join(errors_->shape(), ", "),
@@ -382,7 +385,7 @@ class PatternsInput final : public ConditionInput {
                                             fmt::join(few, ", "), which.size() > 8 ? ", …" : ""));
             };
             list(grid_.off_grid, "left out, whose position is on no point of the grid");
-            list(grid_.repeated, "left out, whose point an earlier frame has taken");
+            list(grid_.repeated, "left out, whose point another frame has");
         } else {
             const auto& in = job.input;
             if (in.rotation_range.empty() || in.translation_range.empty())
@@ -710,7 +713,9 @@ class LinesInput final : public ConditionInput {
                                                          job_.counter_first + static_cast<long>(i)))
                         : line_file(i);
                 std::error_code code;
-                if (std::filesystem::exists(path, code)) {
+                if (!elsewhere && !present_[i]) {
+                    // the line is missing as a whole
+                } else if (std::filesystem::exists(path, code)) {
                     const auto file = hdf5::File::open(path, hdf5::Access::read_only);
                     const auto dataset = file.root().open_dataset(
                         numbered(*name, job_.first + static_cast<long>(i)));

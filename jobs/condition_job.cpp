@@ -236,7 +236,7 @@ void read_steps(Settings& s, ConditionJob& job) {
                         "translations whose gain differs in all rotations (rings in the image)");
     job.stripe_options.threshold =
         s.number("stripes.threshold", 6, "standard deviations", "of the gains");
-    job.stripe_options.smallest = s.number("stripes.smallest", 0.01, "", "smallest gain error");
+    job.stripe_options.smallest = s.number("stripes.smallest", 0.02, "", "smallest gain error");
     require(job.stripe_options.threshold >= 2, s, "stripes.threshold", "must be at least 2");
     require(job.stripe_options.smallest > 0, s, "stripes.smallest", "must be positive");
     job.scaling = treat(s, "scaling.method", "total", false,

@@ -172,6 +172,17 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
         result.translation.push_back(grid.first + grid.step * static_cast<double>(i));
     result.frame.assign(turns.centres.size() * grid.n, -1);
     result.position_spread = grid.spread;
+    // How many of the frames taken just before and after lie beside it: a motor that jumped onto
+    // another point of the grid stands alone.
+    const auto beside = [&](std::size_t i) {
+        int count = 0;
+        for (const std::size_t k : {i - 1, i + 1})
+            if (k < frames && turns.member[k] >= 0 && grid.index[k] >= 0 &&
+                std::abs(turns.member[k] - turns.member[i]) <= 1 &&
+                std::abs(grid.index[k] - grid.index[i]) <= 1)
+                ++count;
+        return count;
+    };
     for (std::size_t i = 0; i < frames; ++i) {
         if (turns.member[i] < 0 || grid.index[i] < 0) {
             result.off_grid.push_back(i);
@@ -179,11 +190,16 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
         }
         auto& place = result.frame[static_cast<std::size_t>(turns.member[i]) * grid.n +
                                    static_cast<std::size_t>(grid.index[i])];
-        if (place >= 0)
-            result.repeated.push_back(i);
-        else
+        if (place < 0) {
             place = static_cast<std::ptrdiff_t>(i);
+        } else if (beside(i) > beside(static_cast<std::size_t>(place))) {
+            result.repeated.push_back(static_cast<std::size_t>(place));
+            place = static_cast<std::ptrdiff_t>(i);
+        } else {
+            result.repeated.push_back(i);
+        }
     }
+    std::ranges::sort(result.repeated);
     result.missing = static_cast<std::size_t>(std::ranges::count(result.frame, std::ptrdiff_t{-1}));
     if (10 * result.off_grid.size() > frames || 10 * result.repeated.size() > frames)
         throw Error(fmt::format(

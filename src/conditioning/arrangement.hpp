@@ -14,7 +14,9 @@ struct FrameGrid {
     std::vector<std::ptrdiff_t> frame; ///< [rotation][translation]; −1: no frame
     std::size_t missing = 0;           ///< points without a frame
     std::vector<std::size_t> off_grid; ///< frames whose position lies on no point of the grid
-    std::vector<std::size_t> repeated; ///< frames at a point that an earlier frame has taken
+    /// Frames at a point that another frame has: the one that fits the frames before and after it
+    /// better, else the earlier one.
+    std::vector<std::size_t> repeated;
     double position_spread = 0; ///< standard deviation of the translations about the grid [steps]
 
     std::size_t n_rotation() const { return rotation.size(); }

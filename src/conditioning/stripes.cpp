@@ -18,6 +18,13 @@ double median(std::vector<double>& values) {
     return *middle;
 }
 
+double quantile(std::vector<double>& values, double part) {
+    const auto at =
+        values.begin() + static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
+    std::ranges::nth_element(values, at);
+    return *at;
+}
+
 /// Linear interpolation; NaN outside or beside a missing value.
 double at(const std::vector<double>& values, double place) {
     const double below = std::floor(place);
@@ -40,7 +47,8 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
     stripes.factor.assign(n_translation, 1.0F);
 
     // Logarithmic deviation of each translation from its surroundings, and mean intensity.
-    std::vector<double> mean(n_translation, 0), own(n_translation, nan_value), ratios, around;
+    std::vector<double> mean(n_translation, 0), own(n_translation, nan_value),
+        least = own, most = own, ratios, around;
     const auto reach = static_cast<std::ptrdiff_t>(options.reach);
     const auto n = static_cast<std::ptrdiff_t>(n_translation);
     for (std::ptrdiff_t t = 0; t < n; ++t) {
@@ -63,26 +71,54 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
                 ratios.push_back(std::log(value / local));
         }
         mean[static_cast<std::size_t>(t)] = count > 0 ? sum / count : 0;
-        if (2 * ratios.size() > n_rotation)
+        if (2 * ratios.size() > n_rotation) {
             own[static_cast<std::size_t>(t)] = median(ratios);
+            least[static_cast<std::size_t>(t)] = quantile(ratios, 0.15);
+            most[static_cast<std::size_t>(t)] = quantile(ratios, 0.85);
+        }
     }
     const double strongest = *std::ranges::max_element(mean);
     for (std::size_t t = 0; t < n_translation; ++t)
         if (!(mean[t] > 0.02 * strongest))
             own[t] = nan_value;
 
-    std::vector<double> excess(n_translation, nan_value), sizes;
+    // What broad structure leaves varies slowly; a stripe stands alone.
+    const std::vector<double> broad = own;
+    for (std::ptrdiff_t t = 0; t < n; ++t) {
+        around.clear();
+        for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, t - reach);
+             i <= std::min(n - 1, t + reach); ++i)
+            if (i != t && std::isfinite(broad[static_cast<std::size_t>(i)]))
+                around.push_back(broad[static_cast<std::size_t>(i)]);
+        const double level = median(around);
+        for (auto* values : {&own, &least, &most})
+            (*values)[static_cast<std::size_t>(t)] -= level;
+    }
+    std::vector<double> excess(n_translation, nan_value), beyond(n_translation, 0), sizes;
     for (std::size_t t = 0; t < n_translation; ++t) {
-        const double mirrored = at(own, 2 * centre - static_cast<double>(t));
-        excess[t] = own[t] - mirrored;
-        if (std::isfinite(excess[t]))
-            sizes.push_back(std::abs(excess[t]));
+        const double place = 2 * centre - static_cast<double>(t);
+        excess[t] = own[t] - at(own, place);
+        if (!std::isfinite(excess[t]))
+            continue;
+        sizes.push_back(std::abs(excess[t]));
+        // At an edge of the sample half a step decides: what occurs within a step of the mirrored
+        // place is no stripe.
+        double low = at(own, place), high = low;
+        for (const double d : {-1.0, -0.5, 0.5, 1.0}) {
+            const double value = at(own, place + d);
+            low = std::isfinite(value) ? std::min(low, value)
+                                       : -std::numeric_limits<double>::infinity();
+            high = std::isfinite(value) ? std::max(high, value)
+                                        : std::numeric_limits<double>::infinity();
+        }
+        // Nor is what is not there in nearly all rotations.
+        beyond[t] = least[t] > high ? own[t] - high : most[t] < low ? low - own[t] : 0.0;
     }
     if (sizes.size() < 8)
         return stripes;
     stripes.noise = 1.4826 * median(sizes);
     for (std::size_t t = 0; t < n_translation; ++t) {
-        const double size = std::abs(excess[t]);
+        const double size = beyond[t];
         if (!(size > options.threshold * stripes.noise) || !(size > options.smallest))
             continue;
         if (std::abs(own[t]) <= std::abs(at(own, 2 * centre - static_cast<double>(t))))

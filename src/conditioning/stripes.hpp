@@ -8,7 +8,7 @@ namespace xrdct {
 
 struct StripeOptions {
     double threshold = 6;   ///< robust standard deviations
-    double smallest = 0.01; ///< gain errors below this are no stripes
+    double smallest = 0.02; ///< gain errors below this are no stripes
     std::size_t reach = 4;  ///< translations on either side that a translation is compared with
 };
 
@@ -24,9 +24,10 @@ struct Stripes {
 /// the translation axis. A sample's own sharp concentric parts (the wall of a can) look like
 /// stripes too, but lie on both sides of the axis alike: the local deviation of each translation's
 /// mean (median of the ratios to the local median along the projection, over the rotations) is
-/// compared with that at the mirrored place, and the side that deviates more is the stripe.
-/// Translations whose mirrored place was not measured, or whose mean is below 2 % of the largest
-/// one, keep their gain.
+/// compared with that at the mirrored place, and the side that deviates more, and does so in 85 %
+/// of the rotations, is the stripe. Translations whose mirrored place was not measured, or whose
+/// mean is below 2 % of the largest one, keep their gain. Stripes wider than half of `reach` are
+/// not found.
 Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
                      std::size_t n_translation, double centre, const StripeOptions& options = {});
 

@@ -11,7 +11,7 @@ struct ZigzagTest {
     double direct = 0;      ///< mean correlation of a line with its neighbours as they lie
     double mirrored = 0;    ///< the same with the line reversed
     double uncertainty = 0; ///< of the difference, one standard deviation
-    bool decided = false;   ///< they differ by four of them: the sample is not symmetric throughout
+    bool decided = false;   ///< most lines agree which is larger: the sample is not symmetric
     bool zigzag = false;    ///< decided, and mirrored is the larger one
 };
 

@@ -17,6 +17,14 @@
 
 namespace xrdct::test {
 
+/// "name000012.h5"
+inline std::string fmt_name(const std::string& begin, std::size_t number, std::size_t width,
+                            const std::string& end) {
+    const std::string digits = std::to_string(number);
+    return begin + std::string(width > digits.size() ? width - digits.size() : 0, '0') + digits +
+           end;
+}
+
 /// A scan in memory, [rotation][translation][channel].
 struct Scan3 {
     std::size_t n_r = 0, n_t = 0, n_k = 0;

@@ -102,6 +102,17 @@ TEST(ArrangeByPosition, RepeatedFramesAreListed) {
     EXPECT_EQ(grid.frame[21], -1);
 }
 
+TEST(ArrangeByPosition, AJumpOntoAPointDoesNotDriveItsOwnerOut) {
+    auto p = zigzag(0.0);
+    p.translation[5] = p.translation[30]; // before the frame that belongs there
+    p.translation[70] = p.translation[45];
+    const auto grid = arrange_by_position(p.rotation, p.translation, 0.25);
+    EXPECT_EQ(grid.repeated, (std::vector<std::size_t>{5, 70}));
+    EXPECT_EQ(grid.frame[30], 30);
+    EXPECT_EQ(grid.frame[place_of(45)], 45);
+    EXPECT_EQ(grid.frame[5], -1);
+}
+
 TEST(ArrangeByPosition, ChaosAndBadNumbersAreErrors) {
     std::mt19937 random(1);
     std::uniform_real_distribution<double> any(0, 1);
