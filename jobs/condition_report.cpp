@@ -16,8 +16,6 @@ namespace xrdct {
 
 namespace {
 
-/// A map whose axes are even and rise, as pictures need them; a coarse copy of large ones is not
-/// made: gnuplot takes them whole.
 report::MapPicture picture_of(const ConditionMap& map) {
     report::MapPicture picture;
     picture.title = map.title;
@@ -86,10 +84,9 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
         const auto range = report::robust_range(all);
         for (auto& panel : panels)
             panel.range = range;
+        const report::MapRow row{panels, true, 0};
         const auto png = keep(
-            panels.size() == 1
-                ? report::write_map_picture(panels[0], pictures / ("condition-" + stem), options)
-                : report::write_map_grid(panels, title, pictures / ("condition-" + stem), options));
+            report::write_map_rows({&row, 1}, title, pictures / ("condition-" + stem), options));
         page.figure({png, caption});
     };
     const std::string mean = "Mean over the channels of every point. ";
@@ -117,6 +114,44 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
            mean + "Before and after stripes were taken out.");
     figure({"before_scaling", "after_scaling"}, "scaling", "scaling of projections",
            mean + "Before and after all projections were brought to one total.");
+
+    if (const auto* map = find(conditioner, "written"); map && map->rotation.size() > 1) {
+        // The first projection and the one nearest to half a turn from it, mirrored about the axis.
+        std::size_t opposite = 0;
+        const auto off = [&](std::size_t i) {
+            return std::abs(std::abs(map->rotation[i] - map->rotation[0]) - 180);
+        };
+        for (std::size_t i = 1; i < map->rotation.size(); ++i)
+            if (off(i) < off(opposite))
+                opposite = i;
+        const std::size_t n = map->translation.size();
+        const double centre = job.centre ? 0 : conditioner.axis();
+        report::CurvePicture::Panel panel;
+        panel.quantity = "intensity";
+        for (const std::size_t i : {std::size_t{0}, opposite}) {
+            report::CurvePicture::Series series;
+            series.name = fmt::format("{:.4g}°{}", map->rotation[i], i > 0 ? ", mirrored" : "");
+            for (std::size_t t = 0; t < n; ++t) {
+                series.x.push_back(i > 0 ? 2 * centre - map->translation[t] : map->translation[t]);
+                series.y.push_back(map->values[i * n + t]);
+            }
+            if (series.x.front() > series.x.back()) {
+                std::ranges::reverse(series.x);
+                std::ranges::reverse(series.y);
+            }
+            panel.series.push_back(std::move(series));
+        }
+        report::CurvePicture picture;
+        picture.title = "rotation axis";
+        picture.x_label = "translation";
+        picture.x_units = "mm";
+        picture.panels.push_back(std::move(panel));
+        page.figure(
+            {keep(report::write_curve_picture(picture, pictures / "condition-axis", options)),
+             "Mean over the channels of two projections half a turn apart (or as near to it "
+             "as the scan has them), the second one mirrored about the axis: they coincide "
+             "where the axis is right and the sample does not absorb."});
+    }
 
     page.section("Mean pattern");
     const auto& before = conditioner.mean_before();

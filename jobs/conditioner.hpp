@@ -36,6 +36,9 @@ struct ConditionCurve {
     std::vector<double> x, y;
 };
 
+/// "3, 17, 20", the first dozen.
+std::string list_text(const std::vector<std::size_t>& which);
+
 /// Conditions one scan in passes over its lines, a block of rotations at a time. What is held whole
 /// has two axes at most: maps over [rotation, translation] and patterns. Serial.
 class Conditioner {
@@ -52,6 +55,7 @@ class Conditioner {
     std::vector<double> pixels() const;
     /// [rotation][translation] of the scan that is written; empty: none.
     std::vector<double> transmission() const;
+    double axis() const { return axis_; } ///< mm, on the translations as recorded
     bool writes_errors() const { return write_errors_; }
     const std::string& noise_description() const { return noise_text_; }
     /// The last pass: lines into datasets [rotation, translation, channel].
@@ -62,10 +66,7 @@ class Conditioner {
     /// Pictures before and after, in the order of the steps.
     const std::vector<ConditionMap>& maps() const { return maps_; }
 
-    struct Spot {
-        std::uint32_t rotation; ///< index among the rotations kept, before binning
-        Outlier outlier;
-    };
+    /// Per rotation kept, before crop and binning.
     const std::vector<std::vector<Outlier>>& spots() const { return spots_; }
     const std::vector<unsigned char>& dead_channels() const { return dead_; }
     const std::vector<double>& mean_before() const { return mean_before_; }
@@ -97,7 +98,6 @@ class Conditioner {
     void read_raw(std::size_t stored, Line& line);
     /// Line `row` of the kept ones after all steps up to air scatter.
     const Line& prepared(std::size_t row);
-    void arrange_plane(std::vector<double>& plane) const;
     std::vector<float> arranged(const std::vector<float>& plane) const;
     bool is_flipped(std::size_t stored) const;
     double shift_of(std::size_t stored) const;

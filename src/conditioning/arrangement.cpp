@@ -1,6 +1,7 @@
 #include "conditioning/arrangement.hpp"
 
 #include "base/error.hpp"
+#include "conditioning/quantile.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -11,12 +12,6 @@
 namespace xrdct {
 
 namespace {
-
-double median(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::ranges::nth_element(values, middle);
-    return *middle;
-}
 
 /// The range of the values without the few at each end that a motor that jumped would make.
 struct Range {

@@ -1,5 +1,7 @@
 #include "conditioning/stripes.hpp"
 
+#include "conditioning/quantile.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,21 +11,6 @@ namespace xrdct {
 namespace {
 
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
-
-double median(std::vector<double>& values) {
-    if (values.empty())
-        return nan_value;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::ranges::nth_element(values, middle);
-    return *middle;
-}
-
-double quantile(std::vector<double>& values, double part) {
-    const auto at =
-        values.begin() + static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
-    std::ranges::nth_element(values, at);
-    return *at;
-}
 
 /// Linear interpolation; NaN outside or beside a missing value.
 double at(const std::vector<double>& values, double place) {

@@ -1,5 +1,7 @@
 #include "conditioning/zigzag.hpp"
 
+#include "conditioning/quantile.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,12 +11,6 @@ namespace xrdct {
 namespace {
 
 constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
-
-double median(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::ranges::nth_element(values, middle);
-    return *middle;
-}
 
 /// Largest correlation of a(t) with b(t + shift) over whole shifts up to `reach`.
 template <class A, class B>
