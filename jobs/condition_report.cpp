@@ -89,7 +89,7 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
             report::write_map_rows({&row, 1}, title, pictures / ("condition-" + stem), options));
         page.figure({png, caption});
     };
-    const std::string mean = "Mean over the channels of every point. ";
+    const std::string mean = "Mean over the channels of every point, rotation [deg] upwards. ";
     figure({"recorded", "written"}, "whole", "whole chain", mean + "As recorded and as written.");
     if (find(conditioner, "normalised"))
         figure({"recorded", "normalised"}, "flux", "monitor and exposure",

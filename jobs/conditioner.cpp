@@ -513,17 +513,20 @@ void Conditioner::find_air() {
         for (std::size_t k = 0; k < n_k_; ++k) {
             if (std::isnan(pattern.intensity[k]) && !dead_[k])
                 throw Error(fmt::format("{}: channel {} has no value", job_.air_file.string(), k));
-            air_.push_back(dead_[k] ? 0 : job_.air_scale * pattern.intensity[k]);
+            air_.push_back(dead_[k] ? std::nan("") : job_.air_scale * pattern.intensity[k]);
             air_variance_.push_back(pattern.variance.empty() || dead_[k]
                                         ? 0
                                         : job_.air_scale * job_.air_scale * pattern.variance[k]);
         }
-        add_step(
-            "air", "done",
-            fmt::format("{} times the pattern {} subtracted, mean {:.4g} per channel",
-                        job_.air_scale, job_.air_file.string(),
-                        std::accumulate(air_.begin(), air_.end(), 0.0) / static_cast<double>(n_k_)),
-            {{"file", job_.air_file.string()}, {"scale", job_.air_scale}});
+        add_step("air", "done",
+                 fmt::format("{} times the pattern {} subtracted, mean {:.4g} per channel",
+                             job_.air_scale, job_.air_file.string(),
+                             std::accumulate(air_.begin(), air_.end(), 0.0,
+                                             [](double sum, double value) {
+                                                 return std::isnan(value) ? sum : sum + value;
+                                             }) /
+                                 static_cast<double>(n_k_)),
+                 {{"file", job_.air_file.string()}, {"scale", job_.air_scale}});
         ring_.clear();
         return;
     }
@@ -573,7 +576,9 @@ void Conditioner::find_air() {
     air_.assign(n_k_, 0);
     air_variance_.assign(n_k_, 0);
     for (std::size_t k = 0; k < n_k_; ++k)
-        if (count[k] > 0) {
+        if (dead_[k]) {
+            air_[k] = std::nan("");
+        } else if (count[k] > 0) {
             air_[k] = sum[k] / count[k];
             air_variance_[k] = variance[k] / (count[k] * count[k]);
         }

@@ -215,6 +215,146 @@ TEST_F(BadCondition, DisagreeingAxesAreAWarning) {
     expect_said("warning: the two ways to find the rotation axis");
 }
 
+class ConditionSteps : public ConditionTest {
+  protected:
+    const std::string zigzag =
+        "[input]\nfile = 'frames.nxs'\nrotation_range = [0.0, 180.0]\n"
+        "rotation_range_closed = false\ntranslation_range = [-2.0, 1.9]\n"
+        "[arrange]\nrotations = 20\ntranslations = 40\nflip = 'odd'\nlag = 0.0\n";
+    nlohmann::json step(const std::string& name) const {
+        const auto json =
+            nlohmann::json::parse(read_text(folder() / "conditioned" / "condition.json"));
+        for (const auto& one : json["steps"])
+            if (one["step"] == name)
+                return one;
+        return {};
+    }
+};
+
+TEST_F(ConditionSteps, DeadTimeAndExposureWithTheirErrors) {
+    const auto truth = disc_scan(20, 40, 24);
+    auto file = frames_of(truth);
+    constexpr double tau = 1e-6;
+    for (std::size_t i = 0; i < 800; ++i) {
+        const double exposure = i % 7 == 0 ? 0.02 : 0.01;
+        file.exposure_time.push_back(exposure);
+        for (std::size_t k = 0; k < 24; ++k) {
+            const double n = file.intensity[i * 24 + k] * exposure / 0.01;
+            file.intensity[i * 24 + k] = static_cast<float>(n / (1 + n * tau / exposure));
+        }
+    }
+    file.units = "counts";
+    file.write(folder() / "frames.nxs");
+    const auto scan = conditioned(zigzag + "[normalise]\ndead_time = 1e-6\n");
+    const double mean = (115 * 0.02 + 685 * 0.01) / 800 / 0.01;
+    for (const std::size_t t : {12UL, 20UL, 25UL})
+        for (const std::size_t r : {0UL, 3UL, 8UL}) {
+            EXPECT_NEAR(scan.at(r, t, 9), mean * truth.at(r, t, 9), 1e-3 * truth.at(r, t, 9));
+            const std::size_t i = r * 40 + (r % 2 == 1 ? 39 - t : t);
+            const double exposure = i % 7 == 0 ? 0.02 : 0.01;
+            const double n = truth.at(r, t, 9) * exposure / 0.01;
+            const double measured = n / (1 + n * tau / exposure);
+            // σ of the counts, times the derivative of the correction, times the exposure factor.
+            EXPECT_NEAR(scan.error(r, t, 9),
+                        std::sqrt(measured) * std::pow(1 + n * tau / exposure, 2) * mean * 0.01 /
+                            exposure,
+                        1e-3 * scan.error(r, t, 9));
+        }
+    EXPECT_EQ(step("exposure")["outcome"], "done");
+    EXPECT_EQ(step("dead_time")["outcome"], "done");
+}
+
+TEST_F(ConditionSteps, CropAndBinWithErrorsAndPixels) {
+    const auto truth = disc_scan(20, 40, 24);
+    auto file = frames_of(truth);
+    for (int k = 0; k < 24; ++k)
+        file.pixels.push_back(100 + 10 * k);
+    file.write(folder() / "frames.nxs");
+    const auto scan = conditioned(zigzag + "[axis]\noffset = 0.0\n[crop]\n"
+                                           "translation = [-1.5, 1.45]\nrotation = [9.0, 170.0]\n"
+                                           "two_theta = [1.1, 1.4]\n"
+                                           "[bin]\ntranslation = 1.5\nchannel = 2\nrotation = 3\n");
+    // 30 translations, 18 rotations, 16 channels (5 to 20).
+    ASSERT_EQ(scan.n_t, 20U);
+    ASSERT_EQ(scan.n_r, 6U);
+    ASSERT_EQ(scan.n_k, 8U);
+    EXPECT_NEAR(scan.translation[0], -1.5 + (0.1 * 0.5) / 1.5, 1e-9);
+    EXPECT_NEAR(scan.rotation[1], 9 * (4 + 5 + 6) / 3.0, 1e-9);
+    double sum = 0, weight = 0, variance = 0;
+    for (std::size_t r = 4; r < 7; ++r)
+        for (const auto& [t, share] : {std::pair{20UL, 1.0}, {21UL, 0.5}})
+            for (const std::size_t k : {9UL, 10UL}) {
+                const double w = share * file.pixels[k];
+                sum += w * truth.at(r, t, k);
+                weight += w;
+                variance += w * w * truth.at(r, t, k) / file.pixels[k];
+            }
+    EXPECT_NEAR(scan.at(1, 10, 2), sum / weight, 1e-3);
+    EXPECT_NEAR(scan.error(1, 10, 2), std::sqrt(variance) / weight, 1e-3);
+}
+
+TEST_F(ConditionSteps, SymmetricCropLeavesTheAxisInTheMiddle) {
+    frames_of(disc_scan(60, 40, 12, 0.23)).write(folder() / "frames.nxs");
+    const auto scan = conditioned(
+        "[input]\nfile = 'frames.nxs'\nrotation_range = [0.0, 180.0]\nrotation_range_closed = "
+        "false\ntranslation_range = [-2.0, 1.9]\n[arrange]\nrotations = 60\ntranslations = 40\n"
+        "[crop]\nsymmetric = true\n");
+    EXPECT_LT(std::abs(scan.translation.front() + scan.translation.back()), 0.1001);
+    EXPECT_LT(scan.n_t, 39U);
+    EXPECT_NEAR(step("axis")["details"]["offset_mm"].get<double>(), 0.23, 0.02);
+}
+
+TEST_F(ConditionSteps, ScalingTakesADriftOut) {
+    const auto truth = disc_scan(20, 40, 24);
+    auto drifting = truth;
+    for (std::size_t i = 0; i < drifting.intensity.size(); ++i)
+        drifting.intensity[i] *= 1 - 0.01F * static_cast<float>(i / 960);
+    frames_of(drifting).write(folder() / "frames.nxs");
+    const auto scan = conditioned(zigzag + "[scaling]\nmethod = 'total'\n");
+    const double level = scan.at(0, 20, 9) / truth.at(0, 20, 9);
+    for (std::size_t r = 0; r < 20; ++r)
+        EXPECT_NEAR(scan.at(r, 20, 9) / truth.at(r, 20, 9), level, 0.01 * level) << r;
+}
+
+TEST_F(ConditionSteps, SpotsAreMaskedOrOnlyReported) {
+    auto file = frames_of(disc_scan(20, 40, 24));
+    file.intensity[(4 * 40 + 20) * 24 + 5] += 5000;
+    file.units = "counts";
+    file.write(folder() / "frames.nxs");
+    auto scan = conditioned(zigzag);
+    EXPECT_GT(scan.at(4, 20, 5), 5000);
+    EXPECT_EQ(step("spots")["outcome"], "found, left as they are");
+    EXPECT_EQ(step("spots")["details"]["values"], 1);
+    scan = conditioned(zigzag + "[spots]\nmethod = 'mask'\n", {"--force", "--no-pictures"});
+    EXPECT_TRUE(std::isnan(scan.at(4, 20, 5)) && std::isnan(scan.error(4, 20, 5)));
+    EXPECT_FALSE(std::isnan(scan.at(4, 20, 6)));
+}
+
+TEST_F(ConditionSteps, ErrorsAreWrittenWhereTheNoiseIsKnown) {
+    frames_of(disc_scan(20, 40, 24)).write(folder() / "frames.nxs");
+    EXPECT_TRUE(conditioned(zigzag).errors.empty());
+    EXPECT_FALSE(conditioned(zigzag + "[noise]\nmodel = 'estimate'\n", {"--force", "--no-pictures"})
+                     .errors.empty());
+    std::filesystem::remove_all(folder() / "conditioned");
+    refused(zigzag + "[noise]\nmodel = 'errors'\n", {"noise.model", "frames.nxs"});
+}
+
+TEST_F(ConditionSteps, TheResultIsAScanAndSmallBlocksChangeNothing) {
+    frames_of(disc_scan(20, 40, 24)).write(folder() / "frames.nxs");
+    const auto scan = conditioned(zigzag + "[spots]\nmethod = 'weight'\n");
+    const auto info = run_xrdct({"info", product().string(), "--json"});
+    ASSERT_EQ(info.exit_code, 0) << info.errors;
+    EXPECT_EQ(nlohmann::json::parse(info.output)["scan"]["rotations"], 20);
+    const auto again = conditioned(zigzag + "[spots]\nmethod = 'weight'\n",
+                                   {"--force", "--no-pictures", "--memory", "10kB"});
+    EXPECT_EQ(again.intensity, scan.intensity);
+    // What was conditioned can be conditioned again, and stays what it is.
+    const auto twice = run_xrdct({"condition", product().string(), "--output",
+                                  (folder() / "twice").string(), "--no-pictures"});
+    ASSERT_EQ(twice.exit_code, 0) << twice.errors;
+    EXPECT_EQ(read_scan(folder() / "twice" / "condition.nxs").intensity, scan.intensity);
+}
+
 TEST(ConditionJob, DefaultsLeaveTheIntensitiesAlone) {
     const auto job = parse_condition_job("[input]\nfile = 'a.nxs'\n", "folder/job.toml");
     EXPECT_EQ(job.input.file, "folder/a.nxs");
