@@ -105,6 +105,7 @@ struct PatternsFile {
     std::vector<double> rotation_angle, translation, monitor, exposure_time, transmission, pixels;
     std::string units;
     double wavelength = 0.12, distance = 1000;
+    bool pixels_per_frame = false; ///< `pixels` [frame, channel], all frames alike
 
     void write(const std::filesystem::path& path) const {
         auto file = hdf5::File::open(path, hdf5::Access::create);
@@ -125,8 +126,14 @@ struct PatternsFile {
               {"exposure_time", &exposure_time, "s"},
               {"transmission", &transmission, ""},
               {"pixels", &pixels, ""}})
-            if (!values->empty())
+            if (!values->empty() && !(pixels_per_frame && values == &pixels))
                 nexus::write_axis(data, name, *values, {unit, ""});
+        if (pixels_per_frame) {
+            std::vector<double> all;
+            for (std::size_t i = 0; i < frames; ++i)
+                all.insert(all.end(), pixels.begin(), pixels.end());
+            data.write_array("pixels", {frames, n_k}, std::span<const double>(all));
+        }
         data.set_attribute("incident_wavelength", wavelength);
         data.set_attribute("distance", distance);
         data.set_attribute("solid_angle_corrected", 1);

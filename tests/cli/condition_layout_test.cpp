@@ -223,6 +223,7 @@ TEST_F(Layout, IntegratedPatternsWithPositions) {
             file.exposure_time.push_back(0.01);
         }
     file.pixels.assign(24, 500);
+    file.pixels_per_frame = true;
     // Two frames were lost, one was taken while the motor jumped.
     for (const std::size_t lost : {1300UL, 305UL}) {
         file.intensity.erase(file.intensity.begin() + static_cast<std::ptrdiff_t>(lost * 24),
