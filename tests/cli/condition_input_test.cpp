@@ -373,4 +373,11 @@ TEST(ConditionJob, DefaultsLeaveTheIntensitiesAlone) {
         EXPECT_FALSE(key.description.empty()) << key.path;
 }
 
+TEST(ConditionJob, TheReferenceInTheDocumentationIsUpToDate) {
+    const auto text =
+        read_text(std::filesystem::path(XRDCT_SOURCE_FOLDER) / "docs" / "condition-reference.md");
+    for (const auto& key : condition_job_reference())
+        EXPECT_NE(text.find("| `" + key.path + "` | " + key.type), std::string::npos) << key.path;
+}
+
 } // namespace
