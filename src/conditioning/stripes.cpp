@@ -103,14 +103,37 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
     }
     if (sizes.size() < 8)
         return stripes;
+
+    // The whole intensity against that of the mirrored place, and what of it stands alone: a sample
+    // may differ from side to side, but over several translations.
+    std::vector<double> sides(n_translation, nan_value), alone(n_translation, nan_value), spikes;
+    for (std::size_t t = 0; t < n_translation; ++t)
+        if (std::isfinite(own[t]))
+            sides[t] = std::log(mean[t] / at(mean, 2 * centre - static_cast<double>(t)));
+    for (std::ptrdiff_t t = 0; t < n; ++t) {
+        around.clear();
+        for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, t - reach);
+             i <= std::min(n - 1, t + reach); ++i)
+            if (i != t && std::isfinite(sides[static_cast<std::size_t>(i)]))
+                around.push_back(sides[static_cast<std::size_t>(i)]);
+        const double size = sides[static_cast<std::size_t>(t)] - median(around);
+        alone[static_cast<std::size_t>(t)] = size;
+        if (std::isfinite(size))
+            spikes.push_back(std::abs(size));
+    }
+    const double spike_noise = 1.4826 * median(spikes);
     stripes.noise = 1.4826 * median(sizes);
     for (std::size_t t = 0; t < n_translation; ++t) {
         const double size = beyond[t];
         if (!(size > options.threshold * stripes.noise) || !(size > options.smallest))
             continue;
+        const double spike = std::copysign(1.0, excess[t]) * alone[t];
+        if (!(spike > options.threshold * spike_noise) || !(spike > options.smallest))
+            continue;
         if (std::abs(own[t]) <= std::abs(at(own, 2 * centre - static_cast<double>(t))))
             continue;
-        stripes.factor[t] = static_cast<float>(std::exp(-excess[t]));
+        stripes.factor[t] = static_cast<float>(
+            std::exp(-std::copysign(std::min(std::abs(excess[t]), spike), excess[t])));
         stripes.translations.push_back(t);
     }
     return stripes;
