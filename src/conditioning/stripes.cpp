@@ -106,22 +106,20 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
 
     // The whole intensity against that of the mirrored place, and what of it stands alone: a sample
     // may differ from side to side, but over several translations.
-    std::vector<double> sides(n_translation, nan_value), alone(n_translation, nan_value), spikes;
+    std::vector<double> sides(n_translation, nan_value), alone(n_translation, 0), spikes;
     for (std::size_t t = 0; t < n_translation; ++t)
         if (std::isfinite(own[t]))
             sides[t] = std::log(mean[t] / at(mean, 2 * centre - static_cast<double>(t)));
-    for (std::ptrdiff_t t = 0; t < n; ++t) {
-        around.clear();
-        for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, t - reach);
-             i <= std::min(n - 1, t + reach); ++i)
-            if (i != t && std::isfinite(sides[static_cast<std::size_t>(i)]))
-                around.push_back(sides[static_cast<std::size_t>(i)]);
-        const double size = sides[static_cast<std::size_t>(t)] - median(around);
-        alone[static_cast<std::size_t>(t)] = size;
-        if (std::isfinite(size))
-            spikes.push_back(std::abs(size));
+    for (std::size_t t = 2; t + 2 < n_translation; ++t) {
+        const double left = sides[t] - sides[t - 2], right = sides[t] - sides[t + 2];
+        if (!std::isfinite(left) || !std::isfinite(right))
+            continue;
+        alone[t] =
+            left * right > 0 ? std::copysign(std::min(std::abs(left), std::abs(right)), left) : 0.0;
+        spikes.push_back(std::abs(alone[t]));
     }
-    const double spike_noise = 1.4826 * median(spikes);
+    // Half of them are 0 by the way they are made; 85 % of a Gaussian lie within 1.44 σ.
+    const double spike_noise = quantile(spikes, 0.85) / 1.44;
     stripes.noise = 1.4826 * median(sizes);
     for (std::size_t t = 0; t < n_translation; ++t) {
         const double size = beyond[t];

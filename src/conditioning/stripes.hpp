@@ -26,10 +26,10 @@ struct Stripes {
 /// mean (median of the ratios to the local median along the projection, over the rotations) is
 /// compared with those within a step of the mirrored place, and the side that deviates more, and
 /// does so in 85 % of the rotations, is the stripe, if the ratio of the mean intensities of both
-/// places stands out among those of its neighbours, too (the layers of a wound cell differ from
-/// side to side, but over several translations). The smaller of the two measures is the gain.
-/// Translations whose mirrored place was not measured, or whose mean is below 2 % of the largest
-/// one, keep their gain. Stripes wider than half of `reach` are not found.
+/// places stands out from those two translations away on either side, too (the layers of a wound
+/// cell differ from side to side, but over several translations). The smaller of the two measures
+/// is the gain. Translations whose mirrored place was not measured, or whose mean is below 2 % of
+/// the largest one, keep their gain. Stripes wider than two translations are not found.
 Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
                      std::size_t n_translation, double centre, const StripeOptions& options = {});
 

@@ -129,4 +129,14 @@ TEST(Stripes, AreToldFromTheWallOfACan) {
     EXPECT_EQ(stripes.factor[40], 1);
 }
 
+TEST(Stripes, ASampleThatDiffersFromSideToSideHasNone) {
+    constexpr std::size_t n_r = 90, n_t = 81;
+    auto map = walled(0.01, n_r, n_t);
+    for (std::size_t r = 0; r < n_r; ++r)
+        for (std::size_t t = 14; t < 19; ++t)
+            map[r * n_t + t] *= 0.93F; // five translations beside the wall, as a layer that ends
+    for (const double centre : {40.0, 40.03})
+        EXPECT_EQ(find_stripes(map, n_r, n_t, centre).translations, std::vector<std::size_t>{});
+}
+
 } // namespace
