@@ -234,8 +234,8 @@ void read_steps(Settings& s, ConditionJob& job) {
     spots.low = s.boolean("spots.low", true, "seek values that are too low, too");
     job.stripes = treat(s, "stripes.method", "correct", false,
                         "translations whose gain differs in all rotations (rings in the image)");
-    job.stripe_options.threshold =
-        s.number("stripes.threshold", 6, "standard deviations", "of the gains");
+    job.stripe_options.threshold = s.number("stripes.threshold", 6, "standard deviations",
+                                            "of what stands out from its neighbours");
     job.stripe_options.smallest = s.number("stripes.smallest", 0.02, "", "smallest gain error");
     require(job.stripe_options.threshold >= 2, s, "stripes.threshold", "must be at least 2");
     require(job.stripe_options.smallest > 0, s, "stripes.smallest", "must be positive");

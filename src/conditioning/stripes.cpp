@@ -81,13 +81,12 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
         for (auto* values : {&own, &least, &most})
             (*values)[static_cast<std::size_t>(t)] -= level;
     }
-    std::vector<double> excess(n_translation, nan_value), beyond(n_translation, 0), sizes;
+    std::vector<double> excess(n_translation, nan_value), beyond(n_translation, 0);
     for (std::size_t t = 0; t < n_translation; ++t) {
         const double place = 2 * centre - static_cast<double>(t);
         excess[t] = own[t] - at(own, place);
         if (!std::isfinite(excess[t]))
             continue;
-        sizes.push_back(std::abs(excess[t]));
         // At an edge of the sample half a step decides: what occurs within a step of the mirrored
         // place is no stripe.
         double low = at(own, place), high = low;
@@ -101,8 +100,6 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
         // Nor is what is not there in nearly all rotations.
         beyond[t] = least[t] > high ? own[t] - high : most[t] < low ? low - own[t] : 0.0;
     }
-    if (sizes.size() < 8)
-        return stripes;
 
     // The whole intensity against that of the mirrored place, and what of it stands alone: a sample
     // may differ from side to side, but over several translations.
@@ -119,14 +116,18 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
         spikes.push_back(std::abs(alone[t]));
     }
     // Half of them are 0 by the way they are made; 85 % of a Gaussian lie within 1.44 σ.
-    const double spike_noise = quantile(spikes, 0.85) / 1.44;
-    stripes.noise = 1.4826 * median(sizes);
+    stripes.noise = quantile(spikes, 0.85) / 1.44;
     for (std::size_t t = 0; t < n_translation; ++t) {
-        const double size = beyond[t];
-        if (!(size > options.threshold * stripes.noise) || !(size > options.smallest))
+        if (!(beyond[t] > options.smallest))
             continue;
+        // At the rim of a sample the intensity changes much within a step, and the axis is not
+        // known to much better than a tenth of one.
+        const double place = 2 * centre - static_cast<double>(t);
+        const double slope = std::max(std::abs(std::log(at(mean, place + 1) / at(mean, place))),
+                                      std::abs(std::log(at(mean, place - 1) / at(mean, place))));
         const double spike = std::copysign(1.0, excess[t]) * alone[t];
-        if (!(spike > options.threshold * spike_noise) || !(spike > options.smallest))
+        if (!(spike > options.threshold * stripes.noise) || !(spike > options.smallest) ||
+            !(spike > 0.3 * slope))
             continue;
         if (std::abs(own[t]) <= std::abs(at(own, 2 * centre - static_cast<double>(t))))
             continue;
