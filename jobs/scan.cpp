@@ -8,8 +8,7 @@
 
 namespace xrdct {
 
-mpi::SinogramSource sinogram_source(const InputSettings& input,
-                                    const GeometrySettings& geometry) {
+mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySettings& geometry) {
     mpi::SinogramSource source;
     source.intensity = input.intensity;
     source.intensity_errors = input.intensity_errors;
