@@ -125,6 +125,9 @@ int command_info(const std::vector<std::string>& arguments) {
         const bool ours = type && *type == nexus::file_type;
         if (ours && !nexus::groups_of_class(root, "NXprocess").empty())
             json = describe_product(path, root);
+        // A conditioned scan is both.
+        if (!json.is_null() && root.has_group("entry/condition"))
+            json["scan"] = describe_scan(path);
     }
     if (json.is_null())
         json = describe_scan(path);

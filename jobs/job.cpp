@@ -15,8 +15,6 @@
 
 namespace xrdct {
 
-namespace {
-
 InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     InputSettings input;
     input.file = beside(
@@ -60,6 +58,8 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
                             "index along a leading height or time axis; -1: the file has none");
     return input;
 }
+
+namespace {
 
 /// Reads the instrument's keys; what a calibration found is their default. Returns the calibration.
 std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem::path& source,

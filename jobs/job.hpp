@@ -179,6 +179,9 @@ Job parse_job(const std::string& text, const std::filesystem::path& source,
 /// Reads the file at `path` and parses it.
 Job read_job(const std::filesystem::path& path, const std::vector<std::string>& overrides = {});
 
+/// The table [input], which jobs of several commands share; `source` is the job file.
+InputSettings read_input(Settings& settings, const std::filesystem::path& source);
+
 /// Whole text of a file; throws Error naming it.
 std::string read_text_file(const std::filesystem::path& path);
 

@@ -31,6 +31,8 @@ const Command commands[] = {
     {"simulate", "simulate the scan of a jelly-roll cell with known truth", command_simulate},
     {"calibrate", "find an instrument's profile and wavelength from a powder standard",
      command_calibrate},
+    {"condition", "integrated patterns or a raw sinogram to a corrected, centred sinogram",
+     command_condition},
     {"report", "make pictures and an HTML page from the products of a job", command_report},
     {"compare", "align the maps of several cells and show them side by side", command_compare},
     {"reference", "print every key of the job file", command_reference},

@@ -33,6 +33,7 @@ int command_simulate(const std::vector<std::string>& arguments);
 int command_calibrate(const std::vector<std::string>& arguments);
 int command_report(const std::vector<std::string>& arguments);
 int command_compare(const std::vector<std::string>& arguments);
+int command_condition(const std::vector<std::string>& arguments);
 int command_reference(const std::vector<std::string>& arguments);
 
 } // namespace xrdct

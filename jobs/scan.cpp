@@ -8,10 +8,7 @@
 
 namespace xrdct {
 
-namespace {
-
-mpi::SinogramSource source_of(const Job& job) {
-    const auto& input = job.input;
+mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySettings& geometry) {
     mpi::SinogramSource source;
     source.intensity = input.intensity;
     source.intensity_errors = input.intensity_errors;
@@ -32,20 +29,26 @@ mpi::SinogramSource source_of(const Job& job) {
     if (input.translation_range.size() == 2)
         source.translation_values =
             mpi::AxisValues{input.translation_range[0], input.translation_range[1], true};
-    const auto& geometry = job.geometry;
     if (!std::isnan(geometry.wavelength))
         source.wavelength = geometry.wavelength;
     if (!std::isnan(geometry.energy))
         source.energy = geometry.energy;
     if (!std::isnan(geometry.distance))
         source.distance = geometry.distance;
+    if (input.slice >= 0)
+        source.stack_index = static_cast<std::size_t>(input.slice);
+    return source;
+}
+
+namespace {
+
+mpi::SinogramSource source_of(const Job& job) {
+    auto source = sinogram_source(job.input, job.geometry);
     const bool fits_patterns =
         std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end();
     source.require_wavelength = fits_patterns;
     source.require_distance = false;
     source.allow_single_channel = !fits_patterns;
-    if (input.slice >= 0)
-        source.stack_index = static_cast<std::size_t>(input.slice);
     return source;
 }
 

@@ -11,6 +11,9 @@
 
 namespace xrdct {
 
+/// Where the arrays of a scan are, as a job's [input] and [geometry] say; nothing is required yet.
+mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySettings& geometry);
+
 /// A scan as a job sees it: the file, the geometry in force and the channels in use.
 class Scan {
   public:

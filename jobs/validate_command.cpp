@@ -1,6 +1,7 @@
 #include "base/error.hpp"
 #include "crystal/phase.hpp"
 #include "jobs/command_line.hpp"
+#include "jobs/condition_job.hpp"
 #include "jobs/estimate.hpp"
 #include "jobs/pattern_job.hpp"
 #include "jobs/pipeline.hpp"
@@ -106,12 +107,15 @@ int command_validate(const std::vector<std::string>& arguments) {
 int command_reference(const std::vector<std::string>& arguments) {
     CommandLine line("reference",
                      "print every key of the job file with type, default, unit and meaning",
-                     "[--pattern] [--json]", "xrdct reference > job-keys.md");
+                     "[--pattern|--condition] [--json]", "xrdct reference > job-keys.md");
     line.add_options()("pattern", "the keys of a job of xrdct rietveld instead of a map's")(
+        "condition", "the keys of a job of xrdct condition instead of a map's")(
         "json", "as JSON instead of a Markdown table");
     if (!line.parse(arguments))
         return 0;
-    const auto list = line.has("pattern") ? pattern_job_reference() : job_reference();
+    const auto list = line.has("pattern")     ? pattern_job_reference()
+                      : line.has("condition") ? condition_job_reference()
+                                              : job_reference();
     if (line.has("json")) {
         nlohmann::json json = nlohmann::json::array();
         for (const auto& key : list)
