@@ -155,23 +155,11 @@ AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
             }
         std::transform(counts.begin(), counts.end(), pixels_.begin(),
                        [](std::size_t count) { return static_cast<float>(count); });
-        if (settings.estimator == Estimator::mean && settings.noise == ErrorSource::counts) {
-            for (std::size_t i = 0; i < geometry.rows; ++i)
-                for (std::size_t j = 0; j < geometry.columns;) {
-                    const std::size_t first = i * geometry.columns;
-                    while (j < geometry.columns && bins[first + j] == outside)
-                        ++j;
-                    const std::size_t begin = j;
-                    while (j < geometry.columns && bins[first + j] != outside)
-                        ++j;
-                    if (j > begin)
-                        runs_.push_back({static_cast<std::uint32_t>(first + begin),
-                                         static_cast<std::uint32_t>(first + j)});
-                }
-            bin_ = std::move(bins);
-        } else {
+        find_runs(bins);
+        if (settings.estimator != Estimator::mean || settings.noise != ErrorSource::counts)
             sort_pixels(bins);
-        }
+        else
+            bin_ = std::move(bins);
     }
     if (used_ == 0)
         throw Error(fmt::format("integration: no unmasked pixel between {} and {} {}", from_, to_,
@@ -231,23 +219,38 @@ void AzimuthalIntegrator::find_range(const std::vector<double>& centre,
                                 geometry_.wavelength));
 }
 
+void AzimuthalIntegrator::find_runs(const std::vector<std::uint16_t>& bins) {
+    for (std::size_t i = 0; i < geometry_.rows; ++i) {
+        const std::size_t first = i * geometry_.columns, last = first + geometry_.columns;
+        for (std::size_t p = first; p < last;) {
+            while (p < last && bins[p] == outside)
+                ++p;
+            const std::size_t begin = p;
+            while (p < last && bins[p] != outside)
+                ++p;
+            if (p > begin)
+                runs_.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(p)});
+        }
+    }
+}
+
 void AzimuthalIntegrator::sort_pixels(const std::vector<std::uint16_t>& bins) {
     channel_begin_.assign(settings_.channels + 1, 0);
     for (const auto bin : bins)
         if (bin != outside)
             ++channel_begin_[bin + 1U];
     std::partial_sum(channel_begin_.begin(), channel_begin_.end(), channel_begin_.begin());
-    pixel_of_.resize(used_);
+    slot_.resize(bins.size());
+    sorted_norm_.resize(used_);
     auto next = channel_begin_;
     for (std::size_t p = 0; p < bins.size(); ++p)
-        if (bins[p] != outside)
-            pixel_of_[next[bins[p]]++] = static_cast<std::uint32_t>(p);
-    if (!norm_.empty())
-        for (const auto p : pixel_of_)
-            sorted_inverse_norm_.push_back(1.0F / norm_[p]);
-    if (!dark_.empty())
-        for (const auto p : pixel_of_)
-            sorted_dark_.push_back(dark_[p]);
+        if (bins[p] != outside) {
+            slot_[p] = static_cast<std::uint32_t>(next[bins[p]]++);
+            sorted_norm_[slot_[p]] = static_cast<float>(pixel_norm(p));
+        }
+    inverse_norm_ = norm_;
+    for (float& norm : inverse_norm_)
+        norm = 1.0F / norm;
 }
 
 void AzimuthalIntegrator::spread_pixels(const std::vector<double>& centre,
@@ -411,32 +414,63 @@ std::size_t AzimuthalIntegrator::sum_split(std::span<const T> frame, T limit,
         workspace.invalid.begin());
 }
 
+/// Corrected values of all pixels, channel after channel, into workspace.sorted; NaN where not
+/// valid. Going through the frame as it lies in memory is three times as fast as going through the
+/// channels.
+template <typename T>
+std::size_t AzimuthalIntegrator::sort_values(std::span<const T> frame, T limit,
+                                             Workspace& workspace) const {
+    workspace.sorted.resize(used_);
+    float* sorted = workspace.sorted.data();
+    std::size_t invalid = 0;
+    for (const auto& [begin, end] : runs_) {
+        if (!all_valid(frame.data() + begin, frame.data() + end, limit)) {
+            for (std::size_t p = begin; p < end; ++p) {
+                const bool valid = is_valid(frame[p], limit);
+                invalid += valid ? 0 : 1;
+                sorted[slot_[p]] =
+                    valid ? static_cast<float>((static_cast<double>(frame[p]) - pixel_dark(p)) /
+                                               pixel_norm(p))
+                          : nan;
+            }
+        } else if (dark_.empty() && inverse_norm_.empty()) {
+            for (std::size_t p = begin; p < end; ++p)
+                sorted[slot_[p]] = static_cast<float>(frame[p]);
+        } else if (dark_.empty()) {
+            for (std::size_t p = begin; p < end; ++p)
+                sorted[slot_[p]] = static_cast<float>(frame[p]) * inverse_norm_[p];
+        } else {
+            for (std::size_t p = begin; p < end; ++p)
+                sorted[slot_[p]] = (static_cast<float>(frame[p]) - dark_[p]) *
+                                   (inverse_norm_.empty() ? 1.0F : inverse_norm_[p]);
+        }
+    }
+    return invalid;
+}
+
 template <typename T>
 std::size_t AzimuthalIntegrator::estimate(std::span<const T> frame, T limit, Workspace& workspace,
                                           std::span<float> intensity, std::span<float> errors,
                                           std::span<float> kept) const {
-    std::size_t invalid = 0;
+    const std::size_t invalid = sort_values(frame, limit, workspace);
     const bool weighted =
         settings_.estimator == Estimator::sigma_clip || settings_.estimator == Estimator::mean;
     const bool counts = settings_.noise == ErrorSource::counts;
     for (std::size_t k = 0; k < settings_.channels; ++k) {
         const std::size_t begin = channel_begin_[k], size = channel_begin_[k + 1] - begin;
-        workspace.values.resize(std::max(workspace.values.size(), size));
-        workspace.weights.resize(std::max(workspace.weights.size(), size));
-        float* values = workspace.values.data();
+        float* values = workspace.sorted.data() + begin;
+        workspace.weights.assign(sorted_norm_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                 sorted_norm_.begin() + static_cast<std::ptrdiff_t>(begin + size));
         float* weights = workspace.weights.data();
-        std::size_t n = 0;
-        for (std::size_t s = begin; s < begin + size; ++s) {
-            const T raw = frame[pixel_of_[s]];
-            float value = static_cast<float>(raw);
-            if (!sorted_dark_.empty())
-                value -= sorted_dark_[s];
-            const float inverse = sorted_inverse_norm_.empty() ? 1.0F : sorted_inverse_norm_[s];
-            values[n] = value * inverse;
-            weights[n] = 1.0F / inverse;
-            n += is_valid(raw, limit);
+        std::size_t n = size;
+        if (invalid > 0) {
+            n = 0;
+            for (std::size_t s = 0; s < size; ++s)
+                if (!std::isnan(values[s])) {
+                    values[n] = values[s];
+                    weights[n++] = weights[s];
+                }
         }
-        invalid += size - n;
         const std::span<float> v(values, n), w(weights, n);
         ChannelEstimate result;
         if (settings_.estimator == Estimator::trimmed_mean)
@@ -452,7 +486,7 @@ std::size_t AzimuthalIntegrator::estimate(std::span<const T> frame, T limit, Wor
             const double norm =
                 n == size ? norm_sum_[k] / static_cast<double>(size)
                           : std::accumulate(w.begin(), w.end(), 0.0) / static_cast<double>(n);
-            const double dark = size > 0 ? dark_sum_[k] / static_cast<double>(size) : 0;
+            const double dark = dark_sum_[k] / static_cast<double>(size);
             const double raw_counts = result.kept * (result.value * norm + dark);
             const double poisson = std::sqrt(std::max(raw_counts, 1.0)) / (result.kept * norm);
             if (weighted || !(result.error > poisson))

@@ -85,7 +85,7 @@ class AzimuthalIntegrator {
         friend class AzimuthalIntegrator;
         std::vector<std::int64_t> integer_sums;
         std::vector<double> sums, squares, norms, counts, dark;
-        std::vector<float> values, weights;
+        std::vector<float> sorted, weights;
         std::vector<std::uint32_t> invalid;
     };
 
@@ -108,6 +108,7 @@ class AzimuthalIntegrator {
     void find_range(const std::vector<double>& centre, const std::vector<std::uint8_t>& mask,
                     const PixelDirections& directions);
     double radial(double two_theta) const;
+    void find_runs(const std::vector<std::uint16_t>& bins);
     void sort_pixels(const std::vector<std::uint16_t>& bins);
     void spread_pixels(const std::vector<double>& centre, const std::vector<std::uint8_t>& mask,
                        const PixelDirections& directions);
@@ -125,6 +126,8 @@ class AzimuthalIntegrator {
     template <typename T>
     std::size_t sum_split(std::span<const T> frame, T limit, Workspace& workspace) const;
     template <typename T>
+    std::size_t sort_values(std::span<const T> frame, T limit, Workspace& workspace) const;
+    template <typename T>
     std::size_t estimate(std::span<const T> frame, T limit, Workspace& workspace,
                          std::span<float> intensity, std::span<float> errors,
                          std::span<float> kept) const;
@@ -138,15 +141,16 @@ class AzimuthalIntegrator {
     std::vector<float> pixels_;               ///< [channel] Σ w
     std::vector<double> norm_sum_, dark_sum_; ///< [channel] Σ w N, Σ w D
 
-    // Sums over whole pixels go through the frame as it lies in memory.
-    std::vector<std::uint16_t> bin_; ///< [pixel]
+    // Whole pixels are gone through as they lie in memory.
     std::vector<Run> runs_;
-    // The other estimators, and split pixels, go through channels.
-    std::vector<std::uint32_t> pixel_of_;    ///< by channel
-    std::vector<float> weight_;              ///< with splitting: w, beside pixel_of_
-    std::vector<float> sorted_inverse_norm_; ///< beside pixel_of_; empty: all 1
-    std::vector<float> sorted_dark_;         ///< beside pixel_of_; empty: all 0
-    std::vector<std::size_t> channel_begin_; ///< [channel + 1] into pixel_of_
+    std::vector<std::uint16_t> bin_;  ///< [pixel], for sums
+    std::vector<std::uint32_t> slot_; ///< [pixel], place by channel, for the other estimators
+    std::vector<float> inverse_norm_; ///< [pixel] or empty, likewise
+    std::vector<float> sorted_norm_;  ///< by channel, likewise
+    std::vector<std::size_t> channel_begin_; ///< [channel + 1] into what is sorted by channel
+    // Split pixels are gone through by channel.
+    std::vector<std::uint32_t> pixel_of_;
+    std::vector<float> weight_;
 };
 
 } // namespace xrdct

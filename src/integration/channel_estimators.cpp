@@ -1,10 +1,15 @@
 #include "integration/channel_estimators.hpp"
 
 #include "base/units.hpp"
+#include "tomography/simd.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 namespace xrdct {
@@ -27,40 +32,175 @@ Moments moments(std::span<const float> values, double centre) {
     return m;
 }
 
+/// What is left of a channel between its tails.
+struct Trimmed {
+    double sum = 0, squares = 0;    ///< of the values kept; squares about `centre`
+    double lowest = 0, highest = 0; ///< values kept
+    double centre = 0;
+};
+
+void add(Trimmed& trimmed, std::span<const float> values) {
+    for (const float value : values) {
+        const double d = value - trimmed.centre;
+        trimmed.sum += value;
+        trimmed.squares += d * d;
+    }
+}
+
+/// By partial sorting of everything.
+Trimmed trim_by_selection(std::span<float> values, std::size_t cut) {
+    const auto low = values.begin() + static_cast<std::ptrdiff_t>(cut),
+               high = values.end() - static_cast<std::ptrdiff_t>(cut);
+    if (cut > 0) {
+        std::nth_element(values.begin(), low, values.end());
+        std::nth_element(low, high - 1, values.end());
+    }
+    Trimmed trimmed;
+    trimmed.lowest = *low;
+    trimmed.highest = *(high - 1);
+    trimmed.centre = *low;
+    add(trimmed, {low, high});
+    return trimmed;
+}
+
+constexpr std::size_t smallest_sample = 64, largest_sample = 256;
+constexpr std::size_t bracket_room = 1024;
+
+/// Values between two bounds, both included; the ones that are stored are followed by garbage.
+struct Bracket {
+    float from = 0, to = 0;
+    std::size_t size = 0;
+    std::array<float, bracket_room + simd::lanes> values;
+    std::array<float, bracket_room + simd::lanes> marks; ///< of no use after storing
+
+    /// False when there is no room for eight more.
+    [[gnu::always_inline]] bool take(simd::Float8 v) {
+        const auto inside = (v >= from) & (v <= to);
+        const simd::Float8 one = simd::broadcast(1.0F);
+        size += simd::store_positive(inside ? one : -one, std::bit_cast<simd::Int8>(v),
+                                     marks.data() + size,
+                                     reinterpret_cast<std::int32_t*>(values.data()) + size);
+        return size <= bracket_room;
+    }
+};
+
+/// The same in one pass over the values: a sample says between which bounds the two quantiles lie,
+/// and only what is there is sorted. Nothing when the sample was wrong, or too much is equal.
+std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t cut) {
+    const std::size_t n = values.size();
+    const std::size_t sample_size =
+        std::min(smallest_sample << (n >= 1024 ? 1 : 0) << (n >= 4096 ? 1 : 0), largest_sample);
+    std::array<float, largest_sample> sample;
+    const std::size_t stride = n / sample_size;
+    for (std::size_t i = 0; i < sample_size; ++i)
+        sample[i] = values[i * stride];
+    std::sort(sample.begin(), sample.begin() + static_cast<std::ptrdiff_t>(sample_size));
+    const double part = static_cast<double>(cut) / static_cast<double>(n);
+    const double expected = part * static_cast<double>(sample_size);
+    const double slack = 2.5 * std::sqrt(expected * (1 - part)) + 1;
+    const double first = expected - slack, last = expected + slack;
+    if (!(last < 0.5 * static_cast<double>(sample_size) - 1))
+        return std::nullopt;
+    const auto at = [&](double position) { return static_cast<std::size_t>(position); };
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    Bracket low, high;
+    low.from = first < 0 ? -infinity : sample[at(first)];
+    low.to = sample[at(last)];
+    high.from = sample[sample_size - 1 - at(last)];
+    high.to = first < 0 ? infinity : sample[sample_size - 1 - at(first)];
+    if (!(low.to < high.from))
+        return std::nullopt;
+
+    typedef double Double4 __attribute__((vector_size(32)));
+    typedef float Float4 __attribute__((vector_size(16)));
+    Trimmed trimmed;
+    trimmed.centre = sample[sample_size / 2];
+    Double4 sum{}, squares{};
+    simd::Int8 below{}, above{};
+    const float centre = sample[sample_size / 2];
+    std::size_t i = 0;
+    for (; i + simd::lanes <= n; i += simd::lanes) {
+        const simd::Float8 v = simd::load(values.data() + i);
+        below += v < low.from;
+        above += v > high.to;
+        if (!low.take(v) || !high.take(v))
+            return std::nullopt;
+        const auto between = (v > low.to) & (v < high.from);
+        const simd::Float8 d = between ? v - centre : simd::Float8{};
+        Float4 halves[2];
+        std::memcpy(halves, &d, sizeof d);
+        for (const Float4& half : halves) {
+            const Double4 wide = __builtin_convertvector(half, Double4);
+            sum += wide;
+            squares += wide * wide;
+        }
+    }
+    std::size_t n_below = 0, n_above = 0, n_between = 0;
+    for (std::size_t lane = 0; lane < simd::lanes; ++lane) {
+        n_below += static_cast<std::size_t>(-below[lane]);
+        n_above += static_cast<std::size_t>(-above[lane]);
+    }
+    n_between = i - n_below - n_above - low.size - high.size;
+    double shifted = 0;
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+        shifted += sum[lane];
+        trimmed.squares += squares[lane];
+    }
+    for (; i < n; ++i) {
+        const float v = values[i];
+        if (v < low.from) {
+            ++n_below;
+        } else if (v > high.to) {
+            ++n_above;
+        } else if (v <= low.to) {
+            low.values[low.size++] = v;
+        } else if (v >= high.from) {
+            high.values[high.size++] = v;
+        } else {
+            const double d = v - centre;
+            shifted += d;
+            trimmed.squares += d * d;
+            ++n_between;
+        }
+    }
+    if (n_below > cut || n_below + low.size <= cut || n_above > cut || n_above + high.size <= cut)
+        return std::nullopt;
+    trimmed.sum = shifted + trimmed.centre * static_cast<double>(n_between);
+    const std::span<float> left(low.values.data(), low.size), right(high.values.data(), high.size);
+    const std::size_t drop_left = cut - n_below, drop_right = cut - n_above;
+    std::nth_element(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(drop_left),
+                     left.end());
+    std::nth_element(right.begin(), right.end() - static_cast<std::ptrdiff_t>(drop_right) - 1,
+                     right.end());
+    trimmed.lowest = left[drop_left];
+    trimmed.highest = right[right.size() - 1 - drop_right];
+    add(trimmed, left.subspan(drop_left));
+    add(trimmed, right.first(right.size() - drop_right));
+    return trimmed;
+}
+
 } // namespace
 
 ChannelEstimate trimmed_mean(std::span<float> values, double fraction) {
     const std::size_t n = values.size();
     if (n == 0)
         return {nan, nan, 0};
-    const auto cut =
-        std::min(static_cast<std::size_t>(fraction * static_cast<double>(n)), (n - 1) / 2);
-    const auto begin = values.begin(), low = begin + static_cast<std::ptrdiff_t>(cut),
-               high = values.end() - static_cast<std::ptrdiff_t>(cut);
-    double lowest = 0, highest = 0;
-    if (cut > 0) {
-        std::nth_element(begin, low, values.end());
-        std::nth_element(low, high - 1, values.end());
-        lowest = *low;
-        highest = *(high - 1);
-    }
-    const std::span<const float> kept(low, high);
-    const double m = static_cast<double>(kept.size());
-    double sum = 0;
-    for (const float value : kept)
-        sum += value;
-    const double mean = sum / m;
+    const double count = static_cast<double>(n);
+    const auto cut = std::min(static_cast<std::size_t>(fraction * count), (n - 1) / 2);
+    std::optional<Trimmed> found;
+    if (n >= 4 * smallest_sample && cut > 0)
+        found = trim_by_sample(values, cut);
+    const Trimmed trimmed = found ? *found : trim_by_selection(values, cut);
+    const double tails = static_cast<double>(cut), kept = count - 2 * tails;
+    const double mean = trimmed.sum / kept;
     if (n < 2)
-        return {mean, nan, m};
-    const double count = static_cast<double>(n), tails = static_cast<double>(cut);
+        return {mean, nan, kept};
     // Winsorised: the tails are moved to the outermost values kept.
-    const double winsorised_mean = (sum + tails * (lowest + highest)) / count;
-    double squares = moments(kept, winsorised_mean).squares;
-    if (cut > 0)
-        squares += tails * ((lowest - winsorised_mean) * (lowest - winsorised_mean) +
-                            (highest - winsorised_mean) * (highest - winsorised_mean));
-    const double deviation = std::sqrt(squares / (count - 1));
-    return {mean, deviation / ((1 - 2 * tails / count) * std::sqrt(count)), m};
+    const double low = trimmed.lowest - trimmed.centre, high = trimmed.highest - trimmed.centre;
+    const double first = trimmed.sum - kept * trimmed.centre + tails * (low + high);
+    const double second = trimmed.squares + tails * (low * low + high * high);
+    const double variance = std::max(second - first * first / count, 0.0) / (count - 1);
+    return {mean, std::sqrt(variance / count) / (1 - 2 * tails / count), kept};
 }
 
 ChannelEstimate median(std::span<float> values) {
