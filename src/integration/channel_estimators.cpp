@@ -51,14 +51,13 @@ void add(Trimmed& trimmed, std::span<const float> values) {
 Trimmed trim_by_selection(std::span<float> values, std::size_t cut) {
     const auto low = values.begin() + static_cast<std::ptrdiff_t>(cut),
                high = values.end() - static_cast<std::ptrdiff_t>(cut);
-    if (cut > 0) {
-        std::nth_element(values.begin(), low, values.end());
-        std::nth_element(low, high - 1, values.end());
-    }
     Trimmed trimmed;
-    trimmed.lowest = *low;
+    if (cut > 0)
+        std::nth_element(values.begin(), low, values.end());
+    trimmed.lowest = trimmed.centre = *low;
+    if (cut > 0)
+        std::nth_element(low, high - 1, values.end());
     trimmed.highest = *(high - 1);
-    trimmed.centre = *low;
     add(trimmed, {low, high});
     return trimmed;
 }
