@@ -125,11 +125,11 @@ std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t
         if (!low.take(v) || !high.take(v))
             return std::nullopt;
         const auto between = (v > low.to) & (v < high.from);
-        const simd::Float8 d = between ? v - centre : simd::Float8{};
+        const simd::Float8 counted = between ? v : simd::broadcast(centre);
         Float4 halves[2];
-        std::memcpy(halves, &d, sizeof d);
+        std::memcpy(halves, &counted, sizeof counted);
         for (const Float4& half : halves) {
-            const Double4 wide = __builtin_convertvector(half, Double4);
+            const Double4 wide = __builtin_convertvector(half, Double4) - trimmed.centre;
             sum += wide;
             squares += wide * wide;
         }
@@ -156,7 +156,7 @@ std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t
         } else if (v >= high.from) {
             high.values[high.size++] = v;
         } else {
-            const double d = v - centre;
+            const double d = v - trimmed.centre;
             shifted += d;
             trimmed.squares += d * d;
             ++n_between;
@@ -266,7 +266,12 @@ ChannelEstimate sigma_clipped_mean(std::span<float> values, std::span<float> wei
             break;
         n = kept;
     }
-    return weighted_mean(values.first(n), weights.first(n));
+    auto result = weighted_mean(values.first(n), weights.first(n));
+    // Cut off at `threshold`, a normal distribution looks narrower than it is.
+    const double inside = std::erf(threshold / std::sqrt(2.0));
+    const double density = std::exp(-0.5 * threshold * threshold) / std::sqrt(2 * pi);
+    result.error /= std::sqrt(1 - 2 * threshold * density / inside);
+    return result;
 }
 
 } // namespace xrdct

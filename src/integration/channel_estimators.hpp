@@ -26,7 +26,8 @@ ChannelEstimate median(std::span<float> values);
 /// Mean of the values within `threshold` standard deviations of the mean, repeated until none is
 /// taken off or `iterations` times. The mean and its counting error are ratios of sums,
 /// Σ values·weights / Σ weights. Error: scatter of the kept values, √(Σ w² (v − m)² n/(n − 1)) / Σ
-/// w. Reorders `values` and `weights` alike, those kept first.
+/// w, over the standard deviation of a standard normal distribution cut off at the threshold.
+/// Reorders `values` and `weights` alike, those kept first.
 ChannelEstimate sigma_clipped_mean(std::span<float> values, std::span<float> weights,
                                    double threshold, int iterations);
 

@@ -23,8 +23,8 @@ DetectorGeometry small_detector() {
     g.pixel_1 = 0.1;
     g.pixel_2 = 0.13;
     g.distance = 60;
-    g.poni_1 = 3.1;
-    g.poni_2 = 5.2;
+    g.poni_1 = 7.3;
+    g.poni_2 = 11.2; // the beam meets the detector near its middle
     g.rotation_1 = 0.1;
     g.rotation_2 = -0.07;
     g.rotation_3 = 1.1;
@@ -190,7 +190,7 @@ TEST(AzimuthalIntegrator, FlatScatteringIsFlatAfterCorrection) {
             EXPECT_NEAR(r.intensity[k], 1000, 1e-3);
         s.solid_angle = false;
         const auto uncorrected = integrate(AzimuthalIntegrator(g, {}, {}, {}, s), frame);
-        EXPECT_LT(uncorrected.intensity.back(), 995);
+        EXPECT_GT(std::abs(uncorrected.intensity.back() - uncorrected.intensity.front()), 1);
     }
 }
 

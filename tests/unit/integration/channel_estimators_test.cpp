@@ -93,7 +93,7 @@ TEST(ChannelEstimators, ErrorsAreHonest) {
     std::mt19937_64 random(11);
     std::normal_distribution<double> normal(50, 6);
     std::vector<std::vector<double>> value(4), error(4);
-    for (int repetition = 0; repetition < 1500; ++repetition) {
+    for (int repetition = 0; repetition < 4000; ++repetition) {
         std::vector<float> v(301);
         for (float& x : v)
             x = static_cast<float>(normal(random));
