@@ -87,6 +87,15 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
     EXPECT_GT(std::sqrt(squares / n), 0.95);
     EXPECT_LT(std::sqrt(squares / n), 1.35);
 
+    // A job that does not say what the integration took out is told so by the scan.
+    const auto refused =
+        run_xrdct({"validate", (cell / "job.toml").string(), "--set",
+                   "input.file=" + (folder / "integrated.nxs").string()});
+    EXPECT_EQ(refused.exit_code, 1);
+    EXPECT_NE(refused.errors.find("set instrument.polarization_corrected = true"),
+              std::string::npos)
+        << refused.errors;
+
     // Maps of both, same job.
     for (const auto& [scan, output] : {std::pair{folder / "integrated.nxs", folder / "from_frames"},
                                        {cell / "scan.nxs", folder / "direct"}}) {
