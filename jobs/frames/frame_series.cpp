@@ -208,7 +208,8 @@ class FrameSeries::Scanner {
             if (count > 0)
                 add({name, dataset.path(), 0, count, false});
         }
-        check_eiger_count(root, name, counted_ - before);
+        if (options_.dataset.empty())
+            check_eiger_count(root, name, counted_ - before);
         read_vectors(root, hdf5::parent_of(root.open_dataset(paths.front())), name,
                      counted_ - before);
         read_pixel_mask(root);
@@ -313,7 +314,8 @@ class FrameSeries::Scanner {
         const double triggers = nexus::read_value(group, "ntrigger").value_or(1);
         if (images && *images * triggers != static_cast<double>(count))
             throw Error(fmt::format("{}: the detector was set to {} frames (nimages {}, ntrigger "
-                                    "{}), the file leads to {}",
+                                    "{}), the file leads to {}; --dataset 'entry/data/data_*' "
+                                    "takes these",
                                     name, *images * triggers, *images, triggers, count));
     }
 

@@ -1,5 +1,6 @@
 // xrdct integrate through the program: what it writes, bad input, the same on any number of ranks.
 
+#include "base/units.hpp"
 #include "cell_fixture.hpp"
 #include "mpi/hdf5.hpp"
 #include "mpi/sinogram_file.hpp"
@@ -171,6 +172,29 @@ TEST_F(Integrate, PositionsFromATable) {
     EXPECT_FLOAT_EQ(values("entry/patterns/translation")[5], 2.2F);
     write_text(folder() / "p.csv", "translation,rotation_angle\n0,0\n");
     expect_failure({"p.csv", "1 lines", "6 frames"}, {"--positions", "p.csv", "--force"});
+}
+
+TEST_F(Integrate, RadialUnits) {
+    for (const auto& [unit, name] : {std::pair{"q", "q"}, {"radius", "radius"}}) {
+        ASSERT_EQ(run({"--unit", unit, "--force", "--splitting", "bbox"}).exit_code, 0);
+        const auto file = hdf5::File::open(folder() / "out.nxs", hdf5::Access::read_only);
+        const auto group = file.root().open_group("entry/patterns");
+        const auto radial = group.open_dataset(name).read_all<double>();
+        const auto two_theta = group.open_dataset("two_theta").read_all<double>();
+        for (std::size_t k = 0; k < radial.size(); ++k) {
+            const double angle = radians(two_theta[k]);
+            EXPECT_NEAR(radial[k],
+                        std::string(name) == "q"
+                            ? 4 * pi * std::sin(angle / 2) / 0.2
+                            : *group.number_attribute("distance") * std::tan(angle),
+                        1e-9 * radial[k]);
+        }
+    }
+    const auto scan = run({"--unit", "q", "--force", "--rotations", "0:90:2", "--translations",
+                           "0:1:3", "--energy", "60"});
+    ASSERT_EQ(scan.exit_code, 0) << scan.errors;
+    EXPECT_NEAR(mpi::SinogramFile::open(folder() / "out.nxs").metadata().wavelength, 0.2066403,
+                1e-6);
 }
 
 TEST_F(Integrate, OneFrameAsText) {

@@ -70,10 +70,52 @@ const std::vector<std::vector<std::int32_t>>& frames() {
     return made;
 }
 
-AzimuthalIntegrator integrator(Estimator estimator) {
+AzimuthalIntegrator integrator(Estimator estimator, PixelSplitting splitting) {
     IntegrationSettings settings;
     settings.estimator = estimator;
+    settings.splitting = splitting;
     return {pilatus(), gaps(), {}, {}, settings};
+}
+
+/// The same for pixels spread over the radial extent of their corners.
+double check_split(const AzimuthalIntegrator& integrator, const std::vector<std::int32_t>& frame) {
+    const auto geometry = integrator.geometry();
+    const PixelDirections directions(geometry);
+    const auto mask = gaps();
+    const auto radial = [&](double row, double column) {
+        return (directions.two_theta(row, column) * 180 / 3.14159265358979323846 -
+                integrator.from()) *
+               static_cast<double>(integrator.channels()) / (integrator.to() - integrator.from());
+    };
+    std::vector<double> sum(integrator.channels()), norm(integrator.channels());
+    for (std::size_t p = 0; p < frame.size(); ++p) {
+        if (mask[p])
+            continue;
+        const double row = static_cast<double>(p / geometry.columns),
+                     column = static_cast<double>(p % geometry.columns);
+        const double centre = radial(row + 0.5, column + 0.5);
+        double extent = 0;
+        for (const auto& [i, j] : {std::pair{0, 0}, {0, 1}, {1, 0}, {1, 1}})
+            extent = std::max(extent, std::abs(radial(row + i, column + j) - centre));
+        const double low = std::max(centre - extent, 0.0), high = centre + extent;
+        const double solid_angle = directions.solid_angle(row + 0.5, column + 0.5);
+        for (std::size_t k = static_cast<std::size_t>(low); k < sum.size(); ++k) {
+            const double edge = static_cast<double>(k);
+            const double share = (std::min(edge + 1, high) - std::max(edge, low)) / (high - low);
+            if (share <= 0)
+                break;
+            sum[k] += share * frame[p];
+            norm[k] += share * solid_angle;
+        }
+    }
+    AzimuthalIntegrator::Workspace workspace;
+    std::vector<float> intensity(integrator.channels()), errors(intensity), kept(intensity);
+    integrator.integrate(frame, 1 << 20, workspace, intensity, errors, kept);
+    double worst = 0;
+    for (std::size_t k = 0; k < sum.size(); ++k)
+        if (kept[k] > 1)
+            worst = std::max(worst, std::abs(intensity[k] / (sum[k] / norm[k]) - 1));
+    return worst;
 }
 
 /// The largest relative difference from a plain computation.
@@ -136,9 +178,11 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
     return worst;
 }
 
-void integrate(benchmark::State& state, Estimator estimator) {
-    const auto one = integrator(estimator);
-    const double worst = check(one, frames().front());
+void integrate(benchmark::State& state, Estimator estimator,
+               PixelSplitting splitting = PixelSplitting::none) {
+    const auto one = integrator(estimator, splitting);
+    const double worst = splitting == PixelSplitting::none ? check(one, frames().front())
+                                                           : check_split(one, frames().front());
     if (!(worst < 1e-6)) {
         fmt::print(stderr, "wrong: a channel is off by {:.3g}\n", worst);
         std::exit(1);
@@ -156,6 +200,8 @@ void integrate(benchmark::State& state, Estimator estimator) {
 } // namespace
 
 BENCHMARK_CAPTURE(integrate, mean, Estimator::mean)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(integrate, mean_bounding_box, Estimator::mean, PixelSplitting::bounding_box)
+    ->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(integrate, trimmed_mean, Estimator::trimmed_mean)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(integrate, median, Estimator::median)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(integrate, sigma_clip, Estimator::sigma_clip)->Unit(benchmark::kMillisecond);

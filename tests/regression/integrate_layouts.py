@@ -139,6 +139,11 @@ if h5py.h5z.filter_avail(lz4):
     check("Eiger, LZ4", "lz4_master.h5")
 else:
     print("not checked: the LZ4 filter is not installed")
+with h5py.File("plain_master.h5", "r+") as file:
+    file["entry/instrument/detector/detectorSpecific/nimages"][...] = frames + 3
+messages = run("plain_master.h5", fails=True)
+assert "set to 15 frames" in messages and "leads to 12" in messages, messages
+check("fewer frames than asked for, by name", "plain_master.h5", "--dataset", "entry/data/data_*")
 os.rename("plain_data_000002.h5", "elsewhere.h5")
 messages = run("plain_master.h5", fails=True)
 assert "data_000002" in messages and "leads nowhere" in messages, messages

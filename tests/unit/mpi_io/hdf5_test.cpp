@@ -241,6 +241,8 @@ TEST_F(Hdf5Test, VisitsEachObjectOnceAndFollowsLinks) {
     root.visit([&](const std::string& path, Kind) { seen.push_back(path); });
     EXPECT_THAT(seen, ElementsAre("a", "a/x", "b", "b/y"));
     EXPECT_DOUBLE_EQ(root.open_dataset("b/link").read_scalar(), 1.0);
+    EXPECT_THAT(root.open_group("b").dead_links(), testing::ElementsAre("broken"));
+    EXPECT_TRUE(root.open_group("a").dead_links().empty());
     EXPECT_FALSE(root.has("b/broken"));
     EXPECT_FALSE(root.has("b/missing/deeper"));
     EXPECT_TRUE(root.has("a/up/x"));
