@@ -167,7 +167,7 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
     o.noise_given = noise != "auto";
     s.noise = noise == "scatter" ? ErrorSource::scatter : ErrorSource::counts;
     choice(bad_frames, "--bad-frames", {"mask", "refuse"});
-    o.mask_bad_frames = bad_frames == "mask";
+    o.mask_bad_frames = o.series.skip_unreadable = bad_frames == "mask";
     choice(fast, "--fast", {"translation", "rotation"});
     choice(layout, "--layout", {"auto", "patterns"});
     o.patterns = layout == "patterns";

@@ -113,9 +113,11 @@ class FrameSeries::Scanner {
         auto gap = missing.begin();
         for (std::size_t i = 0; i < names.size(); ++i) {
             for (; gap != missing.end() && gap->first == i; ++gap)
-                series_.parts_.push_back({gap->second, "", 0, 0, true});
+                add_missing(gap->second, "is missing in the series");
             scan_file(names[i]);
         }
+        if (counted_ == 0 && !missing_.empty())
+            throw Error(missing_.front());
         finish_missing();
         for (auto& part : series_.parts_) {
             part.first = series_.size_;
@@ -145,7 +147,7 @@ class FrameSeries::Scanner {
         if (extension == ".cbf") {
             if (series_.rows_ == 0)
                 take_shape(read_cbf_header(name), name);
-            add({name, "", 0, 1, false});
+            add({name, "", 0, 1, ""});
             return;
         }
         Image first;
@@ -159,7 +161,7 @@ class FrameSeries::Scanner {
         }
         if (series_.rows_ == 0)
             take_shape(first, name);
-        add({name, "", 0, count, false});
+        add({name, "", 0, count, ""});
     }
 
     void take_shape(const Image& image, const std::string& where) {
@@ -171,14 +173,30 @@ class FrameSeries::Scanner {
         series_.saturation_ = image.saturation;
     }
 
+    void add_missing(const std::string& file, const std::string& reason) {
+        series_.parts_.push_back({file, "", 0, 0, reason});
+        missing_.push_back(fmt::format("{}: {}", file, reason));
+    }
+
     void add(FramePart part) {
         counted_ += part.count;
         series_.parts_.push_back(std::move(part));
     }
 
     void scan_hdf5(const std::string& name) {
-        const auto file = hdf5::File::open(name, hdf5::Access::read_only);
-        const auto root = file.root();
+        std::optional<hdf5::File> file;
+        try {
+            file.emplace(hdf5::File::open(name, hdf5::Access::read_only));
+        } catch (const Error& error) {
+            if (!options_.skip_unreadable)
+                throw;
+            std::string reason = error.what();
+            if (reason.rfind(name + ": ", 0) == 0)
+                reason.erase(0, name.size() + 2);
+            add_missing(name, reason);
+            return;
+        }
+        const auto root = file->root();
         const auto paths = find_datasets(root, name);
         const std::size_t before = counted_;
         for (const auto& path : paths) {
@@ -206,7 +224,7 @@ class FrameSeries::Scanner {
             for (std::size_t d = 0; d + 2 < shape.size(); ++d)
                 count *= shape[d];
             if (count > 0)
-                add({name, dataset.path(), 0, count, false});
+                add({name, dataset.path(), 0, count, ""});
         }
         if (options_.dataset.empty())
             check_eiger_count(root, name, counted_ - before);
@@ -367,30 +385,26 @@ class FrameSeries::Scanner {
 
     /// Frames of a missing file: as many as its neighbours have.
     void finish_missing() {
+        if (missing_.empty())
+            return;
         std::set<std::size_t> counts;
         for (const auto& part : series_.parts_)
-            if (!part.missing)
+            if (part.missing.empty())
                 counts.insert(part.count);
-        std::vector<std::string> names;
-        for (auto& part : series_.parts_)
-            if (part.missing) {
-                names.push_back(part.file);
-                part.count = *counts.begin();
-            }
-        if (names.empty())
-            return;
         if (counts.size() > 1)
-            throw Error(fmt::format("{}: is missing in the series, and how many frames it had "
-                                    "cannot be told: the other files have {}",
-                                    names.front(), fmt::join(counts, ", ")));
+            throw Error(fmt::format("{}; how many frames it had cannot be told: the other files "
+                                    "have {}",
+                                    missing_.front(), fmt::join(counts, ", ")));
         if (!series_.vectors_.rotation_angle.empty() || !series_.vectors_.translation.empty())
-            throw Error(fmt::format("{}: is missing in the series, and with it the positions of "
-                                    "its frames",
-                                    names.front()));
-        series_.notes_.push_back(
-            fmt::format("{} file{} of the series missing, {} frames masked: {}{}", names.size(),
-                        names.size() == 1 ? " is" : "s are", names.size() * *counts.begin(),
-                        names.front(), names.size() == 1 ? "" : ", …"));
+            throw Error(
+                fmt::format("{}; with it the positions of its frames are", missing_.front()));
+        for (auto& part : series_.parts_)
+            if (!part.missing.empty())
+                part.count = *counts.begin();
+        series_.notes_.push_back(fmt::format("{} file{} could not be had, {} frames are masked; "
+                                             "the first: {}",
+                                             missing_.size(), missing_.size() == 1 ? "" : "s",
+                                             missing_.size() * *counts.begin(), missing_.front()));
     }
 
     void finish_vectors() {
@@ -421,6 +435,7 @@ class FrameSeries::Scanner {
     std::size_t counted_ = 0;
     std::map<std::string, std::vector<std::string>> seen_;
     std::vector<std::string> files_with_frames_;
+    std::vector<std::string> missing_; ///< file and reason
 };
 
 void FrameSeries::broadcast(const mpi::Communicator& communicator) {
@@ -430,7 +445,8 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
         for (const auto& part : parts_) {
             texts.push_back(part.file);
             texts.push_back(part.dataset);
-            numbers.insert(numbers.end(), {part.first, part.count, part.missing ? 1U : 0U});
+            texts.push_back(part.missing);
+            numbers.insert(numbers.end(), {part.first, part.count});
         }
         numbers.insert(numbers.end(), {size_, rows_, columns_, integer_ ? 1U : 0U,
                                        static_cast<std::uint64_t>(saturation_)});
@@ -444,9 +460,9 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
     if (communicator.is_root())
         return;
     parts_.clear();
-    for (std::size_t i = 0; i < texts.size() / 2; ++i)
-        parts_.push_back({texts[2 * i], texts[2 * i + 1], numbers[3 * i], numbers[3 * i + 1],
-                          numbers[3 * i + 2] != 0});
+    for (std::size_t i = 0; i < texts.size() / 3; ++i)
+        parts_.push_back(
+            {texts[3 * i], texts[3 * i + 1], numbers[2 * i], numbers[2 * i + 1], texts[3 * i + 2]});
     const auto rest = numbers.end() - 5;
     size_ = rest[0];
     rows_ = rest[1];
@@ -475,8 +491,8 @@ void FrameSeries::read(std::size_t i, Image& frame) {
     const auto number = static_cast<std::size_t>(next - parts_.begin()) - 1;
     const FramePart& part = parts_[number];
     const std::size_t index = i - part.first;
-    if (part.missing)
-        throw Error(fmt::format("{}: is missing in the series", part.file));
+    if (!part.missing.empty())
+        throw Error(fmt::format("{}: {}", part.file, part.missing));
     if (part.dataset.empty()) {
         frame =
             extension_of(part.file) == ".cbf" ? read_cbf(part.file) : read_edf(part.file, index);

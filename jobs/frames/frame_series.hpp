@@ -19,7 +19,7 @@ struct FramePart {
     std::string dataset;   ///< empty: CBF or EDF
     std::size_t first = 0; ///< number of its first frame in the series
     std::size_t count = 0;
-    bool missing = false; ///< the series' numbering says the file should be there
+    std::string missing; ///< why there are none; empty: they are there
 };
 
 /// Numbers of one kind, one per frame, in canonical units; empty: not known.
@@ -49,6 +49,9 @@ class FrameSeries {
         /// Dataset paths of FrameVectors by kind; each of a file's frames, or one value for all of
         /// them. Without one, a dataset of that name beside the frames is taken.
         std::map<std::string, std::string> vectors;
+        /// An HDF5 file that cannot be opened leaves room for its frames (as many as the others
+        /// have) instead of being an Error.
+        bool skip_unreadable = true;
     };
 
     /// Collective: rank 0 looks, all ranks know. Throws Error naming the file.

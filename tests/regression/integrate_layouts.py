@@ -176,6 +176,15 @@ gap[3:6] = np.nan
 messages = check("a line that is missing is masked", "line_*.nxs", *pattern, "--rotations", "0:60:4",
                  "--translations", "0:0.1:3", against=gap.reshape(4, 3, -1))
 assert "line_9.nxs" in messages and "missing" in messages, messages
+with open("away.nxs", "rb") as source, open("line_9.nxs", "wb") as target:
+    target.write(source.read()[:3000])
+messages = check("a line that is cut off is masked", "line_*.nxs", *pattern, "--rotations", "0:60:4",
+                 "--translations", "0:0.1:3", ranks=2, against=gap.reshape(4, 3, -1))
+assert "line_9.nxs" in messages and "truncated" in messages, messages
+messages = run("line_*.nxs", "--bad-frames", "refuse", fails=True)
+assert "line_9.nxs" in messages and "truncated" in messages, messages
+messages = run("line_*.nxs", "--rotation-angle-dataset", "entry/scan/angle", fails=True)
+assert "line_9.nxs" in messages and "positions" in messages, messages
 os.rename("away.nxs", "line_9.nxs")
 
 try:
@@ -199,6 +208,19 @@ else:
     gap[4] = np.nan
     messages = check("a CBF frame that is missing is masked", "frame_*.cbf", *pattern, against=gap)
     assert "frame_9.cbf" in messages, messages
+    CbfImage(data=signed[4][:, :-1]).write("frame_9.cbf")
+    messages = check("a CBF frame of another size is masked", "frame_*.cbf", *pattern, against=gap)
+    assert "frame_9.cbf" in messages and "60 x 79" in messages, messages
+    CbfImage(data=signed[4]).write("frame_9.cbf")
+    with open("frame_9.cbf", "r+b") as file:
+        file.seek(2000)
+        file.write(b"\7")
+    messages = check("a CBF frame with a wrong byte is masked", "frame_*.cbf", *pattern, against=gap)
+    assert "frame_9.cbf" in messages and "MD5" in messages, messages
+    with open("frame_9.cbf", "r+b") as file:
+        file.truncate(3000)
+    messages = check("a CBF frame that is cut off is masked", "frame_*.cbf", *pattern, against=gap)
+    assert "frame_9.cbf" in messages and "cut off" in messages, messages
 
 for name in done:
     print("ok:", name)
