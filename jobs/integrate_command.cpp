@@ -284,9 +284,10 @@ std::vector<BadFrame> gather_bad(const std::vector<BadFrame>& own, const mpi::Co
 
 std::string pattern_text(const AzimuthalIntegrator& integrator, std::span<const float> intensity,
                          std::span<const float> errors, const std::string& source) {
-    std::string text = fmt::format(
-        "# {}\n# wavelength [angstrom]: {}\n# 2theta [deg], intensity, standard deviation\n",
-        source, integrator.geometry().wavelength);
+    std::string text = fmt::format("# {}\n", source);
+    if (const double wavelength = integrator.geometry().wavelength; wavelength > 0)
+        text += fmt::format("# Wavelength: {} angstrom\n", wavelength);
+    text += "# 2theta [deg], intensity, standard deviation\n";
     const auto centres = integrator.two_theta();
     for (std::size_t k = 0; k < centres.size(); ++k)
         if (std::isfinite(intensity[k]))

@@ -65,22 +65,23 @@ Trimmed trim_by_selection(std::span<float> values, std::size_t cut) {
 constexpr std::size_t smallest_sample = 64, largest_sample = 256;
 constexpr std::size_t bracket_room = 1024;
 
-/// Values between two bounds, both included; the ones that are stored are followed by garbage.
+/// Values between two bounds, both included.
 struct Bracket {
     float from = 0, to = 0;
     std::size_t size = 0;
+    // Stored as bits: what picks lanes out moves whole numbers along. Garbage follows the last.
+    std::array<std::int32_t, bracket_room + simd::lanes> bits;
     std::array<float, bracket_room + simd::lanes> values;
-    std::array<float, bracket_room + simd::lanes> marks; ///< of no use after storing
 
     /// False when there is no room for eight more.
     [[gnu::always_inline]] bool take(simd::Float8 v) {
         const auto inside = (v >= from) & (v <= to);
         const simd::Float8 one = simd::broadcast(1.0F);
         size += simd::store_positive(inside ? one : -one, std::bit_cast<simd::Int8>(v),
-                                     marks.data() + size,
-                                     reinterpret_cast<std::int32_t*>(values.data()) + size);
+                                     values.data() + size, bits.data() + size);
         return size <= bracket_room;
     }
+    void unpack() { std::memcpy(values.data(), bits.data(), size * sizeof(float)); }
 };
 
 /// The same in one pass over the values: a sample says between which bounds the two quantiles lie,
@@ -134,6 +135,8 @@ std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t
             squares += wide * wide;
         }
     }
+    low.unpack();
+    high.unpack();
     std::size_t n_below = 0, n_above = 0, n_between = 0;
     for (std::size_t lane = 0; lane < simd::lanes; ++lane) {
         n_below += static_cast<std::size_t>(-below[lane]);

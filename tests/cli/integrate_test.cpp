@@ -2,6 +2,7 @@
 
 #include "base/units.hpp"
 #include "cell_fixture.hpp"
+#include "jobs/pattern_file.hpp"
 #include "mpi/hdf5.hpp"
 #include "mpi/sinogram_file.hpp"
 #include "support/program.hpp"
@@ -201,6 +202,9 @@ TEST_F(Integrate, OneFrameAsText) {
     write_frames("one.h5", 1, rows, columns);
     ASSERT_EQ(run({"--text", "one.xye"}, 0, "one.h5").exit_code, 0);
     EXPECT_THAT(read_text(folder() / "one.xye"), HasSubstr(" 100 "));
+    const auto pattern = read_pattern(folder() / "one.xye", {});
+    EXPECT_NEAR(pattern.axis.wavelength(), 0.2, 1e-9);
+    EXPECT_EQ(pattern.variance.size(), pattern.intensity.size());
     expect_failure({"--text", "6"}, {"--text", "two.xye", "--force"});
 }
 
