@@ -285,3 +285,44 @@ TEST_F(Integrate, DamagedChunk) {
     }
     EXPECT_EQ(masked, 1U);
 }
+
+TEST(SimulateFrames, SameOnAnyNumberOfRanksAndNeverReplaced) {
+    const TemporaryDirectory folder;
+    std::vector<std::vector<std::int32_t>> lines;
+    for (const int ranks : {0, 3}) {
+        const std::string name = "cell" + std::to_string(ranks);
+        const std::vector<std::string> arguments{
+            "simulate",   "--output", name,       "--translations", "8",  "--rotations", "4",
+            "--channels", "100",      "--frames", "--frame-pixels", "32", "--counts",    "100"};
+        const auto result = run_xrdct(arguments, ranks, 60, folder.path());
+        ASSERT_EQ(result.exit_code, 0) << result.errors;
+        EXPECT_THAT(result.errors, HasSubstr("xrdct integrate '" + name + "/frames/line_*.h5'"));
+        for (const char* line : {"line_0000.h5", "line_0003.h5"}) {
+            const auto file =
+                hdf5::File::open(folder / name / "frames" / line, hdf5::Access::read_only);
+            const auto dataset = file.root().open_dataset("entry/data/data");
+            EXPECT_EQ(dataset.shape(), (hdf5::Shape{8, 32, 32}));
+            lines.push_back(dataset.read_all<std::int32_t>());
+        }
+        auto again = arguments;
+        again.push_back("--force");
+        EXPECT_EQ(run_xrdct(again, ranks, 60, folder.path()).exit_code, 0);
+        std::filesystem::remove(folder / name / "scan.nxs");
+        std::filesystem::remove(folder / name / "truth.nxs");
+        std::filesystem::remove(folder / name / "job.toml");
+        const auto refused = run_xrdct(arguments, ranks, 60, folder.path());
+        EXPECT_NE(refused.exit_code, 0);
+        EXPECT_THAT(refused.errors, HasSubstr("exists; --force replaces it"));
+    }
+    EXPECT_EQ(lines[0], lines[2]);
+    EXPECT_EQ(lines[1], lines[3]);
+    EXPECT_NE(lines[0], lines[1]);
+    for (const auto& [option, value] :
+         {std::pair{"--frame-pixels", "5"}, {"--frame-polarization", "1.5"}}) {
+        const auto result = run_xrdct({"simulate", "--output", "x", "--frames", option, value}, 0,
+                                      60, folder.path());
+        EXPECT_EQ(result.exit_code, 1);
+        EXPECT_THAT(result.errors, HasSubstr(option));
+        EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+    }
+}
