@@ -81,6 +81,14 @@ nlohmann::json describe_product(const std::filesystem::path& path, const hdf5::G
         }
         json["stages"].push_back(one);
     }
+    if (root.has_group("entry/patterns")) {
+        const auto patterns = root.open_group("entry/patterns");
+        for (const auto& entry : patterns.entries())
+            if (entry.kind == hdf5::Kind::dataset)
+                json["patterns"].push_back(
+                    fmt::format("{} [{}]", entry.name,
+                                fmt::join(patterns.open_dataset(entry.name).shape(), ", ")));
+    }
     return json;
 }
 
@@ -123,7 +131,9 @@ int command_info(const std::vector<std::string>& arguments) {
         const auto root = file.root();
         const auto type = root.string_attribute("file_type");
         const bool ours = type && *type == nexus::file_type;
-        if (ours && !nexus::groups_of_class(root, "NXprocess").empty())
+        // An integrated scan is both; what is in the scan says more.
+        const bool scan = root.has_dataset("entry/data/two_theta");
+        if (ours && !scan && !nexus::groups_of_class(root, "NXprocess").empty())
             json = describe_product(path, root);
         // A conditioned scan is both.
         if (!json.is_null() && root.has_group("entry/condition"))

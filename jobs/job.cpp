@@ -93,6 +93,8 @@ std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem
         term("x", &InstrumentProfile::x, 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
     instrument.y = term("y", &InstrumentProfile::y, 0, "deg", "see x");
     instrument.z = term("z", &InstrumentProfile::z, 0, "deg", "see x");
+    instrument.polarization_stated = s.has("instrument.polarization_corrected");
+    instrument.solid_angle_stated = s.has("instrument.solid_angle_corrected");
     instrument.polarization_corrected =
         s.boolean("instrument.polarization_corrected", false,
                   "the integration removed the polarisation factor");

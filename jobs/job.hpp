@@ -85,6 +85,8 @@ struct InstrumentSettings {
     double x = 0, y = 0, z = 0; ///< deg
     bool polarization_corrected = false;
     bool solid_angle_corrected = true;
+    /// Whether the job itself says so; the scan may know better than the defaults.
+    bool polarization_stated = false, solid_angle_stated = false;
 };
 
 struct RietveldSettings {

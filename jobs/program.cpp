@@ -28,6 +28,7 @@ const Command commands[] = {
     {"validate", "check a job and print it with the memory and time it needs", command_validate},
     {"info", "say what is in a scan or a product file", command_info},
     {"rietveld", "refine one powder pattern", command_rietveld},
+    {"integrate", "integrate detector frames to powder patterns", command_integrate},
     {"simulate", "simulate the scan of a jelly-roll cell with known truth", command_simulate},
     {"calibrate", "find an instrument's profile and wavelength from a powder standard",
      command_calibrate},

@@ -29,6 +29,7 @@ int command_run(const std::vector<std::string>& arguments);
 int command_validate(const std::vector<std::string>& arguments);
 int command_info(const std::vector<std::string>& arguments);
 int command_rietveld(const std::vector<std::string>& arguments);
+int command_integrate(const std::vector<std::string>& arguments);
 int command_simulate(const std::vector<std::string>& arguments);
 int command_calibrate(const std::vector<std::string>& arguments);
 int command_report(const std::vector<std::string>& arguments);

@@ -52,11 +52,29 @@ mpi::SinogramSource source_of(const Job& job) {
     return source;
 }
 
+/// The pattern model must know what the integration took out: Error when the scan says one thing
+/// and the job, by default, another.
+void check_corrections(const Job& job, const mpi::SinogramMetadata& metadata) {
+    const auto& instrument = job.instrument;
+    const auto check = [&](const std::optional<bool>& of_scan, bool of_job, bool stated,
+                           const char* key, const char* what) {
+        if (of_scan && *of_scan != of_job && !stated)
+            throw Error(fmt::format("{}: says that the integration {} {}: set {} = {} in the job",
+                                    job.input.file.string(),
+                                    *of_scan ? "removed" : "did not remove", what, key, *of_scan));
+    };
+    check(metadata.polarization_corrected, instrument.polarization_corrected,
+          instrument.polarization_stated, "instrument.polarization_corrected", "the polarisation");
+    check(metadata.solid_angle_corrected, instrument.solid_angle_corrected,
+          instrument.solid_angle_stated, "instrument.solid_angle_corrected", "the solid angle");
+}
+
 } // namespace
 
 Scan Scan::open(const Job& job) {
     Scan scan(mpi::SinogramFile::open(job.input.file, source_of(job)));
     const auto& metadata = scan.metadata();
+    check_corrections(job, metadata);
 
     auto& geometry = scan.geometry_;
     geometry.rotation = metadata.rotation;

@@ -4,6 +4,7 @@
 #include "jobs/program.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/provenance.hpp"
+#include "jobs/simulate_frames.hpp"
 #include "jobs/text_file.hpp"
 #include "jobs/version.hpp"
 #include "mpi/communicator.hpp"
@@ -142,6 +143,7 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
 int command_simulate(const std::vector<std::string>& arguments) {
     phantom::CellDesign cell;
     phantom::ScanDesign scan;
+    FrameDetector detector;
     std::string preset = "mixed", missing, output = "simulated", memory;
     std::uint64_t seed = 1;
 
@@ -224,7 +226,11 @@ int command_simulate(const std::vector<std::string>& arguments) {
         "aluminium-ppm", number(cell.aluminium_ppm, "ppm"), "deviation of the cell from its CIF")(
         "memory", po::value(&memory)->value_name("SIZE"),
         "keep the noise-free scan in memory up to this size over all ranks (default: 4GB), else "
-        "compute it twice")("force", "replace files that exist")(
+        "compute it twice")("frames", "write the raw detector frames of the scan, too, in frames/")(
+        "frame-pixels", count(detector.pixels), "pixels per side of the detector of --frames")(
+        "frame-polarization", number(detector.polarization, "FACTOR"),
+        "polarisation of the beam in the frames: 1 along the detector's fast axis, 0 none")(
+        "force", "replace files that exist")(
         "json", "print the files made as JSON on stdout");
     if (!line.parse(arguments))
         return 0;
@@ -237,6 +243,12 @@ int command_simulate(const std::vector<std::string>& arguments) {
     const std::uint64_t limit = memory.empty() ? 4'000'000'000ULL : parse_bytes(memory, "--memory");
     const bool force = line.has("force");
     const std::filesystem::path folder = output;
+    if (detector.pixels < 16 || detector.pixels > 4096)
+        throw Error(fmt::format("--frame-pixels: must lie between 16 and 4096, is {}",
+                                detector.pixels));
+    if (!(std::abs(detector.polarization) <= 1))
+        throw Error(fmt::format("--frame-polarization: must lie between -1 and 1, is {}",
+                                detector.polarization));
 
     return run_on_ranks([&](const mpi::Communicator& world) {
         const auto simulator =
@@ -348,6 +360,9 @@ int command_simulate(const std::vector<std::string>& arguments) {
         product.commit();
         progress.finish();
         write_truth(simulator, scale, world, truth_path, force, settings, date);
+        std::string integrate;
+        if (line.has("frames"))
+            integrate = write_frames(simulator, scale, detector, folder / "frames", force, world);
         world.collectively([&] {
             if (!world.is_root())
                 return;
@@ -359,10 +374,13 @@ int command_simulate(const std::vector<std::string>& arguments) {
                     written.push_back(phase.structure);
                 }
             write_text_file(job_path, job_text(simulator));
+            if (!integrate.empty())
+                fmt::print(stderr, "the frames are integrated by\n  {}\n", integrate);
             if (line.has("json"))
                 fmt::print("{}\n", nlohmann::json{{"scan", scan_path.string()},
                                                   {"truth", truth_path.string()},
                                                   {"job", job_path.string()},
+                                                  {"integrate", integrate},
                                                   {"counts_scale", scale}}
                                        .dump(1));
             else

@@ -13,4 +13,7 @@ std::string sha256_of_file(const std::filesystem::path& path);
 /// SHA-256 of a text.
 std::string sha256_of_text(std::string_view text);
 
+/// MD5 of bytes in base 64, as the headers of binary sections state it.
+std::string md5_base64(std::string_view bytes);
+
 } // namespace xrdct::mpi

@@ -263,6 +263,8 @@ class Group : public Object {
   public:
     /// Members sorted by name. A soft or external link that leads nowhere is not listed.
     std::vector<Entry> entries() const;
+    /// Names of the soft and external links that lead nowhere.
+    std::vector<std::string> dead_links() const;
     /// Whether `path` (relative to the group, may have several parts, or absolute) leads to an
     /// existing object.
     bool has(const std::string& path) const;

@@ -107,8 +107,9 @@ void check_filters(const Dataset& dataset) {
             throw Error(dataset.describe() + ": compressed with the HDF5 filter " +
                         std::to_string(filter) + (name[0] != '\0' ? " (" : "") + name +
                         (name[0] != '\0' ? ")" : "") +
-                        ", which is not installed here (HDF5_PLUGIN_PATH names the folder of "
-                        "filter plugins)");
+                        ", which is not installed here (packages bitshuffle and "
+                        "hdf5-filter-plugin bring those of detectors; HDF5_PLUGIN_PATH names the "
+                        "folder of others)");
     }
 }
 

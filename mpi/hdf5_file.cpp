@@ -192,11 +192,23 @@ using namespace detail;
 
 namespace {
 
+/// Where Debian's packages put filters (bitshuffle, LZ4): the folder of the library in use, then
+/// that of the serial one, whose filters decode for either. HDF5_PLUGIN_PATH comes first.
+void add_filter_folders() {
+    for (const char* folder : {"/usr/lib/x86_64-linux-gnu/hdf5/openmpi/plugins",
+                               "/usr/lib/x86_64-linux-gnu/hdf5/serial/plugins"}) {
+        std::error_code ignored;
+        if (std::filesystem::is_directory(folder, ignored))
+            H5PLappend(folder);
+    }
+}
+
 /// HDF5 prints its error stack unless told not to; its text goes into our messages instead.
 void initialize() {
     static const bool done = [] {
         H5open();
         H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+        add_filter_folders();
         return true;
     }();
     (void)done;

@@ -80,24 +80,44 @@ std::string Group::absolute(const std::string& path) const {
     return result.empty() ? "/" : result;
 }
 
-std::vector<Entry> Group::entries() const {
-    std::vector<Entry> found;
+namespace {
+
+/// Names of all links of a group, sorted.
+std::vector<std::string> link_names(hid_t group, const std::string& where) {
     H5G_info_t info{};
-    checked(H5Gget_info(id(), &info), describe(), "listing the group");
+    checked(H5Gget_info(group, &info), where, "listing the group");
+    std::vector<std::string> names;
     for (hsize_t i = 0; i < info.nlinks; ++i) {
         const ssize_t length =
-            H5Lget_name_by_idx(id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
-        checked(length, describe(), "listing the group");
+            H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
+        checked(length, where, "listing the group");
         std::string name(static_cast<std::size_t>(length) + 1, '\0');
-        H5Lget_name_by_idx(id(), ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size(),
+        H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size(),
                            H5P_DEFAULT);
         name.pop_back();
+        names.push_back(std::move(name));
+    }
+    return names;
+}
+
+} // namespace
+
+std::vector<Entry> Group::entries() const {
+    std::vector<Entry> found;
+    for (auto& name : link_names(id(), describe()))
         if (H5Oexists_by_name(id(), name.c_str(), H5P_DEFAULT) > 0) {
             const Kind kind = kind_of(id(), name);
             found.push_back({std::move(name), kind});
         }
-    }
     return found;
+}
+
+std::vector<std::string> Group::dead_links() const {
+    std::vector<std::string> dead;
+    for (auto& name : link_names(id(), describe()))
+        if (H5Oexists_by_name(id(), name.c_str(), H5P_DEFAULT) <= 0)
+            dead.push_back(std::move(name));
+    return dead;
 }
 
 bool Group::has(const std::string& path) const {

@@ -75,6 +75,9 @@ struct SinogramMetadata {
     bool has_pixels = false;
     bool has_transmission = false;
     bool has_monitor = false;
+    /// What the integration took out of the intensities, where the file says so (attributes
+    /// solid_angle_corrected and polarization_corrected of the plot's group).
+    std::optional<bool> solid_angle_corrected, polarization_corrected;
     std::optional<double> stack_value; ///< height [mm] or time [s] of the slice
     std::string title, sample_name, start_time;
     std::string intensity_units; ///< as stored, such as "counts"; empty when the file states none

@@ -698,6 +698,11 @@ class SinogramOpener {
 
     void read_texts() {
         metadata_.intensity_units = intensity_.string_attribute("units").value_or("");
+        for (const auto& [name, target] :
+             {std::pair{"solid_angle_corrected", &metadata_.solid_angle_corrected},
+              {"polarization_corrected", &metadata_.polarization_corrected}})
+            if (const auto value = data_.number_attribute(name))
+                *target = *value != 0;
         metadata_.title = text(entry_, "title");
         metadata_.start_time = text(entry_, "start_time");
         for (const std::string& path : nexus::groups_of_class(entry_, "NXsample", 2))

@@ -37,5 +37,11 @@ TEST(ChecksumTest, NamesTheFileThatCannotBeRead) {
         }
 }
 
+/// Test vectors of RFC 1321, in base 64.
+TEST(ChecksumTest, Md5OfBytes) {
+    EXPECT_EQ(md5_base64(""), "1B2M2Y8AsgTpgAmY7PhCfg==");
+    EXPECT_EQ(md5_base64("abc"), "kAFQmDzST7DWlj99KOF/cg==");
+}
+
 } // namespace
 } // namespace xrdct::mpi

@@ -218,6 +218,19 @@ TEST_F(SinogramFileTest, TakesEnergyForWavelength) {
     expect_error("contradicts", "incident_energy");
 }
 
+TEST_F(SinogramFileTest, KnowsWhatTheIntegrationTookOut) {
+    write({});
+    EXPECT_FALSE(SinogramFile::open(path_).metadata().solid_angle_corrected.has_value());
+    EXPECT_FALSE(SinogramFile::open(path_).metadata().polarization_corrected.has_value());
+    write({}, [](Group& root) {
+        auto data = root.open_group("entry/data");
+        data.set_attribute("solid_angle_corrected", 0);
+        data.set_attribute("polarization_corrected", 1);
+    });
+    EXPECT_EQ(SinogramFile::open(path_).metadata().solid_angle_corrected, false);
+    EXPECT_EQ(SinogramFile::open(path_).metadata().polarization_corrected, true);
+}
+
 TEST_F(SinogramFileTest, TheCallerWinsOverTheFile) {
     write(SampleScan{});
     SinogramSource source;
