@@ -81,7 +81,8 @@ Json dlsr_json(const DlsrDiagnostics& d) {
                                  {"hkl", line.hkl},
                                  {"two_theta", number(line.two_theta)},
                                  {"rms", number(line.rms())},
-                                 {"expected_rms", number(line.rms_errors())}});
+                                 {"expected_rms", number(line.rms_errors())},
+                                 {"rms_over_esd", number(line.excess())}});
     return json;
 }
 

@@ -18,12 +18,14 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-double root_mean_square(const std::vector<double>& values, const std::vector<double>& where) {
+/// Over the known rotations of a line.
+template <class Value>
+double root_mean_square(const DlsrDiagnostics::Line& line, const Value& value) {
     double sum = 0.0;
     std::size_t count = 0;
-    for (std::size_t i = 0; i < values.size(); ++i)
-        if (std::isfinite(values[i]) && std::isfinite(where[i])) {
-            sum += values[i] * values[i];
+    for (std::size_t i = 0; i < line.ratio.size(); ++i)
+        if (line.known(i) && std::isfinite(line.ratio[i]) && line.errors[i] > 0.0) {
+            sum += value(i) * value(i);
             ++count;
         }
     return count > 0 ? std::sqrt(sum / static_cast<double>(count)) : nan;
@@ -125,11 +127,15 @@ bool same(const Axis& a, const Axis& b) {
 } // namespace
 
 double DlsrDiagnostics::Line::rms() const {
-    return root_mean_square(ratio, errors);
+    return root_mean_square(*this, [&](std::size_t i) { return ratio[i]; });
 }
 
 double DlsrDiagnostics::Line::rms_errors() const {
-    return root_mean_square(errors, ratio);
+    return root_mean_square(*this, [&](std::size_t i) { return errors[i]; });
+}
+
+double DlsrDiagnostics::Line::excess() const {
+    return root_mean_square(*this, [&](std::size_t i) { return ratio[i] / errors[i]; });
 }
 
 const DlsrDiagnostics::MapState* DlsrDiagnostics::find(const std::string& group,
@@ -174,6 +180,14 @@ std::optional<DlsrDiagnostics> read_dlsr_diagnostics(const ProductStage& stage) 
                 out.maps.push_back({data.name, map.name, *smoothness,
                                     dataset.number_attribute("resolution").value_or(0.0)});
         }
+    // HDF5 lists by name; the phases come in the model's order.
+    const auto rank = [&](const std::string& name) {
+        return std::find_if(stage.data.begin(), stage.data.end(),
+                            [&](const ProductData& data) { return data.name == name; }) -
+               stage.data.begin();
+    };
+    std::stable_sort(out.globals.begin(), out.globals.end(),
+                     [&](const auto& a, const auto& b) { return rank(a.group) < rank(b.group); });
     return out;
 }
 

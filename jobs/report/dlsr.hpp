@@ -38,8 +38,11 @@ struct DlsrDiagnostics {
         double two_theta = 0.0;            ///< deg
         std::vector<double> ratio, errors; ///< [rotation]; NaN: not determined
 
-        double rms() const;        ///< of the ratio
-        double rms_errors() const; ///< of the errors where there is a ratio
+        /// Whether the ratio is determined at all: to better than one half.
+        bool known(std::size_t rotation) const { return errors[rotation] < 0.5; }
+        double rms() const;        ///< of the known ratios
+        double rms_errors() const; ///< of their errors
+        double excess() const;     ///< root mean square of ratio over error; about 1: noise alone
     };
     std::vector<Line> lines;
     std::vector<double> rotation; ///< deg

@@ -143,15 +143,16 @@ void add_lines(HtmlPage& page, const DlsrDiagnostics& d) {
     });
     std::vector<std::vector<std::string>> rows;
     for (const auto& line : lines) {
-        const double rms = line.rms(), errors = line.rms_errors();
         rows.push_back({escape_html(line.phase), escape_html(line.hkl),
-                        fmt::format("{:.3f}", line.two_theta), percent(rms), percent(errors),
-                        errors > 0.0 ? number(rms / errors, 2) : "–"});
+                        fmt::format("{:.3f}", line.two_theta), percent(line.rms()),
+                        percent(line.rms_errors()), number(line.excess(), 2)});
     }
     page.table("Observed over calculated intensity of the lines, minus 1: root mean square over "
-               "the rotations, what the counting statistics alone would give, and their ratio. Far "
+               "the rotations at which it is determined to better than 50 %, what the counting "
+               "statistics alone would give, and the root mean square in units of the latter. Far "
                "above 1 the model lacks something: texture, grains, a structure or an overlap.",
-               {"", "reflection", "2<i>θ</i> [°]", "rms [%]", "expected [%]", "ratio"}, rows);
+               {"", "reflection", "2<i>θ</i> [°]", "rms [%]", "expected [%]", "rms / e.s.d."},
+               rows);
 }
 
 } // namespace

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 namespace xrdct::report {
 
@@ -59,8 +58,8 @@ void add_comparison(std::vector<MapRow>& rows, const ProductStage& conventional,
     const ColourRange range =
         robust_range(both, described.from_zero, median_of(read(conventional, a, true)));
     MapRow pair;
-    pair.panels.push_back(panel(theirs, a, before, "conventional: " + described.text));
-    pair.panels.push_back(panel(own, b, after, "DLSR: " + described.text));
+    pair.panels.push_back(panel(theirs, a, before, "conventional"));
+    pair.panels.push_back(panel(own, b, after, "DLSR"));
     for (MapPicture& picture : pair.panels)
         picture.range = range;
     rows.push_back(std::move(pair));
@@ -77,7 +76,6 @@ void add_errors(std::vector<MapRow>& rows, const ProductStage* conventional,
                 const ProductData* theirs, const ProductStage& dlsr, const ProductData& own,
                 const std::string& quantity, bool new_line, const MapReader& read) {
     const ProductMap& b = *own.find(quantity);
-    const std::string text = describe_quantity(quantity).text;
     MapRow row;
     row.new_line = new_line;
     std::vector<double> all;
@@ -86,7 +84,7 @@ void add_errors(std::vector<MapRow>& rows, const ProductStage* conventional,
         if (errors.empty())
             return;
         all.insert(all.end(), errors.begin(), errors.end());
-        row.panels.push_back(panel(data, map, errors, name + ": " + text));
+        row.panels.push_back(panel(data, map, errors, name));
         row.panels.back().quantity = map.name + "_errors";
     };
     if (theirs && theirs->find(quantity))
@@ -113,18 +111,8 @@ std::string strengths(const DlsrDiagnostics& diagnostics, const std::string& gro
     return text;
 }
 
-/// Lines of one phase against rotation. The rotations of a scan may come in any order and twice.
+/// Lines of one phase against rotation.
 MapPicture lines_picture(const DlsrDiagnostics& diagnostics, const std::string& phase) {
-    std::vector<std::size_t> order(diagnostics.rotation.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-        return diagnostics.rotation[a] < diagnostics.rotation[b];
-    });
-    order.erase(std::unique(order.begin(), order.end(),
-                            [&](std::size_t a, std::size_t b) {
-                                return diagnostics.rotation[a] == diagnostics.rotation[b];
-                            }),
-                order.end());
     std::vector<const DlsrDiagnostics::Line*> lines;
     for (const auto& line : diagnostics.lines)
         if (line.phase == phase)
@@ -137,9 +125,9 @@ MapPicture lines_picture(const DlsrDiagnostics& diagnostics, const std::string& 
     for (const auto* line : lines) {
         picture.y.names.push_back(line->hkl);
         picture.y.values.push_back(static_cast<double>(picture.y.values.size()));
-        for (const std::size_t k : order) {
+        for (std::size_t k = 0; k < line->ratio.size(); ++k) {
             // A ratio without a signal says nothing.
-            const bool known = line->errors[k] < 0.5;
+            const bool known = line->known(k);
             picture.values.push_back(known ? line->ratio[k] : nan);
             errors.push_back(known ? line->errors[k] : nan);
         }
@@ -149,8 +137,7 @@ MapPicture lines_picture(const DlsrDiagnostics& diagnostics, const std::string& 
         if (errors[i] <= typical)
             sure.push_back(picture.values[i]);
     picture.y.label = "reflection";
-    for (const std::size_t k : order)
-        picture.x.values.push_back(diagnostics.rotation[k]);
+    picture.x.values = diagnostics.rotation;
     picture.x.label = "rotation_angle";
     picture.x.units = "deg";
     picture.title = phase + ": observed over calculated intensity of the lines";
@@ -191,8 +178,8 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
     std::vector<double> iteration, objective, misfit, gradient, rwp, decrease;
     for (std::size_t i = 0; i < history.size(); ++i) {
         iteration.push_back(history[i].iteration);
-        objective.push_back(history[i].objective);
-        misfit.push_back(history[i].misfit);
+        objective.push_back(history[i].objective / history.back().objective);
+        misfit.push_back(history[i].misfit / history.back().objective);
         gradient.push_back(history[i].gradient_norm);
         rwp.push_back(100.0 * history[i].rwp);
         decrease.push_back(i == 0 ? nan : 1.0 - history[i].objective / history[i - 1].objective);
@@ -202,14 +189,16 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
     values.x_label = "iteration";
     values.points = true;
     values.panels.push_back(
-        {"with smoothness", "objective", "", {{"objective", iteration, objective, {}}}});
-    values.panels.push_back({"data alone", "misfit", "", {{"misfit", iteration, misfit, {}}}});
+        {"",
+         "objective",
+         "",
+         {{"with smoothness", iteration, objective, {}}, {"data alone", iteration, misfit, {}}}});
     values.panels.push_back({"", "rwp", "percent", {{"rwp", iteration, rwp, {}}}});
     CurvePicture steps = values;
     steps.title = "Steps of the DLSR";
     steps.log_scale = true;
     steps.panels.clear();
-    steps.panels.push_back({"relative", "decrease", "", {{"decrease", iteration, decrease, {}}}});
+    steps.panels.push_back({"", "decrease", "", {{"decrease", iteration, decrease, {}}}});
     steps.panels.push_back({"", "gradient_norm", "", {{"gradient", iteration, gradient, {}}}});
     const auto add = [&](const std::string& name, const std::string& caption,
                          const CurvePicture& curve) {
@@ -224,8 +213,9 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
              }});
     };
     add("convergence",
-        "Objective (half the squared residuals over their variance, plus smoothness), the part of "
-        "it that the data make, and agreement after each step.",
+        "Objective (half the squared residuals over their variance, plus smoothness) and the part "
+        "of "
+        "it that the data make, both over the last objective, and agreement after each step.",
         values);
     add("convergence_steps",
         "What each step gained, relative to the objective, and the norm of the gradient.", steps);

@@ -619,7 +619,7 @@ std::vector<fs::path> write_map_picture(const MapPicture& picture, const fs::pat
     if (!picture.y.names.empty() && !map.same_units) {
         // As high as its names need.
         const double line = 1.3 * name_font * style.font;
-        height = std::max(5.0, static_cast<double>(picture.y.names.size())) * line;
+        height = std::max(12.0, static_cast<double>(picture.y.names.size())) * line;
         left = style.font *
                (2.4 + 0.62 * name_font * std::max(4.0, widest_label(named_ticks(picture.y))));
     }

@@ -740,7 +740,11 @@ void Maker::add_overviews(HtmlPage& page, const StageEntry& stage, const fs::pat
                          : "The phases of the model; every panel has its own colour bar."});
     if (!stage.cells_stem.empty())
         page.figure({png(pictures, stage.cells_stem),
-                     "Lattice parameters refined in the voxels, where the phase is significant."});
+                     stage.result && stage.result->dlsr
+                         ? "Lattice parameters refined in the voxels that may hold the phase; "
+                           "where there is little of it smoothness takes them from the neighbours."
+                         : "Lattice parameters refined in the voxels, where the phase is "
+                           "significant."});
     for (const auto& [planned, stem] : stage.pictures)
         if (planned.kind == PlannedPicture::Kind::lithium_map)
             page.figure({png(pictures, stem), planned.caption});
@@ -800,8 +804,9 @@ void Maker::add_dlsr_section(HtmlPage& page, const StageEntry& stage,
             residuals = {png(pictures, group.maps.front().stem),
                          "Residuals of all rays: mean over the channels of the squared residual "
                          "over its variance; 1 where the model explains the ray within its noise, "
-                         "grey: left out. Stripes along the rotation belong to a place in the "
-                         "sample, stripes along the translation to a projection."};
+                         "grey: left out. What one place of the sample does follows a sine "
+                         "curve; a line across is one projection, a line along the rotation one "
+                         "distance from the axis."};
     add_dlsr(page, *stage.result, figures, residuals);
 }
 
