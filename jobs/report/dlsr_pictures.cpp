@@ -44,31 +44,31 @@ double median_of(std::vector<double> values) {
     return *middle;
 }
 
-/// Conventional, DLSR and difference in one line.
+/// Conventional, DLSR and difference in one line; the values and axes are those of the pictures.
+void add_row(std::vector<MapRow>& rows, MapPicture before, MapPicture after, double least) {
+    MapPicture difference = after;
+    std::vector<double> both = before.values;
+    both.insert(both.end(), after.values.begin(), after.values.end());
+    for (std::size_t i = 0; i < difference.values.size(); ++i)
+        difference.values[i] -= before.values[i];
+    const ColourRange range =
+        robust_range(both, describe_quantity(after.quantity).from_zero, least);
+    before.range = after.range = range;
+    before.title = "conventional";
+    after.title = "DLSR";
+    difference.title = "DLSR − conventional";
+    difference.range = symmetric_range(difference.values, 1e-4 * (range.high - range.low), 0.98);
+    difference.palette = Palette::diverging;
+    rows.push_back({{std::move(before), std::move(after)}});
+    rows.push_back({{std::move(difference)}, false});
+}
+
 void add_comparison(std::vector<MapRow>& rows, const ProductStage& conventional,
                     const ProductData& theirs, const ProductStage& dlsr, const ProductData& own,
                     const std::string& quantity, const MapReader& read) {
     const ProductMap &a = *theirs.find(quantity), &b = *own.find(quantity);
-    const auto before = read(conventional, a, false), after = read(dlsr, b, false);
-    std::vector<double> difference(before.size(), nan), both = before;
-    for (std::size_t i = 0; i < difference.size(); ++i)
-        difference[i] = after[i] - before[i];
-    both.insert(both.end(), after.begin(), after.end());
-    const Quantity described = describe_quantity(quantity);
-    const ColourRange range =
-        robust_range(both, described.from_zero, median_of(read(conventional, a, true)));
-    MapRow pair;
-    pair.panels.push_back(panel(theirs, a, before, "conventional"));
-    pair.panels.push_back(panel(own, b, after, "DLSR"));
-    for (MapPicture& picture : pair.panels)
-        picture.range = range;
-    rows.push_back(std::move(pair));
-    MapRow change;
-    change.new_line = false;
-    change.panels.push_back(panel(own, b, difference, "DLSR − conventional"));
-    change.panels.back().range = symmetric_range(difference, 1e-4 * (range.high - range.low), 0.98);
-    change.panels.back().palette = Palette::diverging;
-    rows.push_back(std::move(change));
+    add_row(rows, panel(theirs, a, read(conventional, a, false), ""),
+            panel(own, b, read(dlsr, b, false), ""), median_of(read(conventional, a, true)));
 }
 
 /// Standard deviations of both; of one where the other has none.
@@ -190,7 +190,7 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
     values.points = true;
     values.panels.push_back(
         {"",
-         "objective",
+         "objective_over_the_last",
          "",
          {{"with smoothness", iteration, objective, {}}, {"data alone", iteration, misfit, {}}}});
     values.panels.push_back({"", "rwp", "percent", {{"rwp", iteration, rwp, {}}}});
@@ -318,6 +318,42 @@ std::vector<DlsrPicture> dlsr_pictures(const ProductStage& dlsr, const DlsrDiagn
     plan_lines(diagnostics, pictures);
     plan_convergence(diagnostics, pictures);
     plan_held_out(diagnostics, pictures);
+    return pictures;
+}
+
+std::vector<DlsrPicture> dlsr_lithium_pictures(const StageResult& dlsr,
+                                               const StageResult& conventional) {
+    std::vector<DlsrPicture> pictures;
+    for (const ElectrodeResult& after : dlsr.lithium)
+        for (const ElectrodeResult& before : conventional.lithium) {
+            if (before.electrode != after.electrode ||
+                before.map.values.size() != after.map.values.size())
+                continue;
+            const auto picture_of = [](const StageResult& stage, const ElectrodeResult& electrode) {
+                MapPicture picture;
+                picture.values = electrode.map.values;
+                picture.x = stage.x;
+                picture.y = stage.y;
+                picture.quantity = "lithium";
+                return picture;
+            };
+            std::vector<MapRow> rows;
+            add_row(rows, picture_of(conventional, before), picture_of(dlsr, after), 0.01);
+            pictures.push_back(
+                {DlsrPicture::Kind::comparison,
+                 "",
+                 {},
+                 "lithium_" + after.electrode + "_comparison",
+                 fmt::format("Lithium content in the {}: conventional analysis and DLSR with one "
+                             "colour range, and their difference. Mean {} and {}, weighted with "
+                             "the moles of host.",
+                             after.electrode, format_number(before.summary.mean, 4),
+                             format_number(after.summary.mean, 4)),
+                 [rows, title = "Lithium in the " + after.electrode](
+                     const std::filesystem::path& stem, const PictureOptions& options) {
+                     write_map_rows(rows, title, stem, options);
+                 }});
+        }
     return pictures;
 }
 

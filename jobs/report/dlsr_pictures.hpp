@@ -1,6 +1,6 @@
 #pragma once
 
-#include "jobs/report/dlsr.hpp"
+#include "jobs/report/analysis.hpp"
 #include "jobs/report/picture.hpp"
 
 #include <filesystem>
@@ -31,5 +31,10 @@ using MapReader = std::function<std::vector<double>(const ProductStage& stage,
 /// `conventional` may be null. The functions refer to the stages, which must outlive them.
 std::vector<DlsrPicture> dlsr_pictures(const ProductStage& dlsr, const DlsrDiagnostics& diagnostics,
                                        const ProductStage* conventional, const MapReader& read);
+
+/// The same for the lithium contents of the electrodes that both have. Refers to neither
+/// afterwards.
+std::vector<DlsrPicture> dlsr_lithium_pictures(const StageResult& dlsr,
+                                               const StageResult& conventional);
 
 } // namespace xrdct::report

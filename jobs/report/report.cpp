@@ -584,9 +584,12 @@ void Maker::plan_analysis() {
         const auto read = [this](const ProductStage& from, const ProductMap& map, bool deviations) {
             return deviations ? errors(from, map) : values(from, map);
         };
-        for (DlsrPicture& planned :
-             dlsr_pictures(*stage.stage, *stage.result->dlsr,
-                           conventional_stage(products_, *stage.stage), read)) {
+        const ProductStage* conventional = conventional_stage(products_, *stage.stage);
+        auto pictures = dlsr_pictures(*stage.stage, *stage.result->dlsr, conventional, read);
+        if (const StageResult* other = conventional ? result_of(*conventional) : nullptr)
+            for (DlsrPicture& planned : dlsr_lithium_pictures(*stage.result, *other))
+                pictures.push_back(std::move(planned));
+        for (DlsrPicture& planned : pictures) {
             const std::string stem = unique_stem(stage.stage->name, "", planned.name);
             add(stem, planned.draw);
             stage.dlsr.emplace_back(std::move(planned), stem);
