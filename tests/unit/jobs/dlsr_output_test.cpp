@@ -270,6 +270,19 @@ TEST_F(DlsrOutput, WhatDoesNotFitIsRefused) {
     refused([](DlsrResult& r) { r.lines[1].error.pop_back(); }, "1 1 1");
 }
 
+TEST_F(DlsrOutput, ReportNeedsNoConventionalResult) {
+    auto result = small_result();
+    result.converged = false;
+    for (auto& map : result.maps)
+        map.smoothness = 0;
+    write(result);
+    const std::string page = text_of(make_report(folder_.path()).page);
+    EXPECT_THAT(page, AllOf(HasSubstr("has not converged"), HasSubstr("No smoothness was used"),
+                            Not(HasSubstr("Conventional analysis and DLSR"))));
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "pictures" / "dlsr_Fe_deviations.png"));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "pictures" / "dlsr_Fe_comparison.png"));
+}
+
 /// The same maps shifted serve as the conventional result.
 TEST_F(DlsrOutput, ReportShowsBothAnalyses) {
     auto conventional = small_result();
