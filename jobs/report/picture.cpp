@@ -302,10 +302,11 @@ void prepare_categories(const MapPicture& picture, PreparedMap& map) {
             known != picture.categories.end() ? known->second : fmt::format("code {}", code);
         // An outcome keeps its colour whether or not others occur; the legend lists those that
         // occur.
-        const Rgb shade = says(meaning, {"outside", "not in the mask", "masked"}) ? missing_colour
-                          : says(meaning, {"insignificant", "no signal", "absent"})
-                              ? neutral_colour
-                              : outcome_colour(colour++);
+        const Rgb shade =
+            says(meaning, {"outside", "not in the mask", "not in the model", "masked"})
+                ? missing_colour
+            : says(meaning, {"insignificant", "no signal", "absent"}) ? neutral_colour
+                                                                      : outcome_colour(colour++);
         if (count == 0)
             continue;
         index[code] = static_cast<int>(map.categories.size());
