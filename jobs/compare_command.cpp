@@ -163,6 +163,15 @@ int command_compare(const std::vector<std::string>& arguments) {
                        "{:.4f}\n",
                        comparison.cells[k].label, r->transform.angle, r->uncertainty[0],
                        r->transform.shift_x, r->transform.shift_y, r->correlation);
+    const std::string& compared = comparison.cells.front().stage;
+    fmt::print(stderr, "maps of the stage {}\n", compared);
+    if (stage.empty() && compared != "dlsr")
+        for (const auto& cell : comparison.cells)
+            if (fs::exists(cell.path / "dlsr.nxs"))
+                fmt::print(stderr,
+                           "note: {} has maps of the stage dlsr, which not all have; they are not "
+                           "compared\n",
+                           cell.label);
     for (const auto& note : comparison.notes)
         fmt::print(stderr, "note: {}\n", note);
 

@@ -97,8 +97,8 @@ void write_status(hdf5::Group& group, std::size_t n, const std::vector<unsigned 
     nexus::write_map(group, "status", std::span<const std::int32_t>(status), n, n, {"", "status"});
     group.open_dataset("status").set_attribute(
         "meanings", scale.errors.empty()
-                        ? "0 refined, 2 no amount or not above 0, 3 not in the model"
-                        : "0 refined, 1 insignificant, 2 no amount or not above 0, 3 not in the "
+                        ? "0 refined, 2 absent (amount not above 0), 3 not in the model"
+                        : "0 refined, 1 insignificant, 2 absent (amount not above 0), 3 not in the "
                           "model");
 }
 

@@ -17,6 +17,9 @@ int command_report(const std::vector<std::string>& arguments) {
     line.add_options()("force", "replace a report that exists")(
         "shared-ranges", "one colour range per quantity for all phases (default: one per map)")(
         "errors", "show the maps of the standard deviations in the page, too")(
+        "stage", po::value<std::string>()->value_name("NAME"),
+        "stage whose numbers make the summary, such as rietveld (default: the last with maps of "
+        "phases; dlsr where it was run)")(
         "lithium", po::value<std::string>()->value_name("FILE"),
         "TOML file with [[lithium]] tables (lattice values in angstrom or angstrom^3), or a job "
         "with them (default: those of the job that made the products)")(
@@ -29,6 +32,8 @@ int command_report(const std::vector<std::string>& arguments) {
     options.force = line.has("force");
     options.shared_ranges = line.has("shared-ranges");
     options.errors_in_page = line.has("errors");
+    if (line.has("stage"))
+        options.stage = line.get<std::string>("stage");
     if (line.has("lithium"))
         options.lithium = line.get<std::string>("lithium");
     const auto result = make_report(line.get<std::string>("folder"), options);

@@ -184,16 +184,10 @@ std::vector<MapRow> rows_of(std::vector<MapPicture> maps, std::vector<MapPicture
         return rows;
     std::vector<double> all;
     for (const MapPicture& d : differences)
-        for (const double v : d.values)
-            if (std::isfinite(v))
-                all.push_back(std::abs(v));
-    std::sort(all.begin(), all.end());
-    double bound =
-        all.empty() ? 0 : all[static_cast<std::size_t>(0.98 * static_cast<double>(all.size() - 1))];
-    if (!(bound > 1e-4 * (range.high - range.low)))
-        bound = std::max(all.empty() ? 0.0 : all.back(), 1e-4 * (range.high - range.low));
+        all.insert(all.end(), d.values.begin(), d.values.end());
+    const ColourRange change = report::symmetric_range(all, 1e-4 * (range.high - range.low), 0.98);
     for (std::size_t k = 0; k < differences.size(); ++k) {
-        differences[k].range = ColourRange{-bound, bound};
+        differences[k].range = change;
         differences[k].palette = Palette::diverging;
         if (k == 0) {
             rows.emplace_back();

@@ -351,6 +351,23 @@ bool has_cells(const ProductStage& stage) {
            });
 }
 
+/// The last stage with phases: its maps have seen all corrections. One with lattice parameters goes
+/// first.
+std::string find_main(const Analysis& analysis, const std::string& wanted) {
+    std::string main, names;
+    for (const StageResult& stage : analysis.stages) {
+        names += (names.empty() ? "" : ", ") + stage.stage;
+        if (stage.stage == wanted)
+            return wanted;
+        if (main.empty() || stage.stage != "absorption")
+            main = stage.stage;
+    }
+    if (!wanted.empty())
+        throw Error(fmt::format("there is no stage '{}' with maps of phases; there is {}", wanted,
+                                names.empty() ? "none" : names));
+    return main;
+}
+
 } // namespace
 
 const PhaseResult* StageResult::find(const std::string& phase) const {
@@ -360,7 +377,7 @@ const PhaseResult* StageResult::find(const std::string& phase) const {
 }
 
 Analysis analyse(const Products& products, const std::optional<std::vector<LithiumSettings>>& given,
-                 const std::string& lithium_source) {
+                 const std::string& lithium_source, const std::string& main_stage) {
     Analysis analysis;
     std::vector<std::string> all_phases;
     for (const ProductStage& stage : products.stages)
@@ -423,6 +440,9 @@ Analysis analyse(const Products& products, const std::optional<std::vector<Lithi
         for (std::size_t p = 0; p < phases.size(); ++p)
             summarise_phase(stage, phases[p], crystalline, result, result.phases[p]);
         summarise_agreement(stage, result);
+        result.dlsr = read_dlsr_diagnostics(stage);
+        if (const ProductStage* conventional = conventional_stage(products, stage))
+            result.differences = map_differences(*conventional, stage);
 
         std::vector<LithiumSettings> lithium;
         if (given) {
@@ -440,6 +460,7 @@ Analysis analyse(const Products& products, const std::optional<std::vector<Lithi
             find_lithium(stage, phases, lithium, result, analysis.notes);
         analysis.stages.push_back(std::move(result));
     }
+    analysis.main = find_main(analysis, main_stage);
     if (any_lithium && std::all_of(analysis.stages.begin(), analysis.stages.end(),
                                    [](const StageResult& s) { return s.lithium.empty(); }))
         analysis.notes.emplace_back(

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "jobs/lithium_settings.hpp"
+#include "jobs/report/dlsr.hpp"
 #include "jobs/report/lithium.hpp"
 #include "jobs/report/products.hpp"
 #include "jobs/report/weighted.hpp"
@@ -28,7 +29,9 @@ struct PhaseResult {
     std::string weights; ///< the map that says how much of the phase a voxel holds
     std::vector<QuantityResult> quantities;
     double whole_weight_fraction = 0.0; ///< of the crystalline part of the object; NaN: unknown
-    std::map<std::string, Estimate> global_cell; ///< refined on the mean pattern [Å, deg]
+    /// One value for the object [Å, deg]: refined on the mean pattern, by a DLSR on all
+    /// projections.
+    std::map<std::string, Estimate> global_cell;
 };
 
 struct ElectrodeResult {
@@ -58,22 +61,28 @@ struct StageResult {
     std::vector<ElectrodeResult> lithium;
     std::vector<std::pair<std::string, WeightedSummary>> agreement; ///< rwp, gof, …: unweighted
     std::vector<Outcome> outcomes;
+    std::optional<DlsrDiagnostics> dlsr;    ///< of a DLSR
+    std::vector<MapDifference> differences; ///< of a DLSR to the conventional analysis
 
     const PhaseResult* find(const std::string& phase) const;
 };
 
 struct Analysis {
     std::vector<StageResult> stages; ///< those with phases, in the order of the products
+    std::string main; ///< the stage whose numbers come first; empty: there are no phases
     std::vector<std::string> notes;
 };
 
-/// Statistics of all stages that have maps of phases. `lithium` replaces the [[lithium]] tables of
-/// the products' jobs; `lithium_source` names its file in messages. Reads maps: not thread-safe.
-/// @throws Error for lithium settings that do not fit the products (an unknown phase, a lattice
-/// parameter that is neither a map nor refined on the mean pattern, a table in other units).
+/// Statistics of all stages that have maps of phases. `main_stage`: the one whose numbers come
+/// first; empty: the last one, absorption only where it is alone. `lithium` replaces the
+/// [[lithium]] tables of the products' jobs; `lithium_source` names its file in messages. Reads
+/// maps: not thread-safe.
+/// @throws Error for a main stage that has no phases, for lithium settings that do not fit the
+/// products (an unknown phase, a lattice parameter that is neither a map nor refined on the mean
+/// pattern, a table in other units).
 Analysis analyse(const Products& products,
                  const std::optional<std::vector<LithiumSettings>>& lithium = {},
-                 const std::string& lithium_source = "");
+                 const std::string& lithium_source = "", const std::string& main_stage = "");
 
 /// The numbers of an analysis: report.json.
 std::string analysis_json(const Analysis& analysis, const std::string& title);

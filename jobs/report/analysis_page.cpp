@@ -138,8 +138,10 @@ void add_phase_table(HtmlPage& page, const Analysis& analysis, const StageResult
         caption += " Lattice parameters refined in the voxels: mean ± standard deviation over the "
                    "voxels, and median, weighted with the amount of the phase in the voxel.";
     if (any_global)
-        caption += " Lattice parameters with one value for the object: that of the mean pattern, "
-                   "with its e.s.d. in units of the last digit.";
+        caption += fmt::format(" Lattice parameters with one value for the object: {}, with its "
+                               "e.s.d. in units of the last digit (none: fixed).",
+                               main.dlsr ? "refined on all projections together"
+                                         : "that of the mean pattern");
     page.table(caption, header, rows);
 }
 
@@ -265,6 +267,13 @@ std::string profile_note(const StageResult& stage) {
 }
 
 void add_summary(HtmlPage& page, const Analysis& analysis, const StageResult& main) {
+    if (std::count_if(analysis.stages.begin(), analysis.stages.end(),
+                      [](const StageResult& s) { return s.stage != "absorption"; }) > 1)
+        page.paragraph(fmt::format(
+            "Lattice parameters, lithium contents and pictures of this section are of the stage "
+            "{} ({}); those of the other stages are in their sections, and the report can be made "
+            "with another stage first (--stage).",
+            main.stage, main.file));
     add_phase_table(page, analysis, main);
     page.note(
         "Weight fractions are of the crystalline part only: the phases of the model add up to "

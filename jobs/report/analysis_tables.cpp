@@ -49,6 +49,57 @@ Json profile_json(const RadialProfile& profile, const std::string& weights) {
     return json;
 }
 
+Json dlsr_json(const DlsrDiagnostics& d) {
+    Json json{{"rwp", number(d.rwp)},
+              {"gof", number(d.gof)},
+              {"converged", d.converged},
+              {"stop_reason", d.stop_reason},
+              {"steps", d.history.empty() ? Json(nullptr) : number(d.history.back().iteration)},
+              {"remarks", d.remarks}};
+    json["globals"] = Json::array();
+    for (const auto& global : d.globals)
+        json["globals"].push_back({{"group", global.group},
+                                   {"quantity", global.quantity},
+                                   {"units", global.units},
+                                   {"value", number(global.value)},
+                                   {"esd", number(global.esd)},
+                                   {"at_bound", global.at_bound}});
+    json["maps"] = Json::array();
+    for (const auto& map : d.maps)
+        json["maps"].push_back(
+            {{"group", map.group},
+             {"quantity", map.quantity},
+             {"smoothness", number(map.smoothness)},
+             {"resolution_mm", map.resolution > 0.0 ? Json(map.resolution) : Json(nullptr)}});
+    json["held_out"] = Json::array();
+    for (const auto& [smoothness, chi_squared] : d.held_out)
+        json["held_out"].push_back(
+            {{"smoothness", number(smoothness)}, {"chi_squared", number(chi_squared)}});
+    json["lines"] = Json::array();
+    for (const auto& line : d.lines)
+        json["lines"].push_back({{"phase", line.phase},
+                                 {"hkl", line.hkl},
+                                 {"two_theta", number(line.two_theta)},
+                                 {"rms", number(line.rms())},
+                                 {"expected_rms", number(line.rms_errors())},
+                                 {"rms_over_esd", number(line.excess())}});
+    return json;
+}
+
+Json differences_json(const std::vector<MapDifference>& differences) {
+    Json list = Json::array();
+    for (const MapDifference& d : differences)
+        list.push_back({{"phase", d.phase},
+                        {"quantity", d.quantity},
+                        {"units", d.units},
+                        {"voxels", d.voxels},
+                        {"conventional_mean", number(d.conventional)},
+                        {"dlsr_mean", number(d.dlsr)},
+                        {"rms_difference", number(d.rms)},
+                        {"correlation", number(d.correlation)}});
+    return list;
+}
+
 double bin_width(const StageResult& stage) {
     for (const PhaseResult& phase : stage.phases)
         for (const QuantityResult& quantity : phase.quantities)
@@ -106,6 +157,7 @@ std::string analysis_json(const Analysis& analysis, const std::string& title) {
     json["program"] = "xrdct";
     json["version"] = program_version;
     json["title"] = title;
+    json["main_stage"] = analysis.main.empty() ? Json(nullptr) : Json(analysis.main);
     json["stages"] = Json::array();
     for (const StageResult& stage : analysis.stages) {
         Json out;
@@ -135,7 +187,7 @@ std::string analysis_json(const Analysis& analysis, const std::string& title) {
                 for (const auto& [name, parameter] : phase.global_cell)
                     cell[name] = {{"value", number(parameter.value)},
                                   {"esd", number(parameter.error)}};
-                entry["mean_pattern_cell"] = cell;
+                entry[stage.dlsr ? "global_cell" : "mean_pattern_cell"] = cell;
             }
             entry["quantities"] = Json::array();
             for (const QuantityResult& quantity : phase.quantities) {
@@ -160,6 +212,10 @@ std::string analysis_json(const Analysis& analysis, const std::string& title) {
         for (const Outcome& outcome : stage.outcomes)
             quality["status"][outcome.meaning] = outcome.voxels;
         out["quality"] = quality;
+        if (stage.dlsr)
+            out["dlsr"] = dlsr_json(*stage.dlsr);
+        if (!stage.differences.empty())
+            out["differences"] = differences_json(stage.differences);
         json["stages"].push_back(std::move(out));
     }
     json["notes"] = analysis.notes;
@@ -190,11 +246,21 @@ std::string analysis_csv(const Analysis& analysis) {
                                 [&](const QuantityResult& q) { return q.quantity == name; });
                 if (!varies) // one value for the object, with its own e.s.d.
                     csv += fmt::format(
-                        "{},{},{},{},mean pattern,{},,{},{},,,,\r\n", field(stage.stage),
-                        field(phase.phase), name, name.size() == 1 ? "angstrom" : "deg",
-                        field(parameter.value), field(parameter.value), field(parameter.error));
+                        "{},{},{},{},{},{},,{},{},,,,\r\n", field(stage.stage), field(phase.phase),
+                        name, name.size() == 1 ? "angstrom" : "deg",
+                        stage.dlsr ? "all projections" : "mean pattern", field(parameter.value),
+                        field(parameter.value), field(parameter.error));
             }
         }
+        if (stage.dlsr)
+            for (const auto& global : stage.dlsr->globals) {
+                const PhaseResult* phase = stage.find(global.group);
+                if (!phase || !phase->global_cell.contains(global.quantity)) // cells: above
+                    csv += fmt::format("{},{},{},{},all projections,{},,{},{},,,,\r\n",
+                                       field(stage.stage), field(global.group),
+                                       field(global.quantity), field(global.units),
+                                       field(global.value), field(global.value), field(global.esd));
+            }
         for (const ElectrodeResult& electrode : stage.lithium)
             row(stage.stage, electrode.electrode, "lithium", "lithium per host unit",
                 "moles of host", electrode.summary);

@@ -75,6 +75,20 @@ ColourRange robust_range(std::span<const double> values, bool from_zero, double 
     return range;
 }
 
+ColourRange symmetric_range(std::span<const double> values, double least, double share) {
+    std::vector<double> magnitudes;
+    for (const double v : values)
+        if (std::isfinite(v))
+            magnitudes.push_back(std::abs(v));
+    std::sort(magnitudes.begin(), magnitudes.end());
+    double bound = magnitudes.empty() ? 0.0
+                                      : magnitudes[static_cast<std::size_t>(
+                                            share * static_cast<double>(magnitudes.size() - 1))];
+    if (!(bound > least))
+        bound = std::max(magnitudes.empty() ? 0.0 : magnitudes.back(), least);
+    return {-bound, bound};
+}
+
 namespace {
 
 // ---- numbers on axes
@@ -288,10 +302,11 @@ void prepare_categories(const MapPicture& picture, PreparedMap& map) {
             known != picture.categories.end() ? known->second : fmt::format("code {}", code);
         // An outcome keeps its colour whether or not others occur; the legend lists those that
         // occur.
-        const Rgb shade = says(meaning, {"outside", "not in the mask", "masked"}) ? missing_colour
-                          : says(meaning, {"insignificant", "no signal", "absent"})
-                              ? neutral_colour
-                              : outcome_colour(colour++);
+        const Rgb shade =
+            says(meaning, {"outside", "not in the mask", "not in the model", "masked"})
+                ? missing_colour
+            : says(meaning, {"insignificant", "no signal", "absent"}) ? neutral_colour
+                                                                      : outcome_colour(colour++);
         if (count == 0)
             continue;
         index[code] = static_cast<int>(map.categories.size());
@@ -512,6 +527,16 @@ void add_legend(Gnuplot& plot, const PreparedMap& map, const Frame& frame, const
                          frame.y(height)));
 }
 
+constexpr std::size_t longest_name = 28; // letters
+constexpr double name_font = 0.8;        // of the style's
+
+std::vector<Tick> named_ticks(const Axis& axis) {
+    std::vector<Tick> ticks;
+    for (std::size_t i = 0; i < std::min(axis.names.size(), axis.values.size()); ++i)
+        ticks.push_back({axis.values[i], shortened(axis.names[i], longest_name)});
+    return ticks;
+}
+
 std::string axis_label(const Axis& axis) {
     return enhanced_with_units(describe_quantity(axis.label).enhanced, axis.units);
 }
@@ -537,7 +562,11 @@ void add_map(Gnuplot& plot, const MapPicture& picture, PreparedMap map, const Fr
                          map.x.high(), map.y.low(), map.y.high()));
     if (style.axes) {
         plot.add(even_ticks("x", map.x.low(), map.x.high(), frame.width > 300 ? 6 : 4));
-        plot.add(even_ticks("y", map.y.low(), map.y.high(), frame.height > 300 ? 6 : 4));
+        if (picture.y.names.empty())
+            plot.add(even_ticks("y", map.y.low(), map.y.high(), frame.height > 300 ? 6 : 4));
+        else
+            plot.add(fmt::format("set ytics {} out nomirror scale 0.4 noenhanced font ',{}'",
+                                 tick_list(named_ticks(picture.y)), name_font * style.font));
         plot.add(fmt::format("set xlabel {} font ',{}'\nset ylabel {} font ',{}'",
                              quote_gnuplot(axis_label(picture.x)), style.font,
                              quote_gnuplot(axis_label(picture.y)), style.font));
@@ -586,8 +615,16 @@ std::vector<fs::path> write_map_picture(const MapPicture& picture, const fs::pat
     const std::string name = stem.filename().string();
     PreparedMap map = prepare(picture, name);
     const MapStyle style;
-    const auto [width, height] = map_size(map, 640);
-    const double left = 5.6 * style.font, bottom = 4.2 * style.font, top = 2.9 * style.font;
+    auto [width, height] = map_size(map, 640);
+    double left = 5.6 * style.font;
+    if (!picture.y.names.empty() && !map.same_units) {
+        // As high as its names need.
+        const double line = 1.3 * name_font * style.font;
+        height = std::max(12.0, static_cast<double>(picture.y.names.size())) * line;
+        left = style.font *
+               (2.4 + 0.62 * name_font * std::max(4.0, widest_label(named_ticks(picture.y))));
+    }
+    const double bottom = 4.2 * style.font, top = 2.9 * style.font;
     const Frame frame{
         left, bottom, width, height, left + width + bar_room(map, style), bottom + height + top};
     Gnuplot plot(name, static_cast<int>(frame.canvas_width), static_cast<int>(frame.canvas_height));

@@ -32,11 +32,17 @@ struct ColourRange {
 ColourRange robust_range(std::span<const double> values, bool from_zero = false,
                          double minimum_width = 0.0);
 
+/// A range about 0 for differences: as far as `share` of the finite values' magnitudes; as far as
+/// the largest where that is below `least`, and never narrower than `least` (> 0).
+ColourRange symmetric_range(std::span<const double> values, double least, double share);
+
 /// One axis of a map or pattern.
 struct Axis {
     std::vector<double> values; ///< centres of the pixels, strictly monotonic, either sense
     std::string label;          ///< such as "x"
     std::string units;          ///< as in the file: "mm", "deg"; empty: none
+    /// Names of the pixels instead of numbers, for the ordinate of a single map; empty: none.
+    std::vector<std::string> names = {};
 };
 
 /// A map to be drawn.

@@ -185,6 +185,10 @@ std::optional<ProductData> read_data(const hdf5::Group& group, const std::string
         }
         if (is_errors(entry.name))
             continue;
+        // Another coordinate of one of the axes.
+        if (dataset.rank() == 1 && shape.size() == 2 &&
+            group.has_attribute(entry.name + "_indices"))
+            continue;
         if (dataset.shape() != shape) {
             notes.push_back(fmt::format("{} has another shape than {} and no picture",
                                         dataset.describe(), data.signal));
@@ -211,8 +215,8 @@ std::optional<ProductData> read_data(const hdf5::Group& group, const std::string
 
 /// Scalars and short texts of a stage that have no place of their own.
 void read_details(const hdf5::Group& group, ProductStage& stage) {
-    static constexpr std::array own{"program", "version",  "date",        "job",
-                                    "inputs",  "settings", "start_model", "ranks"};
+    static constexpr std::array own{"program",  "version",     "date",  "job",   "inputs",
+                                    "settings", "start_model", "model", "ranks", "remarks"};
     for (const hdf5::Entry& entry : group.entries()) {
         if (entry.kind != hdf5::Kind::dataset ||
             std::find(own.begin(), own.end(), entry.name) != own.end())
@@ -278,6 +282,8 @@ ProductStage read_stage(const hdf5::Group& group, const std::string& name, const
     stage.date = optional_text(group, "date");
     stage.job = optional_text(group, "job");
     stage.start_model = optional_text(group, "start_model");
+    if (stage.start_model.empty())
+        stage.start_model = optional_text(group, "model");
     if (group.has_dataset("ranks"))
         stage.ranks = static_cast<long>(group.open_dataset("ranks").read_scalar());
     if (const std::string inputs = optional_text(group, "inputs"); !inputs.empty()) {

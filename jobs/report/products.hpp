@@ -55,7 +55,8 @@ struct ProductStage {
     std::map<std::string, std::string> inputs;                ///< file → checksum
     std::vector<std::pair<std::string, double>> timings;      ///< [s], longest first
     std::vector<std::pair<std::string, std::string>> details; ///< other scalars, as text with units
-    std::string start_model;                                  ///< JSON, empty: none
+    /// JSON of the values that hold for the whole object: "start_model", else "model"; empty: none.
+    std::string start_model;
     /// Numbers of the group "ring" [mm]: centre_x, centre_y, outer_radius, …; empty: no such group.
     std::map<std::string, double> ring;
     std::vector<ProductData> data;

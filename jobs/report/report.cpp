@@ -6,6 +6,8 @@
 #include "jobs/report/analysis_page.hpp"
 #include "jobs/report/analysis_pictures.hpp"
 #include "jobs/report/curve_picture.hpp"
+#include "jobs/report/dlsr_page.hpp"
+#include "jobs/report/dlsr_pictures.hpp"
 #include "jobs/report/gnuplot.hpp"
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
@@ -87,6 +89,17 @@ struct StageEntry {
     std::string fractions_quantity;
     const StageResult* result = nullptr; ///< statistics of its phases, none: it has no phases
     std::vector<std::pair<PlannedPicture, std::string>> pictures; ///< of the statistics, with stems
+    std::vector<std::pair<DlsrPicture, std::string>> dlsr;        ///< of a DLSR, with stems
+
+    /// Whether a picture of the DLSR shows the map beside the conventional one.
+    bool compares(const std::string& group, const std::string& quantity) const {
+        return std::any_of(dlsr.begin(), dlsr.end(), [&](const auto& entry) {
+            const DlsrPicture& picture = entry.first;
+            return picture.kind == DlsrPicture::Kind::comparison && picture.group == group &&
+                   std::find(picture.quantities.begin(), picture.quantities.end(), quantity) !=
+                       picture.quantities.end();
+        });
+    }
 };
 
 bool is_cell(const std::string& name) {
@@ -96,6 +109,8 @@ bool is_cell(const std::string& name) {
 
 /// What the rays of a phase tell, as the absorption stage names it: "<phase>_rays".
 constexpr std::string_view rays_suffix = "_rays";
+/// The residual sinogram of a DLSR.
+constexpr std::string_view residuals_group = "residuals";
 
 bool is_ray_group(const std::string& name) {
     return name.size() > rays_suffix.size() && name.ends_with(rays_suffix);
@@ -133,7 +148,9 @@ class Maker {
     void plan_pattern(const ProductStage& stage, GroupEntry& group);
     void plan_histogram(const ProductStage& stage, GroupEntry& group);
     void plan_overviews(StageEntry& stage);
+    void find_analysis();
     void plan_analysis();
+    const StageResult* result_of(const ProductStage& stage) const;
     void share_ranges();
     void draw(const fs::path& pictures) const;
     std::string page(const fs::path& pictures) const;
@@ -145,8 +162,9 @@ class Maker {
                    const fs::path& pictures) const;
     const StageEntry* main_stage() const;
     void add_outcomes(HtmlPage& page, const GroupEntry& group) const;
-    void add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& groups,
-                  const fs::path& pictures) const;
+    void add_maps(HtmlPage& page, const StageEntry& stage,
+                  const std::vector<const GroupEntry*>& groups, const fs::path& pictures) const;
+    void add_dlsr_section(HtmlPage& page, const StageEntry& stage, const fs::path& pictures) const;
 
     std::string unique_stem(const std::string& stage, const std::string& group,
                             const std::string& quantity);
@@ -486,10 +504,19 @@ void Maker::share_ranges() {
     }
 }
 
+/// Groups of a DLSR that dlsr_pictures draws.
+bool has_pictures_of_its_own(const StageEntry& stage, const std::string& group) {
+    return stage.result && stage.result->dlsr &&
+           (group == "lines" || group == "convergence" || group == "held_out");
+}
+
 void Maker::plan_stage(const ProductStage& stage) {
     StageEntry entry;
     entry.stage = &stage;
+    entry.result = result_of(stage);
     for (const ProductData& data : stage.data) {
+        if (has_pictures_of_its_own(entry, data.name))
+            continue;
         GroupEntry group;
         group.data = &data;
         if (!data.maps.empty()) {
@@ -505,6 +532,7 @@ void Maker::plan_stage(const ProductStage& stage) {
 }
 
 void Maker::plan() {
+    find_analysis();
     for (const ProductStage& stage : products_.stages)
         plan_stage(stage);
     if (options_.shared_ranges)
@@ -521,26 +549,52 @@ void Maker::plan() {
     plan_analysis();
 }
 
-void Maker::plan_analysis() {
+void Maker::find_analysis() {
     std::optional<std::vector<LithiumSettings>> lithium;
     if (!options_.lithium.empty())
         lithium = read_lithium_file(options_.lithium);
-    analysis_ = analyse(products_, lithium, options_.lithium.string());
+    analysis_ = analyse(products_, lithium, options_.lithium.string(), options_.stage);
     notes_.insert(notes_.end(), analysis_.notes.begin(), analysis_.notes.end());
-    for (StageEntry& stage : stages_)
-        for (const StageResult& result : analysis_.stages) {
-            if (result.stage != stage.stage->name ||
-                result.file != stage.stage->file.filename().string())
-                continue;
-            stage.result = &result;
-            for (PlannedPicture& planned : analysis_pictures(result)) {
-                const std::string stem = unique_stem(stage.stage->name, "", planned.name);
-                tasks_.push_back({stem, [this, draw = planned.draw](const fs::path& target) {
-                                      draw(target, {.gnuplot = options_.gnuplot});
-                                  }});
-                stage.pictures.emplace_back(std::move(planned), stem);
-            }
+}
+
+const StageResult* Maker::result_of(const ProductStage& stage) const {
+    const StageResult* found = nullptr;
+    for (const StageResult& result : analysis_.stages)
+        if (result.stage == stage.name && result.file == stage.file.filename().string())
+            found = &result;
+    return found;
+}
+
+void Maker::plan_analysis() {
+    const auto add = [&](const std::string& stem, const auto& draw) {
+        tasks_.push_back({stem, [this, draw](const fs::path& target) {
+                              draw(target, {.gnuplot = options_.gnuplot});
+                          }});
+    };
+    for (StageEntry& stage : stages_) {
+        if (!stage.result)
+            continue;
+        for (PlannedPicture& planned : analysis_pictures(*stage.result)) {
+            const std::string stem = unique_stem(stage.stage->name, "", planned.name);
+            add(stem, planned.draw);
+            stage.pictures.emplace_back(std::move(planned), stem);
         }
+        if (!stage.result->dlsr)
+            continue;
+        const auto read = [this](const ProductStage& from, const ProductMap& map, bool deviations) {
+            return deviations ? errors(from, map) : values(from, map);
+        };
+        const ProductStage* conventional = conventional_stage(products_, *stage.stage);
+        auto pictures = dlsr_pictures(*stage.stage, *stage.result->dlsr, conventional, read);
+        if (const StageResult* other = conventional ? result_of(*conventional) : nullptr)
+            for (DlsrPicture& planned : dlsr_lithium_pictures(*stage.result, *other))
+                pictures.push_back(std::move(planned));
+        for (DlsrPicture& planned : pictures) {
+            const std::string stem = unique_stem(stage.stage->name, "", planned.name);
+            add(stem, planned.draw);
+            stage.dlsr.emplace_back(std::move(planned), stem);
+        }
+    }
 }
 
 void Maker::draw(const fs::path& pictures) const {
@@ -590,8 +644,8 @@ void Maker::add_outcomes(HtmlPage& page, const GroupEntry& group) const {
     page.table("", {"Status of the fit", "voxels", "share"}, rows);
 }
 
-void Maker::add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& groups,
-                     const fs::path& pictures) const {
+void Maker::add_maps(HtmlPage& page, const StageEntry& stage,
+                     const std::vector<const GroupEntry*>& groups, const fs::path& pictures) const {
     std::vector<HtmlPage::Figure> figures;
     std::vector<std::string> uniform;
     const auto picture_path = [&](const std::string& stem) {
@@ -602,6 +656,8 @@ void Maker::add_maps(HtmlPage& page, const std::vector<const GroupEntry*>& group
     for (const GroupEntry* group : groups) {
         for (const MapEntry& entry : group->maps) {
             if (entry.map->name == "mask") // it shows in all other maps
+                continue;
+            if (stage.compares(group->data->name, entry.map->name))
                 continue;
             // Proportional to one that is shown; the picture is in the folder.
             if ((entry.map->name == "scale" && group->data->find("weight_fraction")) ||
@@ -670,12 +726,10 @@ fs::path png(const fs::path& pictures, const std::string& stem) {
     return path;
 }
 
-/// The last stage with phases: its maps have seen all corrections. One with lattice parameters
-/// goes first.
 const StageEntry* Maker::main_stage() const {
     const StageEntry* main = nullptr;
     for (const StageEntry& stage : stages_)
-        if (stage.result && (!main || stage.stage->name != "absorption"))
+        if (stage.result && stage.stage->name == analysis_.main)
             main = &stage;
     return main;
 }
@@ -689,7 +743,11 @@ void Maker::add_overviews(HtmlPage& page, const StageEntry& stage, const fs::pat
                          : "The phases of the model; every panel has its own colour bar."});
     if (!stage.cells_stem.empty())
         page.figure({png(pictures, stage.cells_stem),
-                     "Lattice parameters refined in the voxels, where the phase is significant."});
+                     stage.result && stage.result->dlsr
+                         ? "Lattice parameters refined in the voxels that may hold the phase; "
+                           "where there is little of it smoothness takes them from the neighbours."
+                         : "Lattice parameters refined in the voxels, where the phase is "
+                           "significant."});
     for (const auto& [planned, stem] : stage.pictures)
         if (planned.kind == PlannedPicture::Kind::lithium_map)
             page.figure({png(pictures, stem), planned.caption});
@@ -726,6 +784,35 @@ void Maker::add_analysis(HtmlPage& page, const StageEntry& stage, bool lithium,
     page.figures(figures_of(kinds));
 }
 
+/// Whether maps of the group are left for the page when the DLSR's own pictures are there.
+bool shows_more(const StageEntry& stage, const GroupEntry& group) {
+    if (!stage.result || !stage.result->dlsr)
+        return true;
+    return group.data->name != residuals_group &&
+           (!group.histograms.empty() ||
+            std::any_of(group.maps.begin(), group.maps.end(), [&](const MapEntry& entry) {
+                return entry.map->name != "mask" &&
+                       !stage.compares(group.data->name, entry.map->name);
+            }));
+}
+
+void Maker::add_dlsr_section(HtmlPage& page, const StageEntry& stage,
+                             const fs::path& pictures) const {
+    std::vector<DlsrFigure> figures;
+    for (const auto& [picture, stem] : stage.dlsr)
+        figures.push_back({&picture, png(pictures, stem)});
+    std::optional<HtmlPage::Figure> residuals;
+    for (const GroupEntry& group : stage.groups)
+        if (group.data->name == residuals_group && !group.maps.empty())
+            residuals = {png(pictures, group.maps.front().stem),
+                         "Residuals of all rays: mean over the channels of the squared residual "
+                         "over its variance; 1 where the model explains the ray within its noise, "
+                         "grey: left out. What one place of the sample does follows a sine "
+                         "curve; a line across is one projection, a line along the rotation one "
+                         "distance from the axis."};
+    add_dlsr(page, *stage.result, figures, residuals);
+}
+
 void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry* main,
                       const fs::path& pictures) const {
     const bool any_group =
@@ -738,7 +825,9 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
     for (const GroupEntry& group : stage.groups)
         if (!group.pattern_stem.empty())
             page.figure({png(pictures, group.pattern_stem), group.pattern_caption});
-    if (!stage.stage->start_model.empty()) {
+    if (stage.result && stage.result->dlsr) {
+        add_dlsr_section(page, stage, pictures);
+    } else if (!stage.stage->start_model.empty()) {
         page.subsection("Start model, refined on the mean pattern");
         page.json(stage.stage->start_model);
     }
@@ -763,7 +852,7 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
     for (int kind = 0; kind < 6; ++kind) {
         std::vector<const GroupEntry*> together;
         for (const GroupEntry& group : stage.groups) {
-            if (group.maps.empty() || order(group) != kind)
+            if (group.maps.empty() || order(group) != kind || !shows_more(stage, group))
                 continue;
             if (lone(group)) {
                 together.push_back(&group);
@@ -774,11 +863,11 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
                                         : group.data->name);
             if (kind == 1)
                 add_outcomes(page, group);
-            add_maps(page, {&group}, pictures);
+            add_maps(page, stage, {&group}, pictures);
         }
         if (!together.empty() && kind == 5)
             page.subsection("Path lengths in the phases");
-        add_maps(page, together, pictures);
+        add_maps(page, stage, together, pictures);
     }
     if (!stage.stage->ring.empty()) {
         std::vector<std::vector<std::string>> rows;

@@ -15,6 +15,9 @@ struct ReportOptions {
     bool shared_ranges = false;
     /// Put the maps of the standard deviations into the page too; as files they are always written.
     bool errors_in_page = false;
+    /// The stage whose numbers and pictures are the summary's; empty: the last one with maps of
+    /// phases.
+    std::string stage;
     /// A TOML file with [[lithium]] tables, used instead of those of the products' job; empty:
     /// none.
     std::filesystem::path lithium;
