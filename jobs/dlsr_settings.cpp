@@ -24,7 +24,7 @@ DlsrSettings read_dlsr_settings(Settings& s) {
     require(!dlsr.smoothness || *dlsr.smoothness >= 0, s, "dlsr.smoothness",
             "must not be negative");
     dlsr.amount_smoothness = s.number(
-        "dlsr.amount_smoothness", 0, "",
+        "dlsr.amount_smoothness", 1, "",
         "strength of the smoothness of amounts: weight of the squared difference of neighbours "
         "over the phase's 95th percentile; 0: none");
     require(dlsr.amount_smoothness >= 0, s, "dlsr.amount_smoothness", "must not be negative");
@@ -41,7 +41,7 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                               "every n-th projection is held out to choose the smoothness");
     require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");
     dlsr.error_samples =
-        s.integer("dlsr.error_samples", 8,
+        s.integer("dlsr.error_samples", 6,
                   "samples of noise that are propagated for the e.s.d.; 0: no e.s.d.");
     require(dlsr.error_samples >= 0 && dlsr.error_samples <= 1000, s, "dlsr.error_samples",
             "must lie between 0 and 1000");
@@ -60,7 +60,7 @@ DlsrSettings read_dlsr_settings(Settings& s) {
             "must lie between 0 and 1000");
     dlsr.max_iterations = s.integer("dlsr.max_iterations", 30, "most Gauss-Newton steps of a fit");
     require(dlsr.max_iterations >= 1, s, "dlsr.max_iterations", "must be at least 1");
-    dlsr.convergence = s.number("dlsr.convergence", 1e-5, "",
+    dlsr.convergence = s.number("dlsr.convergence", 1e-3, "",
                                 "relative decrease of the objective in a step that ends the fit");
     require(dlsr.convergence > 0 && dlsr.convergence < 1, s, "dlsr.convergence",
             "must lie between 0 and 1");

@@ -13,16 +13,16 @@ struct DlsrSettings {
     bool bounded = false;             ///< amounts may not be negative
     bool refine_widths = true;        ///< global sizes and strains, again
     std::optional<double> smoothness; ///< of voxel cells; nullopt: by held-out projections
-    double amount_smoothness = 0;     ///< of amounts
+    double amount_smoothness = 1;     ///< of amounts
     double edge = 0;                  ///< 0: quadratic
     double gap = 0;                   ///< mm, across which voxels of a phase are neighbours
     long held_out = 7;                ///< every n-th projection judges the smoothness
-    long error_samples = 8;           ///< 0: no e.s.d.
+    long error_samples = 6;           ///< 0: no e.s.d.
     bool check_senses = true;
     double tolerance = 3e-3; ///< of the compression of the patterns
     long layers = 0;         ///< along the beam; 0: by the widths of the lines
     long max_iterations = 30;
-    double convergence = 1e-5;
+    double convergence = 1e-3;
     std::string petsc; ///< options for PETSc
 };
 

@@ -29,8 +29,10 @@ constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// Distance of layers in standard deviations of the narrowest line.
 constexpr double layer_spacing = 0.2;
 /// First strength of the smoothness that is tried, and the factor between strengths.
-constexpr double first_smoothness = 8, smoothness_factor = 4;
+constexpr double first_smoothness = 8, smoothness_factor = 3;
 constexpr int most_strengths = 7;
+/// Products with the Gauss-Newton matrix in a step, and where a strength is only tried.
+constexpr int most_products = 30, held_out_products = 15;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 2.5;
 
@@ -97,6 +99,8 @@ class DlsrRun {
     double data_squares_ = 0; ///< Σ W d²
     std::string stop_reason_;
     bool converged_ = false;
+    int linear_limit_ = most_products;
+    double held_out_error_ = 0; ///< standard error of χ² per held-out coefficient
     std::vector<std::string> remarks_;
     std::vector<double> esd_; ///< of all unknowns, in their units; empty: none
     std::vector<double> resolution_;
@@ -211,15 +215,17 @@ void DlsrRun::prepare() {
             data_squares_ += static_cast<double>(weight_[r]) * data_[r * m + i] * data_[r * m + i];
     data_squares_ = communicator_.allreduce(data_squares_, mpi::Reduction::sum);
     timings_.lap("prepare");
-    if (communicator_.is_root())
-        fmt::print(stderr,
-                   "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers\n",
-                   problem_->size(), kept, scan.n_channel(), m, layers.count);
 
     // Where an earlier run stopped.
     state_.settings = context_.provenance.settings;
     state_.inputs = nlohmann::json(context_.provenance.inputs).dump();
     state_.x = communicator_.allgather(std::span<const double>(problem_->start()));
+    problem_->objective(problem_->start());
+    if (communicator_.is_root())
+        fmt::print(stderr,
+                   "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers as {} "
+                   "packed functions\n",
+                   problem_->size(), kept, scan.n_channel(), m, layers.count, model_->packed_size());
     auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
         if (!context_.options.resume)
             return {};
@@ -255,8 +261,8 @@ petsc::BoundedGaussNewtonOptions DlsrRun::solver_options(double convergence, int
     petsc::BoundedGaussNewtonOptions options;
     options.max_iterations = steps;
     options.objective_tolerance = convergence;
-    options.linear_tolerance = 0.03;
-    options.linear_max_iterations = 40;
+    options.linear_tolerance = 0.04;
+    options.linear_max_iterations = linear_limit_;
     options.objective_noise = 1e-7;
     options.initial_trust_radius = 1e6; // the problem is nearly quadratic: full steps first
     return options;
@@ -338,7 +344,9 @@ double DlsrRun::held_out_misfit(const std::vector<double>& x) {
     problem_->objective(own(x));
     const double misfit = problem_->last_misfit();
     model_->set_ray_weight(held_out_weight(false));
-    return 2 * misfit / std::max(1.0, rays * static_cast<double>(basis_->size()));
+    const double count = std::max(1.0, rays * static_cast<double>(basis_->size()));
+    held_out_error_ = std::sqrt(2 / count);
+    return 2 * misfit / count;
 }
 
 /// From a first strength up and down as long as the held-out projections are predicted better.
@@ -350,31 +358,49 @@ void DlsrRun::choose_smoothness() {
                 return true;
         return false;
     };
+    const auto less = [](const auto& a, const auto& b) { return a.chi_squared < b.chi_squared; };
     while (static_cast<int>(state_.held_out.size()) < most_strengths) {
         double next = state_.smoothness;
         if (!state_.held_out.empty()) {
-            const auto best = std::min_element(
-                state_.held_out.begin(), state_.held_out.end(),
-                [](const auto& a, const auto& b) { return a.chi_squared < b.chi_squared; });
+            const auto best =
+                std::min_element(state_.held_out.begin(), state_.held_out.end(), less);
             next = best->smoothness * smoothness_factor;
-            if (tried(next))
+            if (tried(next)) {
+                // Further down only while it pays by more than the noise of the judgement.
+                double above = std::numeric_limits<double>::infinity();
+                for (const auto& entry : state_.held_out)
+                    if (entry.smoothness > 1.5 * best->smoothness)
+                        above = std::min(above, entry.chi_squared);
+                if (above - best->chi_squared < held_out_error_)
+                    break;
                 next = best->smoothness / smoothness_factor;
+            }
             if (tried(next))
                 break;
         }
+        // Every strength starts from the same point and gets the same work: with more of it the
+        // fit follows the noise of the projections that it sees.
+        const auto from = state_.x;
         set_smoothness(next);
-        solve(fmt::format("held out, smoothness {:.3g}, step", next), 3e-5, 6, false);
+        linear_limit_ = held_out_products;
+        solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 1,
+              false);
         const double chi_squared = held_out_misfit(state_.x);
+        state_.x = from;
+        linear_limit_ = most_products;
         state_.held_out.push_back({next, chi_squared});
         if (communicator_.is_root())
             fmt::print(stderr, "dlsr: smoothness {:.3g}: {:.6f} per held-out coefficient\n", next,
                        chi_squared);
         save();
     }
-    const auto best =
-        std::min_element(state_.held_out.begin(), state_.held_out.end(),
-                         [](const auto& a, const auto& b) { return a.chi_squared < b.chi_squared; });
-    set_smoothness(best->smoothness);
+    // The smoothest that is as good as the best within the standard error of the judgement.
+    const auto best = std::min_element(state_.held_out.begin(), state_.held_out.end(), less);
+    double chosen = best->smoothness;
+    for (const auto& entry : state_.held_out)
+        if (entry.chi_squared <= best->chi_squared + held_out_error_)
+            chosen = std::max(chosen, entry.smoothness);
+    set_smoothness(chosen);
     model_->set_ray_weight(weight_);
 }
 
@@ -385,7 +411,7 @@ void DlsrRun::fit() {
         state_.phase = "final";
     if (state_.phase == "fit") {
         set_smoothness(first_smoothness);
-        solve("step", 1e-3, steps, true);
+        solve("step", 2e-2, std::min(steps, 2), true);
         state_.phase = "held-out";
         timings_.lap("fit");
     }
@@ -425,8 +451,8 @@ void DlsrRun::errors() {
     }
     Progress progress("dlsr: e.s.d.", static_cast<std::size_t>(samples), communicator_.is_root());
     petsc::LinearSolveOptions linear;
-    linear.tolerance = 0.02;
-    linear.max_iterations = 60;
+    linear.tolerance = 0.05;
+    linear.max_iterations = 40;
     for (; state_.error_samples < samples; ++state_.error_samples) {
         const auto noise = communicator_.collectively([&] {
             return scan_.noise(*basis_, weight_,

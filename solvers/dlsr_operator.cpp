@@ -1,6 +1,7 @@
 #include "solvers/dlsr_operator.hpp"
 
 #include "base/error.hpp"
+#include "tomography/simd.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -18,9 +19,13 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using ConstMap = Eigen::Map<const Matrix>;
 using Map = Eigen::Map<Matrix>;
 
+/// Storage on the boundaries of vector registers: accesses that cross a cache line cost much.
+using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
+
 constexpr std::size_t block = 8;
 /// Part of the patterns' change with depth that the depth functions may leave out.
 constexpr double depth_tolerance = 1e-3;
+constexpr std::size_t unrolled = 8; ///< depth functions worked on together
 
 Eigen::Index index(std::size_t i) {
     return static_cast<Eigen::Index>(i);
@@ -51,18 +56,22 @@ struct DlsrOperator::Impl {
 
     // The point.
     std::vector<double> point;
-    std::vector<float> coefficients;
+    AlignedFloats coefficients;
     std::vector<double> global_values;
     PatternBasis::Tables tables;
     bool has_derivatives = false;
-    /// Layers and functions of the depth: few suffice for all patterns, [layer][function].
+    /// Layers and functions of the depth: few suffice for all patterns, [layer][function]. Lanes of
+    /// little weight need fewer still: a block of eight lanes takes the first block_functions[block]
+    /// and lies packed as [function][8] from 8 · block_first[block] on.
     Matrix depth_functions;
-    std::size_t functions = 0;
-    std::vector<float> table, transposed; ///< [function][slot][M], [M][function][slot]
+    std::size_t functions = 0, packed = 0, functions_padded = 0;
+    std::vector<float> depth_padded; ///< the same with rows filled up to a multiple of `unrolled`
+    std::vector<std::size_t> block_functions, block_first;
+    std::vector<float> table, transposed; ///< [packed][M], [M][packed]
     std::vector<float> lane_gram;         ///< [slot][slot] at depth 0
     std::vector<std::vector<float>> columns; ///< per global [ray][M]
 
-    mutable std::vector<std::vector<float>> scratch; ///< per thread
+    mutable std::vector<AlignedFloats> scratch; ///< per thread
 
     std::size_t value_count() const { return values + globals; }
 
@@ -75,12 +84,15 @@ struct DlsrOperator::Impl {
                             parts[p].lanes * m, full.row(index(l)).data() + parts[p].slot * m);
         if (functions == 0)
             choose_depth_functions(full);
-        table.resize(functions * slots * m);
-        Map(table.data(), index(functions), index(slots * m)).noalias() =
-            depth_functions.transpose() * full;
+        const Matrix reduced = depth_functions.transpose() * full;
+        table.resize(packed * m);
+        for (std::size_t b = 0; b < block_functions.size(); ++b)
+            for (std::size_t j = 0; j < block_functions[b]; ++j)
+                std::copy_n(reduced.row(index(j)).data() + b * block * m, block * m,
+                            table.data() + (block_first[b] + j) * block * m);
         transposed.resize(table.size());
-        Map(transposed.data(), index(m), index(functions * slots)) =
-            ConstMap(table.data(), index(functions * slots), index(m)).transpose();
+        Map(transposed.data(), index(m), index(packed)) =
+            ConstMap(table.data(), index(packed), index(m)).transpose();
         lane_gram.resize(slots * slots);
         const ConstMap middle(full.row(index(layers / 2)).data(), index(slots), index(m));
         Map(lane_gram.data(), index(slots), index(slots)).noalias() = middle * middle.transpose();
@@ -103,12 +115,50 @@ struct DlsrOperator::Impl {
             rest -= eigen.eigenvalues()(index(layers - 1 - functions++));
         depth_functions =
             eigen.eigenvectors().rightCols(index(functions)).rowwise().reverse().cast<float>();
+        // What the functions contribute to a lane, against the norm of the part it belongs to.
+        const Matrix reduced = depth_functions.transpose() * full;
+        std::vector<double> part_norm(slots, 0.0);
+        for (const auto& part : parts) {
+            double norm = 0;
+            for (std::size_t i = part.slot; i < part.slot + part.lanes; ++i)
+                norm = std::max<double>(
+                    norm, reduced.middleCols(index(i * m), index(m)).squaredNorm());
+            std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.lanes,
+                        norm);
+        }
+        block_functions.assign(slots / block, 1);
+        for (std::size_t lane = 0; lane < slots; ++lane) {
+            double tail = 0;
+            std::size_t needed = functions;
+            while (needed > 1) {
+                tail += reduced.row(index(needed - 1))
+                            .segment(index(lane * m), index(m))
+                            .squaredNorm();
+                if (tail > depth_tolerance * depth_tolerance * part_norm[lane])
+                    break;
+                --needed;
+            }
+            auto& of_block = block_functions[lane / block];
+            of_block = std::max(of_block, needed);
+        }
+        functions_padded = (functions + unrolled - 1) / unrolled * unrolled;
+        depth_padded.assign(layers * functions_padded, 0.0F);
+        for (std::size_t l = 0; l < layers; ++l)
+            for (std::size_t f = 0; f < functions; ++f)
+                depth_padded[l * functions_padded + f] = depth_functions(index(l), index(f));
+        block_first.clear();
+        packed = 0;
+        for (const std::size_t count : block_functions) {
+            block_first.push_back(packed);
+            packed += count;
+        }
+        packed *= block;
     }
     /// A single layer is projected as two alike.
     std::size_t source_layer(std::size_t l) const { return std::min(l, basis->layer_count() - 1); }
 
     /// Coefficients of a direction at the point.
-    void assemble(std::span<const float> direction, std::vector<float>& q) const {
+    void assemble(std::span<const float> direction, AlignedFloats& q) const {
         q.assign(projector->coefficient_count(), 0.0F);
         for (const auto& part : parts) {
             const std::size_t n = part.pixels.size();
@@ -135,7 +185,7 @@ struct DlsrOperator::Impl {
         }
     }
     /// The adjoint of assemble().
-    void reduce(const std::vector<float>& q, std::span<float> direction) const {
+    void reduce(const AlignedFloats& q, std::span<float> direction) const {
         for (const auto& part : parts) {
             const std::size_t n = part.pixels.size();
             float* amounts = direction.data() + part.offset;
@@ -166,17 +216,60 @@ struct DlsrOperator::Impl {
         return own.data();
     }
     std::size_t padded_size() const { return projector->buffer_size(); }
-    std::size_t first_ray() const { return projector->padding() * projector->width(); }
+    /// Of a block's plane in the projector's buffer.
+    std::size_t first_ray() const { return projector->padding() * projector->ray_size(); }
 
-    /// Of one rotation: [translation][function][slot] from the layers in `buffer`.
+    /// Of one rotation: [translation][packed] from the layers in `buffer`.
     void reduce_depth(const float* buffer, float* reduced) const {
-        for (std::size_t j = 0; j < translations; ++j)
-            Map(reduced + j * functions * slots, index(functions), index(slots)).noalias() =
-                depth_functions.transpose() * ConstMap(buffer + first_ray() + j * layers * slots,
-                                                       index(layers), index(slots));
+        using namespace simd;
+        for (std::size_t b = 0; b < block_functions.size(); ++b) {
+            const float* plane = buffer + b * projector->plane_size() + first_ray();
+            const std::size_t count = block_functions[b];
+            for (std::size_t j = 0; j < translations; ++j) {
+                const float* ray = plane + j * projector->ray_size();
+                float* out = reduced + j * packed + block_first[b] * block;
+                for (std::size_t f = 0; f < count; f += unrolled) {
+                    Float8 sum[unrolled] = {};
+                    const float* factor = depth_padded.data() + f;
+                    for (std::size_t l = 0; l < layers; ++l, factor += functions_padded) {
+                        const Float8 value = load(ray + l * block);
+                        XRDCT_UNROLL(8)
+                        for (std::size_t u = 0; u < unrolled; ++u)
+                            sum[u] += value * factor[u];
+                    }
+                    for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
+                        store(out + (f + u) * block, sum[u]);
+                }
+            }
+        }
     }
-    /// Scratch of one thread: layers, functions of the depth.
-    std::size_t reduced_size() const { return translations * functions * slots; }
+    /// The adjoint.
+    void spread_depth(const float* reduced, float* buffer) const {
+        using namespace simd;
+        for (std::size_t b = 0; b < block_functions.size(); ++b) {
+            float* plane = buffer + b * projector->plane_size() + first_ray();
+            const std::size_t count = block_functions[b];
+            for (std::size_t j = 0; j < translations; ++j) {
+                float* ray = plane + j * projector->ray_size();
+                const float* in = reduced + j * packed + block_first[b] * block;
+                for (std::size_t f = 0; f < count; f += unrolled) {
+                    Float8 value[unrolled] = {};
+                    for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
+                        value[u] = load(in + (f + u) * block);
+                    const float* factor = depth_padded.data() + f;
+                    for (std::size_t l = 0; l < layers; ++l, factor += functions_padded) {
+                        float* to = ray + l * block;
+                        Float8 sum = f == 0 ? broadcast(0) : load(to);
+                        XRDCT_UNROLL(8)
+                        for (std::size_t u = 0; u < unrolled; ++u)
+                            sum += value[u] * factor[u];
+                        store(to, sum);
+                    }
+                }
+            }
+        }
+    }
+    std::size_t reduced_size() const { return translations * packed; }
 
     /// Rays [translation][M] of one rotation before the transmission.
     void project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
@@ -184,21 +277,21 @@ struct DlsrOperator::Impl {
         projector->forward(i, q, {buffer, padded_size()});
         reduce_depth(buffer, reduced);
         Map(out, index(translations), index(m)).noalias() =
-            ConstMap(reduced, index(translations), index(functions * slots)) *
-            ConstMap(table.data(), index(functions * slots), index(m));
+            ConstMap(reduced, index(translations), index(packed)) *
+            ConstMap(table.data(), index(packed), index(m));
     }
     void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
                       std::span<float> q) const {
-        std::fill_n(buffer, first_ray(), 0.0F);
-        std::fill(buffer + first_ray() + translations * layers * slots, buffer + padded_size(),
-                  0.0F);
-        Map(reduced, index(translations), index(functions * slots)).noalias() =
+        for (std::size_t b = 0; b < block_functions.size(); ++b) {
+            float* plane = buffer + b * projector->plane_size();
+            std::fill_n(plane, first_ray(), 0.0F);
+            std::fill(plane + first_ray() + translations * projector->ray_size(),
+                      plane + projector->plane_size(), 0.0F);
+        }
+        Map(reduced, index(translations), index(packed)).noalias() =
             ConstMap(rays, index(translations), index(m)) *
-            ConstMap(transposed.data(), index(m), index(functions * slots));
-        for (std::size_t j = 0; j < translations; ++j)
-            Map(buffer + first_ray() + j * layers * slots, index(layers), index(slots)).noalias() =
-                depth_functions * ConstMap(reduced + j * functions * slots, index(functions),
-                                           index(slots));
+            ConstMap(transposed.data(), index(m), index(packed));
+        spread_depth(reduced, buffer);
         projector->adjoint(i, {buffer, padded_size()}, q);
     }
 
@@ -215,47 +308,64 @@ struct DlsrOperator::Impl {
             for (std::size_t l = 0; l < layers; ++l)
                 std::copy_n(tables.derivatives[g].data() + source_layer(l) * lanes * m, lanes * m,
                             full.row(index(l)).data());
-            slopes[g].noalias() = depth_functions.transpose() * full;
+            const Matrix reduced = depth_functions.transpose() * full;
+            // Rows of the packed lanes of the part, function by function.
+            const auto rows = lanes_of(tables.part[g]);
+            slopes[g].resize(index(rows.size()), index(m));
+            for (std::size_t r = 0; r < rows.size(); ++r)
+                slopes[g].row(index(r)) =
+                    reduced.row(index(rows[r].function)).segment(index(rows[r].lane * m), index(m));
         }
+        std::vector<std::vector<PackedLane>> rows(globals);
         std::size_t widest = 0;
-        for (const auto& part : parts)
-            widest = std::max(widest, part.lanes);
+        for (std::size_t g = 0; g < globals; ++g) {
+            rows[g] = lanes_of(tables.part[g]);
+            widest = std::max(widest, rows[g].size());
+        }
 #pragma omp parallel for schedule(static)
         for (std::size_t i = 0; i < rotations; ++i) {
-            float* buffer = thread_scratch(padded_size() + reduced_size() +
-                                           translations * functions * widest);
+            float* buffer =
+                thread_scratch(padded_size() + reduced_size() + translations * widest);
             float* reduced = buffer + padded_size();
             float* picked = reduced + reduced_size();
             projector->forward(i, coefficients, {buffer, padded_size()});
             reduce_depth(buffer, reduced);
-            std::size_t before = parts.size();
             for (std::size_t g = 0; g < globals; ++g) {
-                const std::size_t p = tables.part[g];
-                const auto& part = parts[p];
-                if (p != before)
-                    for (std::size_t j = 0; j < translations * functions; ++j)
-                        std::copy_n(reduced + j * slots + part.slot, part.lanes,
-                                    picked + j * part.lanes);
-                before = p;
+                const std::size_t count = rows[g].size();
+                for (std::size_t j = 0; j < translations; ++j)
+                    for (std::size_t r = 0; r < count; ++r)
+                        picked[j * count + r] = reduced[j * packed + rows[g][r].place];
                 float* out = columns[g].data() + i * translations * m;
-                const auto rows = index(functions * part.lanes);
                 Map(out, index(translations), index(m)).noalias() =
-                    ConstMap(picked, index(translations), rows) *
-                    ConstMap(slopes[g].data(), rows, index(m));
+                    ConstMap(picked, index(translations), index(count)) * slopes[g];
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(out + j * m, 1, index(m)) *= transmission[i * translations + j];
             }
         }
+    }
+    /// Where a part's lanes lie among the packed ones.
+    struct PackedLane {
+        std::size_t function, lane, place;
+    };
+    std::vector<PackedLane> lanes_of(std::size_t p) const {
+        std::vector<PackedLane> result;
+        const auto& part = parts[p];
+        for (std::size_t i = 0; i < part.lanes; ++i) {
+            const std::size_t slot = part.slot + i, b = slot / block;
+            for (std::size_t f = 0; f < block_functions[b]; ++f)
+                result.push_back({f, i, (block_first[b] + f) * block + slot % block});
+        }
+        return result;
     }
 
     /// For every rotation: rays = T A q (plus the columns times `global`), handed to
     /// each(first ray, rays [translation][M]), which may change them; then, with `back`, the adjoint
     /// is added to `back` and `global_out`.
     template <class Each>
-    void sweep(const std::vector<float>* q, const float* global, Each&& each,
-               std::vector<float>* back, float* global_out) const {
+    void sweep(const AlignedFloats* q, const float* global, Each&& each, AlignedFloats* back,
+               float* global_out) const {
         const auto threads = static_cast<std::size_t>(omp_get_max_threads());
-        std::vector<std::vector<float>> partial(back ? threads : 0);
+        std::vector<AlignedFloats> partial(back ? threads : 0);
         std::vector<std::vector<double>> partial_global(threads,
                                                         std::vector<double>(globals, 0.0));
 #pragma omp parallel
@@ -512,7 +622,7 @@ double DlsrOperator::objective(std::span<const float> data, std::span<float> gra
         (!gradient.empty() && gradient.size() != value_count()))
         throw Error("DLSR: wrong sizes for the objective");
     std::vector<double> sums(impl.rotations, 0.0);
-    std::vector<float> back;
+    AlignedFloats back;
     impl.sweep(
         &impl.coefficients, nullptr,
         [&](std::size_t first, float* rays) {
@@ -549,7 +659,7 @@ void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> r
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the Jacobian");
-    std::vector<float> q;
+    AlignedFloats q;
     impl.assemble(direction, q);
     impl.sweep(
         &q, direction.data() + impl.values,
@@ -571,7 +681,7 @@ void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the adjoint");
-    std::vector<float> sums;
+    AlignedFloats sums;
     impl.sweep(
         nullptr, nullptr,
         [&](std::size_t first, float* values) {
@@ -590,7 +700,7 @@ void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<floa
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || out.size() != value_count())
         throw Error("DLSR: wrong sizes for the Gauss-Newton product");
-    std::vector<float> q, back;
+    AlignedFloats q, back;
     impl.assemble(direction, q);
     impl.sweep(
         &q, direction.data() + impl.values,
@@ -675,6 +785,8 @@ std::vector<float> DlsrOperator::diagonal() const {
     return result;
 }
 
+std::size_t DlsrOperator::packed_size() const { return impl_->packed; }
+
 DlsrOperator::Cost DlsrOperator::cost() const {
     const Impl& impl = *impl_;
     Cost cost;
@@ -683,9 +795,8 @@ DlsrOperator::Cost DlsrOperator::cost() const {
     const double q = static_cast<double>(impl.projector->coefficient_count());
     cost.projection_flops = 2 * rotations * q * taps * 2 * 2;
     const double rays = rotations * static_cast<double>(impl.translations);
-    const double both = static_cast<double>(impl.functions * impl.slots);
-    cost.table_flops =
-        2 * 2 * rays * both * static_cast<double>(impl.m + impl.layers);
+    cost.table_flops = 2 * 2 * rays * static_cast<double>(impl.packed) *
+                       static_cast<double>(impl.m + impl.layers);
     cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(impl.padded_size()));
     return cost;
 }

@@ -79,6 +79,8 @@ class DlsrOperator {
     void pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                      std::vector<float>& gram) const;
 
+    /// Numbers per ray in which depth and lanes meet the pattern tables (after set_point).
+    std::size_t packed_size() const;
     /// Floating-point operations and bytes of one gauss_newton() of this rank, counted.
     struct Cost {
         double projection_flops = 0, table_flops = 0;

@@ -60,11 +60,14 @@ class DepthProjector {
     std::size_t rotations() const;
     std::size_t translations() const;
     const DepthLayers& layers() const;
-    std::size_t width() const; ///< floats per ray: layers × blocks × 8
-    /// Floats of the buffer of one rotation, [padding + translations + padding][layer][block][8];
-    /// the padding takes what falls beside the translation axis.
+    std::size_t blocks() const;
+    /// Floats of the buffer of one rotation, [block][padding + translations + padding][layer][8];
+    /// the padding takes what falls beside the translation axis. Rays are ray_size() apart, a little
+    /// more than their layers take: powers of two would meet in the same lines of the cache.
     std::size_t buffer_size() const;
-    std::size_t padding() const; ///< rays on either side
+    std::size_t ray_size() const;   ///< floats from ray to ray in a block
+    std::size_t padding() const;    ///< rays on either side
+    std::size_t plane_size() const; ///< floats of one block
 
     /// Adds up one rotation: overwrites `buffer` [buffer_size()].
     void forward(std::size_t i_rotation, std::span<const float> coefficients,

@@ -68,6 +68,13 @@ std::vector<float> random_data(std::size_t size, unsigned seed) {
 
 class DepthProjectorCases : public testing::TestWithParam<Case> {};
 
+/// First of the eight coefficients of a block, ray and layer in the buffer of a rotation.
+std::size_t place(const DepthProjector& projector, std::size_t block, std::size_t ray,
+                  std::size_t layer) {
+    return block * projector.plane_size() +
+           (projector.padding() + ray) * projector.ray_size() + layer * lanes;
+}
+
 TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
     const Case c = GetParam();
     const ScanGeometry g = geometry_of(c);
@@ -76,7 +83,9 @@ TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
     constexpr std::size_t blocks = 3;
     const auto layers = DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 5);
     const DepthProjector projector(g, grid, random_voxels(c.n, blocks, 1), blocks, layers);
-    ASSERT_EQ(projector.width(), 5 * blocks * lanes);
+    ASSERT_EQ(projector.plane_size(), (c.translations + 2 * projector.padding()) * projector.ray_size());
+    ASSERT_GE(projector.ray_size(), 5 * lanes);
+    ASSERT_EQ(projector.buffer_size(), blocks * projector.plane_size());
     ASSERT_EQ(projector.rotations(), g.rotation.size());
     ASSERT_EQ(projector.translations(), c.translations);
 
@@ -98,10 +107,10 @@ TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
                         expected[b * lanes + k] += w * *from++;
                 }
             }
-            const float* ray = buffer.data() + (projector.padding() + j) * projector.width();
-            for (std::size_t l = 0; l < layers.count; ++l)
-                for (std::size_t k = 0; k < blocks * lanes; ++k)
-                    found[k] += ray[l * blocks * lanes + k];
+            for (std::size_t b = 0; b < blocks; ++b)
+                for (std::size_t l = 0; l < layers.count; ++l)
+                    for (std::size_t k = 0; k < lanes; ++k)
+                        found[b * lanes + k] += buffer[place(projector, b, j, l) + k];
             for (std::size_t k = 0; k < blocks * lanes; ++k) {
                 worst = std::max(worst, std::abs(found[k] - expected[k]));
                 largest = std::max(largest, std::abs(expected[k]));
@@ -125,9 +134,13 @@ TEST_P(DepthProjectorCases, IsItsOwnAdjoint) {
     std::vector<float> back(projector.coefficient_count(), 0.0F);
     for (std::size_t i = 0; i < projector.rotations(); ++i) {
         auto p = random_data(buffer.size(), static_cast<unsigned>(10 + i));
-        const std::size_t beside = projector.padding() * projector.width();
-        std::fill_n(p.begin(), beside, 0.0F);
-        std::fill(p.end() - static_cast<std::ptrdiff_t>(beside), p.end(), 0.0F);
+        const std::size_t beside = projector.padding() * projector.ray_size();
+        for (std::size_t b = 0; b < blocks; ++b) {
+            const auto plane = p.begin() + static_cast<std::ptrdiff_t>(b * projector.plane_size());
+            const auto end = plane + static_cast<std::ptrdiff_t>(projector.plane_size());
+            std::fill_n(plane, beside, 0.0F);
+            std::fill(end - static_cast<std::ptrdiff_t>(beside), end, 0.0F);
+        }
         projector.forward(i, v, buffer);
         for (std::size_t k = 0; k < buffer.size(); ++k) {
             forward += static_cast<double>(buffer[k]) * p[k];
@@ -202,7 +215,7 @@ Moments moments(const DepthProjector& projector, std::size_t rotation) {
     for (std::size_t l = 0; l < projector.layers().count; ++l) {
         double layer = 0;
         for (std::size_t j = 0; j < projector.translations(); ++j)
-            layer += buffer[(projector.padding() + j) * projector.width() + l * lanes];
+            layer += buffer[place(projector, 0, j, l)];
         m.sum += layer;
         m.depth += layer * projector.layers().depth(l);
         m.touched += layer != 0 ? 1 : 0;
