@@ -223,7 +223,13 @@ void DlsrRun::prepare() {
     auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
         if (!context_.options.resume)
             return {};
-        auto earlier = read_dlsr_checkpoint(checkpoint_path_);
+        std::optional<DlsrCheckpoint> earlier;
+        try {
+            earlier = read_dlsr_checkpoint(checkpoint_path_);
+        } catch (const Error&) {
+            if (!context_.options.force)
+                throw;
+        }
         if (!earlier)
             return {};
         if (earlier->settings != state_.settings || earlier->inputs != state_.inputs ||
@@ -238,6 +244,11 @@ void DlsrRun::prepare() {
     });
     if (found) {
         state_ = std::move(*found);
+        if (state_.phase == "errors") {
+            const auto reason = static_cast<petsc::StopReason>(state_.reason);
+            stop_reason_ = std::string(petsc::describe(reason));
+            converged_ = petsc::is_converged(reason);
+        }
         if (communicator_.is_root())
             fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
                        state_.iteration, state_.phase);
@@ -308,10 +319,10 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
             break;
         }
     }
+    // The reason stays: a run resumed after the fit tells how it ended.
     state_.iteration = 0;
     state_.trust_radius = 0;
     state_.initial_gradient_norm = 0;
-    state_.reason = 0;
 }
 
 std::vector<float> DlsrRun::held_out_weight(bool held_out) const {
