@@ -140,6 +140,25 @@ void DlsrRun::prepare() {
                                            "model",
                                            setup_.model.phases[p].name));
     const auto weights = scan_.weights();
+    weight_ = weights.ray_weight();
+    const auto& transmission = scan_.transmission();
+    double kept = 0;
+    for (std::size_t r = 0; r < weight_.size(); ++r) {
+        if (!(transmission[r] > 0))
+            weight_[r] = 0;
+        kept += weight_[r] > 0;
+    }
+    kept = communicator_.allreduce(kept, mpi::Reduction::sum);
+    const auto rays = static_cast<double>(scan.geometry().rotation.size() *
+                                          scan.geometry().translation.size());
+    if (kept == 0)
+        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
+                                "channels or have no transmission",
+                                job_.input.file.string()));
+    if (kept < rays)
+        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: channels or their "
+                                       "transmission are missing",
+                                       rays - kept, rays));
     timings_.lap("weights");
 
     double half_depth = 0;
@@ -167,25 +186,6 @@ void DlsrRun::prepare() {
                                               options);
     });
     timings_.lap("basis");
-    weight_ = weights.ray_weight();
-    const auto& transmission = scan_.transmission();
-    double kept = 0;
-    for (std::size_t r = 0; r < weight_.size(); ++r) {
-        if (!(transmission[r] > 0))
-            weight_[r] = 0;
-        kept += weight_[r] > 0;
-    }
-    kept = communicator_.allreduce(kept, mpi::Reduction::sum);
-    const auto rays = static_cast<double>(scan.geometry().rotation.size() *
-                                          scan.geometry().translation.size());
-    if (kept == 0)
-        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
-                                "channels or have no transmission",
-                                job_.input.file.string()));
-    if (kept < rays)
-        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: channels or their "
-                                       "transmission are missing",
-                                       rays - kept, rays));
     data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
     timings_.lap("compress");
     model_ = communicator_.collectively([&] {
