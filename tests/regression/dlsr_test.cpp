@@ -4,6 +4,7 @@
 #include "jobs/dlsr_checkpoint.hpp"
 #include "mpi/hdf5.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -158,6 +159,29 @@ TEST_F(DlsrRuns, SameOnOneToFourRanks) {
         ASSERT_EQ(run.exit_code, 0) << run.errors;
         expect_same(reference(), results);
     }
+}
+
+// Held-out projections choose a strength of which neither neighbour predicts better.
+TEST_F(DlsrRuns, ChosenSmoothness) {
+    const auto results = new_results("auto");
+    const auto run = run_dlsr(results, {"--set", "dlsr.amount_smoothness=3", "--set",
+                                        "dlsr.error_samples=0", "--set", "dlsr.convergence=1e-4"});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    const auto product = results / "dlsr.nxs";
+    const auto tried = map_of(product, "entry/dlsr/held_out/smoothness"),
+               misfit = map_of(product, "entry/dlsr/held_out/chi_squared");
+    ASSERT_GE(tried.size(), 3U);
+    const auto best =
+        static_cast<std::size_t>(std::min_element(misfit.begin(), misfit.end()) - misfit.begin());
+    EXPECT_GT(best, 0U);
+    EXPECT_LT(best + 1, tried.size());
+    EXPECT_LE(tried[best], 1);
+    EXPECT_GT(misfit[best], 0.9);
+    EXPECT_LT(misfit[best], 1.3);
+    const auto before = compare_cathode(cell(), results / "rietveld.nxs", "rietveld", "c"),
+               after = compare_cathode(cell(), product, "dlsr", "c");
+    EXPECT_LT(std::abs(after.bias), 0.6 * std::abs(before.bias));
+    EXPECT_LT(after.median, before.median);
 }
 
 /// Kills the run once its checkpoint says `phase`.
