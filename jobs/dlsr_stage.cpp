@@ -144,6 +144,25 @@ void DlsrRun::prepare() {
                                            "model",
                                            setup_.model.phases[p].name));
     const auto weights = scan_.weights();
+    weight_ = weights.ray_weight();
+    const auto& transmission = scan_.transmission();
+    double kept = 0;
+    for (std::size_t r = 0; r < weight_.size(); ++r) {
+        if (!(transmission[r] > 0))
+            weight_[r] = 0;
+        kept += weight_[r] > 0;
+    }
+    kept = communicator_.allreduce(kept, mpi::Reduction::sum);
+    const auto rays = static_cast<double>(scan.geometry().rotation.size() *
+                                          scan.geometry().translation.size());
+    if (kept == 0)
+        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
+                                "channels or have no transmission",
+                                job_.input.file.string()));
+    if (kept < rays)
+        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: channels or their "
+                                       "transmission are missing",
+                                       rays - kept, rays));
     timings_.lap("weights");
 
     double half_depth = 0;
@@ -171,25 +190,6 @@ void DlsrRun::prepare() {
                                               options);
     });
     timings_.lap("basis");
-    weight_ = weights.ray_weight();
-    const auto& transmission = scan_.transmission();
-    double kept = 0;
-    for (std::size_t r = 0; r < weight_.size(); ++r) {
-        if (!(transmission[r] > 0))
-            weight_[r] = 0;
-        kept += weight_[r] > 0;
-    }
-    kept = communicator_.allreduce(kept, mpi::Reduction::sum);
-    const auto rays = static_cast<double>(scan.geometry().rotation.size() *
-                                          scan.geometry().translation.size());
-    if (kept == 0)
-        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
-                                "channels or have no transmission",
-                                job_.input.file.string()));
-    if (kept < rays)
-        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: channels or their "
-                                       "transmission are missing",
-                                       rays - kept, rays));
     data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
     timings_.lap("compress");
     model_ = communicator_.collectively([&] {
@@ -229,7 +229,13 @@ void DlsrRun::prepare() {
     auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
         if (!context_.options.resume)
             return {};
-        auto earlier = read_dlsr_checkpoint(checkpoint_path_);
+        std::optional<DlsrCheckpoint> earlier;
+        try {
+            earlier = read_dlsr_checkpoint(checkpoint_path_);
+        } catch (const Error&) {
+            if (!context_.options.force)
+                throw;
+        }
         if (!earlier)
             return {};
         if (earlier->settings != state_.settings || earlier->inputs != state_.inputs ||
@@ -244,6 +250,11 @@ void DlsrRun::prepare() {
     });
     if (found) {
         state_ = std::move(*found);
+        if (state_.phase == "errors") {
+            const auto reason = static_cast<petsc::StopReason>(state_.reason);
+            stop_reason_ = std::string(petsc::describe(reason));
+            converged_ = petsc::is_converged(reason);
+        }
         if (communicator_.is_root())
             fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
                        state_.iteration, state_.phase);
@@ -314,10 +325,10 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
             break;
         }
     }
+    // The reason stays: a run resumed after the fit tells how it ended.
     state_.iteration = 0;
     state_.trust_radius = 0;
     state_.initial_gradient_norm = 0;
-    state_.reason = 0;
 }
 
 std::vector<float> DlsrRun::held_out_weight(bool held_out) const {

@@ -2,6 +2,7 @@
 
 #include "mpi/hdf5.hpp"
 #include "mpi/nexus.hpp"
+#include "support/cell_maps.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/test_data.hpp"
@@ -17,13 +18,6 @@ using namespace xrdct;
 using namespace xrdct::test;
 
 namespace {
-
-std::vector<double> map_of(const std::filesystem::path& file, const std::string& path) {
-    return hdf5::File::open(file, hdf5::Access::read_only)
-        .root()
-        .open_dataset(path)
-        .read_all<double>();
-}
 
 struct CathodeError {
     double median = 0;   ///< Å, of |c − truth|
@@ -57,18 +51,11 @@ CathodeError cathode_error(const std::filesystem::path& cell) {
     return result;
 }
 
-void simulate(const std::filesystem::path& cell, const std::vector<std::string>& more) {
-    std::vector<std::string> arguments{"simulate", "--output", cell.string()};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    const auto made = run_xrdct(arguments, 2, 400);
-    ASSERT_EQ(made.exit_code, 0) << made.errors;
-}
-
 // The accuracy that a scan without parallax must give: given profile, given transmission.
 TEST(FirstLight, CathodeLatticeWithoutParallaxNoiseFree) {
     const TemporaryDirectory folder;
     const auto cell = folder / "cell";
-    simulate(cell, {"--distance", "1e9", "--no-noise"});
+    simulate_cell(cell, {"--distance", "1e9", "--no-noise"});
     const auto run = run_xrdct({"run", (cell / "job.toml").string()}, 2, 400);
     ASSERT_EQ(run.exit_code, 0) << run.errors;
     const auto error = cathode_error(cell);
@@ -81,7 +68,7 @@ TEST(FirstLight, CathodeLatticeWithoutParallaxNoiseFree) {
 TEST(FirstLight, CathodeLatticeWithoutParallaxWithNoise) {
     const TemporaryDirectory folder;
     const auto cell = folder / "cell";
-    simulate(cell, {"--distance", "1e9", "--seed", "7"});
+    simulate_cell(cell, {"--distance", "1e9", "--seed", "7"});
     const auto run = run_xrdct({"run", (cell / "job.toml").string()}, 2, 400);
     ASSERT_EQ(run.exit_code, 0) << run.errors;
     const auto error = cathode_error(cell);
@@ -94,8 +81,8 @@ TEST(FirstLight, CathodeLatticeWithoutParallaxWithNoise) {
 TEST(FirstLight, SameMapsOnOneToFourRanks) {
     const TemporaryDirectory folder;
     const auto cell = folder / "cell";
-    simulate(cell, {"--translations", "60", "--rotations", "70", "--channels", "350",
-                    "--channel-width", "0.0113"});
+    simulate_cell(cell, {"--translations", "60", "--rotations", "70", "--channels", "350",
+                         "--channel-width", "0.0113"});
     std::vector<double> reference;
     for (int ranks = 1; ranks <= 4; ++ranks) {
         const auto run =

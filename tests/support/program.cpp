@@ -16,7 +16,8 @@
 namespace xrdct::test {
 
 ProcessResult run_process(const std::vector<std::string>& command, double timeout,
-                          const std::filesystem::path& folder) {
+                          const std::filesystem::path& folder,
+                          const std::function<bool()>& kill_when) {
     std::array<int, 2> out{}, err{};
     if (pipe(out.data()) != 0 || pipe(err.data()) != 0)
         throw std::runtime_error("pipe failed");
@@ -49,12 +50,17 @@ ProcessResult run_process(const std::vector<std::string>& command, double timeou
     std::array<pollfd, 2> waits{{{out[0], POLLIN, 0}, {err[0], POLLIN, 0}}};
     std::array<std::string*, 2> texts{&result.output, &result.errors};
     int open_pipes = 2;
+    bool killed = false;
     const auto elapsed = [&] {
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
     while (open_pipes > 0) {
         if (elapsed() > timeout && !result.timed_out) {
             result.timed_out = true;
+            kill(-child, SIGKILL);
+        }
+        if (!killed && kill_when && kill_when()) {
+            killed = true;
             kill(-child, SIGKILL);
         }
         if (poll(waits.data(), waits.size(), 100) < 0 && errno != EINTR)
@@ -81,7 +87,8 @@ ProcessResult run_process(const std::vector<std::string>& command, double timeou
 }
 
 ProcessResult run_xrdct(const std::vector<std::string>& arguments, int ranks, double timeout,
-                        const std::filesystem::path& folder) {
+                        const std::filesystem::path& folder,
+                        const std::function<bool()>& kill_when) {
     const char* program = std::getenv("XRDCT_PROGRAM");
     if (!program)
         throw std::runtime_error("XRDCT_PROGRAM is not set");
@@ -105,7 +112,7 @@ ProcessResult run_xrdct(const std::vector<std::string>& arguments, int ranks, do
     }
     command.emplace_back(program);
     command.insert(command.end(), arguments.begin(), arguments.end());
-    return run_process(command, timeout, folder);
+    return run_process(command, timeout, folder, kill_when);
 }
 
 } // namespace xrdct::test

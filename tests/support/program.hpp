@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -15,13 +16,16 @@ struct ProcessResult {
     double seconds = 0;
 };
 
-/// Runs a command to its end, or kills its whole process group after `timeout` seconds.
+/// Runs a command to its end, or kills (SIGKILL) its whole process group after `timeout` seconds
+/// or, ten times a second and more, as soon as `kill_when` says so.
 ProcessResult run_process(const std::vector<std::string>& command, double timeout = 60,
-                          const std::filesystem::path& folder = {});
+                          const std::filesystem::path& folder = {},
+                          const std::function<bool()>& kill_when = {});
 
 /// Runs the program under test (environment variable XRDCT_PROGRAM) with arguments; `ranks` > 0:
 /// under mpirun (environment variable XRDCT_MPIRUN, words separated by '|').
 ProcessResult run_xrdct(const std::vector<std::string>& arguments, int ranks = 0,
-                        double timeout = 60, const std::filesystem::path& folder = {});
+                        double timeout = 60, const std::filesystem::path& folder = {},
+                        const std::function<bool()>& kill_when = {});
 
 } // namespace xrdct::test

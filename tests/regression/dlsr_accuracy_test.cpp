@@ -1,0 +1,67 @@
+// What the DLSR is held to: cells of 140 × 140 voxels, default settings, seeds it was not developed
+// with.
+
+#include "support/cell_maps.hpp"
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+using namespace xrdct::test;
+
+namespace {
+
+void run_job(const std::filesystem::path& cell) {
+    const auto run = run_xrdct({"run", (cell / "job.toml").string(), "--set",
+                                "stages=[\"absorption\",\"fbp\",\"rietveld\",\"dlsr\"]"},
+                               2, 1700);
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+}
+
+void check_mixed_cell(const std::vector<std::string>& scan) {
+    const TemporaryDirectory folder;
+    const auto cell = folder / "cell";
+    simulate_cell(cell, scan);
+    ASSERT_NO_FATAL_FAILURE(run_job(cell));
+    const auto product = cell / "results" / "dlsr.nxs";
+    const auto c = compare_cathode(cell, product, "dlsr", "c");
+    ::testing::Test::RecordProperty("c_bias", std::to_string(c.bias));
+    ::testing::Test::RecordProperty("c_median", std::to_string(c.median));
+    EXPECT_GT(c.voxels, 2000U);
+    EXPECT_LE(std::abs(c.bias), 5e-4);
+    EXPECT_LE(c.median, 3e-3);
+    EXPECT_GE(c.coverage, 0.98);
+    for (const auto& phase : compare_amounts(cell, product, "dlsr").phases) {
+        EXPECT_NEAR(phase.whole, 0, 0.005) << phase.name;
+        if (std::isfinite(phase.local)) {
+            EXPECT_LE(phase.local, 0.02) << phase.name;
+        }
+    }
+}
+
+TEST(DlsrFigures, MixedCellHalfTurn) {
+    check_mixed_cell({"--seed", "11"});
+}
+
+TEST(DlsrFigures, MixedCellFullTurn) {
+    check_mixed_cell({"--seed", "12", "--range", "360"});
+}
+
+// Where the truth is uniform, e.s.d. mean what they say.
+TEST(DlsrFigures, HonestErrorsOfAUniformCathode) {
+    const TemporaryDirectory folder;
+    const auto cell = folder / "cell";
+    simulate_cell(cell, {"--preset", "charged", "--seed", "23"});
+    ASSERT_NO_FATAL_FAILURE(run_job(cell));
+    for (const std::string parameter : {"a", "c"}) {
+        const auto errors = compare_cathode(cell, cell / "results" / "dlsr.nxs", "dlsr", parameter);
+        RecordProperty("spread_" + parameter, std::to_string(errors.spread));
+        EXPECT_GE(errors.coverage, 0.98);
+        EXPECT_GT(errors.spread, 0.85) << parameter;
+        EXPECT_LT(errors.spread, 1.15) << parameter;
+    }
+}
+
+} // namespace

@@ -1,0 +1,37 @@
+#pragma once
+
+#include "support/cell_maps.hpp"
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace xrdct::test {
+
+/// A small simulated cell (36 × 36 voxels) with its conventional results, made once; every run of
+/// the dlsr stage has a results folder of its own.
+class DlsrTest : public ::testing::Test {
+  protected:
+    static void SetUpTestSuite();
+    static void TearDownTestSuite();
+
+    static const std::filesystem::path& cell();
+    /// A new results folder with the conventional products.
+    static std::filesystem::path new_results(const std::string& name);
+
+    /// Settings under which the fit is well determined and quick: smooth amounts, too, so that the
+    /// solution is one point and runs can be compared to a fraction of an e.s.d.
+    static std::vector<std::string> quick();
+
+    /// Runs the dlsr stage of the cell's job into `results` with more arguments.
+    static ProcessResult run_dlsr(const std::filesystem::path& results,
+                                  const std::vector<std::string>& more, int ranks = 2,
+                                  const std::function<bool()>& kill_when = {});
+};
+
+} // namespace xrdct::test
