@@ -60,16 +60,10 @@ class DlsrRun {
           checkpoint_path_(job_.output / "dlsr-checkpoint.nxs") {}
 
     void prepare();
+    void check_senses();
     void fit();
     void errors();
     DlsrResult result();
-    std::string counts_text() const {
-        const auto& c = problem_->counts();
-        return fmt::format("products {} gradients {} objectives {} preconditions {} operator {:.2f} s "
-                           "precondition {:.2f} s exchange {:.2f} s",
-                           c.products, c.gradients, c.objectives, c.preconditions,
-                           c.operator_seconds, c.precondition_seconds, c.exchange_seconds);
-    }
     double chosen_smoothness() const { return state_.smoothness; }
     std::size_t unknowns() const { return problem_->size(); }
     void remove_checkpoint() const {
@@ -103,7 +97,11 @@ class DlsrRun {
     double held_out_error_ = 0; ///< standard error of χ² per held-out coefficient
     std::vector<std::string> remarks_;
     std::vector<double> esd_; ///< of all unknowns, in their units; empty: none
-    std::vector<double> resolution_;
+    DepthLayers layers_;
+    PatternBasisOptions basis_options_;
+    std::vector<double> channel_weight_, start_values_;
+    std::vector<DlsrField> fields_;
+    bool parallax_ = false, resumed_ = false;
 
     std::vector<double> own(const std::vector<double>& whole) const {
         const auto range = problem_->own();
@@ -127,7 +125,6 @@ class DlsrRun {
     void solve(const std::string& what, double convergence, int steps, bool keep);
     void choose_smoothness();
     void save();
-    void check_senses();
 };
 
 void DlsrRun::prepare() {
@@ -172,34 +169,33 @@ void DlsrRun::prepare() {
                                                          grid_.coordinate(i / grid_.n)));
     half_depth += 0.5 * grid_.pixel;
     const double distance = scan.geometry().distance;
-    const bool parallax = std::isfinite(distance) && half_depth / distance > 1e-7;
+    parallax_ = std::isfinite(distance) && half_depth / distance > 1e-7;
     const auto axis = communicator_.collectively(
         [&] { return RadialAxis::from_two_theta(scan.two_theta(), scan.wavelength()); });
-    const auto layers = DepthLayers::across(
-        parallax ? half_depth : 0,
-        parallax ? layers_for(job_.dlsr, axis, setup_.model, half_depth, distance) : 1);
-    PatternBasisOptions options;
-    options.tolerance = job_.dlsr.tolerance;
-    options.layers = layers.count;
-    options.depth_first = layers.first;
-    options.depth_spacing = layers.spacing;
-    options.distance = parallax ? distance : 0;
-    const auto channel_weight = weights.channel_weight();
+    layers_ = DepthLayers::across(
+        parallax_ ? half_depth : 0,
+        parallax_ ? layers_for(job_.dlsr, axis, setup_.model, half_depth, distance) : 1);
+    basis_options_.tolerance = job_.dlsr.tolerance;
+    basis_options_.layers = layers_.count;
+    basis_options_.depth_first = layers_.first;
+    basis_options_.depth_spacing = layers_.spacing;
+    basis_options_.distance = parallax_ ? distance : 0;
+    channel_weight_ = weights.channel_weight();
     basis_ = communicator_.collectively([&] {
-        return std::make_unique<PatternBasis>(axis, setup_.model, setup_.parts, channel_weight,
-                                              options);
+        return std::make_unique<PatternBasis>(axis, setup_.model, setup_.parts, channel_weight_,
+                                              basis_options_);
     });
     timings_.lap("basis");
     data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
     timings_.lap("compress");
     model_ = communicator_.collectively([&] {
-        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers,
+        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
                                               setup_.pixels, weight_, transmission);
     });
-    std::vector<double> start(model_->value_count(), 0.0);
-    std::vector<DlsrField> fields;
+    auto& start = start_values_;
+    start.assign(model_->value_count(), 0.0);
     for (const auto& field : setup_.fields) {
-        fields.push_back(field.field);
+        fields_.push_back(field.field);
         const auto& pixels = model_->pixels(field.field.part);
         const std::size_t first = model_->offset(field.field.part, field.field.shape);
         for (std::size_t v = 0; v < pixels.size(); ++v)
@@ -208,7 +204,7 @@ void DlsrRun::prepare() {
     for (std::size_t g = 0; g < basis_->global_count(); ++g)
         start[model_->global_offset() + g] = basis_->start_globals()[g];
     problem_ = std::make_unique<DlsrProblem>(communicator_, *model_, grid_, scan.geometry(), data_,
-                                             fields, setup_.globals, start);
+                                             fields_, setup_.globals, start);
     const std::size_t m = basis_->size();
     for (std::size_t r = 0; r < weight_.size(); ++r)
         for (std::size_t i = 0; i < m; ++i)
@@ -225,7 +221,8 @@ void DlsrRun::prepare() {
         fmt::print(stderr,
                    "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers as {} "
                    "packed functions\n",
-                   problem_->size(), kept, scan.n_channel(), m, layers.count, model_->packed_size());
+                   problem_->size(), kept, scan.n_channel(), m, layers_.count,
+                   model_->packed_size());
     auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
         if (!context_.options.resume)
             return {};
@@ -250,6 +247,7 @@ void DlsrRun::prepare() {
     });
     if (found) {
         state_ = std::move(*found);
+        resumed_ = true;
         if (state_.phase == "errors") {
             const auto reason = static_cast<petsc::StopReason>(state_.reason);
             stop_reason_ = std::string(petsc::describe(reason));
@@ -259,6 +257,73 @@ void DlsrRun::prepare() {
             fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
                        state_.iteration, state_.phase);
     }
+}
+
+/// Two steps on every fourth projection with depths as they are and with depths reversed, which is
+/// what a reversed rotation or translation amounts to (both together mirror the maps only).
+void DlsrRun::check_senses() {
+    if (!job_.dlsr.check_senses || !parallax_ || resumed_)
+        return;
+    constexpr std::size_t every = 4;
+    auto weight = weight_;
+    const std::size_t translations = context_.scan.geometry().translation.size();
+    for (std::size_t r = 0; r < weight.size(); ++r)
+        if ((scan_.rotations().begin + r / translations) % every != 0)
+            weight[r] = 0;
+    const auto misfit_of = [&](DlsrProblem& problem) {
+        for (std::size_t f = 0; f < fields_.size(); ++f)
+            if (fields_[f].shape >= 0)
+                problem.set_smoothness(f, first_smoothness, fields_[f].edge);
+        auto options = solver_options(1e-6, 2);
+        options.linear_max_iterations = 8;
+        petsc::BoundedGaussNewton solver(session_, communicator_, problem, problem.start(),
+                                         options);
+        while (solver.step().reason == petsc::StopReason::none) {
+        }
+        problem.objective(solver.x());
+        return problem.last_misfit();
+    };
+    model_->set_ray_weight(weight);
+    const double as_is = misfit_of(*problem_);
+    model_->set_ray_weight(weight_);
+
+    auto reversed = basis_options_;
+    reversed.depth_first = -basis_options_.depth_first;
+    reversed.depth_spacing = -basis_options_.depth_spacing;
+    const auto axis = communicator_.collectively([&] {
+        return RadialAxis::from_two_theta(context_.scan.two_theta(), context_.scan.wavelength());
+    });
+    const auto basis = communicator_.collectively([&] {
+        return PatternBasis(axis, setup_.model, setup_.parts, channel_weight_, reversed);
+    });
+    const auto data = communicator_.collectively([&] { return scan_.compress(basis, weight); });
+    auto model = communicator_.collectively([&] {
+        return DlsrOperator(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
+                            scan_.transmission());
+    });
+    model.set_ray_weight(weight);
+    if (model.value_count() != start_values_.size()) {
+        remarks_.push_back("the opposite depth sense could not be tried: its patterns need another "
+                           "number of values");
+        return;
+    }
+    DlsrProblem problem(communicator_, model, grid_, context_.scan.geometry(), data, fields_,
+                        setup_.globals, start_values_);
+    const double opposite = misfit_of(problem);
+    const double change = 100 * (opposite / as_is - 1);
+    remarks_.push_back(
+        opposite > as_is
+            ? fmt::format("senses: with depths reversed (a reversed rotation or translation) the "
+                          "misfit is {:.1f} % larger: the senses given are right, or both are wrong "
+                          "and the maps mirrored",
+                          change)
+            : fmt::format("SENSES: with depths reversed the misfit is {:.1f} % smaller: "
+                          "geometry.rotation_sense or geometry.translation_sense is probably "
+                          "wrong, and the correction of the parallax does harm",
+                          -change));
+    if (communicator_.is_root())
+        fmt::print(stderr, "dlsr: {}\n", remarks_.back());
+    timings_.lap("senses");
 }
 
 void DlsrRun::save() {
@@ -568,6 +633,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
     const auto path = product_path(job, "dlsr");
     DlsrRun run(context, timings);
     run.prepare();
+    run.check_senses();
     run.fit();
     run.errors();
     const auto result = run.result();
@@ -592,8 +658,6 @@ StageSummary run_dlsr_stage(StageContext& context) {
         }
         product.commit();
     });
-    if (communicator.is_root())
-        fmt::print(stderr, "{}\n", run.counts_text());
     run.remove_checkpoint();
     for (const auto& remark : result.remarks)
         context.notes.push_back("dlsr: " + remark);

@@ -44,7 +44,7 @@ int command_run(const std::vector<std::string>& arguments) {
         "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
         "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated")(
         "stages", po::value<std::string>()->value_name("A,B"),
-        "run these stages only: absorption, fbp, rietveld (default: those of the job)")(
+        "run these stages only: absorption, fbp, rietveld, dlsr (default: those of the job)")(
         "force", "replace products that exist")(
         "resume", "keep products made with the same settings and inputs")(
         "memory", po::value<std::string>()->value_name("SIZE"),

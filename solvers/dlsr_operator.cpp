@@ -361,9 +361,10 @@ struct DlsrOperator::Impl {
     /// For every rotation: rays = T A q (plus the columns times `global`), handed to
     /// each(first ray, rays [translation][M]), which may change them; then, with `back`, the adjoint
     /// is added to `back` and `global_out`.
+    /// With `weighted`, rotations without any weight are passed over.
     template <class Each>
     void sweep(const AlignedFloats* q, const float* global, Each&& each, AlignedFloats* back,
-               float* global_out) const {
+               float* global_out, bool weighted = false) const {
         const auto threads = static_cast<std::size_t>(omp_get_max_threads());
         std::vector<AlignedFloats> partial(back ? threads : 0);
         std::vector<std::vector<double>> partial_global(threads,
@@ -379,6 +380,11 @@ struct DlsrOperator::Impl {
 #pragma omp for schedule(static)
             for (std::size_t i = 0; i < rotations; ++i) {
                 const std::size_t first = i * translations;
+                if (weighted && std::all_of(weight.begin() + static_cast<std::ptrdiff_t>(first),
+                                            weight.begin() +
+                                                static_cast<std::ptrdiff_t>(first + translations),
+                                            [](float w) { return w == 0; }))
+                    continue;
                 if (q) {
                     project(i, *q, buffer, reduced, rays);
                     for (std::size_t j = 0; j < translations; ++j)
@@ -646,7 +652,7 @@ double DlsrOperator::objective(std::span<const float> data, std::span<float> gra
             sums[first / impl.translations] = sum;
         },
         gradient.empty() ? nullptr : &back,
-        gradient.empty() ? nullptr : gradient.data() + impl.values);
+        gradient.empty() ? nullptr : gradient.data() + impl.values, true);
     if (!gradient.empty())
         impl.reduce(back, gradient);
     double total = 0;
@@ -711,7 +717,7 @@ void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<floa
                     rays[j * impl.m + i] *= weight;
             }
         },
-        &back, out.data() + impl.values);
+        &back, out.data() + impl.values, true);
     impl.reduce(back, out);
 }
 
