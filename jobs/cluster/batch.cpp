@@ -170,7 +170,7 @@ std::string joined(const std::vector<std::string>& words) {
 std::string toml_text(const std::string& text) {
     std::string quoted = "\"";
     for (const char c : text)
-        quoted += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+        quoted += fmt::format("{}{}", c == '"' || c == '\\' ? "\\" : "", c);
     return quoted + "\"";
 }
 
@@ -298,39 +298,37 @@ std::string batch_script(const Profile& profile, const Resources& resources, con
     if (job.force)
         first.emplace_back("--force");
     const std::string again = job.force ? "--resume --force" : "--resume";
-    text += fmt::format(R"bash(options=({})
+    text += fmt::format(R"bash(options=({1})
 restarts=${{SLURM_RESTART_COUNT:-0}}
-[ "$restarts" -gt 0 ] && options=({})
+[ "$restarts" -gt 0 ] && options=({2})
 begun=$(mktemp) || exit 1
-asked=
-trap 'asked=1; kill -USR2 "$run"; (sleep {:.0f}; kill "$run") 2>/dev/null & deadline=$!' USR2
+asked= deadline= saved=
+trap 'asked=1; kill -USR2 "$run"; (sleep {3:.0f}; : > "$begun.late"; kill "$run") & deadline=$!' USR2
 
-{} "${{member[@]}}" "${{options[@]}}" --expect "$expected" &
+{4} "${{member[@]}}" "${{options[@]}}" --expect "$expected" &
 run=$!
 # A signal interrupts wait.
 wait "$run"; code=$?
 while [ -n "$asked" ] && kill -0 "$run" 2>/dev/null; do wait "$run"; code=$?; done
-if [ -n "$asked" ]; then
-    wait "$run"; code=$?
-    kill "$deadline" 2>/dev/null
-    saved=$(find "$output" -maxdepth 1 -name '*.nxs' -newer "$begun")
-fi
-rm -f "$begun"
-[ "$code" -eq 0 ] && exit 0
-if [ -z "$asked" ] && [ "$code" -ne {} ]; then exit "$code"; fi
-if [ -n "$asked" ] && [ -z "$saved" ]; then
+if [ -n "$asked" ]; then wait "$run"; code=$?; kill "$deadline" 2>/dev/null; fi
+saved=$(find "$output" -maxdepth 1 -name '*.nxs' -newer "$begun")
+[ -e "$begun.late" ] && [ "$code" -ne 0 ] && code={0}
+rm -f "$begun" "$begun.late"
+# {0}: the run ended in order and is to be continued, or it had to be ended.
+[ "$code" -eq {0} ] || exit "$code"
+if [ -z "$saved" ]; then
     echo "xrdct: error: nothing was finished within the time limit, so going on would not help; submit again with more --time or --ranks" >&2
     exit 1
 fi
-if [ "$restarts" -ge {} ]; then
+if [ "$restarts" -ge {5} ]; then
     echo "xrdct: error: not finished after $restarts continuations (time.requeues of the profile)" >&2
     exit 1
 fi
 echo "xrdct: to be continued: back into the queue" >&2
 scontrol requeue "$SLURM_JOB_ID"
 )bash",
-                        joined(first), again, std::max(20.0, profile.notice - 60), joined(start),
-                        stopped_exit_code, profile.requeues);
+                        stopped_exit_code, joined(first), again,
+                        std::max(20.0, profile.notice - 60), joined(start), profile.requeues);
     return text;
 }
 

@@ -124,7 +124,7 @@ Profile find_profile(const std::filesystem::path& given) {
     std::error_code code;
     if (!folder.empty() && std::filesystem::exists(path, code))
         return parse_profile(read_text_file(path), path);
-    return {.launcher_options = {"--mpi=pmix"}};
+    return parse_profile("", "");
 }
 
 std::vector<SettingDescription> profile_reference() {

@@ -262,6 +262,8 @@ std::string explain(const std::string& program, const Outcome& outcome, const st
     else if (holds("unable to contact slurm controller") || holds("connection refused") ||
              holds("connect failure"))
         meaning = "SLURM's controller does not answer";
+    else if (holds("configuration source"))
+        meaning = "SLURM is not set up on this machine: it finds no slurm.conf (SLURM_CONF?)";
     else
         meaning = fmt::format("{} failed (exit code {})", program, outcome.code);
     return said.empty() ? meaning : fmt::format("{}; it said: {}", meaning, said);
