@@ -160,10 +160,10 @@ Resources plan(const Profile& profile, const Wishes& wishes,
 namespace {
 
 std::string joined(const std::vector<std::string>& words) {
-    std::string text;
+    std::vector<std::string> quoted;
     for (const auto& word : words)
-        text += (text.empty() ? "" : " ") + shell_quoted(word);
-    return text;
+        quoted.push_back(shell_quoted(word));
+    return fmt::format("{}", fmt::join(quoted, " "));
 }
 
 /// A TOML string for --set.

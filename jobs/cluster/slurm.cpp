@@ -143,6 +143,11 @@ std::vector<SlurmJob> parse(const std::string& text, const char* program, F&& on
     try {
         const auto document = json::parse(text);
         std::vector<SlurmJob> list;
+        // A SLURM that cannot answer exits with 0 and says so here.
+        if (document.contains("errors") && !document.at("errors").empty()) {
+            const auto& first = document.at("errors").at(0);
+            throw Error(fmt::format("{} --json: {}", program, text_at(first, "description")));
+        }
         for (const auto& entry : document.at("jobs"))
             list.push_back(one(entry));
         return list;
@@ -281,9 +286,14 @@ SlurmView ask_slurm(const std::vector<long>& ids) {
     const auto wanted = [&](const SlurmJob& job) {
         return std::find(ids.begin(), ids.end(), job.id) != ids.end();
     };
-    for (auto& job : parse_squeue(queue.output))
-        if (wanted(job))
-            view.jobs.push_back(std::move(job));
+    try {
+        for (auto& job : parse_squeue(queue.output))
+            if (wanted(job))
+                view.jobs.push_back(std::move(job));
+    } catch (const Error& error) {
+        view.trouble = queue.errors.empty() ? error.what() : explain("squeue", queue, "");
+        return view;
+    }
     std::string gone;
     for (const long id : ids)
         if (std::none_of(view.jobs.begin(), view.jobs.end(), [&](const SlurmJob& job) {
@@ -295,11 +305,15 @@ SlurmView ask_slurm(const std::vector<long>& ids) {
     const auto accounts = run_tool({"sacct", "--json", "-j", gone}, 60);
     if (accounts.code != 0 || accounts.timed_out || accounts.output.empty())
         return view;
-    for (auto& job : parse_sacct(accounts.output))
-        if (wanted(job) && std::none_of(view.jobs.begin(), view.jobs.end(), [&](const auto& known) {
-                return is_member(known, job.id, job.task);
-            }))
-            view.jobs.push_back(std::move(job));
+    try {
+        for (auto& job : parse_sacct(accounts.output))
+            if (wanted(job) &&
+                std::none_of(view.jobs.begin(), view.jobs.end(),
+                             [&](const auto& known) { return is_member(known, job.id, job.task); }))
+                view.jobs.push_back(std::move(job));
+    } catch (const Error&) {
+        // The progress files say the rest.
+    }
     return view;
 }
 

@@ -33,7 +33,7 @@ bool is_member(const SlurmJob& job, long id, long task);
 
 /// The jobs in the output of `squeue --json` and of `sacct --json`, in the forms of SLURM 21.08 to
 /// 24: states as words or lists, numbers as such or as {set, infinite, number}. Throws Error naming
-/// the program when the text is something else.
+/// the program when the text is something else or states an error.
 std::vector<SlurmJob> parse_squeue(const std::string& text);
 std::vector<SlurmJob> parse_sacct(const std::string& text);
 

@@ -209,7 +209,9 @@ void print_status(const Submission& submission, const SlurmView& view, const Rep
     std::vector<std::vector<std::string>> rows;
     for (const auto& stage : run.stages) {
         const bool current = &stage == run.current();
-        rows.push_back({"  " + stage.name, stage.state,
+        // A run that was killed did not say so itself.
+        const bool cut = stage.state == "running" && state.ended();
+        rows.push_back({"  " + stage.name, cut ? state.state : stage.state,
                         stage.seconds > 0 ? duration_text(stage.seconds) : "",
                         current ? part_text(state) : "", current ? left_text(state) : ""});
     }

@@ -335,7 +335,10 @@ int command_submit(const std::vector<std::string>& arguments) {
     else
         fmt::print("job {}{}: {} rank{} on {} node{}, {:.0f} MB per node, at most {} (estimated: "
                    "{})\nxrdct status {}\n",
-                   record.job, batch.array ? fmt::format(", {} scans", batch.indices.size()) : "",
+                   record.job,
+                   batch.array ? fmt::format(", {} scan{}", batch.indices.size(),
+                                             batch.indices.size() == 1 ? "" : "s")
+                               : "",
                    r.ranks, r.ranks == 1 ? "" : "s", r.nodes, r.nodes == 1 ? "" : "s",
                    1e-6 * static_cast<double>(r.memory), duration_text(r.seconds),
                    duration_text(r.estimated), record.output.string());
