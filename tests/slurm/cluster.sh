@@ -5,7 +5,7 @@
 #   tests/slurm/cluster.sh up FOLDER [nodes] [cores per node]     then: source FOLDER/environment
 #   tests/slurm/cluster.sh down FOLDER
 #
-# Needs root and Debian's packages slurm-wlm and munge. Exit code 77: it cannot be started here; the reason is on stderr.
+# All folders above it must let everyone pass (munged insists). Needs root and Debian's packages slurm-wlm and munge. Exit code 77: it cannot be started here; the reason is on stderr.
 set -u
 
 cannot() { echo "no SLURM here: $*" >&2; exit 77; }

@@ -5,6 +5,7 @@ set -u
 here=$(dirname "$(realpath "$0")")
 xrdct=$1
 work=$(mktemp -d)
+chmod 711 "$work" # munged wants a path that all may pass
 export HOME=$work/home XRDCT_PROFILE=
 mkdir "$HOME"
 trap '"$here/cluster.sh" down "$work/slurm"; rm -rf "$work"' EXIT

@@ -315,7 +315,10 @@ TEST(Slurm, RefusesWhatItDoesNotUnderstand) {
 
 TEST(Slurm, ExplainsRefusals) {
     const auto said = [](const std::string& text) {
-        return explain("sbatch", {.code = 1, .errors = text}, "site.toml");
+        Outcome outcome;
+        outcome.code = 1;
+        outcome.errors = text;
+        return explain("sbatch", outcome, "site.toml");
     };
     EXPECT_THAT(said("sbatch: error: invalid partition specified: gpu\n"),
                 testing::AllOf(HasSubstr("slurm.partition of site.toml"), HasSubstr("gpu")));
@@ -358,8 +361,11 @@ class States : public testing::Test {
     }
     MemberState with(const std::string& slurm_state) {
         SlurmView view;
+        SlurmJob job;
+        job.id = 12;
+        job.state = slurm_state;
         if (!slurm_state.empty())
-            view.jobs.push_back({.id = 12, .state = slurm_state});
+            view.jobs.push_back(job);
         return member_state(s, 0, view);
     }
     test::TemporaryDirectory folder_;
