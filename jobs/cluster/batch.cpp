@@ -303,7 +303,14 @@ restarts=${{SLURM_RESTART_COUNT:-0}}
 [ "$restarts" -gt 0 ] && options=({2})
 begun=$(mktemp) || exit 1
 asked= deadline= saved=
-trap 'asked=1; kill -USR2 "$run"; (sleep {3:.0f}; : > "$begun.late"; kill "$run") & deadline=$!' USR2
+end_late() {{
+    trap 'kill "$nap"; exit' TERM
+    sleep {3:.0f} & nap=$!
+    wait "$nap"
+    : > "$begun.late"
+    kill "$run"
+}}
+trap 'asked=1; kill -USR2 "$run"; end_late & deadline=$!' USR2
 
 {4} "${{member[@]}}" "${{options[@]}}" --expect "$expected" &
 run=$!

@@ -148,6 +148,9 @@ std::vector<SlurmJob> parse(const std::string& text, const char* program, F&& on
             const auto& first = document.at("errors").at(0);
             throw Error(fmt::format("{} --json: {}", program, text_at(first, "description")));
         }
+        if (!document.at("jobs").is_array())
+            throw Error(
+                fmt::format("{} --json: its answer is not understood: no list of jobs", program));
         for (const auto& entry : document.at("jobs"))
             list.push_back(one(entry));
         return list;
