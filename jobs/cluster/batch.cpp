@@ -320,6 +320,11 @@ while [ -n "$asked" ] && kill -0 "$run" 2>/dev/null; do wait "$run"; code=$?; do
 if [ -n "$asked" ]; then wait "$run"; code=$?; kill "$deadline" 2>/dev/null; fi
 saved=$(find "$output" -maxdepth 1 -name '*.nxs' -newer "$begun")
 [ -e "$begun.late" ] && [ "$code" -ne 0 ] && code={0}
+# srun may end with 0 when it is cut off while it starts: the run's own record counts.
+if [ "$code" -eq 0 ] && ! {{ [ "$output/progress.json" -nt "$begun" ] && grep -q '^ "state": "finished"' "$output/progress.json"; }}; then
+    echo "xrdct: error: the launcher ended without the run; submit again with --resume" >&2
+    code=1
+fi
 rm -f "$begun" "$begun.late"
 # {0}: the run ended in order and is to be continued, or it had to be ended.
 [ "$code" -eq {0} ] || exit "$code"

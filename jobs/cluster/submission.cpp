@@ -227,7 +227,10 @@ MemberState member_state(const Submission& submission, std::size_t index, const 
         return result;
     }
     if (known) {
-        if (word.starts_with("COMPLETED")) {
+        if (word.starts_with("COMPLETED") && result.run && result.run->state == "stopped") {
+            result.state = "stopped";
+            result.detail = result.run->message;
+        } else if (word.starts_with("COMPLETED")) {
             result.state = "finished";
         } else if (word.starts_with("CANCELLED")) {
             result.state = "cancelled";

@@ -66,8 +66,8 @@ says "xrdct cancel $id" "$answer"
 until_says "iteration 2" "$xrdct" status dlsr
 scancel --signal=USR2 --batch "$id"
 until_says "continued" "$xrdct" status "$id"
-# A requeued job waits for two minutes unless told otherwise.
-sleep 1.5
+# A requeued job waits for two minutes unless told otherwise; at once, SLURM's end of the old start hits the new one.
+sleep 8
 scontrol update "JobId=$id" StartTime=now
 until_says "continued 1 time" "$xrdct" status dlsr.toml
 until_says "goes on from" "$xrdct" logs dlsr
@@ -77,7 +77,7 @@ echo "a job file that is changed before it is continued"
 until_says "iteration" "$xrdct" status dlsr
 sed -i 's/^title.*/title = "another"/' dlsr.toml
 scontrol requeue "$id"
-sleep 1.5
+sleep 8
 scontrol update "JobId=$id" StartTime=now
 until_says "was changed since it was submitted" "$xrdct" status dlsr
 

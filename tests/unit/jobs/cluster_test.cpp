@@ -203,12 +203,14 @@ class ScriptRun : public testing::Test {
     }
     bool requeued() const { return std::filesystem::exists(folder_ / "queue"); }
     test::TemporaryDirectory folder_;
+    const std::string finished =
+        "sleep 0.02; printf '{\\n \"state\": \"finished\",\\n' > progress.json\n";
     const std::string asked = "touch ask; trap 'go=1' USR2; sleep 0.2; touch ready\n"
                               "until [ \"$go\" ]; do sleep 0.05; done\n";
 };
 
 TEST_F(ScriptRun, PassesOnSuccessAndFailure) {
-    EXPECT_EQ(run("exit 0").exit_code, 0);
+    EXPECT_EQ(run(finished + "exit 0").exit_code, 0);
     EXPECT_EQ(run("exit 1").exit_code, 1);
     EXPECT_FALSE(requeued());
     std::ifstream calls(folder_ / "calls");
@@ -237,7 +239,14 @@ TEST_F(ScriptRun, AnErrorAfterTheSignalIsAnError) {
 }
 
 TEST_F(ScriptRun, FinishingAfterTheSignalIsSuccess) {
-    EXPECT_EQ(run(asked + "touch fbp.nxs; exit 0").exit_code, 0);
+    EXPECT_EQ(run(asked + finished + "exit 0").exit_code, 0);
+    EXPECT_FALSE(requeued());
+}
+
+TEST_F(ScriptRun, ALauncherThatRanNothingIsAFailure) {
+    const auto result = run("exit 0");
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.errors, HasSubstr("the launcher ended without the run"));
     EXPECT_FALSE(requeued());
 }
 
@@ -384,6 +393,7 @@ TEST_F(States, ComeFromSlurmAndFromTheProgressFile) {
     progress("stopped", "12");
     EXPECT_EQ(with("PENDING").state, "continued");
     EXPECT_FALSE(with("PENDING").ended());
+    EXPECT_EQ(with("COMPLETED").state, "stopped");
     progress("failed", "12", "fbp.nxs: No space left on device");
     EXPECT_THAT(with("FAILED").detail, HasSubstr("No space"));
     // Gone from the queue, without accounting.
