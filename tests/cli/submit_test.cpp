@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 
 using namespace xrdct;
@@ -13,14 +14,13 @@ using namespace xrdct::test;
 
 namespace {
 
-/// Without SLURM: an empty PATH, a home of its own.
+/// With a home of its own; nothing reaches a SLURM.
 class Submit : public CellTest {
   protected:
     void SetUp() override {
         CellTest::SetUp();
         const char* path = std::getenv("PATH");
         path_ = path ? path : "";
-        setenv("PATH", (home_ / "no-programs").c_str(), 1);
         setenv("HOME", home_.path().c_str(), 1);
         for (const char* name : {"XRDCT_PROFILE", "XDG_CONFIG_HOME", "XDG_STATE_HOME"})
             unsetenv(name);
@@ -63,7 +63,8 @@ TEST_F(Submit, DryRunShowsTheScriptAndTouchesNothing) {
 TEST_F(Submit, ScriptAsksForWhatValidateEstimates) {
     const auto validated = run_xrdct({"validate", job().string(), "--json", "--ranks", "2"});
     double most = 0;
-    for (const auto& stage : nlohmann::json::parse(validated.output).at("stages"))
+    const auto json = nlohmann::json::parse(validated.output);
+    for (const auto& stage : json.at("stages"))
         most = std::max(most, stage.at("memory_bytes_per_rank").get<double>());
     const auto result = run_xrdct({"submit", job().string(), "--dry-run", "--ranks", "2"});
     const auto at = result.output.find("--mem=");
@@ -72,6 +73,7 @@ TEST_F(Submit, ScriptAsksForWhatValidateEstimates) {
 }
 
 TEST_F(Submit, WithoutSlurmItSaysSo) {
+    setenv("PATH", (home_ / "no-programs").c_str(), 1);
     std::filesystem::create_directory(results());
     refused({"submit", job().string()}, {"sbatch is not there", "SLURM is not installed"});
     EXPECT_EQ(list_folder(results()), "");
@@ -84,7 +86,7 @@ TEST_F(Submit, BadInput) {
     refused({"submit", name, "--ranks", "0"}, {"--ranks"});
     refused({"submit", name, "--time", "soon"}, {"--time", "soon"});
     refused({"submit", name, "--time", "1min"}, {"--time", "notice"});
-    refused({"submit", name, "--partition", "x"}, {"--partition", "nearest"});
+    refused({"submit", name, "--rank", "2"}, {"--rank", "nearest is '--ranks'"});
     refused({"submit", name, "--profile", "none.toml"}, {"none.toml"});
     write_text(home_ / "site.toml", "[slurm]\npartion = 'x'\n");
     refused({"submit", name, "--profile", (home_ / "site.toml").string()},
