@@ -38,7 +38,7 @@ class Submit : public CellTest {
         EXPECT_EQ(list_folder(folder()), before);
     }
     void make_campaign() {
-        edit_job("file = \"scan.nxs\"", "");
+        edit_job("[input]\nfile = \"scan.nxs\"", "");
         append_job("\n[campaign]\nscans = [\"part_*.nxs\", \"scan.nxs\"]\n");
         for (const char* name : {"part_1.nxs", "part_2.nxs"})
             std::filesystem::copy_file(scan(), folder() / name);
