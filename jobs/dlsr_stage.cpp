@@ -5,6 +5,8 @@
 #include "jobs/dlsr_scan.hpp"
 #include "jobs/pipeline.hpp"
 #include "jobs/progress.hpp"
+#include "jobs/run_record.hpp"
+#include "jobs/stop_request.hpp"
 #include "mpi/product_file.hpp"
 #include "solvers/dlsr_operator.hpp"
 #include "solvers/dlsr_problem.hpp"
@@ -331,6 +333,7 @@ void DlsrRun::save() {
         if (communicator_.is_root())
             write_dlsr_checkpoint(checkpoint_path_, state_);
     });
+    stop_if_asked(communicator_);
 }
 
 petsc::BoundedGaussNewtonOptions DlsrRun::solver_options(double convergence, int steps) const {
@@ -370,6 +373,8 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
             state_.history.push_back({report.iteration, report.objective, problem_->last_misfit(),
                                       report.gradient_norm, report.step_length, rwp,
                                       report.linear_iterations});
+        if (auto* record = RunRecord::current())
+            record->iterate(report.iteration, rwp);
         if (communicator_.is_root())
             fmt::print(stderr,
                        "dlsr: {} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, "

@@ -200,6 +200,10 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
         source, s.text("output", "results", "folder of the products, relative to the job file"));
     require(!job.output.empty(), s, "output", "must not be empty");
 
+    job.scans = s.texts("campaign.scans", {},
+                        "many scans with one job, each a member with a folder of its own in "
+                        "output: files or patterns (* ? []), relative to the job file; for xrdct "
+                        "submit, which fills in input.file");
     job.input = read_input(s, source);
 
     const auto calibration = read_instrument(s, source, job);

@@ -147,6 +147,7 @@ struct Job {
     std::filesystem::path source; ///< the job file
     std::vector<std::string> stages;
     std::filesystem::path output;
+    std::vector<std::string> scans; ///< of a campaign, as written; empty: a single scan
     InputSettings input;
     GeometrySettings geometry;
     ChannelSettings channels;

@@ -2,6 +2,8 @@
 
 #include "base/error.hpp"
 #include "crystal/phase.hpp"
+#include "jobs/run_record.hpp"
+#include "jobs/stop_request.hpp"
 #include "mpi/nexus.hpp"
 #include "tomography/rotation_axis.hpp"
 
@@ -212,9 +214,19 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                     [](const auto& stage) { return stage != "rietveld"; }))
         find_axis(context);
 
+    auto* record = RunRecord::current();
+    if (record) {
+        auto stages = job.stages;
+        if (job.absorption.method == "none")
+            std::erase(stages, "absorption");
+        record->begin(job.output, stages, communicator.size());
+    }
     for (const auto& stage : job.stages) {
         if (stage == "absorption" && job.absorption.method == "none")
             continue;
+        stop_if_asked(communicator);
+        if (record)
+            record->enter_stage(stage);
         const auto path = product_path(job, stage);
         context.provenance.stage = stage;
         context.provenance.settings = job.resolved_for(stage);
@@ -240,12 +252,16 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                 [&] { return read_absorption_product(job).transmission; });
         if (reuse) {
             summary.stages.push_back({stage, path, true, 0, {}, {}});
+            if (record)
+                record->leave_stage("kept");
             continue;
         }
         summary.stages.push_back(stage == "absorption" ? run_absorption_stage(context)
                                  : stage == "fbp"      ? run_fbp_stage(context)
                                  : stage == "rietveld" ? run_rietveld_stage(context)
                                                        : run_dlsr_stage(context));
+        if (record)
+            record->leave_stage("finished");
     }
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
     summary.notes = job.notes;

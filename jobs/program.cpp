@@ -36,6 +36,12 @@ const Command commands[] = {
      command_condition},
     {"report", "make pictures and an HTML page from the products of a job", command_report},
     {"compare", "align the maps of several cells and show them side by side", command_compare},
+    {"submit", "run a job, or one of many scans, on a cluster with SLURM", command_submit},
+    {"jobs", "list the submitted jobs and how far they are", command_jobs},
+    {"status", "say how far a job is: stage, iteration, residual, time left", command_status},
+    {"watch", "repeat the status until the job has ended", command_watch},
+    {"cancel", "cancel a submitted job", command_cancel},
+    {"logs", "print what a submitted job wrote", command_logs},
     {"reference", "print every key of the job file", command_reference},
 };
 

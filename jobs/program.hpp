@@ -35,6 +35,12 @@ int command_calibrate(const std::vector<std::string>& arguments);
 int command_report(const std::vector<std::string>& arguments);
 int command_compare(const std::vector<std::string>& arguments);
 int command_condition(const std::vector<std::string>& arguments);
+int command_submit(const std::vector<std::string>& arguments);
+int command_jobs(const std::vector<std::string>& arguments);
+int command_status(const std::vector<std::string>& arguments);
+int command_watch(const std::vector<std::string>& arguments);
+int command_cancel(const std::vector<std::string>& arguments);
+int command_logs(const std::vector<std::string>& arguments);
 int command_reference(const std::vector<std::string>& arguments);
 
 } // namespace xrdct

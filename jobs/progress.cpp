@@ -1,5 +1,7 @@
 #include "jobs/progress.hpp"
 
+#include "jobs/run_record.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -27,6 +29,8 @@ Progress::Progress(std::string title, std::size_t total, bool speaks)
       last_draw_(start_) {
     if (speaks_ && terminal_)
         draw(0);
+    if (auto* record = RunRecord::current(); record && speaks_)
+        record->part(title_, 0, total_, 0);
 }
 
 Progress::~Progress() {
@@ -58,6 +62,8 @@ void Progress::draw(std::size_t done) {
 void Progress::update(std::size_t done) {
     if (!speaks_ || !open_)
         return;
+    if (auto* record = RunRecord::current())
+        record->part(title_, done, total_, seconds());
     const auto now = std::chrono::steady_clock::now();
     if (terminal_) {
         if (now - last_draw_ > std::chrono::milliseconds(200)) {
@@ -80,6 +86,8 @@ void Progress::finish(const std::string& remark) {
     open_ = false;
     if (!speaks_)
         return;
+    if (auto* record = RunRecord::current())
+        record->part(title_, total_, total_, seconds());
     const std::string text = fmt::format("{}: done in {}{}", title_, duration_text(seconds()),
                                          remark.empty() ? "" : "; " + remark);
     if (terminal_)

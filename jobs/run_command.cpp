@@ -3,9 +3,13 @@
 #include "jobs/pipeline.hpp"
 #include "jobs/program.hpp"
 #include "jobs/progress.hpp"
+#include "jobs/run_record.hpp"
+#include "jobs/stop_request.hpp"
+#include "mpi/checksum.hpp"
 #include "mpi/communicator.hpp"
 
 #include <cstdio>
+#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -49,6 +53,8 @@ int command_run(const std::vector<std::string>& arguments) {
         "resume", "keep products made with the same settings and inputs")(
         "memory", po::value<std::string>()->value_name("SIZE"),
         "memory to use over all ranks, such as 4GB (default: no limit)")(
+        "expect", po::value<std::string>()->value_name("SHA256"),
+        "refuse a job whose resolved settings have another checksum (xrdct submit)")(
         "json", "print a summary as JSON on stdout");
     line.hidden()("job", po::value<std::string>()->required());
     line.positional("job", 1);
@@ -80,13 +86,39 @@ int command_run(const std::vector<std::string>& arguments) {
         options.memory = parse_bytes(line.get<std::string>("memory"), "--memory");
     const std::filesystem::path job_path = line.get<std::string>("job");
 
-    return run_on_ranks([&](const mpi::Communicator& world) {
+    listen_for_stop();
+    bool stopped = false;
+    const int code = run_on_ranks([&](const mpi::Communicator& world) {
         // One rank reads, all parse the same text.
         std::string text = world.collectively(
             [&] { return world.is_root() ? read_text_file(job_path) : std::string(); });
         world.broadcast(text);
         const Job job = world.collectively([&] { return parse_job(text, job_path, overrides); });
-        const auto summary = run_job(job, options, world);
+        if (line.has("expect") &&
+            mpi::sha256_of_text(job.resolved) != line.get<std::string>("expect"))
+            throw Error(fmt::format("{}: was changed since it was submitted; put it back and "
+                                    "requeue, or submit it again",
+                                    job_path.string()));
+        std::optional<RunRecord> record;
+        if (world.is_root())
+            record.emplace();
+        RunSummary summary;
+        try {
+            summary = run_job(job, options, world);
+        } catch (const Stopped& error) {
+            stopped = true;
+            if (record)
+                record->end("stopped", error.what());
+            if (world.is_root())
+                fmt::print(stderr, "xrdct: {}\n", error.what());
+            return;
+        } catch (const std::exception& error) {
+            if (record)
+                record->end("failed", error.what());
+            throw;
+        }
+        if (record)
+            record->end("finished");
         if (world.is_root()) {
             for (const auto& note : summary.notes)
                 fmt::print(stderr, "note: {}\n", note);
@@ -103,6 +135,7 @@ int command_run(const std::vector<std::string>& arguments) {
                 fmt::print("{}\n", to_json(summary).dump(1));
         }
     });
+    return stopped ? stopped_exit_code : code;
 }
 
 } // namespace xrdct

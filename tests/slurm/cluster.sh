@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# A private SLURM for tests: a controller and several node daemons on this machine, which talk over the loopback
+# interface; nothing outside the given folder is written, nothing is started by the system.
+#
+#   tests/slurm/cluster.sh up FOLDER [nodes] [cores per node]     then: source FOLDER/environment
+#   tests/slurm/cluster.sh down FOLDER
+#
+# All folders above it must let everyone pass (munged insists). Needs root and Debian's packages slurm-wlm and munge. Exit code 77: it cannot be started here; the reason is on stderr.
+set -u
+
+cannot() { echo "no SLURM here: $*" >&2; exit 77; }
+usage() { sed -n '5,6p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || usage
+command=$1
+folder=$(realpath -m "$2")
+nodes=${3:-2}
+cores=${4:-2}
+PATH=$PATH:/usr/sbin:/sbin
+
+# Ends the daemons of this folder only, by the process numbers they wrote.
+down() {
+    local file process
+    for file in "$folder"/run/node*.pid "$folder/run/controller.pid" "$folder/run/munge.pid"; do
+        [ -s "$file" ] || continue
+        process=$(<"$file")
+        kill "$process" 2>/dev/null || continue
+        for _ in {1..60}; do kill -0 "$process" 2>/dev/null || break; sleep 0.1; done
+    done
+}
+
+case $command in
+down)
+    [ -e "$folder/environment" ] && . "$folder/environment" && scancel --user=root 2>/dev/null && sleep 1
+    down
+    exit 0
+    ;;
+up) ;;
+*) usage ;;
+esac
+
+[ "$(id -u)" -eq 0 ] || cannot "root is needed"
+for program in munged slurmctld slurmd sinfo unshare; do
+    command -v "$program" >/dev/null || cannot "$program is not installed (packages slurm-wlm, munge)"
+done
+[ -e "$folder" ] && { echo "$folder exists" >&2; exit 2; }
+mkdir -p "$folder"/{run,log,state,key}
+chmod 755 "$folder"
+chmod 711 "$folder/key" || cannot "$folder: no permissions"
+
+head -c 1024 /dev/urandom >"$folder/key/munge"
+chmod 600 "$folder/key/munge"
+munged --key-file="$folder/key/munge" --socket="$folder/key/socket" --pid-file="$folder/run/munge.pid" \
+    --log-file="$folder/log/munge" --seed-file="$folder/key/seed" || cannot "munged does not start"
+
+# A port range of its own, so that several folders may be up at once.
+port=$((20000 + $$ % 4000 * 10))
+cat >"$folder/slurm.conf" <<CONF
+ClusterName=xrdct
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldPort=$port
+SlurmUser=root
+SlurmdUser=root
+AuthInfo=socket=$folder/key/socket
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/spool-%n
+SlurmctldPidFile=$folder/run/controller.pid
+SlurmdPidFile=$folder/run/node%n.pid
+SlurmctldLogFile=$folder/log/controller
+SlurmdLogFile=$folder/log/%n
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+TaskProlog=$folder/prolog
+MpiDefault=pmix
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=bf_interval=1,batch_sched_delay=0
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+ReturnToService=2
+SlurmdTimeout=20
+KillWait=5
+JobRequeue=1
+MailProg=/bin/true
+CONF
+for ((i = 1; i <= nodes; ++i)); do
+    mkdir -p "$folder/spool-t$i"
+    echo "NodeName=t$i NodeHostname=t$i NodeAddr=127.0.0.1 Port=$((port + i)) CPUs=$cores RealMemory=4000" >>"$folder/slurm.conf"
+done
+echo "PartitionName=main Nodes=ALL Default=YES MaxTime=120 State=UP" >>"$folder/slurm.conf"
+echo "CgroupPlugin=cgroup/v1" >"$folder/cgroup.conf"
+# The ranks of all nodes share one network interface.
+cat >"$folder/prolog" <<'PROLOG'
+#!/bin/sh
+echo export OMPI_MCA_btl_tcp_if_include=lo
+echo export OMPI_MCA_oob_tcp_if_include=lo
+PROLOG
+chmod 755 "$folder/prolog"
+{ cat /etc/hosts; for ((i = 1; i <= nodes; ++i)); do echo "127.0.0.1 t$i"; done; } >"$folder/hosts"
+echo "export SLURM_CONF=$folder/slurm.conf" >"$folder/environment"
+. "$folder/environment"
+
+slurmctld -c || { down; cannot "slurmctld does not start, see $folder/log/controller"; }
+# Nodes are told apart by their host names, and OpenMPI's shared memory must not be seen by another "node".
+for ((i = 1; i <= nodes; ++i)); do
+    unshare --uts --mount bash -c "hostname t$i && mount -t tmpfs tmpfs /dev/shm && mount --bind '$folder/hosts' /etc/hosts && exec slurmd -N t$i" ||
+        { down; cannot "node $i does not start (unshare and mount are needed)"; }
+done
+for _ in {1..200}; do
+    [ "$(sinfo --noheader --Node --format=%T 2>/dev/null | grep -c '^idle')" -eq "$nodes" ] && exit 0
+    sleep 0.1
+done
+down
+cannot "the nodes do not come up, see $folder/log"
