@@ -262,8 +262,9 @@ TEST_F(BadOutput, FullDisk) {
         if (std::filesystem::exists(disk.path() / "out"))
             for (const auto& entry : std::filesystem::directory_iterator(disk.path() / "out")) {
                 // Finished products of earlier stages may stay; nothing unfinished may.
-                if (entry.path().filename() != "progress.json")
+                if (entry.path().filename() != "progress.json") {
                     EXPECT_EQ(entry.path().filename().string(), "absorption.nxs");
+                }
                 std::filesystem::remove(entry.path());
             }
     }
