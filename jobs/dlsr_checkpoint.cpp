@@ -60,8 +60,7 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
         write_column(group, "history_gradient_norm", column(history, &Step::gradient_norm));
         write_column(group, "history_step_length", column(history, &Step::step_length));
         write_column(group, "history_rwp", column(history, &Step::rwp));
-        write_column(group, "history_linear_iterations",
-                     column(history, &Step::linear_iterations));
+        write_column(group, "history_linear_iterations", column(history, &Step::linear_iterations));
     }
     product.commit();
 }

@@ -22,7 +22,7 @@ struct DlsrCheckpoint {
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0;
     std::vector<DlsrResult::Step> history;
-    int error_samples = 0;            ///< done
+    int error_samples = 0;             ///< done
     std::vector<double> error_squares; ///< sums over the samples
 };
 

@@ -200,12 +200,11 @@ DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional
             }
             if (settings.microstrain_treatment == Treatment::global)
                 global(part, ShapeParameter::Kind::microstrain, 0, phase.microstrain.value, 0,
-                       3 * phase.microstrain.value + 2e-3, 1e-4,
-                       {phase.name, "microstrain", ""});
+                       3 * phase.microstrain.value + 2e-3, 1e-4, {phase.name, "microstrain", ""});
             if (settings.gauss_microstrain_treatment == Treatment::global) {
                 const double value = std::pow(phase.gauss_microstrain.value, 2);
-                global(part, ShapeParameter::Kind::gauss_microstrain, 0, value, 0,
-                       3 * value + 4e-6, 1e-7, {phase.name, "gauss_microstrain_squared", ""});
+                global(part, ShapeParameter::Kind::gauss_microstrain, 0, value, 0, 3 * value + 4e-6,
+                       1e-7, {phase.name, "gauss_microstrain_squared", ""});
             }
         }
         setup.parts.push_back(std::move(part));

@@ -13,8 +13,8 @@ namespace xrdct {
 struct DlsrResult {
     std::size_t n = 0;
     std::vector<double> x; ///< mm, both axes of the maps
-    /// Amounts and voxel shapes [y · n + x]; NaN outside the part's mask. `errors` is empty where no
-    /// e.s.d. were asked for.
+    /// Amounts and voxel shapes [y · n + x]; NaN outside the part's mask. `errors` is empty where
+    /// no e.s.d. were asked for.
     struct Map {
         DlsrQuantity quantity;
         std::vector<double> values, errors;
@@ -34,10 +34,10 @@ struct DlsrResult {
 
     // Diagnostics.
     std::vector<double> rotation, translation; ///< deg, mm, as in the scan
-    /// Mean over the channels of squared residual over variance [rotation][translation]; NaN where a
-    /// ray was left out.
+    /// Mean over the channels of squared residual over variance [rotation][translation]; NaN where
+    /// a ray was left out.
     std::vector<double> residual_sinogram;
-    std::vector<double> two_theta;                       ///< deg [channel]
+    std::vector<double> two_theta;                        ///< deg [channel]
     std::vector<double> observed, calculated, background; ///< mean over the rays [channel]
     /// Observed over calculated intensity of one line as the sample turns, minus 1.
     struct LineResidual {

@@ -124,9 +124,8 @@ std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const fl
     return data;
 }
 
-void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
-                        std::span<const double> values, std::span<const float> ray_weight,
-                        DlsrResult& result) {
+void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at, std::span<const double> values,
+                        std::span<const float> ray_weight, DlsrResult& result) {
     const auto& communicator = context_.communicator;
     const PatternBasis& basis = model.basis();
     const std::size_t m = basis.size(), rotations = context_.scan.geometry().rotation.size();
@@ -276,8 +275,8 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
         for (std::size_t i = 0; i < rotations; ++i) {
             const double phase = lines[(3 * w + 2) * rotations + i];
             line.ratio.push_back(phase > 0 ? lines[3 * w * rotations + i] / phase : nan_value);
-            line.error.push_back(
-                phase > 0 ? std::sqrt(lines[(3 * w + 1) * rotations + i]) / phase : nan_value);
+            line.error.push_back(phase > 0 ? std::sqrt(lines[(3 * w + 1) * rotations + i]) / phase
+                                           : nan_value);
         }
         result.lines.push_back(std::move(line));
     }

@@ -37,8 +37,8 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                         "gap (other layers) across which voxels of a phase along x or y still "
                         "count as neighbours");
     require(dlsr.gap >= 0, s, "dlsr.gap", "must not be negative");
-    dlsr.held_out = s.integer("dlsr.held_out", 7,
-                              "every n-th projection is held out to choose the smoothness");
+    dlsr.held_out =
+        s.integer("dlsr.held_out", 7, "every n-th projection is held out to choose the smoothness");
     require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");
     dlsr.error_samples =
         s.integer("dlsr.error_samples", 6,

@@ -152,8 +152,8 @@ void DlsrRun::prepare() {
         kept += weight_[r] > 0;
     }
     kept = communicator_.allreduce(kept, mpi::Reduction::sum);
-    const auto rays = static_cast<double>(scan.geometry().rotation.size() *
-                                          scan.geometry().translation.size());
+    const auto rays =
+        static_cast<double>(scan.geometry().rotation.size() * scan.geometry().translation.size());
     if (kept == 0)
         throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
                                 "channels or have no transmission",
@@ -220,11 +220,11 @@ void DlsrRun::prepare() {
     state_.x = communicator_.allgather(std::span<const double>(problem_->start()));
     problem_->objective(problem_->start());
     if (communicator_.is_root())
-        fmt::print(stderr,
-                   "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers as {} "
-                   "packed functions\n",
-                   problem_->size(), kept, scan.n_channel(), m, layers_.count,
-                   model_->packed_size());
+        fmt::print(
+            stderr,
+            "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers as {} "
+            "packed functions\n",
+            problem_->size(), kept, scan.n_channel(), m, layers_.count, model_->packed_size());
     auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
         if (!context_.options.resume)
             return {};
@@ -295,9 +295,8 @@ void DlsrRun::check_senses() {
     const auto axis = communicator_.collectively([&] {
         return RadialAxis::from_two_theta(context_.scan.two_theta(), context_.scan.wavelength());
     });
-    const auto basis = communicator_.collectively([&] {
-        return PatternBasis(axis, setup_.model, setup_.parts, channel_weight_, reversed);
-    });
+    const auto basis = communicator_.collectively(
+        [&] { return PatternBasis(axis, setup_.model, setup_.parts, channel_weight_, reversed); });
     const auto data = communicator_.collectively([&] { return scan_.compress(basis, weight); });
     auto model = communicator_.collectively([&] {
         return DlsrOperator(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
@@ -315,10 +314,11 @@ void DlsrRun::check_senses() {
     const double change = 100 * (opposite / as_is - 1);
     remarks_.push_back(
         opposite > as_is
-            ? fmt::format("senses: with depths reversed (a reversed rotation or translation) the "
-                          "misfit is {:.1f} % larger: the senses given are right, or both are wrong "
-                          "and the maps mirrored",
-                          change)
+            ? fmt::format(
+                  "senses: with depths reversed (a reversed rotation or translation) the "
+                  "misfit is {:.1f} % larger: the senses given are right, or both are wrong "
+                  "and the maps mirrored",
+                  change)
             : fmt::format("SENSES: with depths reversed the misfit is {:.1f} % smaller: "
                           "geometry.rotation_sense or geometry.translation_sense is probably "
                           "wrong, and the correction of the parallax does harm",
@@ -555,8 +555,8 @@ void DlsrRun::errors() {
     esd_.assign(state_.x.size(), 0.0);
     for (std::size_t f = 0; f <= setup_.fields.size(); ++f) {
         const auto range = problem_->field_unknowns(f);
-        const bool voxels = f < setup_.fields.size() &&
-                            setup_.fields[f].field.treatment == FieldTreatment::voxel;
+        const bool voxels =
+            f < setup_.fields.size() && setup_.fields[f].field.treatment == FieldTreatment::voxel;
         if (!voxels) {
             for (std::size_t i = range.begin; i < range.end; ++i)
                 esd_[i] = std::sqrt(state_.error_squares[i] / samples);
@@ -568,9 +568,8 @@ void DlsrRun::errors() {
             // An unknown that is held has no sample.
             block.push_back(state_.error_squares[i] > 0 ? expected[i] : 0);
         }
-        const auto variance =
-            smoothed_variance(squares, block, model_->pixels(setup_.fields[f].field.part), grid_.n,
-                              error_window);
+        const auto variance = smoothed_variance(
+            squares, block, model_->pixels(setup_.fields[f].field.part), grid_.n, error_window);
         for (std::size_t i = range.begin; i < range.end; ++i)
             esd_[i] = block[i - range.begin] > 0 ? std::sqrt(variance[i - range.begin]) : nan_value;
     }

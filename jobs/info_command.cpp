@@ -131,12 +131,13 @@ int command_info(const std::vector<std::string>& arguments) {
         const auto root = file.root();
         const auto type = root.string_attribute("file_type");
         const bool ours = type && *type == nexus::file_type;
-        // An integrated scan is both; what is in the scan says more.
-        const bool scan = root.has_dataset("entry/data/two_theta");
+        // An integrated scan is a product, too; what is in the scan says more. Of a conditioned one
+        // both are told.
+        const bool conditioned = root.has_group("entry/condition");
+        const bool scan = root.has_dataset("entry/data/two_theta") && !conditioned;
         if (ours && !scan && !nexus::groups_of_class(root, "NXprocess").empty())
             json = describe_product(path, root);
-        // A conditioned scan is both.
-        if (!json.is_null() && root.has_group("entry/condition"))
+        if (!json.is_null() && conditioned)
             json["scan"] = describe_scan(path);
     }
     if (json.is_null())

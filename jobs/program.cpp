@@ -11,6 +11,9 @@
 #include <exception>
 #include <new>
 
+#include <chrono>
+#include <thread>
+
 #include <fmt/format.h>
 
 namespace xrdct {
@@ -110,6 +113,9 @@ int run_program(int argc, char** argv) {
     } catch (const Error& error) {
         if (speaks())
             fmt::print(stderr, "xrdct: error: {}\n", error.what());
+        else // A launcher ends all ranks with the first one that fails: let the one that speaks be
+             // it.
+            std::this_thread::sleep_for(std::chrono::seconds(2));
     } catch (const std::bad_alloc&) {
         fmt::print(stderr, "xrdct: error: out of memory; --memory limits what a run takes\n");
     } catch (const std::exception& error) {

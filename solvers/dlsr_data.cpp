@@ -13,7 +13,7 @@ namespace xrdct {
 namespace {
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr int most_iterations = 100;
-}
+} // namespace
 
 std::vector<double> FactoredWeights::channel_weight() const {
     std::vector<double> weight;
@@ -58,8 +58,7 @@ void WeightFactors::add(std::size_t ray, std::span<const float> intensity,
 }
 
 FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
-                                      std::span<const unsigned char> excluded,
-                                      double floor) const {
+                                      std::span<const unsigned char> excluded, double floor) const {
     const std::size_t channels = channel_sum_.size(), own = ray_sum_.size();
     communicator.collectively([&] {
         if (excluded.size() != channels)

@@ -12,8 +12,8 @@ namespace xrdct {
 /// Weights that factor into ray × channel: the variance of a sample is taken as
 /// ray_variance[ray] · channel_variance[channel].
 struct FactoredWeights {
-    std::vector<double> channel_variance; ///< [channel]; NaN: channel left out
-    std::vector<double> ray_variance;     ///< [own ray]; NaN: ray left out
+    std::vector<double> channel_variance;       ///< [channel]; NaN: channel left out
+    std::vector<double> ray_variance;           ///< [own ray]; NaN: ray left out
     std::vector<double> channel_weight() const; ///< 1 / variance, 0 where left out
     std::vector<float> ray_weight() const;
 };

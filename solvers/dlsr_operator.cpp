@@ -61,14 +61,14 @@ struct DlsrOperator::Impl {
     PatternBasis::Tables tables;
     bool has_derivatives = false;
     /// Layers and functions of the depth: few suffice for all patterns, [layer][function]. Lanes of
-    /// little weight need fewer still: a block of eight lanes takes the first block_functions[block]
-    /// and lies packed as [function][8] from 8 · block_first[block] on.
+    /// little weight need fewer still: a block of eight lanes takes the first
+    /// block_functions[block] and lies packed as [function][8] from 8 · block_first[block] on.
     Matrix depth_functions;
     std::size_t functions = 0, packed = 0, functions_padded = 0;
     std::vector<float> depth_padded; ///< the same with rows filled up to a multiple of `unrolled`
     std::vector<std::size_t> block_functions, block_first;
-    std::vector<float> table, transposed; ///< [packed][M], [M][packed]
-    std::vector<float> lane_gram;         ///< [slot][slot] at depth 0
+    std::vector<float> table, transposed;    ///< [packed][M], [M][packed]
+    std::vector<float> lane_gram;            ///< [slot][slot] at depth 0
     std::vector<std::vector<float>> columns; ///< per global [ray][M]
 
     mutable std::vector<AlignedFloats> scratch; ///< per thread
@@ -102,8 +102,7 @@ struct DlsrOperator::Impl {
     void choose_depth_functions(const Matrix& full) {
         Eigen::MatrixXd overlap = Eigen::MatrixXd::Zero(index(layers), index(layers));
         for (std::size_t lane = 0; lane < slots; ++lane) {
-            const Eigen::MatrixXd block =
-                full.middleCols(index(lane * m), index(m)).cast<double>();
+            const Eigen::MatrixXd block = full.middleCols(index(lane * m), index(m)).cast<double>();
             const double norm = block.squaredNorm();
             if (norm > 0)
                 overlap += block * block.transpose() / norm;
@@ -121,8 +120,8 @@ struct DlsrOperator::Impl {
         for (const auto& part : parts) {
             double norm = 0;
             for (std::size_t i = part.slot; i < part.slot + part.lanes; ++i)
-                norm = std::max<double>(
-                    norm, reduced.middleCols(index(i * m), index(m)).squaredNorm());
+                norm = std::max<double>(norm,
+                                        reduced.middleCols(index(i * m), index(m)).squaredNorm());
             std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.lanes,
                         norm);
         }
@@ -131,9 +130,8 @@ struct DlsrOperator::Impl {
             double tail = 0;
             std::size_t needed = functions;
             while (needed > 1) {
-                tail += reduced.row(index(needed - 1))
-                            .segment(index(lane * m), index(m))
-                            .squaredNorm();
+                tail +=
+                    reduced.row(index(needed - 1)).segment(index(lane * m), index(m)).squaredNorm();
                 if (tail > depth_tolerance * depth_tolerance * part_norm[lane])
                     break;
                 --needed;
@@ -215,9 +213,13 @@ struct DlsrOperator::Impl {
             own.resize(size);
         return own.data();
     }
-    std::size_t padded_size() const { return projector->buffer_size(); }
+    std::size_t padded_size() const {
+        return projector->buffer_size();
+    }
     /// Of a block's plane in the projector's buffer.
-    std::size_t first_ray() const { return projector->padding() * projector->ray_size(); }
+    std::size_t first_ray() const {
+        return projector->padding() * projector->ray_size();
+    }
 
     /// Of one rotation: [translation][packed] from the layers in `buffer`.
     void reduce_depth(const float* buffer, float* reduced) const {
@@ -269,7 +271,9 @@ struct DlsrOperator::Impl {
             }
         }
     }
-    std::size_t reduced_size() const { return translations * packed; }
+    std::size_t reduced_size() const {
+        return translations * packed;
+    }
 
     /// Rays [translation][M] of one rotation before the transmission.
     void project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
@@ -324,8 +328,7 @@ struct DlsrOperator::Impl {
         }
 #pragma omp parallel for schedule(static)
         for (std::size_t i = 0; i < rotations; ++i) {
-            float* buffer =
-                thread_scratch(padded_size() + reduced_size() + translations * widest);
+            float* buffer = thread_scratch(padded_size() + reduced_size() + translations * widest);
             float* reduced = buffer + padded_size();
             float* picked = reduced + reduced_size();
             projector->forward(i, coefficients, {buffer, padded_size()});
@@ -359,16 +362,15 @@ struct DlsrOperator::Impl {
     }
 
     /// For every rotation: rays = T A q (plus the columns times `global`), handed to
-    /// each(first ray, rays [translation][M]), which may change them; then, with `back`, the adjoint
-    /// is added to `back` and `global_out`.
-    /// With `weighted`, rotations without any weight are passed over.
+    /// each(first ray, rays [translation][M]), which may change them; then, with `back`, the
+    /// adjoint is added to `back` and `global_out`. With `weighted`, rotations without any weight
+    /// are passed over.
     template <class Each>
     void sweep(const AlignedFloats* q, const float* global, Each&& each, AlignedFloats* back,
                float* global_out, bool weighted = false) const {
         const auto threads = static_cast<std::size_t>(omp_get_max_threads());
         std::vector<AlignedFloats> partial(back ? threads : 0);
-        std::vector<std::vector<double>> partial_global(threads,
-                                                        std::vector<double>(globals, 0.0));
+        std::vector<std::vector<double>> partial_global(threads, std::vector<double>(globals, 0.0));
 #pragma omp parallel
         {
             const auto own = static_cast<std::size_t>(omp_get_thread_num());
@@ -380,10 +382,10 @@ struct DlsrOperator::Impl {
 #pragma omp for schedule(static)
             for (std::size_t i = 0; i < rotations; ++i) {
                 const std::size_t first = i * translations;
-                if (weighted && std::all_of(weight.begin() + static_cast<std::ptrdiff_t>(first),
-                                            weight.begin() +
-                                                static_cast<std::ptrdiff_t>(first + translations),
-                                            [](float w) { return w == 0; }))
+                if (weighted &&
+                    std::all_of(weight.begin() + static_cast<std::ptrdiff_t>(first),
+                                weight.begin() + static_cast<std::ptrdiff_t>(first + translations),
+                                [](float w) { return w == 0; }))
                     continue;
                 if (q) {
                     project(i, *q, buffer, reduced, rays);
@@ -396,8 +398,8 @@ struct DlsrOperator::Impl {
                     for (std::size_t g = 0; g < globals; ++g)
                         if (global[g] != 0)
                             Map(rays, 1, index(translations * m)) +=
-                                global[g] * ConstMap(columns[g].data() + first * m, 1,
-                                                     index(translations * m));
+                                global[g] *
+                                ConstMap(columns[g].data() + first * m, 1, index(translations * m));
                 each(first, rays);
                 if (!back)
                     continue;
@@ -502,8 +504,7 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
             voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
     if (slot / block > 32)
         throw Error("DLSR: too many patterns that vary from voxel to voxel");
-    impl.projector =
-        std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers);
+    impl.projector = std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers);
     impl.layers = impl.projector->layers().count;
     const auto ordered = impl.projector->voxels();
     impl.members.resize(ordered.size());
@@ -542,10 +543,18 @@ DlsrOperator::~DlsrOperator() = default;
 DlsrOperator::DlsrOperator(DlsrOperator&&) noexcept = default;
 DlsrOperator& DlsrOperator::operator=(DlsrOperator&&) noexcept = default;
 
-const PatternBasis& DlsrOperator::basis() const { return *impl_->basis; }
-std::size_t DlsrOperator::ray_count() const { return impl_->rotations * impl_->translations; }
-std::size_t DlsrOperator::coefficient_count() const { return ray_count() * impl_->m; }
-std::size_t DlsrOperator::value_count() const { return impl_->value_count(); }
+const PatternBasis& DlsrOperator::basis() const {
+    return *impl_->basis;
+}
+std::size_t DlsrOperator::ray_count() const {
+    return impl_->rotations * impl_->translations;
+}
+std::size_t DlsrOperator::coefficient_count() const {
+    return ray_count() * impl_->m;
+}
+std::size_t DlsrOperator::value_count() const {
+    return impl_->value_count();
+}
 const std::vector<std::size_t>& DlsrOperator::pixels(std::size_t part) const {
     return impl_->parts[part].pixels;
 }
@@ -553,8 +562,12 @@ std::size_t DlsrOperator::offset(std::size_t part, int shape) const {
     const auto& p = impl_->parts[part];
     return p.offset + static_cast<std::size_t>(shape + 1) * p.pixels.size();
 }
-std::size_t DlsrOperator::global_offset() const { return impl_->values; }
-const std::vector<float>& DlsrOperator::pixel_weight() const { return impl_->pixel_weight; }
+std::size_t DlsrOperator::global_offset() const {
+    return impl_->values;
+}
+const std::vector<float>& DlsrOperator::pixel_weight() const {
+    return impl_->pixel_weight;
+}
 
 void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
     Impl& impl = *impl_;
@@ -678,8 +691,7 @@ void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> r
 void DlsrOperator::adjoint(std::span<const float> rays, std::span<float> direction) const {
     back(rays, direction, false);
 }
-void DlsrOperator::weighted_adjoint(std::span<const float> rays,
-                                    std::span<float> direction) const {
+void DlsrOperator::weighted_adjoint(std::span<const float> rays, std::span<float> direction) const {
     back(rays, direction, true);
 }
 void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
@@ -721,7 +733,9 @@ void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<floa
     impl.reduce(back, out);
 }
 
-std::size_t DlsrOperator::pixel_count() const { return impl_->members.size(); }
+std::size_t DlsrOperator::pixel_count() const {
+    return impl_->members.size();
+}
 
 void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                                std::vector<float>& gram) const {
@@ -741,11 +755,11 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
         const std::size_t n = part.pixels.size();
         for (std::size_t d = 0; d <= part.shapes; ++d) {
             values.push_back(part.offset + d * n + v);
-            columns.push_back({part.slot, part.lanes,
-                               part.functions.empty()
-                                   ? &one
-                                   : part.functions.data() +
-                                         (v * (1 + part.shapes) + d) * part.lanes});
+            columns.push_back(
+                {part.slot, part.lanes,
+                 part.functions.empty()
+                     ? &one
+                     : part.functions.data() + (v * (1 + part.shapes) + d) * part.lanes});
         }
     }
     const std::size_t count = values.size();
@@ -791,7 +805,9 @@ std::vector<float> DlsrOperator::diagonal() const {
     return result;
 }
 
-std::size_t DlsrOperator::packed_size() const { return impl_->packed; }
+std::size_t DlsrOperator::packed_size() const {
+    return impl_->packed;
+}
 
 DlsrOperator::Cost DlsrOperator::cost() const {
     const Impl& impl = *impl_;
@@ -801,8 +817,8 @@ DlsrOperator::Cost DlsrOperator::cost() const {
     const double q = static_cast<double>(impl.projector->coefficient_count());
     cost.projection_flops = 2 * rotations * q * taps * 2 * 2;
     const double rays = rotations * static_cast<double>(impl.translations);
-    cost.table_flops = 2 * 2 * rays * static_cast<double>(impl.packed) *
-                       static_cast<double>(impl.m + impl.layers);
+    cost.table_flops =
+        2 * 2 * rays * static_cast<double>(impl.packed) * static_cast<double>(impl.m + impl.layers);
     cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(impl.padded_size()));
     return cost;
 }

@@ -65,8 +65,9 @@ class MapFilter {
     std::size_t spectrum_size() const { return length_ * (length_ / 2 + 1); }
     /// Frequency in cycles per pixel of a spectrum's row or column.
     double frequency(std::size_t i) const {
-        const auto signed_i =
-            i <= length_ / 2 ? static_cast<double>(i) : static_cast<double>(i) - static_cast<double>(length_);
+        const auto signed_i = i <= length_ / 2
+                                  ? static_cast<double>(i)
+                                  : static_cast<double>(i) - static_cast<double>(length_);
         return signed_i / static_cast<double>(length_);
     }
 
@@ -390,11 +391,21 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
 
 DlsrProblem::~DlsrProblem() = default;
 
-std::size_t DlsrProblem::size() const { return impl_->unknowns; }
-std::size_t DlsrProblem::local_size() const { return impl_->own.size(); }
-const std::vector<DlsrField>& DlsrProblem::fields() const { return impl_->fields; }
-const DlsrProblem::Counts& DlsrProblem::counts() const { return impl_->counts; }
-double DlsrProblem::last_misfit() const { return impl_->misfit; }
+std::size_t DlsrProblem::size() const {
+    return impl_->unknowns;
+}
+std::size_t DlsrProblem::local_size() const {
+    return impl_->own.size();
+}
+const std::vector<DlsrField>& DlsrProblem::fields() const {
+    return impl_->fields;
+}
+const DlsrProblem::Counts& DlsrProblem::counts() const {
+    return impl_->counts;
+}
+double DlsrProblem::last_misfit() const {
+    return impl_->misfit;
+}
 void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double edge) {
     if (field >= impl_->fields.size())
         throw Error("DLSR: smoothness of a field that does not exist");
@@ -422,7 +433,9 @@ std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
             result.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
 }
 
-mpi::BlockRange DlsrProblem::own() const { return impl_->own; }
+mpi::BlockRange DlsrProblem::own() const {
+    return impl_->own;
+}
 mpi::BlockRange DlsrProblem::field_unknowns(std::size_t field) const {
     const auto& first = impl_->first;
     return {first[field], field + 1 < first.size() ? first[field + 1] : impl_->unknowns};
@@ -474,12 +487,13 @@ std::vector<double> DlsrProblem::unknowns(std::span<const double> values) const 
         }
     }
     for (std::size_t g = 0; g < impl.globals.size(); ++g)
-        x[impl.first.back() + g] =
-            values[impl.model.global_offset() + g] / impl.globals[g].unit;
+        x[impl.first.back() + g] = values[impl.model.global_offset() + g] / impl.globals[g].unit;
     return {x.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
             x.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
 }
-std::vector<double> DlsrProblem::start() const { return unknowns(impl_->start_values); }
+std::vector<double> DlsrProblem::start() const {
+    return unknowns(impl_->start_values);
+}
 std::vector<double> DlsrProblem::values(std::span<const double> x) const {
     return impl_->expand(impl_->whole(x));
 }
@@ -673,8 +687,8 @@ void DlsrProblem::Impl::make_preconditioner() {
         direction[first[f]] = 1;
         std::vector<float> product(model.value_count());
         model.gauss_newton(expand_direction(direction), product);
-        single[first[f]] =
-            std::max(communicator.allreduce(contract(product)[first[f]], mpi::Reduction::sum), 1e-12);
+        single[first[f]] = std::max(
+            communicator.allreduce(contract(product)[first[f]], mpi::Reduction::sum), 1e-12);
     }
     counts.precondition_seconds += now() - begin;
 }

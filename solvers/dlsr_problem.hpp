@@ -26,9 +26,9 @@ struct DlsrField {
     FieldTreatment treatment = FieldTreatment::voxel;
     double lower = 0, upper = 0; ///< bounds of a voxel's value
     double unit = 1;             ///< a change that matters: unknowns are values / unit
-    /// Weight λ of smoothness ½ λ Σ s_ij ((θ_i − θ_j) / unit)² over neighbours i, j of the part along
-    /// x and along y; the next voxel of the part counts as a neighbour across a gap of d voxels with
-    /// s = 1 / d (springs in series), up to max_gap.
+    /// Weight λ of smoothness ½ λ Σ s_ij ((θ_i − θ_j) / unit)² over neighbours i, j of the part
+    /// along x and along y; the next voxel of the part counts as a neighbour across a gap of d
+    /// voxels with s = 1 / d (springs in series), up to max_gap.
     double smoothness = 0;
     /// Differences beyond `edge` units cost linearly rather than quadratically
     /// (edge² (√(1 + (Δ/edge)²) − 1)); infinity: quadratic.
@@ -54,8 +54,8 @@ class DlsrProblem final : public LeastSquaresProblem {
   public:
     /// `values`: start, in the operator's order, the same on all ranks. `data` [own ray][M] as
     /// DlsrOperator::objective takes it; both it and the operator must outlive the problem.
-    /// Voxels outside the bounds start at the nearer one. Collective. Throws Error for sizes, fields
-    /// that do not exist or come twice, units, bounds and edges that are not usable, more
+    /// Voxels outside the bounds start at the nearer one. Collective. Throws Error for sizes,
+    /// fields that do not exist or come twice, units, bounds and edges that are not usable, more
     /// than 64 unknowns in a voxel.
     DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model, const ImageGrid& grid,
                 const ScanGeometry& geometry, std::span<const float> data,
@@ -63,9 +63,10 @@ class DlsrProblem final : public LeastSquaresProblem {
                 std::vector<double> values);
     ~DlsrProblem() override;
 
-    std::size_t size() const; ///< unknowns of all ranks
+    std::size_t size() const;    ///< unknowns of all ranks
     mpi::BlockRange own() const; ///< this rank's share of them
-    /// First unknown of a field (among all) and how many it has; field fields().size(): the globals.
+    /// First unknown of a field (among all) and how many it has; field fields().size(): the
+    /// globals.
     mpi::BlockRange field_unknowns(std::size_t field) const;
     std::vector<double> start() const; ///< own share
     /// Values of the model, in the operator's order, from all shares. Collective.
@@ -77,11 +78,11 @@ class DlsrProblem final : public LeastSquaresProblem {
     void set_smoothness(std::size_t field, double smoothness, double edge);
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
-    /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side of
-    /// the change that a change of the data makes. Collective.
+    /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side
+    /// of the change that a change of the data makes. Collective.
     std::vector<double> back_project(std::span<const float> rays);
-    /// Variances of all unknowns as if no voxel were coupled to another but by smoothness: diagonals
-    /// of the inverted voxel blocks, at the point of linearise(). Not collective.
+    /// Variances of all unknowns as if no voxel were coupled to another but by smoothness:
+    /// diagonals of the inverted voxel blocks, at the point of linearise(). Not collective.
     std::vector<double> block_variances() const;
     /// ½ Σ W |m − d|² of the last objective, without smoothness.
     double last_misfit() const;

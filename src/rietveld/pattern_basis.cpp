@@ -34,10 +34,10 @@ void lagrange(double t, std::size_t n, std::vector<double>& value, std::vector<d
     std::vector<double> polynomial(n), derivative(n);
     for (std::size_t j = 0; j < n; ++j) {
         polynomial[j] = j == 0 ? 1 : j == 1 ? t : 2 * t * polynomial[j - 1] - polynomial[j - 2];
-        derivative[j] = j == 0   ? 0
-                        : j == 1 ? 1
-                                 : 2 * polynomial[j - 1] + 2 * t * derivative[j - 1] -
-                                       derivative[j - 2];
+        derivative[j] = j == 0 ? 0
+                        : j == 1
+                            ? 1
+                            : 2 * polynomial[j - 1] + 2 * t * derivative[j - 1] - derivative[j - 2];
     }
     for (std::size_t i = 0; i < n; ++i) {
         const double place = node_place(i, n);
@@ -146,7 +146,7 @@ struct PatternBasis::Impl {
     struct Family {
         std::vector<std::size_t> nodes; ///< per voxel parameter
         std::size_t node_count = 1;
-        Eigen::MatrixXd functions; ///< [node][lane]: values of u at the nodes
+        Eigen::MatrixXd functions;   ///< [node][lane]: values of u at the nodes
         Eigen::MatrixXd combination; ///< [lane][node]: tables from the patterns at the nodes
         std::size_t first_lane = 0, lanes = 1;
     };
@@ -177,8 +177,7 @@ struct PatternBasis::Impl {
             std::fill(y.begin(), y.end(), 0.0);
             const SinglePeak& peak = work.peaks[p.index];
             const double ratio = options.distance > 0 ? 1 - depth / options.distance : 1;
-            const double place =
-                degrees(std::atan(ratio * std::tan(radians(peak.position.value))));
+            const double place = degrees(std::atan(ratio * std::tan(radians(peak.position.value))));
             ProfileBuffer profile;
             channel_averaged_profile(axis, place, peak.fwhm.value, peak.mixing.value,
                                      model.profile_range, false, profile);
@@ -226,9 +225,8 @@ std::vector<double> PatternBasis::Impl::layer_depths(bool ghosts) const {
     const auto n = static_cast<long>(options.layers);
     const long extra = ghosts && n > 1 ? 1 : 0;
     for (long l = -extra; l < n + extra; ++l)
-        depths.push_back(n == 1 ? 0.0
-                                : options.depth_first +
-                                      static_cast<double>(l) * options.depth_spacing);
+        depths.push_back(
+            n == 1 ? 0.0 : options.depth_first + static_cast<double>(l) * options.depth_spacing);
     return depths;
 }
 
@@ -252,8 +250,9 @@ void PatternBasis::Impl::choose_nodes(std::size_t part, Family& family) const {
                 nodes.push_back(at(node_place(i, count)));
             double worst = 0;
             std::vector<double> value, slope;
-            for (const double t : {-0.97, 0.5 * (node_place(count / 2, count) +
-                                                node_place(count / 2 + 1, count)), 0.93}) {
+            for (const double t :
+                 {-0.97, 0.5 * (node_place(count / 2, count) + node_place(count / 2 + 1, count)),
+                  0.93}) {
                 lagrange(t, count, value, slope);
                 const auto exact = at(t);
                 double error = 0, norm = 0;
@@ -318,8 +317,7 @@ void PatternBasis::Impl::build() {
             const auto nodes = static_cast<Eigen::Index>(family.node_count);
             Matrix overlap = Matrix::Zero(nodes, nodes);
             for (std::size_t d = 0; d < depths.size(); ++d) {
-                const auto block =
-                    patterns.middleRows(static_cast<Eigen::Index>(d) * nodes, nodes);
+                const auto block = patterns.middleRows(static_cast<Eigen::Index>(d) * nodes, nodes);
                 overlap.noalias() += block * block.transpose();
             }
             const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
@@ -446,8 +444,8 @@ PatternBasis::PatternBasis(const RadialAxis& axis, const PatternModel& model,
         require_part(checked, part);
         for (std::size_t g = 0; g < part.global.size(); ++g) {
             impl->globals.push_back({p, g});
-            impl->start.push_back(shape_value(checked, impl->is_phase(p), part.index,
-                                              part.global[g]));
+            impl->start.push_back(
+                shape_value(checked, impl->is_phase(p), part.index, part.global[g]));
         }
     }
     impl->build();
@@ -458,20 +456,42 @@ PatternBasis::~PatternBasis() = default;
 PatternBasis::PatternBasis(PatternBasis&&) noexcept = default;
 PatternBasis& PatternBasis::operator=(PatternBasis&&) noexcept = default;
 
-std::size_t PatternBasis::size() const { return static_cast<std::size_t>(impl_->basis.rows()); }
-std::size_t PatternBasis::channel_count() const { return impl_->axis.size(); }
-std::size_t PatternBasis::layer_count() const { return impl_->options.layers; }
-const std::vector<PatternPart>& PatternBasis::parts() const { return impl_->parts; }
-std::size_t PatternBasis::lanes(std::size_t part) const { return impl_->families[part].lanes; }
+std::size_t PatternBasis::size() const {
+    return static_cast<std::size_t>(impl_->basis.rows());
+}
+std::size_t PatternBasis::channel_count() const {
+    return impl_->axis.size();
+}
+std::size_t PatternBasis::layer_count() const {
+    return impl_->options.layers;
+}
+const std::vector<PatternPart>& PatternBasis::parts() const {
+    return impl_->parts;
+}
+std::size_t PatternBasis::lanes(std::size_t part) const {
+    return impl_->families[part].lanes;
+}
 std::size_t PatternBasis::first_lane(std::size_t part) const {
     return impl_->families[part].first_lane;
 }
-std::size_t PatternBasis::lane_count() const { return impl_->lane_count; }
-std::size_t PatternBasis::global_count() const { return impl_->globals.size(); }
-const std::vector<double>& PatternBasis::start_globals() const { return impl_->start; }
-double PatternBasis::basis_error() const { return impl_->basis_error; }
-double PatternBasis::shape_error() const { return impl_->shape_error; }
-const std::vector<double>& PatternBasis::channel_weight() const { return impl_->weight; }
+std::size_t PatternBasis::lane_count() const {
+    return impl_->lane_count;
+}
+std::size_t PatternBasis::global_count() const {
+    return impl_->globals.size();
+}
+const std::vector<double>& PatternBasis::start_globals() const {
+    return impl_->start;
+}
+double PatternBasis::basis_error() const {
+    return impl_->basis_error;
+}
+double PatternBasis::shape_error() const {
+    return impl_->shape_error;
+}
+const std::vector<double>& PatternBasis::channel_weight() const {
+    return impl_->weight;
+}
 PatternModel PatternBasis::model_at(std::span<const double> globals) const {
     PatternModel model = impl_->model;
     const PatternModel set = impl_->prepared(globals);
@@ -498,8 +518,7 @@ void PatternBasis::shape_functions(std::size_t part, std::span<const double> eta
     thread_local std::array<std::vector<double>, most_voxel_parameters> value, slope;
     for (std::size_t d = 0; d < nd; ++d) {
         const double half = 0.5 * span_of(p.voxel[d]);
-        const double t =
-            std::clamp((eta[d] - p.voxel[d].lower) / half - 1, -1.0, 1.0);
+        const double t = std::clamp((eta[d] - p.voxel[d].lower) / half - 1, -1.0, 1.0);
         lagrange(t, family.nodes[d], value[d], slope[d]);
         for (double& s : slope[d])
             s /= half;

@@ -43,8 +43,8 @@ struct PatternPart {
 struct PatternBasisOptions {
     /// Part of a pattern (norm over the weighted channels) that the basis may leave out.
     double tolerance = 1e-3;
-    /// Depths z [mm] of the layers: depth_first + l depth_spacing. The pattern of a phase at depth z
-    /// appears at tan 2θ' = (1 − z / D) tan 2θ with its intensity times (D / (D − z))².
+    /// Depths z [mm] of the layers: depth_first + l depth_spacing. The pattern of a phase at depth
+    /// z appears at tan 2θ' = (1 − z / D) tan 2θ with its intensity times (D / (D − z))².
     std::size_t layers = 1;
     double depth_first = 0, depth_spacing = 1;
     double distance = 0; ///< D [mm]; needed when there is more than one layer
@@ -99,8 +99,8 @@ class PatternBasis {
         std::vector<std::vector<float>> derivatives;
         std::vector<std::size_t> part; ///< of each global parameter
     };
-    /// Tables at values of the global shape parameters (clamped to their ranges). Takes a few tenths
-    /// of a second; runs on the threads of OpenMP.
+    /// Tables at values of the global shape parameters (clamped to their ranges). Takes a few
+    /// tenths of a second; runs on the threads of OpenMP.
     Tables tables(std::span<const double> globals, bool derivatives) const;
 
     /// Coefficients [M] of a pattern [n]: Φ √w y. Channels of weight 0 may hold NaN.

@@ -17,7 +17,7 @@ using simd::lanes;
 
 namespace {
 
-constexpr std::size_t tile = 16; ///< pixels
+constexpr std::size_t tile = 16;        ///< pixels
 constexpr std::size_t group_size = 128; ///< voxels that are worked on together, of one tile mostly
 
 } // namespace
@@ -35,7 +35,8 @@ DepthLayers DepthLayers::across(double half_depth, std::size_t count) {
 struct DepthProjector::Impl {
     struct Rotation {
         double cosine, sine;
-        double kx, ky, origin; ///< position on the translation axis [steps] of pixel (0, 0), per x, y
+        double kx, ky,
+            origin; ///< position on the translation axis [steps] of pixel (0, 0), per x, y
         double zx, zy, z_origin; ///< depth [layers] likewise
         double half_width;       ///< of the footprint with the step, in steps
         FootprintEdge8<true> edge_beam;
@@ -114,7 +115,8 @@ struct DepthProjector::Impl {
         }
     }
 
-    /// Calls each(begin of a block's plane in the buffer, group, its voxels that carry the block); block by block within a group, so that what a group touches stays in cache.
+    /// Calls each(begin of a block's plane in the buffer, group, its voxels that carry the block);
+    /// block by block within a group, so that what a group touches stays in cache.
     template <class Each>
     void for_blocks(const Rotation& r, Each&& each) const {
         const auto group = std::make_unique<Group>();
@@ -215,8 +217,8 @@ DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& gr
         r.with_beam = edge.beam > 0;
         r.edge_beam.set(edge);
         r.edge.set(edge);
-        const auto needed =
-            std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(2 * r.half_width - 1e-9)) + 1);
+        const auto needed = std::max<std::size_t>(
+            2, static_cast<std::size_t>(std::ceil(2 * r.half_width - 1e-9)) + 1);
         if (needed > most_taps)
             throw Error(fmt::format("depth projector: a pixel of {} mm covers more than {} steps",
                                     grid.pixel, most_taps));
@@ -230,17 +232,39 @@ DepthProjector::~DepthProjector() = default;
 DepthProjector::DepthProjector(DepthProjector&&) noexcept = default;
 DepthProjector& DepthProjector::operator=(DepthProjector&&) noexcept = default;
 
-std::span<const VoxelBlocks> DepthProjector::voxels() const { return impl_->voxels; }
-std::size_t DepthProjector::offset(std::size_t i) const { return impl_->offsets[i]; }
-std::size_t DepthProjector::coefficient_count() const { return impl_->coefficients; }
-std::size_t DepthProjector::rotations() const { return impl_->rotations.size(); }
-std::size_t DepthProjector::translations() const { return impl_->translations; }
-const DepthLayers& DepthProjector::layers() const { return impl_->layers; }
-std::size_t DepthProjector::blocks() const { return impl_->blocks; }
-std::size_t DepthProjector::padding() const { return impl_->taps; }
-std::size_t DepthProjector::ray_size() const { return impl_->row; }
-std::size_t DepthProjector::plane_size() const { return impl_->plane(); }
-std::size_t DepthProjector::buffer_size() const { return impl_->blocks * impl_->plane(); }
+std::span<const VoxelBlocks> DepthProjector::voxels() const {
+    return impl_->voxels;
+}
+std::size_t DepthProjector::offset(std::size_t i) const {
+    return impl_->offsets[i];
+}
+std::size_t DepthProjector::coefficient_count() const {
+    return impl_->coefficients;
+}
+std::size_t DepthProjector::rotations() const {
+    return impl_->rotations.size();
+}
+std::size_t DepthProjector::translations() const {
+    return impl_->translations;
+}
+const DepthLayers& DepthProjector::layers() const {
+    return impl_->layers;
+}
+std::size_t DepthProjector::blocks() const {
+    return impl_->blocks;
+}
+std::size_t DepthProjector::padding() const {
+    return impl_->taps;
+}
+std::size_t DepthProjector::ray_size() const {
+    return impl_->row;
+}
+std::size_t DepthProjector::plane_size() const {
+    return impl_->plane();
+}
+std::size_t DepthProjector::buffer_size() const {
+    return impl_->blocks * impl_->plane();
+}
 
 void DepthProjector::forward(std::size_t i_rotation, std::span<const float> coefficients,
                              std::span<float> buffer) const {

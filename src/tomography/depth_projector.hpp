@@ -62,8 +62,8 @@ class DepthProjector {
     const DepthLayers& layers() const;
     std::size_t blocks() const;
     /// Floats of the buffer of one rotation, [block][padding + translations + padding][layer][8];
-    /// the padding takes what falls beside the translation axis. Rays are ray_size() apart, a little
-    /// more than their layers take: powers of two would meet in the same lines of the cache.
+    /// the padding takes what falls beside the translation axis. Rays are ray_size() apart, a
+    /// little more than their layers take: powers of two would meet in the same lines of the cache.
     std::size_t buffer_size() const;
     std::size_t ray_size() const;   ///< floats from ray to ray in a block
     std::size_t padding() const;    ///< rays on either side
