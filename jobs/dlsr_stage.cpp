@@ -34,7 +34,7 @@ constexpr double layer_spacing = 0.2;
 constexpr double first_smoothness = 8, smoothness_factor = 3;
 constexpr int most_strengths = 7;
 /// Products with the Gauss-Newton matrix in a step, and where a strength is only tried.
-constexpr int most_products = 30, held_out_products = 15;
+constexpr int most_products = 30, held_out_products = 30;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 2.5;
 
@@ -96,7 +96,6 @@ class DlsrRun {
     std::string stop_reason_;
     bool converged_ = false;
     int linear_limit_ = most_products;
-    double held_out_error_ = 0; ///< standard error of χ² per held-out coefficient
     std::vector<std::string> remarks_;
     std::vector<double> esd_; ///< of all unknowns, in their units; empty: none
     DepthLayers layers_;
@@ -426,7 +425,6 @@ double DlsrRun::held_out_misfit(const std::vector<double>& x) {
     const double misfit = problem_->last_misfit();
     model_->set_ray_weight(held_out_weight(false));
     const double count = std::max(1.0, rays * static_cast<double>(basis_->size()));
-    held_out_error_ = std::sqrt(2 / count);
     return 2 * misfit / count;
 }
 
@@ -447,13 +445,6 @@ void DlsrRun::choose_smoothness() {
                 std::min_element(state_.held_out.begin(), state_.held_out.end(), less);
             next = best->smoothness * smoothness_factor;
             if (tried(next)) {
-                // Further down only while it pays by more than the noise of the judgement.
-                double above = std::numeric_limits<double>::infinity();
-                for (const auto& entry : state_.held_out)
-                    if (entry.smoothness > 1.5 * best->smoothness)
-                        above = std::min(above, entry.chi_squared);
-                if (above - best->chi_squared < held_out_error_)
-                    break;
                 next = best->smoothness / smoothness_factor;
             }
             if (tried(next))
@@ -464,7 +455,7 @@ void DlsrRun::choose_smoothness() {
         const auto from = state_.x;
         set_smoothness(next);
         linear_limit_ = held_out_products;
-        solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 1,
+        solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 4,
               false);
         const double chi_squared = held_out_misfit(state_.x);
         state_.x = from;
@@ -475,13 +466,8 @@ void DlsrRun::choose_smoothness() {
                        chi_squared);
         save();
     }
-    // The smoothest that is as good as the best within the standard error of the judgement.
     const auto best = std::min_element(state_.held_out.begin(), state_.held_out.end(), less);
-    double chosen = best->smoothness;
-    for (const auto& entry : state_.held_out)
-        if (entry.chi_squared <= best->chi_squared + held_out_error_)
-            chosen = std::max(chosen, entry.smoothness);
-    set_smoothness(chosen);
+    set_smoothness(best->smoothness);
     model_->set_ray_weight(weight_);
 }
 
