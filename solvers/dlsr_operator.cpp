@@ -4,7 +4,7 @@
 #include "tomography/simd.hpp"
 
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <cmath>
 
 #include <Eigen/Dense>
@@ -43,10 +43,21 @@ struct DlsrOperator::Impl {
     struct Part {
         std::size_t lanes = 1, shapes = 0, slot = 0;
         std::vector<std::size_t> pixels;
-        std::vector<std::size_t> coefficient; ///< of each voxel: its first among all coefficients
-        std::size_t offset = 0;               ///< among the values
+        /// Of each voxel: its first among all coefficients, and from one block of eight to the
+        /// next.
+        std::vector<std::size_t> coefficient, block_stride;
+        std::size_t offset = 0; ///< among the values
         /// [voxel][1 + shapes][lane]: u, then S ∂u/∂η; empty for one lane, where u = 1
         std::vector<float> functions;
+
+        /// Calls each(place among the coefficients, first lane, last lane + 1) for the blocks of a
+        /// voxel.
+        template <class Each>
+        void for_blocks(std::size_t v, Each&& each) const {
+            std::size_t place = coefficient[v];
+            for (std::size_t begin = 0; begin < lanes; begin += block, place += block_stride[v])
+                each(place, begin, std::min(begin + block, lanes));
+        }
     };
     std::vector<Part> parts;
     std::size_t values = 0, globals = 0;
@@ -170,15 +181,17 @@ struct DlsrOperator::Impl {
 #pragma omp parallel for schedule(static)
             for (std::size_t v = 0; v < n; ++v) {
                 const float* u = part.functions.data() + v * stride;
-                float* out = q.data() + part.coefficient[v];
-                for (std::size_t i = 0; i < part.lanes; ++i)
-                    out[i] = amounts[v] * u[i];
-                for (std::size_t d = 0; d < part.shapes; ++d) {
-                    const float change = amounts[(1 + d) * n + v];
-                    const float* du = u + (1 + d) * part.lanes;
-                    for (std::size_t i = 0; i < part.lanes; ++i)
-                        out[i] += change * du[i];
-                }
+                part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                    float* out = q.data() + place;
+                    for (std::size_t i = begin; i < end; ++i)
+                        out[i - begin] = amounts[v] * u[i];
+                    for (std::size_t d = 0; d < part.shapes; ++d) {
+                        const float change = amounts[(1 + d) * n + v];
+                        const float* du = u + (1 + d) * part.lanes;
+                        for (std::size_t i = begin; i < end; ++i)
+                            out[i - begin] += change * du[i];
+                    }
+                });
             }
         }
     }
@@ -196,13 +209,15 @@ struct DlsrOperator::Impl {
 #pragma omp parallel for schedule(static)
             for (std::size_t v = 0; v < n; ++v) {
                 const float* u = part.functions.data() + v * stride;
-                const float* in = q.data() + part.coefficient[v];
-                for (std::size_t d = 0; d <= part.shapes; ++d) {
-                    float sum = 0;
-                    for (std::size_t i = 0; i < part.lanes; ++i)
-                        sum += in[i] * u[d * part.lanes + i];
-                    amounts[d * n + v] = sum;
-                }
+                std::array<float, 4> sums{};
+                part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                    const float* in = q.data() + place;
+                    for (std::size_t d = 0; d <= part.shapes; ++d)
+                        for (std::size_t i = begin; i < end; ++i)
+                            sums[d] += in[i - begin] * u[d * part.lanes + i];
+                });
+                for (std::size_t d = 0; d <= part.shapes; ++d)
+                    amounts[d * n + v] = sums[d];
             }
         }
     }
@@ -515,10 +530,10 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
             if (!present[p][ordered[i].pixel])
                 continue;
             part.pixels.push_back(ordered[i].pixel);
-            const auto below = ordered[i].blocks & ((std::uint32_t{1} << first_block) - 1);
-            part.coefficient.push_back(impl.projector->offset(i) +
-                                       block * static_cast<std::size_t>(std::popcount(below)) +
-                                       part.slot % block);
+            const std::size_t first = impl.projector->offset(i, first_block);
+            part.coefficient.push_back(first + part.slot % block);
+            part.block_stride.push_back(
+                part.lanes > block ? impl.projector->offset(i, first_block + 1) - first : 0);
         }
         part.offset = impl.values;
         for (std::size_t i = 0, v = 0; i < ordered.size(); ++i)
@@ -604,9 +619,10 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
             impl.basis->shape_functions(p, {eta.data(), part.shapes}, {u, part.lanes},
                                         {u + part.lanes, part.shapes * part.lanes});
             const auto amount = static_cast<float>(amounts[v]);
-            float* out = impl.coefficients.data() + part.coefficient[v];
-            for (std::size_t i = 0; i < part.lanes; ++i)
-                out[i] = amount * u[i];
+            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                for (std::size_t i = begin; i < end; ++i)
+                    impl.coefficients[place + i - begin] = amount * u[i];
+            });
             for (std::size_t i = part.lanes; i < stride; ++i)
                 u[i] *= amount;
         }
