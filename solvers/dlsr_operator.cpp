@@ -4,6 +4,7 @@
 #include "tomography/simd.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -26,6 +27,8 @@ constexpr std::size_t block = 8;
 /// Part of the patterns' change with depth that the depth functions may leave out.
 constexpr double depth_tolerance = 1e-3;
 constexpr std::size_t unrolled = 8; ///< depth functions worked on together
+/// Half the differences that derivatives of the geometry are made of: steps, part of the distance.
+constexpr double axis_difference = 0.05, distance_difference = 2e-3;
 
 Eigen::Index index(std::size_t i) {
     return static_cast<Eigen::Index>(i);
@@ -49,7 +52,17 @@ struct DlsrOperator::Impl {
         std::vector<float> functions;
     };
     std::vector<Part> parts;
-    std::size_t values = 0, globals = 0;
+    std::size_t values = 0, globals = 0; ///< globals: shapes, then the geometry's
+    std::size_t shape_globals = 0;
+
+    std::vector<GeometryParameter> geometry_parameters;
+    ImageGrid grid;
+    DepthLayers depth_layers;
+    std::vector<VoxelBlocks> voxels;
+    std::vector<double> geometry_values; ///< those of the projector
+    /// Projectors on either side along each geometry parameter, and where they were made.
+    std::vector<std::array<std::unique_ptr<DepthProjector>, 2>> beside;
+    std::vector<double> beside_at;
     std::vector<float> pixel_weight;
     /// Of every voxel of the projector: (part, voxel within it).
     std::vector<std::vector<std::pair<std::uint16_t, std::uint32_t>>> members;
@@ -74,6 +87,69 @@ struct DlsrOperator::Impl {
     mutable std::vector<AlignedFloats> scratch; ///< per thread
 
     std::size_t value_count() const { return values + globals; }
+
+    std::unique_ptr<DepthProjector> projector_at(std::span<const double> changes) const {
+        ScanGeometry moved = geometry;
+        DepthLayers stretched = depth_layers;
+        for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
+            if (geometry_parameters[g] == GeometryParameter::axis_offset) {
+                moved.axis_offset += changes[g];
+                continue;
+            }
+            if (!(changes[g] > -1))
+                throw Error("DLSR: nothing is left of the distance");
+            stretched.first *= 1 + changes[g];
+            stretched.spacing *= 1 + changes[g];
+        }
+        return std::make_unique<DepthProjector>(moved, grid, voxels, slots / block, stretched);
+    }
+    double geometry_difference(std::size_t g) const {
+        return geometry_parameters[g] == GeometryParameter::axis_offset
+                   ? axis_difference * std::abs(geometry.step())
+                   : distance_difference;
+    }
+    void set_geometry(std::span<const double> changes) {
+        if (std::equal(changes.begin(), changes.end(), geometry_values.begin()))
+            return;
+        projector = projector_at(changes);
+        geometry_values.assign(changes.begin(), changes.end());
+    }
+    /// Columns of the geometry's parameters: projections beside the point.
+    void make_geometry_columns() {
+        if (geometry_parameters.empty())
+            return;
+        if (beside_at != geometry_values || beside.empty()) {
+            beside.resize(geometry_parameters.size());
+            for (std::size_t g = 0; g < beside.size(); ++g)
+                for (const int side : {-1, 1}) {
+                    auto changes = geometry_values;
+                    changes[g] += side * geometry_difference(g);
+                    beside[g][side > 0] = projector_at(changes);
+                }
+            beside_at = geometry_values;
+        }
+#pragma omp parallel for schedule(static)
+        for (std::size_t i = 0; i < rotations; ++i) {
+            float* buffer = thread_scratch(padded_size() + 2 * reduced_size());
+            float* upper = buffer + padded_size();
+            float* lower = upper + reduced_size();
+            for (std::size_t g = 0; g < beside.size(); ++g) {
+                beside[g][1]->forward(i, coefficients, {buffer, padded_size()});
+                reduce_depth(buffer, upper);
+                beside[g][0]->forward(i, coefficients, {buffer, padded_size()});
+                reduce_depth(buffer, lower);
+                const auto scale = static_cast<float>(0.5 / geometry_difference(g));
+                for (std::size_t j = 0; j < reduced_size(); ++j)
+                    upper[j] = scale * (upper[j] - lower[j]);
+                float* out = columns[shape_globals + g].data() + i * translations * m;
+                Map(out, index(translations), index(m)).noalias() =
+                    ConstMap(upper, index(translations), index(packed)) *
+                    ConstMap(table.data(), index(packed), index(m));
+                for (std::size_t j = 0; j < translations; ++j)
+                    Map(out + j * m, 1, index(m)) *= transmission[i * translations + j];
+            }
+        }
+    }
 
     void arrange_tables() {
         Matrix full = Matrix::Zero(index(layers), index(slots * m));
@@ -153,7 +229,9 @@ struct DlsrOperator::Impl {
         packed *= block;
     }
     /// A single layer is projected as two alike.
-    std::size_t source_layer(std::size_t l) const { return std::min(l, basis->layer_count() - 1); }
+    std::size_t source_layer(std::size_t l) const {
+        return std::min(l, basis->layer_count() - 1);
+    }
 
     /// Coefficients of a direction at the point.
     void assemble(std::span<const float> direction, AlignedFloats& q) const {
@@ -305,8 +383,9 @@ struct DlsrOperator::Impl {
             return;
         for (auto& column : columns)
             column.resize(rotations * translations * m);
-        std::vector<Matrix> slopes(globals);
-        for (std::size_t g = 0; g < globals; ++g) {
+        make_geometry_columns();
+        std::vector<Matrix> slopes(shape_globals);
+        for (std::size_t g = 0; g < shape_globals; ++g) {
             const std::size_t lanes = parts[tables.part[g]].lanes;
             Matrix full(index(layers), index(lanes * m));
             for (std::size_t l = 0; l < layers; ++l)
@@ -320,9 +399,9 @@ struct DlsrOperator::Impl {
                 slopes[g].row(index(r)) =
                     reduced.row(index(rows[r].function)).segment(index(rows[r].lane * m), index(m));
         }
-        std::vector<std::vector<PackedLane>> rows(globals);
+        std::vector<std::vector<PackedLane>> rows(shape_globals);
         std::size_t widest = 0;
-        for (std::size_t g = 0; g < globals; ++g) {
+        for (std::size_t g = 0; g < shape_globals; ++g) {
             rows[g] = lanes_of(tables.part[g]);
             widest = std::max(widest, rows[g].size());
         }
@@ -333,7 +412,7 @@ struct DlsrOperator::Impl {
             float* picked = reduced + reduced_size();
             projector->forward(i, coefficients, {buffer, padded_size()});
             reduce_depth(buffer, reduced);
-            for (std::size_t g = 0; g < globals; ++g) {
+            for (std::size_t g = 0; g < shape_globals; ++g) {
                 const std::size_t count = rows[g].size();
                 for (std::size_t j = 0; j < translations; ++j)
                     for (std::size_t r = 0; r < count; ++r)
@@ -433,7 +512,8 @@ struct DlsrOperator::Impl {
 DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
                            const PatternBasis& basis, const DepthLayers& layers,
                            std::span<const std::vector<std::size_t>> pixels,
-                           std::span<const float> ray_weight, std::span<const float> transmission)
+                           std::span<const float> ray_weight, std::span<const float> transmission,
+                           std::span<const GeometryParameter> geometry_parameters)
     : impl_(std::make_unique<Impl>()) {
     Impl& impl = *impl_;
     impl.basis = &basis;
@@ -504,7 +584,19 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
             voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
     if (slot / block > 32)
         throw Error("DLSR: too many patterns that vary from voxel to voxel");
-    impl.projector = std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers);
+    impl.geometry_parameters.assign(geometry_parameters.begin(), geometry_parameters.end());
+    for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
+        if (geometry_parameters[g] == GeometryParameter::distance && layers.count < 2)
+            throw Error("DLSR: the distance is no parameter of a model without depth");
+        if (std::count(geometry_parameters.begin(), geometry_parameters.end(),
+                       geometry_parameters[g]) > 1)
+            throw Error("DLSR: a geometry parameter is given twice");
+    }
+    impl.geometry_values.assign(geometry_parameters.size(), 0.0);
+    impl.grid = grid;
+    impl.depth_layers = layers;
+    impl.voxels = std::move(voxels);
+    impl.projector = impl.projector_at(impl.geometry_values);
     impl.layers = impl.projector->layers().count;
     const auto ordered = impl.projector->voxels();
     impl.members.resize(ordered.size());
@@ -527,7 +619,8 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
                                              static_cast<std::uint32_t>(v++));
         impl.values += part.pixels.size() * (1 + part.shapes);
     }
-    impl.globals = basis.global_count();
+    impl.shape_globals = basis.global_count();
+    impl.globals = impl.shape_globals + geometry_parameters.size();
     impl.scratch.resize(static_cast<std::size_t>(omp_get_max_threads()));
 
     std::vector<float> squares(rays);
@@ -565,6 +658,12 @@ std::size_t DlsrOperator::offset(std::size_t part, int shape) const {
 std::size_t DlsrOperator::global_offset() const {
     return impl_->values;
 }
+std::size_t DlsrOperator::global_count() const {
+    return impl_->globals;
+}
+const std::vector<GeometryParameter>& DlsrOperator::geometry_parameters() const {
+    return impl_->geometry_parameters;
+}
 const std::vector<float>& DlsrOperator::pixel_weight() const {
     return impl_->pixel_weight;
 }
@@ -573,8 +672,10 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
     Impl& impl = *impl_;
     if (values.size() != value_count())
         throw Error("DLSR: wrong number of values");
-    const std::vector<double> globals(values.begin() + static_cast<std::ptrdiff_t>(impl.values),
-                                      values.end());
+    const auto first_global = values.begin() + static_cast<std::ptrdiff_t>(impl.values);
+    const auto first_geometry = first_global + static_cast<std::ptrdiff_t>(impl.shape_globals);
+    const std::vector<double> globals(first_global, first_geometry);
+    impl.set_geometry(std::vector<double>(first_geometry, values.end()));
     if (impl.table.empty() || globals != impl.global_values ||
         (derivatives && !impl.has_derivatives)) {
         impl.tables = impl.basis->tables(globals, derivatives);
