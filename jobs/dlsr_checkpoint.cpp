@@ -45,6 +45,9 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                       checkpoint.initial_gradient_norm, static_cast<double>(checkpoint.iteration),
                       static_cast<double>(checkpoint.reason),
                       static_cast<double>(checkpoint.error_samples)});
+        write_column(group, "geometry",
+                     {checkpoint.settled ? 1.0 : 0.0, checkpoint.refine_axis ? 1.0 : 0.0,
+                      checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale});
         write_column(group, "x", checkpoint.x);
         write_column(group, "error_squares", checkpoint.error_squares);
         using HeldOut = DlsrResult::HeldOut;
@@ -84,6 +87,13 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.iteration = static_cast<int>(numbers[3]);
         checkpoint.reason = static_cast<int>(numbers[4]);
         checkpoint.error_samples = static_cast<int>(numbers[5]);
+        const auto geometry = read_column(group, "geometry");
+        if (geometry.size() != 4 || !(geometry[3] > 0))
+            throw Error("the geometry of the checkpoint is incomplete");
+        checkpoint.settled = geometry[0] != 0;
+        checkpoint.refine_axis = geometry[1] != 0;
+        checkpoint.refine_distance = geometry[2] != 0;
+        checkpoint.radial_scale = geometry[3];
         checkpoint.x = read_column(group, "x");
         checkpoint.error_squares = read_column(group, "error_squares");
         const auto strengths = read_column(group, "held_out_smoothness"),

@@ -19,6 +19,10 @@ struct DlsrCheckpoint {
     double smoothness = 0;
     std::vector<DlsrResult::HeldOut> held_out;
     std::vector<double> x; ///< unknowns of all ranks
+    /// What was decided about the geometry: the parameters that are refined, and by how much the
+    /// radial scale was corrected.
+    bool settled = false, refine_axis = false, refine_distance = false;
+    double radial_scale = 1;
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0;
     std::vector<DlsrResult::Step> history;

@@ -299,6 +299,8 @@ void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
     write_phases(stage, result, constant);
     write_others(stage, result);
     write_globals(stage, result);
+    if (result.geometry)
+        write_dlsr_geometry(stage, *result.geometry);
     stage.write_string("model", model_json(result).dump(1));
     write_residuals(stage, result);
     write_history(stage, result);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "jobs/dlsr_geometry.hpp"
 #include "jobs/dlsr_model.hpp"
 #include "mpi/hdf5.hpp"
 
@@ -60,6 +61,7 @@ struct DlsrResult {
     double rwp = 0, gof = 0;
     std::string stop_reason;
     bool converged = false;
+    std::optional<DlsrGeometry> geometry;
     std::vector<std::string> remarks; ///< such as senses tried, axis offset, guards
 };
 

@@ -49,6 +49,29 @@ DlsrSettings read_dlsr_settings(Settings& s) {
         s.boolean("dlsr.check_senses", true,
                   "try the opposite depth sense (a reversed rotation or translation) on some of "
                   "the projections and report the change of the misfit");
+    dlsr.axis_offset = s.choice(
+        "dlsr.axis_offset", "auto", {"auto", "fixed", "refine"},
+        "the axis offset: refined with the maps, or kept and only checked; \"auto\": refined when "
+        "the first steps show it to be off by more than 0.05 translation steps and 5 e.s.d.");
+    dlsr.distance = s.choice(
+        "dlsr.distance", "fixed", {"fixed", "refine"},
+        "the distance as the lever arm of the parallax, the radial axis untouched: kept and only "
+        "checked, or refined where the data tell it to 2 %");
+    dlsr.radial_scale =
+        s.choice("dlsr.radial_scale", "fixed", {"fixed", "metals"},
+                 "scale of the radial axis: as it is, the cells of the standards being reported; "
+                 "\"metals\": "
+                 "such that the standards get the cells of their CIFs, all other cells following");
+    dlsr.standards =
+        s.texts("dlsr.standards", {},
+                "phases whose CIF has their true cell (one free parameter, treatment \"global\"); "
+                "none named: those of a single element, such as the metals of can and foils");
+    dlsr.standard_uncertainty =
+        s.number("dlsr.standard_uncertainty", 1e-4, "",
+                 "relative standard deviation of the standards' cells about their CIFs' (alloys, "
+                 "temperature)");
+    require(dlsr.standard_uncertainty > 0 && dlsr.standard_uncertainty < 0.1, s,
+            "dlsr.standard_uncertainty", "must lie between 0 and 0.1");
     dlsr.tolerance = s.number("dlsr.tolerance", 3e-3, "",
                               "part of a pattern (norm) that its compression may leave out");
     require(dlsr.tolerance > 0 && dlsr.tolerance < 0.1, s, "dlsr.tolerance",

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace xrdct {
 
@@ -19,8 +20,13 @@ struct DlsrSettings {
     long held_out = 7;                ///< every n-th projection judges the smoothness
     long error_samples = 6;           ///< 0: no e.s.d.
     bool check_senses = true;
-    double tolerance = 3e-3; ///< of the compression of the patterns
-    long layers = 0;         ///< along the beam; 0: by the widths of the lines
+    std::string axis_offset = "auto";   ///< auto, fixed, refine
+    std::string distance = "fixed";     ///< fixed, refine: as lever arm of the parallax
+    std::string radial_scale = "fixed"; ///< fixed, metals: by the cells of the standards
+    std::vector<std::string> standards; ///< phases of known cell; empty: the metals
+    double standard_uncertainty = 1e-4; ///< relative, of their cells
+    double tolerance = 3e-3;            ///< of the compression of the patterns
+    long layers = 0;                    ///< along the beam; 0: by the widths of the lines
     long max_iterations = 30;
     double convergence = 1e-3;
     std::string petsc; ///< options for PETSc

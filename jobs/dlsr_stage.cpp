@@ -1,5 +1,6 @@
 #include "base/error.hpp"
 #include "jobs/dlsr_checkpoint.hpp"
+#include "jobs/dlsr_geometry.hpp"
 #include "jobs/dlsr_model.hpp"
 #include "jobs/dlsr_output.hpp"
 #include "jobs/dlsr_scan.hpp"
@@ -13,6 +14,7 @@
 #include "solvers/dlsr_uncertainty.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
 #include "solvers/petsc/session.hpp"
+#include "solvers/petsc/unknown_estimate.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -39,6 +41,14 @@ constexpr int most_products = 30, held_out_products = 30;
 constexpr double product_tolerance = 0.05;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 2.5;
+/// Products for what the maps make of a change of the geometry.
+constexpr int geometry_products = 25;
+/// Ranges of the axis [steps] and of the distance (relative), and what counts as a change of them.
+constexpr double axis_range = 2, distance_range = 0.3, axis_unit = 0.02, distance_unit = 0.01;
+/// A distance that the data tell worse than this (relative) is not refined.
+constexpr double distance_guard = 0.02;
+/// Where there is no distance, lines are moved as if it were this [mm].
+constexpr double nominal_distance = 1000;
 
 std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
                        const PatternModel& model, double half_depth, double distance) {
@@ -67,6 +77,7 @@ class DlsrRun {
     void check_senses();
     void fit();
     void errors();
+    void check_geometry();
     DlsrResult result();
     double chosen_smoothness() const { return state_.smoothness; }
     std::size_t unknowns() const { return problem_->size(); }
@@ -105,6 +116,10 @@ class DlsrRun {
     std::vector<double> channel_weight_, start_values_;
     std::vector<DlsrField> fields_;
     bool parallax_ = false, resumed_ = false;
+    std::vector<GeometryParameter> geometry_parameters_;
+    std::vector<DlsrGlobal> globals_; ///< shapes, then the geometry's
+    std::vector<std::size_t> standards_;
+    DlsrGeometry geometry_;
 
     std::vector<double> own(const std::vector<double>& whole) const {
         const auto range = problem_->own();
@@ -122,6 +137,20 @@ class DlsrRun {
                 problem_->set_smoothness(f, strength, setup_.fields[f].field.edge);
         state_.smoothness = strength;
     }
+    void build_model();
+    std::optional<DlsrCheckpoint> earlier_state() const;
+    RadialAxis radial_axis() const {
+        return RadialAxis::from_two_theta(context_.scan.two_theta(), context_.scan.wavelength());
+    }
+    double model_distance() const {
+        return parallax_ ? context_.scan.geometry().distance : nominal_distance;
+    }
+    std::size_t geometry_unknown(GeometryParameter parameter) const;
+    void hold_geometry(DlsrProblem& problem) const;
+    petsc::UnknownEstimate estimate(GeometryParameter parameter);
+    RadialScale radial_scale(const std::vector<double>& values,
+                             const std::vector<double>& unknown_esd) const;
+    void settle_geometry();
     std::vector<float> held_out_weight(bool held_out) const;
     double held_out_misfit(const std::vector<double>& x);
     petsc::BoundedGaussNewtonOptions solver_options(double convergence, int steps) const;
@@ -138,6 +167,14 @@ void DlsrRun::prepare() {
     grid_ = scan.grid();
     setup_ = communicator_.collectively(
         [&] { return make_dlsr_setup(job_, conventional_, grid_.pixel); });
+    standards_ = communicator_.collectively([&] {
+        auto standards = radial_standards(setup_, job_.dlsr.standards);
+        if (job_.dlsr.radial_scale == "metals" && standards.empty())
+            throw Error("dlsr.radial_scale is \"metals\", but no phase of the model is a standard: "
+                        "one of a single element with cell = \"global\", or named in "
+                        "dlsr.standards");
+        return standards;
+    });
     for (std::size_t p = 0; p < setup_.model.phases.size(); ++p)
         if (setup_.pixels[p].empty())
             remarks_.push_back(fmt::format("phase '{}' is nowhere significant: it is not in the "
@@ -173,8 +210,7 @@ void DlsrRun::prepare() {
     half_depth += 0.5 * grid_.pixel;
     const double distance = scan.geometry().distance;
     parallax_ = std::isfinite(distance) && half_depth / distance > 1e-7;
-    const auto axis = communicator_.collectively(
-        [&] { return RadialAxis::from_two_theta(scan.two_theta(), scan.wavelength()); });
+    const auto axis = communicator_.collectively([&] { return radial_axis(); });
     layers_ = DepthLayers::across(
         parallax_ ? half_depth : 0,
         parallax_ ? layers_for(job_.dlsr, axis, setup_.model, half_depth, distance) : 1);
@@ -184,41 +220,20 @@ void DlsrRun::prepare() {
     basis_options_.depth_spacing = layers_.spacing;
     basis_options_.distance = parallax_ ? distance : 0;
     channel_weight_ = weights.channel_weight();
-    basis_ = communicator_.collectively([&] {
-        return std::make_unique<PatternBasis>(axis, setup_.model, setup_.parts, channel_weight_,
-                                              basis_options_);
-    });
-    timings_.lap("basis");
-    data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
-    timings_.lap("compress");
-    model_ = communicator_.collectively([&] {
-        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
-                                              setup_.pixels, weight_, transmission);
-    });
-    auto& start = start_values_;
-    start.assign(model_->value_count(), 0.0);
-    for (const auto& field : setup_.fields) {
-        fields_.push_back(field.field);
-        const auto& pixels = model_->pixels(field.field.part);
-        const std::size_t first = model_->offset(field.field.part, field.field.shape);
-        for (std::size_t v = 0; v < pixels.size(); ++v)
-            start[first + v] = field.start[pixels[v]];
-    }
-    for (std::size_t g = 0; g < basis_->global_count(); ++g)
-        start[model_->global_offset() + g] = basis_->start_globals()[g];
-    problem_ = std::make_unique<DlsrProblem>(communicator_, *model_, grid_, scan.geometry(), data_,
-                                             fields_, setup_.globals, start);
-    problem_->set_product_tolerance(product_tolerance);
-    const std::size_t m = basis_->size();
-    for (std::size_t r = 0; r < weight_.size(); ++r)
-        for (std::size_t i = 0; i < m; ++i)
-            data_squares_ += static_cast<double>(weight_[r]) * data_[r * m + i] * data_[r * m + i];
-    data_squares_ = communicator_.allreduce(data_squares_, mpi::Reduction::sum);
-    timings_.lap("prepare");
-
-    // Where an earlier run stopped.
+    geometry_parameters_ = {GeometryParameter::axis_offset};
+    if (parallax_)
+        geometry_parameters_.push_back(GeometryParameter::distance);
     state_.settings = context_.provenance.settings;
     state_.inputs = nlohmann::json(context_.provenance.inputs).dump();
+    state_.refine_axis = job_.dlsr.axis_offset == "refine";
+    auto found = earlier_state();
+    if (found && found->radial_scale != 1) {
+        state_.radial_scale = found->radial_scale;
+        apply_radial_scale(setup_, state_.radial_scale, model_distance());
+    }
+    build_model();
+
+    // Where an earlier run stopped.
     state_.x = communicator_.allgather(std::span<const double>(problem_->start()));
     problem_->objective(problem_->start());
     if (communicator_.is_root())
@@ -226,8 +241,35 @@ void DlsrRun::prepare() {
             stderr,
             "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers as {} "
             "packed functions\n",
-            problem_->size(), kept, scan.n_channel(), m, layers_.count, model_->packed_size());
-    auto found = communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
+            problem_->size(), kept, scan.n_channel(), basis_->size(), layers_.count,
+            model_->packed_size());
+    communicator_.collectively([&] {
+        if (!found || found->x.size() == state_.x.size())
+            return;
+        if (!context_.options.force)
+            throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
+                                    "over",
+                                    checkpoint_path_.string()));
+        found.reset();
+    });
+    if (found) {
+        state_ = std::move(*found);
+        resumed_ = true;
+        hold_geometry(*problem_);
+        if (state_.phase == "errors") {
+            const auto reason = static_cast<petsc::StopReason>(state_.reason);
+            stop_reason_ = std::string(petsc::describe(reason));
+            converged_ = petsc::is_converged(reason);
+        }
+        if (communicator_.is_root())
+            fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
+                       state_.iteration, state_.phase);
+    }
+}
+
+/// Where an earlier run of the same job stopped. Collective.
+std::optional<DlsrCheckpoint> DlsrRun::earlier_state() const {
+    return communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
         if (!context_.options.resume)
             return {};
         std::optional<DlsrCheckpoint> earlier;
@@ -239,8 +281,7 @@ void DlsrRun::prepare() {
         }
         if (!earlier)
             return {};
-        if (earlier->settings != state_.settings || earlier->inputs != state_.inputs ||
-            earlier->x.size() != state_.x.size()) {
+        if (earlier->settings != state_.settings || earlier->inputs != state_.inputs) {
             if (context_.options.force)
                 return {};
             throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
@@ -249,18 +290,54 @@ void DlsrRun::prepare() {
         }
         return earlier;
     });
-    if (found) {
-        state_ = std::move(*found);
-        resumed_ = true;
-        if (state_.phase == "errors") {
-            const auto reason = static_cast<petsc::StopReason>(state_.reason);
-            stop_reason_ = std::string(petsc::describe(reason));
-            converged_ = petsc::is_converged(reason);
-        }
-        if (communicator_.is_root())
-            fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
-                       state_.iteration, state_.phase);
+}
+
+/// Patterns, data, operator and problem of the setup.
+void DlsrRun::build_model() {
+    const auto& scan = context_.scan;
+    const auto& transmission = scan_.transmission();
+    problem_.reset();
+    model_.reset();
+    basis_ = communicator_.collectively([&] {
+        return std::make_unique<PatternBasis>(radial_axis(), setup_.model, setup_.parts,
+                                              channel_weight_, basis_options_);
+    });
+    timings_.lap("basis");
+    data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
+    timings_.lap("compress");
+    model_ = communicator_.collectively([&] {
+        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
+                                              setup_.pixels, weight_, transmission,
+                                              geometry_parameters_);
+    });
+    auto& start = start_values_;
+    start.assign(model_->value_count(), 0.0);
+    fields_.clear();
+    for (const auto& field : setup_.fields) {
+        fields_.push_back(field.field);
+        const auto& pixels = model_->pixels(field.field.part);
+        const std::size_t first = model_->offset(field.field.part, field.field.shape);
+        for (std::size_t v = 0; v < pixels.size(); ++v)
+            start[first + v] = field.start[pixels[v]];
     }
+    for (std::size_t g = 0; g < basis_->global_count(); ++g)
+        start[model_->global_offset() + g] = basis_->start_globals()[g];
+    globals_ = setup_.globals;
+    const double step = std::abs(scan.geometry().step());
+    globals_.push_back({-axis_range * step, axis_range * step, axis_unit * step});
+    if (parallax_)
+        globals_.push_back({-distance_range, distance_range, distance_unit});
+    problem_ = std::make_unique<DlsrProblem>(communicator_, *model_, grid_, scan.geometry(), data_,
+                                             fields_, globals_, start);
+    problem_->set_product_tolerance(product_tolerance);
+    hold_geometry(*problem_);
+    const std::size_t m = basis_->size();
+    data_squares_ = 0;
+    for (std::size_t r = 0; r < weight_.size(); ++r)
+        for (std::size_t i = 0; i < m; ++i)
+            data_squares_ += static_cast<double>(weight_[r]) * data_[r * m + i] * data_[r * m + i];
+    data_squares_ = communicator_.allreduce(data_squares_, mpi::Reduction::sum);
+    timings_.lap("prepare");
 }
 
 /// Two steps on every fourth projection with depths as they are and with depths reversed, which is
@@ -302,7 +379,7 @@ void DlsrRun::check_senses() {
     const auto data = communicator_.collectively([&] { return scan_.compress(basis, weight); });
     auto model = communicator_.collectively([&] {
         return DlsrOperator(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
-                            scan_.transmission());
+                            scan_.transmission(), geometry_parameters_);
     });
     model.set_ray_weight(weight);
     if (model.value_count() != start_values_.size()) {
@@ -311,7 +388,8 @@ void DlsrRun::check_senses() {
         return;
     }
     DlsrProblem problem(communicator_, model, grid_, context_.scan.geometry(), data, fields_,
-                        setup_.globals, start_values_);
+                        globals_, start_values_);
+    hold_geometry(problem);
     const double opposite = misfit_of(problem);
     const double change = 100 * (opposite / as_is - 1);
     remarks_.push_back(
@@ -477,12 +555,17 @@ void DlsrRun::choose_smoothness() {
 void DlsrRun::fit() {
     const bool choose = !job_.dlsr.smoothness && has_smooth_fields();
     const int steps = static_cast<int>(job_.dlsr.max_iterations);
-    if (state_.phase == "fit" && !choose)
+    const bool settle =
+        !state_.settled && (job_.dlsr.axis_offset == "auto" || job_.dlsr.distance == "refine" ||
+                            job_.dlsr.radial_scale == "metals");
+    if (state_.phase == "fit" && !choose && !settle)
         state_.phase = "final";
     if (state_.phase == "fit") {
-        set_smoothness(first_smoothness);
+        set_smoothness(choose ? first_smoothness : job_.dlsr.smoothness.value_or(0));
         solve("step", 2e-2, std::min(steps, 2), true);
-        state_.phase = "held-out";
+        if (settle)
+            settle_geometry();
+        state_.phase = choose ? "held-out" : "final";
         timings_.lap("fit");
     }
     if (state_.phase == "held-out") {
@@ -497,6 +580,157 @@ void DlsrRun::fit() {
         timings_.lap("fit");
     }
     set_smoothness(state_.smoothness);
+}
+
+std::size_t DlsrRun::geometry_unknown(GeometryParameter parameter) const {
+    const auto at = std::find(geometry_parameters_.begin(), geometry_parameters_.end(), parameter);
+    return problem_->field_unknowns(setup_.fields.size()).begin + setup_.globals.size() +
+           static_cast<std::size_t>(at - geometry_parameters_.begin());
+}
+
+/// Frees what the state says is refined, and holds the rest where the job has it.
+void DlsrRun::hold_geometry(DlsrProblem& problem) const {
+    for (std::size_t g = 0; g < geometry_parameters_.size(); ++g) {
+        const bool axis = geometry_parameters_[g] == GeometryParameter::axis_offset;
+        const std::size_t global = setup_.globals.size() + g;
+        if (axis ? state_.refine_axis : state_.refine_distance)
+            problem.set_global_bounds(global, globals_[global].lower, globals_[global].upper);
+        else
+            problem.set_global_bounds(global, 0, 0);
+    }
+}
+
+/// Change and e.s.d. [mm, relative] from the state's point, with all maps adapting; the e.s.d. is
+/// that of the noise times the goodness of fit. Collective.
+petsc::UnknownEstimate DlsrRun::estimate(GeometryParameter parameter) {
+    const std::size_t unknown = geometry_unknown(parameter);
+    petsc::LinearSolveOptions options;
+    options.tolerance = 1e-3;
+    options.max_iterations = geometry_products;
+    auto result = petsc::estimate_unknown(session_, communicator_, *problem_, own(state_.x),
+                                          unknown, options);
+    double rays = 0;
+    for (const float w : weight_)
+        rays += w > 0;
+    rays = communicator_.allreduce(rays, mpi::Reduction::sum);
+    const double goodness =
+        2 * problem_->last_misfit() / std::max(1.0, rays * static_cast<double>(basis_->size()));
+    const double unit =
+        globals_[unknown - problem_->field_unknowns(setup_.fields.size()).begin].unit;
+    result.change *= unit;
+    result.esd *= unit * std::sqrt(std::max(1.0, goodness));
+    return result;
+}
+
+/// `values` in the operator's order, `unknown_esd` of all unknowns or empty.
+RadialScale DlsrRun::radial_scale(const std::vector<double>& values,
+                                  const std::vector<double>& unknown_esd) const {
+    std::vector<double> cells, esds;
+    const std::size_t first = problem_->field_unknowns(setup_.fields.size()).begin;
+    for (const std::size_t phase : standards_) {
+        const std::size_t g = global_cell(setup_, phase);
+        cells.push_back(values[model_->global_offset() + g]);
+        esds.push_back(unknown_esd.empty() ? nan_value
+                                           : unknown_esd[first + g] * setup_.globals[g].unit);
+    }
+    auto result = compare_standards(setup_, radial_axis(), standards_, cells, esds,
+                                    job_.dlsr.standard_uncertainty);
+    return result;
+}
+
+/// After the first steps: whether the axis is refined, the distance can be, and which radial scale
+/// holds. Everything later stands on it.
+void DlsrRun::settle_geometry() {
+    const auto& settings = job_.dlsr;
+    const double step = std::abs(context_.scan.geometry().step());
+    const auto tell = [&](const std::string& text) {
+        if (communicator_.is_root())
+            fmt::print(stderr, "dlsr: {}\n", text);
+    };
+    bool changed = false;
+    if (settings.axis_offset == "auto") {
+        const auto axis = estimate(GeometryParameter::axis_offset);
+        state_.refine_axis = axis_matters(axis.change, axis.esd, step);
+        changed = changed || state_.refine_axis;
+        tell(fmt::format(
+            "axis offset: {:+.3f} +- {:.3f} steps from the one given: {} ({} products)",
+            axis.change / step, axis.esd / step,
+            state_.refine_axis ? "refined from here on" : "kept", axis.solve.iterations));
+    }
+    if (settings.distance == "refine" && parallax_) {
+        const auto distance = estimate(GeometryParameter::distance);
+        state_.refine_distance = distance.esd < distance_guard;
+        changed = changed || state_.refine_distance;
+        tell(fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}",
+                         100 * distance.change, 100 * distance.esd,
+                         state_.refine_distance ? "refined from here on" : "kept"));
+        if (!state_.refine_distance)
+            remarks_.push_back(fmt::format("the distance is kept: the parallax tells it to {:.1f} "
+                                           "% only",
+                                           100 * distance.esd));
+    }
+    if (settings.radial_scale == "metals") {
+        auto values = problem_->values(own(state_.x));
+        std::vector<double> esd;
+        problem_->linearise(own(state_.x));
+        for (const double variance : problem_->block_variances())
+            esd.push_back(std::sqrt(variance));
+        const auto scale = radial_scale(values, esd);
+        if (scale.agree()) {
+            tell(fmt::format("radial scale: {:+.0f} ppm by the standards: corrected",
+                             1e6 * (scale.factor - 1)));
+            apply_radial_scale(setup_, *model_, scale.factor, values);
+            apply_radial_scale(setup_, scale.factor, model_distance());
+            state_.radial_scale *= scale.factor;
+            build_model();
+            state_.x = communicator_.allgather(problem_->unknowns(values));
+            set_smoothness(state_.smoothness);
+            changed = true;
+        } else {
+            tell("radial scale: the standards do not agree: not corrected");
+        }
+    }
+    state_.settled = true;
+    hold_geometry(*problem_);
+    timings_.lap("geometry");
+    if (changed)
+        solve("step", 2e-2, 3, true);
+    else
+        save();
+}
+
+/// What the fit says of the geometry in the end.
+void DlsrRun::check_geometry() {
+    const auto& geometry = context_.scan.geometry();
+    geometry_.step = std::abs(geometry.step());
+    geometry_.applied_scale = state_.radial_scale;
+    const auto look = [&](GeometryParameter parameter, bool refined) {
+        const auto found = estimate(parameter);
+        GeometryEstimate result;
+        result.refined = refined;
+        result.found = refined ? state_.x[geometry_unknown(parameter)] *
+                                     globals_[geometry_unknown(parameter) -
+                                              problem_->field_unknowns(setup_.fields.size()).begin]
+                                         .unit
+                               : found.change;
+        result.esd = found.esd;
+        return result;
+    };
+    geometry_.axis_offset = look(GeometryParameter::axis_offset, state_.refine_axis);
+    geometry_.axis_offset.given = geometry.axis_offset;
+    geometry_.axis_offset.found += geometry.axis_offset;
+    if (parallax_) {
+        auto distance = look(GeometryParameter::distance, state_.refine_distance);
+        distance.given = geometry.distance;
+        distance.found = geometry.distance * (1 + distance.found);
+        distance.esd *= geometry.distance;
+        geometry_.distance = distance;
+    }
+    geometry_.radial = radial_scale(problem_->values(own(state_.x)), esd_);
+    geometry_.radial.factor *= state_.radial_scale;
+    for (auto& standard : geometry_.radial.standards)
+        standard.factor *= state_.radial_scale;
+    timings_.lap("geometry");
 }
 
 void DlsrRun::errors() {
@@ -570,9 +804,11 @@ DlsrResult DlsrRun::result() {
     const auto values = problem_->values(own(state_.x));
     communicator_.collectively([&] { model_->set_point(values, true); });
     model_->set_ray_weight(weight_);
+    const auto first_global = values.begin() + static_cast<std::ptrdiff_t>(model_->global_offset());
     const std::vector<double> globals(
-        values.begin() + static_cast<std::ptrdiff_t>(model_->global_offset()), values.end());
+        first_global, first_global + static_cast<std::ptrdiff_t>(basis_->global_count()));
     result.model = basis_->model_at(globals);
+    result.geometry = geometry_;
     scan_.diagnose(*model_, result.model, weight_, result);
     timings_.lap("diagnostics");
     result.n = grid_.n;
@@ -614,6 +850,8 @@ DlsrResult DlsrRun::result() {
     result.stop_reason = stop_reason_;
     result.converged = converged_;
     result.remarks = remarks_;
+    for (const auto& remark : geometry_.remarks())
+        result.remarks.push_back(remark);
     return result;
 }
 
@@ -629,6 +867,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
     run.check_senses();
     run.fit();
     run.errors();
+    run.check_geometry();
     const auto result = run.result();
     std::optional<double> constant;
     if (job.absorption.method != "none")

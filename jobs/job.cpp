@@ -357,7 +357,7 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
             "\"phases\" needs at least one [[phase]]");
     for (const auto* reserved :
          {"maps", "mean_pattern", "start_model", "timings", "attenuation", "rays", "convergence",
-          "background", "globals", "residuals", "lines", "held_out", "model"})
+          "background", "globals", "residuals", "lines", "held_out", "model", "geometry"})
         if (names.contains(reserved))
             throw Error(
                 fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",

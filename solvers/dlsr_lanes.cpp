@@ -264,10 +264,21 @@ void DlsrLanes::spread_depth(const float* reduced, float* buffer) const {
         }
     }
 }
+std::unique_ptr<DepthProjector> DlsrLanes::projector_of(const ScanGeometry& geometry,
+                                                        const ImageGrid& grid,
+                                                        const DepthLayers& layers) const {
+    return std::make_unique<DepthProjector>(geometry, grid, projector_->voxels(),
+                                            projector_->blocks(), layers);
+}
+
+void DlsrLanes::project_lanes(const DepthProjector& projector, std::size_t i,
+                              std::span<const float> q, float* buffer, float* reduced) const {
+    projector.forward(i, q, {buffer, buffer_size()});
+    reduce_depth(buffer, reduced);
+}
 void DlsrLanes::project_lanes(std::size_t i, std::span<const float> q, float* buffer,
                               float* reduced) const {
-    projector_->forward(i, q, {buffer, buffer_size()});
-    reduce_depth(buffer, reduced);
+    project_lanes(*projector_, i, q, buffer, reduced);
 }
 
 void DlsrLanes::project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,

@@ -60,6 +60,13 @@ class DlsrLanes {
     std::vector<Part>& parts() { return parts_; }
     const std::vector<Part>& parts() const { return parts_; }
     const DepthProjector& projector() const { return *projector_; }
+    /// A projector of the same voxels and blocks for another geometry.
+    std::unique_ptr<DepthProjector> projector_of(const ScanGeometry& geometry,
+                                                 const ImageGrid& grid,
+                                                 const DepthLayers& layers) const;
+    void set_projector(std::unique_ptr<DepthProjector> projector) {
+        projector_ = std::move(projector);
+    }
     std::size_t value_count() const { return values_; } ///< of all parts
     std::size_t slots() const { return slots_; }
     std::size_t layers() const { return layers_; }
@@ -82,6 +89,9 @@ class DlsrLanes {
     /// Only to the functions of the depth: [translation][packed].
     void project_lanes(std::size_t i, std::span<const float> q, float* buffer,
                        float* reduced) const;
+    /// The same with the projector of another geometry.
+    void project_lanes(const DepthProjector& projector, std::size_t i, std::span<const float> q,
+                       float* buffer, float* reduced) const;
     /// The adjoint of project(); adds to `q`.
     void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
                       std::span<float> q) const;

@@ -22,6 +22,8 @@ using Map = Eigen::Map<Matrix>;
 
 /// Part of the patterns' change with depth that the depth functions may leave out.
 constexpr double depth_tolerance = 1e-3;
+/// Half the differences that derivatives of the geometry are made of: steps, part of the distance.
+constexpr double axis_difference = 0.05, distance_difference = 2e-3;
 Eigen::Index index(std::size_t i) {
     return static_cast<Eigen::Index>(i);
 }
@@ -38,7 +40,14 @@ struct DlsrOperator::Impl {
 
     std::unique_ptr<DlsrLanes> lanes, condensed;
     std::size_t condensed_size = 0;
-    std::size_t values = 0, globals = 0;
+    std::size_t values = 0, globals = 0; ///< globals: shapes, then the geometry's
+    std::size_t shape_globals = 0;
+
+    std::vector<GeometryParameter> geometry_parameters;
+    std::vector<double> geometry_values; ///< those of the projector
+    /// Projectors on either side along each geometry parameter, and where they were made.
+    std::vector<std::array<std::unique_ptr<DepthProjector>, 2>> beside;
+    std::vector<double> beside_at;
     std::vector<float> pixel_weight;
     /// Of every voxel of the projector: (part, voxel within it).
     std::vector<std::vector<std::pair<std::uint16_t, std::uint32_t>>> members;
@@ -55,6 +64,72 @@ struct DlsrOperator::Impl {
     mutable std::vector<AlignedFloats> scratch; ///< per thread
 
     std::size_t value_count() const { return values + globals; }
+
+    /// The geometry and depths with its parameters changed.
+    std::pair<ScanGeometry, DepthLayers> geometry_at(std::span<const double> changes) const {
+        ScanGeometry moved = geometry;
+        DepthLayers stretched = depth_layers;
+        for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
+            if (geometry_parameters[g] == GeometryParameter::axis_offset) {
+                moved.axis_offset += changes[g];
+                continue;
+            }
+            if (!(changes[g] > -1))
+                throw Error("DLSR: nothing is left of the distance");
+            stretched.first *= 1 + changes[g];
+            stretched.spacing *= 1 + changes[g];
+        }
+        return {moved, stretched};
+    }
+    std::unique_ptr<DepthProjector> projector_at(std::span<const double> changes) const {
+        const auto [moved, stretched] = geometry_at(changes);
+        return lanes->projector_of(moved, grid, stretched);
+    }
+    double geometry_difference(std::size_t g) const {
+        return geometry_parameters[g] == GeometryParameter::axis_offset
+                   ? axis_difference * std::abs(geometry.step())
+                   : distance_difference;
+    }
+    void set_geometry(std::span<const double> changes) {
+        if (std::equal(changes.begin(), changes.end(), geometry_values.begin()))
+            return;
+        lanes->set_projector(projector_at(changes));
+        geometry_values.assign(changes.begin(), changes.end());
+    }
+    /// Columns of the geometry's parameters: projections beside the point.
+    void make_geometry_columns() {
+        if (geometry_parameters.empty())
+            return;
+        if (beside_at != geometry_values || beside.empty()) {
+            beside.resize(geometry_parameters.size());
+            for (std::size_t g = 0; g < beside.size(); ++g)
+                for (const int side : {-1, 1}) {
+                    auto changes = geometry_values;
+                    changes[g] += side * geometry_difference(g);
+                    beside[g][side > 0] = projector_at(changes);
+                }
+            beside_at = geometry_values;
+        }
+#pragma omp parallel for schedule(static)
+        for (std::size_t i = 0; i < rotations; ++i) {
+            float* buffer = thread_scratch(lanes->buffer_size() + 2 * lanes->reduced_size());
+            float* upper = buffer + lanes->buffer_size();
+            float* lower = upper + lanes->reduced_size();
+            for (std::size_t g = 0; g < beside.size(); ++g) {
+                lanes->project_lanes(*beside[g][1], i, coefficients, buffer, upper);
+                lanes->project_lanes(*beside[g][0], i, coefficients, buffer, lower);
+                const auto scale = static_cast<float>(0.5 / geometry_difference(g));
+                for (std::size_t j = 0; j < lanes->reduced_size(); ++j)
+                    upper[j] = scale * (upper[j] - lower[j]);
+                float* out = columns[shape_globals + g].data() + i * translations * m;
+                Map(out, index(translations), index(m)).noalias() =
+                    ConstMap(upper, index(translations), index(lanes->packed_size())) *
+                    ConstMap(lanes->table().data(), index(lanes->packed_size()), index(m));
+                for (std::size_t j = 0; j < translations; ++j)
+                    Map(out + j * m, 1, index(m)) *= transmission[i * translations + j];
+            }
+        }
+    }
 
     /// Patterns of all lanes, [layer][slot · M + coefficient].
     Matrix patterns() const {
@@ -77,7 +152,9 @@ struct DlsrOperator::Impl {
         Map(lane_gram.data(), index(slots), index(slots)).noalias() = middle * middle.transpose();
     }
     /// A single layer is projected as two alike.
-    std::size_t source_layer(std::size_t l) const { return std::min(l, basis->layer_count() - 1); }
+    std::size_t source_layer(std::size_t l) const {
+        return std::min(l, basis->layer_count() - 1);
+    }
 
     /// Families of patterns in the few combinations of lanes that the derivatives at the point
     /// need. With G the lanes' Gram matrix and x the lanes of a voxel's amount or of one of its
@@ -141,8 +218,8 @@ struct DlsrOperator::Impl {
                                     : parts[p].lanes);
             shapes.push_back(parts[p].shapes);
         }
-        condensed =
-            std::make_unique<DlsrLanes>(geometry, grid, depth_layers, pixels, counts, shapes);
+        const auto [moved, stretched] = geometry_at(geometry_values);
+        condensed = std::make_unique<DlsrLanes>(moved, grid, stretched, pixels, counts, shapes);
         const Matrix full = patterns();
         Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
         for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -187,8 +264,9 @@ struct DlsrOperator::Impl {
             return;
         for (auto& column : columns)
             column.resize(rotations * translations * m);
-        std::vector<Matrix> slopes(globals);
-        for (std::size_t g = 0; g < globals; ++g) {
+        make_geometry_columns();
+        std::vector<Matrix> slopes(shape_globals);
+        for (std::size_t g = 0; g < shape_globals; ++g) {
             const std::size_t count = lanes->parts()[tables.part[g]].lanes;
             Matrix full(index(layers), index(count * m));
             for (std::size_t l = 0; l < layers; ++l)
@@ -202,9 +280,9 @@ struct DlsrOperator::Impl {
                 slopes[g].row(index(r)) =
                     reduced.row(index(rows[r].function)).segment(index(rows[r].lane * m), index(m));
         }
-        std::vector<std::vector<DlsrLanes::PackedLane>> rows(globals);
+        std::vector<std::vector<DlsrLanes::PackedLane>> rows(shape_globals);
         std::size_t widest = 0;
-        for (std::size_t g = 0; g < globals; ++g) {
+        for (std::size_t g = 0; g < shape_globals; ++g) {
             rows[g] = lanes->lanes_of(tables.part[g]);
             widest = std::max(widest, rows[g].size());
         }
@@ -215,7 +293,7 @@ struct DlsrOperator::Impl {
             float* reduced = buffer + lanes->buffer_size();
             float* picked = reduced + lanes->reduced_size();
             lanes->project_lanes(i, coefficients, buffer, reduced);
-            for (std::size_t g = 0; g < globals; ++g) {
+            for (std::size_t g = 0; g < shape_globals; ++g) {
                 const std::size_t count = rows[g].size();
                 for (std::size_t j = 0; j < translations; ++j)
                     for (std::size_t r = 0; r < count; ++r)
@@ -301,7 +379,8 @@ struct DlsrOperator::Impl {
 DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
                            const PatternBasis& basis, const DepthLayers& layers,
                            std::span<const std::vector<std::size_t>> pixels,
-                           std::span<const float> ray_weight, std::span<const float> transmission)
+                           std::span<const float> ray_weight, std::span<const float> transmission,
+                           std::span<const GeometryParameter> geometry_parameters)
     : impl_(std::make_unique<Impl>()) {
     Impl& impl = *impl_;
     impl.basis = &basis;
@@ -326,6 +405,15 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
             throw Error("DLSR: a ray with weight has no positive transmission");
     }
 
+    impl.geometry_parameters.assign(geometry_parameters.begin(), geometry_parameters.end());
+    for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
+        if (geometry_parameters[g] == GeometryParameter::distance && layers.count < 2)
+            throw Error("DLSR: the distance is no parameter of a model without depth");
+        if (std::count(geometry_parameters.begin(), geometry_parameters.end(),
+                       geometry_parameters[g]) > 1)
+            throw Error("DLSR: a geometry parameter is given twice");
+    }
+    impl.geometry_values.assign(geometry_parameters.size(), 0.0);
     impl.grid = grid;
     impl.depth_layers = layers;
     std::vector<std::size_t> lanes, shapes;
@@ -345,7 +433,8 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
         for (std::uint32_t v = 0; v < impl.lanes->parts()[p].pixels.size(); ++v)
             impl.members[place[impl.lanes->parts()[p].pixels[v]]].emplace_back(
                 static_cast<std::uint16_t>(p), v);
-    impl.globals = basis.global_count();
+    impl.shape_globals = basis.global_count();
+    impl.globals = impl.shape_globals + geometry_parameters.size();
     impl.scratch.resize(static_cast<std::size_t>(omp_get_max_threads()));
 
     std::vector<float> squares(rays);
@@ -383,6 +472,12 @@ std::size_t DlsrOperator::offset(std::size_t part, int shape) const {
 std::size_t DlsrOperator::global_offset() const {
     return impl_->values;
 }
+std::size_t DlsrOperator::global_count() const {
+    return impl_->globals;
+}
+const std::vector<GeometryParameter>& DlsrOperator::geometry_parameters() const {
+    return impl_->geometry_parameters;
+}
 const std::vector<float>& DlsrOperator::pixel_weight() const {
     return impl_->pixel_weight;
 }
@@ -391,8 +486,10 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
     Impl& impl = *impl_;
     if (values.size() != value_count())
         throw Error("DLSR: wrong number of values");
-    const std::vector<double> globals(values.begin() + static_cast<std::ptrdiff_t>(impl.values),
-                                      values.end());
+    const auto first_global = values.begin() + static_cast<std::ptrdiff_t>(impl.values);
+    const auto first_geometry = first_global + static_cast<std::ptrdiff_t>(impl.shape_globals);
+    const std::vector<double> globals(first_global, first_geometry);
+    impl.set_geometry(std::vector<double>(first_geometry, values.end()));
     if (impl.lane_gram.empty() || globals != impl.global_values ||
         (derivatives && !impl.has_derivatives)) {
         impl.tables = impl.basis->tables(globals, derivatives);

@@ -11,6 +11,15 @@
 
 namespace xrdct {
 
+/// What of the geometry may be a value of the model, as a change of what the operator was made
+/// with.
+enum class GeometryParameter {
+    axis_offset, ///< of ScanGeometry::axis_offset [mm]
+    /// Relative, of the distance as the lever arm of the depths: z counts as z / (1 + change). The
+    /// radial axis stays as it is.
+    distance,
+};
+
 /// The parallax-aware forward model of a scan, in the coefficients of a PatternBasis, for the
 /// rotations that one rank holds:
 ///
@@ -21,16 +30,20 @@ namespace xrdct {
 ///
 /// Values of a point, a direction or a gradient are one vector [value_count()]: for every part its
 /// amounts [voxel], then each of its voxel shape parameters [voxel], voxels in the order of
-/// pixels(part); after all parts the global shape parameters. Uses the threads of OpenMP; nothing
-/// is collective. Objects are not shared by threads.
+/// pixels(part); after all parts the global parameters: shapes in the order of the basis, then the
+/// geometry's. Their derivatives are dense columns [ray][M]; those of the geometry are differences
+/// of projections over a small part of a step (a few 1e-3 of the distance). Uses the threads of
+/// OpenMP; nothing is collective. Objects are not shared by threads.
 class DlsrOperator {
   public:
     /// `geometry`: own rotations only, all translations. `pixels[part]`: where a part exists [y · n
     /// + x]. `ray_weight` and `transmission` [own rotation][translation]; weight 0 leaves a ray out
-    /// (its transmission may then be NaN). Throws Error for lengths, parts without pixels are fine.
+    /// (its transmission may then be NaN). Throws Error for lengths and geometry parameters that
+    /// come twice or that layers without depth do not know; parts without pixels are fine.
     DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid, const PatternBasis& basis,
                  const DepthLayers& layers, std::span<const std::vector<std::size_t>> pixels,
-                 std::span<const float> ray_weight, std::span<const float> transmission);
+                 std::span<const float> ray_weight, std::span<const float> transmission,
+                 std::span<const GeometryParameter> geometry_parameters = {});
     ~DlsrOperator();
     DlsrOperator(DlsrOperator&&) noexcept;
     DlsrOperator& operator=(DlsrOperator&&) noexcept;
@@ -43,9 +56,12 @@ class DlsrOperator {
     /// Where the amounts (shape < 0) or a voxel shape parameter of a part begin among the values.
     std::size_t offset(std::size_t part, int shape = -1) const;
     std::size_t global_offset() const;
+    std::size_t global_count() const; ///< shapes and geometry
+    const std::vector<GeometryParameter>& geometry_parameters() const;
 
     /// Fixes the point at which everything below is taken. With `derivatives` the columns of the
-    /// global parameters are made, too, which the products and the gradient need.
+    /// global parameters are made, too, which the products and the gradient need. Throws Error for
+    /// a wrong length, a distance of which nothing is left.
     void set_point(std::span<const double> values, bool derivatives);
 
     /// Replaces the rays' weights (held-out projections). The diagonal blocks keep those of

@@ -342,7 +342,7 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
     Impl& impl = *impl_;
     communicator.collectively([&] {
         if (data.size() != model.coefficient_count() || values.size() != model.value_count() ||
-            globals.size() != model.basis().global_count())
+            globals.size() != model.global_count())
             throw Error("DLSR: wrong sizes of data, start values or global parameters");
         if (model.pixel_weight().size() != grid.size())
             throw Error("DLSR: the grid is not that of the operator");
@@ -423,6 +423,14 @@ void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double ed
 }
 void DlsrProblem::set_product_tolerance(double tolerance) {
     impl_->product_tolerance = tolerance;
+}
+void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
+    if (global >= impl_->globals.size())
+        throw Error("DLSR: bounds of a global parameter that does not exist");
+    if (!(lower <= upper))
+        throw Error("DLSR: bounds of a global parameter that cross");
+    impl_->globals[global].lower = lower;
+    impl_->globals[global].upper = upper;
 }
 void DlsrProblem::set_data(std::span<const float> data) {
     if (data.size() != impl_->model.coefficient_count())

@@ -36,7 +36,7 @@ struct DlsrField {
     std::size_t max_gap = 1; ///< voxels
 };
 
-/// A global shape parameter of the pattern basis: bounds and scale.
+/// A global parameter of the operator: bounds and scale.
 struct DlsrGlobal {
     double lower = 0, upper = 0, unit = 1;
 };
@@ -46,7 +46,7 @@ struct DlsrGlobal {
 ///     f(x) = ½ Σ_rays W |m(x) − d|² + smoothness of the fields
 ///
 /// Unknowns: voxel fields one after the other (voxels in the operator's order), factors of scaled
-/// fields at their place, global shape parameters last; cut over the ranks by block_range. Every
+/// fields at their place, global parameters last; cut over the ranks by block_range. Every
 /// rank holds the rays of its operator and all two-dimensional maps; what is exchanged is
 /// parameter-sized. The preconditioner inverts the diagonal blocks of the voxels and the common
 /// spectrum of the projection (1 / frequency, times the beam's) and the smoothness.
@@ -80,6 +80,9 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// steps and samples of noise become approximate to about this part, the objective and its
     /// gradient stay exact. 0, the start: exact products.
     void set_product_tolerance(double tolerance);
+    /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
+    /// Throws Error for a parameter that does not exist, bounds that cross.
+    void set_global_bounds(std::size_t global, double lower, double upper);
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side

@@ -64,6 +64,14 @@ Json dlsr_json(const DlsrDiagnostics& d) {
                                    {"value", number(global.value)},
                                    {"esd", number(global.esd)},
                                    {"at_bound", global.at_bound}});
+    json["geometry"] = Json::array();
+    for (const auto& geometry : d.geometry)
+        json["geometry"].push_back({{"quantity", geometry.quantity},
+                                    {"units", geometry.units},
+                                    {"value", number(geometry.value)},
+                                    {"esd", number(geometry.esd)},
+                                    {"given", number(geometry.given)},
+                                    {"refined", geometry.refined}});
     json["maps"] = Json::array();
     for (const auto& map : d.maps)
         json["maps"].push_back(

@@ -69,6 +69,21 @@ void read_globals(const hdf5::Group& group, DlsrDiagnostics& out) {
     }
 }
 
+void read_geometry(const hdf5::Group& group, DlsrDiagnostics& out) {
+    for (const auto& entry : group.entries()) {
+        if (entry.kind != hdf5::Kind::dataset || entry.name.ends_with("_errors"))
+            continue;
+        const auto dataset = group.open_dataset(entry.name);
+        if (!dataset.is_numeric() || dataset.rank() != 0)
+            continue;
+        out.geometry.push_back({entry.name, dataset.string_attribute("units").value_or(""),
+                                dataset.read_scalar(),
+                                nexus::read_value(group, entry.name + "_errors").value_or(nan),
+                                dataset.number_attribute("given").value_or(nan),
+                                dataset.number_attribute("refined").value_or(0.0) != 0.0});
+    }
+}
+
 void read_lines(const hdf5::Group& group, DlsrDiagnostics& out) {
     const auto ratio = group.open_dataset("ratio");
     if (ratio.rank() != 2)
@@ -162,6 +177,8 @@ std::optional<DlsrDiagnostics> read_dlsr_diagnostics(const ProductStage& stage) 
         out.remarks = group.open_dataset("remarks").read_strings();
     if (group.has_group("globals"))
         read_globals(group.open_group("globals"), out);
+    if (group.has_group("geometry"))
+        read_geometry(group.open_group("geometry"), out);
     if (group.has_group("lines"))
         read_lines(group.open_group("lines"), out);
     if (group.has_group("convergence"))

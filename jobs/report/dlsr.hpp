@@ -24,6 +24,14 @@ struct DlsrDiagnostics {
     };
     std::vector<Global> globals;
 
+    /// A number of the geometry that the fit had an opinion of.
+    struct Geometry {
+        std::string quantity, units;
+        double value = 0.0, esd = 0.0, given = 0.0; ///< NaN: not determined, nothing given
+        bool refined = false;
+    };
+    std::vector<Geometry> geometry;
+
     /// How strongly the voxels of a map are tied to their neighbours.
     struct MapState {
         std::string group, quantity;

@@ -71,6 +71,34 @@ void add_globals(HtmlPage& page, const DlsrDiagnostics& d) {
                {"", "value", "unit", "e.s.d.", ""}, rows);
 }
 
+void add_geometry(HtmlPage& page, const DlsrDiagnostics& d) {
+    std::vector<std::vector<std::string>> rows;
+    const auto name = [](const std::string& quantity) -> std::string {
+        return quantity == "axis_offset" ? "axis offset"
+               : quantity == "distance"  ? "distance, from the parallax alone"
+                                         : "scale of tan 2<i>θ</i>, by standards";
+    };
+    for (const auto& geometry : d.geometry) {
+        if (geometry.quantity == "radial_scale_applied" ||
+            geometry.quantity == "radial_scale_chi_squared")
+            continue;
+        const bool scale = geometry.quantity == "radial_scale";
+        double given = geometry.given;
+        if (scale)
+            for (const auto& other : d.geometry)
+                if (other.quantity == "radial_scale_applied")
+                    given = other.value;
+        rows.push_back({name(geometry.quantity), number(given, 7), number(geometry.value, 7),
+                        number(geometry.esd, 2), escape_html(display_units(geometry.units)),
+                        geometry.refined      ? "refined"
+                        : scale && given != 1 ? "corrected"
+                                              : ""});
+    }
+    if (!rows.empty())
+        page.table("Geometry: what the fit had, and what the data want.",
+                   {"", "in the fit", "wanted", "e.s.d.", "unit", ""}, rows);
+}
+
 void add_smoothness(HtmlPage& page, const StageResult& stage) {
     const auto& d = *stage.dlsr;
     if (d.maps.empty())
@@ -175,6 +203,7 @@ void add_dlsr(HtmlPage& page, const StageResult& stage, const std::vector<DlsrFi
     };
     add_fit(page, d);
     add_globals(page, d);
+    add_geometry(page, d);
     if (const auto list = of(Kind::comparison); !list.empty()) {
         page.subsection("Conventional analysis and DLSR");
         add_differences(page, stage);
