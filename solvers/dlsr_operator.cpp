@@ -588,6 +588,18 @@ std::vector<float> DlsrOperator::part_sums() const {
 }
 
 double DlsrOperator::objective(std::span<const float> data, std::span<float> gradient) const {
+    double total = 0;
+    for (const double misfit : misfits(data, gradient))
+        total += misfit;
+    return total;
+}
+
+std::vector<double> DlsrOperator::rotation_misfits(std::span<const float> data) const {
+    return misfits(data, {});
+}
+
+std::vector<double> DlsrOperator::misfits(std::span<const float> data,
+                                          std::span<float> gradient) const {
     const Impl& impl = *impl_;
     if (data.size() != coefficient_count() ||
         (!gradient.empty() && gradient.size() != value_count()))
@@ -614,16 +626,13 @@ double DlsrOperator::objective(std::span<const float> data, std::span<float> gra
                 }
                 sum += static_cast<double>(weight) * square;
             }
-            sums[first / impl.translations] = sum;
+            sums[first / impl.translations] = 0.5 * sum;
         },
         gradient.empty() ? nullptr : &back,
         gradient.empty() ? nullptr : gradient.data() + impl.values, true);
     if (!gradient.empty())
         impl.lanes->reduce(back, gradient);
-    double total = 0;
-    for (const double sum : sums)
-        total += sum;
-    return 0.5 * total;
+    return sums;
 }
 
 void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> rays) const {

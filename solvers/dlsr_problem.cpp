@@ -424,6 +424,9 @@ void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double ed
 void DlsrProblem::set_product_tolerance(double tolerance) {
     impl_->product_tolerance = tolerance;
 }
+void DlsrProblem::forget_point() {
+    impl_->at.clear();
+}
 void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= impl_->globals.size())
         throw Error("DLSR: bounds of a global parameter that does not exist");

@@ -83,6 +83,8 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
     /// Throws Error for a parameter that does not exist, bounds that cross.
     void set_global_bounds(std::size_t global, double lower, double upper);
+    /// The operator was moved to another point: its own is set again when it is needed.
+    void forget_point();
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side
