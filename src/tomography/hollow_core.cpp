@@ -13,31 +13,42 @@ namespace xrdct {
 
 namespace {
 
-/// Sets values above a half that are not connected with pixel `from` by others such to 0.
-void keep_connected(std::vector<double>& share, std::size_t n, std::size_t from) {
-    std::vector<unsigned char> reached(share.size(), 0);
-    std::vector<std::size_t> open;
-    const auto visit = [&](std::size_t i) {
-        if (!reached[i] && share[i] > 0.5) {
-            reached[i] = 1;
-            open.push_back(i);
+/// Keeps the largest connected region of values above a half; others above it become 0, and so does
+/// a largest one of fewer than `least` pixels.
+void keep_largest(std::vector<double>& share, std::size_t n, double least) {
+    std::vector<std::size_t> region(share.size(), 0), sizes{0}, open;
+    for (std::size_t from = 0; from < share.size(); ++from) {
+        const auto visit = [&](std::size_t i) {
+            if (region[i] == 0 && share[i] > 0.5) {
+                region[i] = sizes.size();
+                open.push_back(i);
+            }
+        };
+        visit(from);
+        if (open.empty())
+            continue;
+        std::size_t size = 0;
+        while (!open.empty()) {
+            const std::size_t i = open.back(), x = i % n, y = i / n;
+            open.pop_back();
+            ++size;
+            if (x > 0)
+                visit(i - 1);
+            if (x + 1 < n)
+                visit(i + 1);
+            if (y > 0)
+                visit(i - n);
+            if (y + 1 < n)
+                visit(i + n);
         }
-    };
-    visit(from);
-    while (!open.empty()) {
-        const std::size_t i = open.back(), x = i % n, y = i / n;
-        open.pop_back();
-        if (x > 0)
-            visit(i - 1);
-        if (x + 1 < n)
-            visit(i + 1);
-        if (y > 0)
-            visit(i - n);
-        if (y + 1 < n)
-            visit(i + n);
+        sizes.push_back(size);
     }
+    const auto largest = std::max_element(sizes.begin(), sizes.end());
+    const auto kept = static_cast<double>(*largest) < least
+                          ? sizes.size()
+                          : static_cast<std::size_t>(largest - sizes.begin());
     for (std::size_t i = 0; i < share.size(); ++i)
-        if (share[i] > 0.5 && !reached[i])
+        if (region[i] > 0 && region[i] != kept)
             share[i] = 0;
 }
 
@@ -214,8 +225,7 @@ std::vector<float> hollow_by_total(std::span<const float> image, const ImageGrid
 
 std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
                                                  const StripProjector& projector,
-                                                 const RingLight& light, const RingFit& ring,
-                                                 double typical) {
+                                                 const RingLight& light, const RingFit& ring) {
     const ImageGrid& grid = fbp.grid();
     const std::size_t pixels = grid.size(), rays = projector.rays();
     if (light.excess.size() != rays || light.response.size() != rays || light.hollow.size() != rays)
@@ -226,60 +236,71 @@ std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
     for (std::size_t i = 0; i < pixels; ++i)
         radius[i] = std::hypot(grid.coordinate(i % grid.n) - ring.centre_x,
                                grid.coordinate(i / grid.n) - ring.centre_y);
-    // The image a hollow disc would have if the model had it filled, and the image of the hollow
-    // as if the model knew none: their ratio is the hollow.
-    const double disc = std::min(1.8 * typical, 0.9 * ring.inner_radius);
+    // The image of the hollow as if the model knew none.
+    const std::vector<double> ones(pixels, 1.0);
     std::vector<float> image(pixels), sinogram(rays);
-    for (std::size_t i = 0; i < pixels; ++i)
-        image[i] = static_cast<float>(std::clamp((disc - radius[i]) / grid.pixel + 0.5, 0.0, 1.0));
-    projector.forward(image, 1, sinogram);
-    for (std::size_t i = 0; i < rays; ++i)
-        sinogram[i] *= light.response[i];
-    fbp.reconstruct(sinogram, 1, image);
-    const std::vector<double> whole(image.begin(), image.end()), ones(pixels, 1.0);
     for (std::size_t i = 0; i < rays; ++i)
         sinogram[i] = light.excess[i] + light.response[i] * light.hollow[i];
     fbp.reconstruct(sinogram, 1, image);
     const std::vector<double> seen(image.begin(), image.end());
-
-    double strength = 0, inside = 0;
-    for (std::size_t i = 0; i < pixels; ++i)
-        if (radius[i] < typical) {
-            strength += whole[i];
-            inside += 1;
-        }
-    if (inside == 0 || !(strength > 0))
-        return std::nullopt;
-    strength /= inside;
-    // No more smoothing than the noise asks for.
-    std::vector<double> share;
-    bool clear = false;
-    for (double sigma = 0.7; !clear && sigma * grid.pixel < typical / 6; sigma *= 1.3) {
-        share = weighted_smooth(seen, ones, grid.n, grid.n, sigma, sigma);
-        double squares = 0, count = 0;
+    // The value it has in a hollow disc of that radius.
+    const auto strength_of = [&](double disc) {
         for (std::size_t i = 0; i < pixels; ++i)
-            if (radius[i] > disc && radius[i] < 0.85 * ring.inner_radius) {
-                squares += share[i] * share[i];
+            image[i] =
+                static_cast<float>(std::clamp((disc - radius[i]) / grid.pixel + 0.5, 0.0, 1.0));
+        projector.forward(image, 1, sinogram);
+        for (std::size_t i = 0; i < rays; ++i)
+            sinogram[i] *= light.response[i];
+        fbp.reconstruct(sinogram, 1, image);
+        double sum = 0, count = 0;
+        for (std::size_t i = 0; i < pixels; ++i)
+            if (radius[i] < disc - grid.pixel) {
+                sum += image[i];
                 count += 1;
             }
-        clear = count > 0 && 36 * squares < strength * strength * count;
+        return count > 0 ? sum / count : 0.0;
+    };
+
+    const double reach = 0.8 * ring.inner_radius;
+    double disc = 0.3 * ring.inner_radius, sigma = 0;
+    std::vector<double> share;
+    // The strength depends on the size a little.
+    for (int round = 0; round < 3; ++round) {
+        const double strength = strength_of(disc);
+        if (!(strength > 0))
+            return std::nullopt;
+        // No more smoothing than the noise asks for.
+        for (sigma = 0.7;; sigma *= 1.3) {
+            share = weighted_smooth(seen, ones, grid.n, grid.n, sigma, sigma);
+            // A hollow lifts values only, so that those below zero are noise.
+            double squares = 0, count = 0;
+            for (std::size_t i = 0; i < pixels; ++i)
+                if (radius[i] < reach && share[i] < 0) {
+                    squares += share[i] * share[i];
+                    count += 1;
+                }
+            if (36 * squares < strength * strength * count)
+                break;
+            if (1.3 * sigma * grid.pixel > 0.04 * ring.inner_radius)
+                return std::nullopt;
+        }
+        double area = 0;
+        for (std::size_t i = 0; i < pixels; ++i)
+            share[i] = radius[i] > reach ? 0.0 : share[i] / strength;
+        keep_largest(share, grid.n, 4 * pi * sigma * sigma);
+        for (const double value : share)
+            area += value > 0.5;
+        disc = std::max(std::sqrt(area / pi), 3.0) * grid.pixel;
+        if (getenv("DBG"))
+            fmt::print(stderr, "sigma {} strength {} disc {}\n", sigma, strength, disc);
     }
-    if (!clear)
-        return std::nullopt;
-    for (std::size_t i = 0; i < pixels; ++i)
-        share[i] = radius[i] < 0.6 * typical   ? 1.0
-                   : radius[i] > 1.4 * typical ? 0.0
-                                               : share[i] / std::max(whole[i], 0.2 * strength);
-    keep_connected(
-        share, grid.n,
-        static_cast<std::size_t>(std::min_element(radius.begin(), radius.end()) - radius.begin()));
 
     // Where a border crosses a pixel, the part inside counts.
     constexpr int fine = 4;
     std::vector<float> hollow(pixels, 0.0F);
     for (std::size_t y = 1; y + 1 < grid.n; ++y)
         for (std::size_t x = 1; x + 1 < grid.n; ++x) {
-            if (radius[y * grid.n + x] > 1.4 * typical + 2 * grid.pixel)
+            if (radius[y * grid.n + x] > reach + 2 * grid.pixel)
                 continue;
             int in = 0;
             for (int v = 0; v < fine; ++v)

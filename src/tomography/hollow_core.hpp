@@ -59,12 +59,11 @@ struct RingLight {
 /// Share of every pixel [y][x] that belongs to the hollow, by the light of the ring (theory in
 /// docs): nothing of the ring is inside it, so that what its image shows there is filling that the
 /// model has in the wrong place. Tells the hollow from matter that scatters little and needs no
-/// threshold of intensity, whatever the model took for hollow. `typical` as in hollow_by_total; no
-/// pixel beyond 1.4 times it is hollow, and all within 0.6 times it are. nullopt when the image,
-/// smoothed over a sixth of `typical`, is still too noisy to tell.
+/// threshold of intensity, whatever the model took for hollow. The hollow is the largest connected
+/// region, at most 0.8 inner radii from the centre; all 0 when there is none. nullopt when the
+/// image, smoothed over 0.04 inner radii, is still too noisy to tell, or nothing is filled.
 std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
                                                  const StripProjector& projector,
-                                                 const RingLight& light, const RingFit& ring,
-                                                 double typical);
+                                                 const RingLight& light, const RingFit& ring);
 
 } // namespace xrdct

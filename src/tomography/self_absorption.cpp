@@ -582,7 +582,7 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
         std::vector<float> trial(rays);
         std::optional<MeanProfile> found;
         // The hollow as the light of the ring shows it through the correction in force.
-        const auto seen_hollow = [&](double typical) {
+        const auto seen_hollow = [&] {
             std::vector<float> excess(rays, 0.0F), response(rays, 0.0F);
             for (std::size_t i = 0; i < rays; ++i) {
                 // Rays beside all that the ring encloses are noise here.
@@ -600,11 +600,12 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                 response[i] =
                     static_cast<float>(length * options.filling / std::max(0.2, 1 - by_phases));
             }
-            return hollow_by_ring(fbp, projector, {excess, response, hollow_path}, *result.ring,
-                                  typical);
+            return hollow_by_ring(fbp, projector, {excess, response, hollow_path}, *result.ring);
         };
-        double typical = 0; // radius of the hollow before it is drawn finely
-        int redraws = 0;
+        // How often the hollow may be drawn finely; the first time, by the total image if the ring
+        // shines too weakly. By that once only: a hollow too large or too small makes an image that
+        // agrees with it.
+        int drawings = by_ring && !options.hollow_diameter ? 8 : 0;
         // Hollows must not fill up while the correction is still far off: the threshold starts
         // high. A region of pixels is settled once the rest has, so that none goes to and fro for
         // ever.
@@ -692,37 +693,38 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
             result.iterations = iteration;
             result.changes.push_back(largest);
             const bool go_on = !progress || progress(iteration, largest);
-            if (largest < options.tolerance && (by_ring ? close : settling <= 0)) {
-                const bool drawn = !by_ring || options.hollow_diameter ||
-                                   !(result.hollow_diameter > 0) || !outline.empty();
-                if (drawn && redraws == 0) {
+            const bool settled = largest < options.tolerance && (by_ring ? close : settling <= 0);
+            if (settled && drawings == 0) {
+                result.converged = true;
+                break;
+            }
+            // The outline waits until all else is as good as it gets without knowing it better.
+            if (drawings > 0 && (settled || !outline.empty())) {
+                --drawings;
+                auto next = seen_hollow();
+                if (!next) {
+                    drawings = 0;
+                    if (outline.empty() && result.hollow_diameter > 0) {
+                        reconstruct_total();
+                        next = hollow_by_total(image, grid, *result.ring,
+                                               0.5 * result.hollow_diameter);
+                    }
+                }
+                if (next) {
+                    outline.resize(next->size(), 0.0F);
+                    double area = 0, change = 0;
+                    for (std::size_t i = 0; i < outline.size(); ++i) {
+                        area += (*next)[i];
+                        change += std::abs((*next)[i] - outline[i]);
+                    }
+                    outline = std::move(*next);
+                    result.hollow_diameter = 2 * grid.pixel * std::sqrt(area / pi);
+                    if (change <= 0.02 * area)
+                        drawings = 0;
+                } else if (outline.empty()) {
                     result.converged = true;
                     break;
                 }
-                // All is as good as it gets without knowing the hollow better: its outline may now
-                // be drawn finely, by the total image once, since a hollow too large or too small
-                // makes an image that agrees with it.
-                if (!drawn) {
-                    typical = 0.5 * result.hollow_diameter;
-                    redraws = 4;
-                    if (!seen_hollow(typical)) {
-                        redraws = 0;
-                        reconstruct_total();
-                        outline = hollow_by_total(image, grid, *result.ring, typical);
-                    }
-                }
-            }
-            if (redraws > 0) {
-                // The next one costs no more than the iteration that is needed anyway.
-                if (auto better = seen_hollow(typical))
-                    outline = std::move(*better);
-                --redraws;
-            }
-            if (!outline.empty()) {
-                double area = 0;
-                for (const float share : outline)
-                    area += share * grid.pixel * grid.pixel;
-                result.hollow_diameter = 2 * std::sqrt(area / pi);
             }
             if (!go_on)
                 break;
