@@ -291,8 +291,6 @@ std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
         for (const double value : share)
             area += value > 0.5;
         disc = std::max(std::sqrt(area / pi), 3.0) * grid.pixel;
-        if (getenv("DBG"))
-            fmt::print(stderr, "sigma {} strength {} disc {}\n", sigma, strength, disc);
     }
 
     // Where a border crosses a pixel, the part inside counts.
