@@ -168,7 +168,7 @@ std::vector<float> wound(std::size_t n_r, std::size_t n_t, double centre, double
             double sum = 0;
             for (const double part : {-0.375, -0.125, 0.125, 0.375}) {
                 const double u = static_cast<double>(t) + part - centre;
-                for (double v = -outer; v <= outer; v += 0.4)
+                for (double v = -outer; v <= outer; v += 0.25)
                     sum += density(u * c - v * s, u * s + v * c);
             }
             map.push_back(static_cast<float>(sum * (1 + normal(random))));
