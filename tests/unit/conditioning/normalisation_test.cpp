@@ -140,11 +140,8 @@ TEST(Stripes, ASampleThatDiffersFromSideToSideHasNone) {
 }
 
 /// A spiral of layers in a can, three steps of the translation thick, projected by adding up
-/// samples along the beam; counting noise.
-std::vector<float> wound(std::size_t n_r, std::size_t n_t, double centre, double range,
-                         double noise, unsigned seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<double> normal(0, noise);
+/// samples along the beam; no noise.
+std::vector<float> wound(std::size_t n_r, std::size_t n_t, double centre, double range) {
     const double outer = 0.44 * static_cast<double>(n_t), core = 0.15 * outer, pitch = 3.1;
     const auto density = [&](double x, double y) {
         const double radius = std::hypot(x, y);
@@ -171,7 +168,7 @@ std::vector<float> wound(std::size_t n_r, std::size_t n_t, double centre, double
                 for (double v = -outer; v <= outer; v += 0.25)
                     sum += density(u * c - v * s, u * s + v * c);
             }
-            map.push_back(static_cast<float>(sum * (1 + normal(random))));
+            map.push_back(static_cast<float>(sum));
         }
     }
     return map;
@@ -185,8 +182,13 @@ TEST(Stripes, AreFoundAmongResolvedLayersWhereTheScanMeetsItsBeginning) {
         std::vector<double> rotation;
         for (std::size_t r = 0; r < n_r; ++r)
             rotation.push_back(range * static_cast<double>(r) / n_r);
+        const auto exact = wound(n_r, n_t, centre, range);
         for (const unsigned seed : {1U, 2U}) {
-            auto map = wound(n_r, n_t, centre, range, 0.003, seed);
+            std::mt19937 random(seed);
+            std::normal_distribution<float> normal(1, 0.003F);
+            auto map = exact;
+            for (float& value : map)
+                value *= normal(random);
             const auto clean = find_stripes(map, rotation, n_t, centre);
             EXPECT_TRUE(clean.translations.empty()) << testing::PrintToString(clean.translations);
             EXPECT_TRUE(clean.undecided.empty());
@@ -202,7 +204,7 @@ TEST(Stripes, AreFoundAmongResolvedLayersWhereTheScanMeetsItsBeginning) {
         }
     }
     // Without two projections half a turn apart nothing of the kind is claimed.
-    auto map = wound(n_r, n_t, 59.5, 150, 0.003, 1);
+    const auto map = wound(n_r, n_t, 59.5, 150);
     std::vector<double> rotation;
     for (std::size_t r = 0; r < n_r; ++r)
         rotation.push_back(150.0 * static_cast<double>(r) / n_r);
