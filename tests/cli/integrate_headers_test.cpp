@@ -35,11 +35,11 @@ std::string edf(int counts, const std::string& header_lines) {
 }
 
 /// The same in one compressed section: the first difference in two bytes, all others 0.
-std::string cbf(int counts, const std::string& header_lines) {
+std::string cbf(int counts, const std::string& header_lines, int rows = side) {
     std::string data = "\x80";
     data += static_cast<char>(counts & 255);
     data += static_cast<char>(counts >> 8);
-    data.append(side * side - 1, '\0');
+    data.append(static_cast<std::size_t>(side * rows - 1), '\0');
     return "###CBF: VERSION 1.5\r\n_array_data.header_contents\r\n;\r\n# Detector: PILATUS\r\n" +
            header_lines +
            ";\r\n_array_data.data\r\n;\r\n--CIF-BINARY-FORMAT-SECTION--\r\nContent-Type: "
@@ -47,8 +47,9 @@ std::string cbf(int counts, const std::string& header_lines) {
            "X-Binary-Size: " +
            std::to_string(data.size()) +
            "\r\nX-Binary-Element-Type: \"signed 32-bit integer\"\r\n"
-           "X-Binary-Size-Fastest-Dimension: 20\r\nX-Binary-Size-Second-Dimension: 20\r\n\r\n" +
-           std::string("\x0c\x1a\x04\xd5", 4) + data + "\r\n--CIF-BINARY-FORMAT-SECTION----\r\n";
+           "X-Binary-Size-Fastest-Dimension: 20\r\nX-Binary-Size-Second-Dimension: " +
+           std::to_string(rows) + "\r\n\r\n" + std::string("\x0c\x1a\x04\xd5", 4) + data +
+           "\r\n--CIF-BINARY-FORMAT-SECTION----\r\n";
 }
 
 class Headers : public ::testing::Test {
@@ -205,6 +206,70 @@ TEST_F(Headers, WhatDoesNotFitIsNamed) {
         .write_array("data", {4, side, side}, std::span<const std::int32_t>(counts));
     file.close();
     expect_failure({"scan.h5", "CBF and EDF"}, "scan.h5", with({"--translation-header", "samx"}));
+}
+
+TEST_F(Headers, FramesThatDoNotFitAreMaskedAndNamed) {
+    const auto name = [&](int i) { return folder() / ("f_" + std::to_string(i) + ".cbf"); };
+    for (int i = 0; i < 8; ++i)
+        write_text(name(i), cbf(100 + i, "# rot " + std::to_string(i) + "\r\n"));
+    const auto expect = [&](const std::vector<std::size_t>& masked,
+                            const std::vector<std::string>& words) {
+        const auto result = run("f_*.cbf", {"--force", "--rotation-angle-header", "rot"}, 2);
+        ASSERT_EQ(result.exit_code, 0) << result.errors;
+        for (const auto& word : words)
+            EXPECT_THAT(result.errors, HasSubstr(word));
+        const auto intensity = values("out.nxs", "entry/patterns/intensity");
+        ASSERT_EQ(intensity.size(), 8 * 12U);
+        for (std::size_t i = 0; i < 8; ++i)
+            if (std::ranges::find(masked, i) != masked.end())
+                EXPECT_TRUE(std::isnan(intensity[12 * i])) << i;
+            else
+                EXPECT_EQ(intensity[12 * i], 100.0 + static_cast<double>(i));
+    };
+    expect({}, {});
+    write_text(name(2), cbf(102, "# rot 2\r\n", side - 1));
+    expect({2}, {"frame 2 is masked", "f_2.cbf", "19 x 20 pixels, the first one 20 x 20"});
+    const auto whole = read_text(name(4));
+    write_text(name(4), whole.substr(0, whole.size() - 200));
+    write_text(name(5), "no image");
+    std::filesystem::remove(name(6));
+    expect({2, 4, 5, 6}, {"frame 4 is masked", "is cut off", "frame 5 is masked", "is no CBF file",
+                          "frame 6 is masked", "f_6.cbf: is missing in the series"});
+    // What is left of frame 4 says where it was taken; of frames 5 and 6 nothing does.
+    const auto angles = values("out.nxs", "entry/patterns/rotation_angle");
+    for (std::size_t i = 0; i < 8; ++i)
+        if (i == 5 || i == 6)
+            EXPECT_TRUE(std::isnan(angles[i]));
+        else
+            EXPECT_EQ(angles[i], static_cast<double>(i));
+    std::filesystem::remove(folder() / "out.nxs");
+    expect_failure({"f_2.cbf", "19 x 20"}, "f_*.cbf", {"--bad-frames", "refuse"}, 2);
+    write_text(folder() / "mask.edf",
+               edf(0, "").replace(edf(0, "").find("Dim_2 = 20"), 10, "Dim_2 = 19"));
+    expect_failure({"mask mask.edf", "19 x 20", "20 x 20"}, "f_*.cbf", {"--mask", "mask.edf"});
+    // a stack of another size is no damaged frame
+    auto file = hdf5::File::open(folder() / "g_1.h5", hdf5::Access::create);
+    const std::vector<std::int32_t> counts(2 * side * side, 7);
+    file.root()
+        .create_group("entry/data")
+        .write_array("data", {2, side, side}, std::span<const std::int32_t>(counts));
+    file.close();
+    file = hdf5::File::open(folder() / "g_2.h5", hdf5::Access::create);
+    file.root()
+        .create_group("entry/data")
+        .write_array("data", {1, 2 * side, side}, std::span<const std::int32_t>(counts));
+    file.close();
+    expect_failure({"g_2.h5", "40 x 20", "g_1.h5", "20 x 20"}, "g_*.h5", {}, 2);
+    // geometry of another detector
+    write_text(folder() / "a.poni",
+               "poni_version: 2\nDetector: Detector\nDetector_config: {\"pixel1\": 1e-4, "
+               "\"pixel2\": 1e-4, \"max_shape\": [30, 40]}\nDistance: 0.1\nPoni1: 0\nPoni2: "
+               "0\nRot1: 0\nRot2: 0\nRot3: 0\n");
+    expect_failure({"a.poni", "30 x 40", "20 x 20"}, "f_*.cbf", {});
+    // q needs a wavelength
+    write_text(folder() / "a.poni", "PixelSize1: 2e-4\nPixelSize2: 2e-4\nDistance: 0.1\nPoni1: "
+                                    "0\nPoni2: 0\nRot1: 0\nRot2: 0\nRot3: 0\n");
+    expect_failure({"wavelength"}, "f_*.cbf", {"--unit", "q"});
 }
 
 } // namespace
