@@ -41,7 +41,7 @@ DlsrSettings read_dlsr_settings(Settings& s) {
         s.integer("dlsr.held_out", 7, "every n-th projection is held out to choose the smoothness");
     require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");
     dlsr.error_samples =
-        s.integer("dlsr.error_samples", 6,
+        s.integer("dlsr.error_samples", 3,
                   "samples of noise that are propagated for the e.s.d.; 0: no e.s.d.");
     require(dlsr.error_samples >= 0 && dlsr.error_samples <= 1000, s, "dlsr.error_samples",
             "must lie between 0 and 1000");

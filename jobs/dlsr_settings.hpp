@@ -18,7 +18,7 @@ struct DlsrSettings {
     double edge = 0;                  ///< 0: quadratic
     double gap = 0;                   ///< mm, across which voxels of a phase are neighbours
     long held_out = 7;                ///< every n-th projection judges the smoothness
-    long error_samples = 6;           ///< 0: no e.s.d.
+    long error_samples = 3;           ///< 0: no e.s.d.
     bool check_senses = true;
     std::string axis_offset = "auto";   ///< auto, fixed, refine
     std::string distance = "fixed";     ///< fixed, refine: as lever arm of the parallax

@@ -41,7 +41,7 @@ constexpr int most_products = 30;
 /// Part of the patterns' derivatives that the products may leave out: steps correct it.
 constexpr double product_tolerance = 0.05;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
-constexpr double error_window = 2.5;
+constexpr double error_window = 3;
 /// Products for what the maps make of a change of the geometry.
 constexpr int geometry_products = 25;
 /// Ranges of the axis [steps] and of the distance (relative), and what counts as a change of them.
@@ -855,7 +855,7 @@ void DlsrRun::errors() {
         --state_.error_samples;
     }
     progress.finish(fmt::format("{} samples of noise", samples));
-    const auto expected = problem_->block_variances();
+    const auto information = problem_->information();
     esd_.assign(state_.x.size(), 0.0);
     for (std::size_t f = 0; f <= setup_.fields.size(); ++f) {
         const auto range = problem_->field_unknowns(f);
@@ -866,16 +866,17 @@ void DlsrRun::errors() {
                 esd_[i] = std::sqrt(state_.error_squares[i] / samples);
             continue;
         }
-        std::vector<double> squares, block;
+        // An unknown that is held has no sample.
+        std::vector<double> squares, own;
         for (std::size_t i = range.begin; i < range.end; ++i) {
             squares.push_back(state_.error_squares[i] / samples);
-            // An unknown that is held has no sample.
-            block.push_back(state_.error_squares[i] > 0 ? expected[i] : 0);
+            own.push_back(information[i]);
         }
         const auto variance = smoothed_variance(
-            squares, block, model_->pixels(setup_.fields[f].field.part), grid_.n, error_window);
+            squares, own, model_->pixels(setup_.fields[f].field.part), grid_.n, error_window);
         for (std::size_t i = range.begin; i < range.end; ++i)
-            esd_[i] = block[i - range.begin] > 0 ? std::sqrt(variance[i - range.begin]) : nan_value;
+            esd_[i] =
+                variance[i - range.begin] > 0 ? std::sqrt(variance[i - range.begin]) : nan_value;
     }
     timings_.lap("errors");
 }

@@ -424,6 +424,26 @@ void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double ed
 void DlsrProblem::set_product_tolerance(double tolerance) {
     impl_->product_tolerance = tolerance;
 }
+std::vector<double> DlsrProblem::information() {
+    Impl& impl = *impl_;
+    std::vector<double> result;
+    impl.communicator.collectively([&] {
+        impl.stand_at_linear();
+        const auto diagonal = impl.model.diagonal();
+        result.assign(impl.unknowns, 0.0);
+        for (std::size_t f = 0; f < impl.fields.size(); ++f)
+            if (impl.fields[f].treatment == FieldTreatment::voxel)
+                for (std::size_t v = 0; v < impl.voxels(f); ++v)
+                    result[impl.first[f] + v] = static_cast<double>(diagonal[impl.offset(f) + v]) *
+                                                impl.fields[f].unit * impl.fields[f].unit;
+        for (std::size_t g = 0; g < impl.globals.size(); ++g)
+            result[impl.first.back() + g] =
+                static_cast<double>(diagonal[impl.model.global_offset() + g]) *
+                impl.globals[g].unit * impl.globals[g].unit;
+    });
+    impl.sum(result);
+    return result;
+}
 void DlsrProblem::forget_point() {
     impl_->at.clear();
 }

@@ -83,6 +83,9 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
     /// Throws Error for a parameter that does not exist, bounds that cross.
     void set_global_bounds(std::size_t global, double lower, double upper);
+    /// Diagonal of Jᵀ W J at the point of linearise() for all unknowns, without smoothness, the
+    /// depths of a voxel taken as 0; 0 for factors of scaled fields. Collective.
+    std::vector<double> information();
     /// The operator was moved to another point: its own is set again when it is needed.
     void forget_point();
     /// Replaces the data, of the same length.

@@ -45,42 +45,57 @@ void sample_ray_noise(const PatternBasis& basis, std::span<const float> variance
 }
 
 std::vector<double> smoothed_variance(std::span<const double> squares,
-                                      std::span<const double> expected,
+                                      std::span<const double> information,
                                       std::span<const std::size_t> pixels, std::size_t n,
                                       double sigma) {
-    if (squares.size() != pixels.size() || expected.size() != pixels.size())
+    if (squares.size() != pixels.size() || information.size() != pixels.size())
         throw Error("DLSR: wrong sizes for variances");
-    std::vector<double> above(n * n, 0.0), below(n * n, 0.0);
+    constexpr float unknown = -1e9F;
+    const float reach_of_kind = std::numbers::ln2_v<float>;
+    const auto side = static_cast<long>(n), reach = static_cast<long>(std::ceil(2.5 * sigma));
+    std::vector<float> kind(n * n, unknown), square(n * n, 0.0F);
+    std::vector<double> sorted(information.begin(), information.end());
+    double least = 0;
+    if (!sorted.empty()) {
+        const auto high = sorted.begin() + static_cast<std::ptrdiff_t>(95 * sorted.size() / 100);
+        std::nth_element(sorted.begin(), high, sorted.end());
+        least = std::max(0.05 * *high, 1e-300);
+    }
     for (std::size_t v = 0; v < pixels.size(); ++v)
-        if (expected[v] > 0) {
-            above[pixels[v]] = squares[v] / expected[v];
-            below[pixels[v]] = 1;
+        if (squares[v] > 0) {
+            kind[pixels[v]] = static_cast<float>(std::log(std::max(information[v], least)));
+            square[pixels[v]] = static_cast<float>(squares[v]);
         }
-    const auto reach = static_cast<long>(std::ceil(3 * sigma));
-    const auto side = static_cast<long>(n);
-    const auto blur = [&](std::vector<double>& map) {
-        std::vector<double> across(map.size(), 0.0);
-        for (const long stride : {1L, side}) {
-            std::fill(across.begin(), across.end(), 0.0);
-            for (long y = 0; y < side; ++y)
-                for (long x = 0; x < side; ++x) {
-                    const long along = stride == 1 ? x : y;
-                    double sum = 0;
-                    for (long d = std::max(-reach, -along); d <= std::min(reach, side - 1 - along);
-                         ++d)
-                        sum += std::exp(-0.5 * static_cast<double>(d * d) / (sigma * sigma)) *
-                               map[static_cast<std::size_t>(y * side + x + d * stride)];
-                    across[static_cast<std::size_t>(y * side + x)] = sum;
-                }
-            map = across;
-        }
-    };
-    blur(above);
-    blur(below);
+    std::vector<float> share(static_cast<std::size_t>(2 * reach + 1));
+    for (long d = -reach; d <= reach; ++d)
+        share[static_cast<std::size_t>(d + reach)] =
+            static_cast<float>(std::exp(-0.5 * static_cast<double>(d * d) / (sigma * sigma)));
     std::vector<double> result(pixels.size(), 0.0);
-    for (std::size_t v = 0; v < pixels.size(); ++v)
-        if (below[pixels[v]] > 0)
-            result[v] = expected[v] * above[pixels[v]] / below[pixels[v]];
+#pragma omp parallel for schedule(static)
+    for (std::size_t v = 0; v < pixels.size(); ++v) {
+        const float own = kind[pixels[v]];
+        if (own == unknown)
+            continue;
+        const long x = static_cast<long>(pixels[v]) % side, y = static_cast<long>(pixels[v]) / side;
+        const long first = std::max(-reach, -x), last = std::min(reach, side - 1 - x);
+        float above = 0, below = 0;
+        for (long dy = std::max(-reach, -y); dy <= std::min(reach, side - 1 - y); ++dy) {
+            const long line = (y + dy) * side + x;
+            float row_above = 0, row_below = 0;
+            for (long dx = first; dx <= last; ++dx) {
+                const auto i = static_cast<std::size_t>(line + dx);
+                const float difference = (kind[i] - own) / reach_of_kind;
+                const float inside = std::max(0.0F, 1 - difference * difference);
+                const float weight = inside * inside * share[static_cast<std::size_t>(dx + reach)];
+                row_above += weight * square[i];
+                row_below += weight;
+            }
+            const float of_row = share[static_cast<std::size_t>(dy + reach)];
+            above += of_row * row_above;
+            below += of_row * row_below;
+        }
+        result[v] = static_cast<double>(above / below);
+    }
     return result;
 }
 
