@@ -124,7 +124,7 @@ std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const fl
     return data;
 }
 
-void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at, std::span<const double> values,
+void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
                         std::span<const float> ray_weight, DlsrResult& result) {
     const auto& communicator = context_.communicator;
     const PatternBasis& basis = model.basis();
@@ -169,20 +169,21 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at, std::span<c
     std::vector<double> sinogram(rotations * translations_, 0.0), sums(4 * channels_ + 4, 0.0);
     std::vector<double> lines(3 * windows.size() * rotations, 0.0); // residual, variance, phase
     communicator.collectively([&] {
-        std::vector<float> calculated(model.coefficient_count()), part(calculated.size());
+        std::vector<float> calculated(model.coefficient_count());
         model.predict(calculated);
-        std::vector<float> direction(model.value_count(), 0.0F);
-        std::vector<float> curve(channels_);
+        std::vector<float> curves(translations_ * channels_);
         for (std::size_t i = rows_.begin; i < rows_.end; ++i) {
             read(i);
+            const std::size_t first_ray = (i - rows_.begin) * translations_;
+            basis.expand({calculated.data() + first_ray * m, translations_ * m}, curves);
             for (std::size_t j = 0; j < translations_; ++j) {
-                const std::size_t ray = (i - rows_.begin) * translations_ + j;
+                const std::size_t ray = first_ray + j;
+                const float* curve = curves.data() + j * channels_;
                 double& cell = sinogram[i * translations_ + j];
                 if (!(ray_weight[ray] > 0)) {
                     cell = -1;
                     continue;
                 }
-                basis.expand({calculated.data() + ray * m, m}, curve);
                 const auto y = pattern(j), v = variance(j);
                 double chi_squared = 0, mean_variance = 0, used = 0;
                 for (std::size_t k = 0; k < channels_; ++k)
@@ -218,35 +219,26 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at, std::span<c
                         }
             }
         }
-        // Every phase on its own: its amounts are a direction in which the model is linear.
-        const auto add_part = [&](std::size_t p, const auto& each) {
-            std::fill(direction.begin(), direction.end(), 0.0F);
-            const std::size_t first = model.offset(p), n = model.pixels(p).size();
-            for (std::size_t i = 0; i < n; ++i)
-                direction[first + i] = static_cast<float>(values[first + i]);
-            model.jacobian(direction, part);
-            for (std::size_t ray = 0; ray < ray_count(); ++ray)
-                if (ray_weight[ray] > 0) {
-                    basis.expand({part.data() + ray * m, m}, curve);
-                    each(rows_.begin + ray / translations_);
-                }
-        };
-        for (std::size_t p = 0; p < basis.parts().size(); ++p) {
-            if (basis.parts()[p].kind == PatternPart::Kind::background)
-                add_part(p, [&](std::size_t) {
+        // Every part on its own, summed over the rays of a rotation.
+        const auto sums_of_parts = model.part_sums();
+        std::vector<float> curve(channels_);
+        for (std::size_t i = rows_.begin; i < rows_.end; ++i)
+            for (std::size_t p = 0; p < basis.parts().size(); ++p) {
+                const auto& part_of = basis.parts()[p];
+                const float* from =
+                    sums_of_parts.data() + ((i - rows_.begin) * basis.parts().size() + p) * m;
+                basis.expand({from, m}, curve);
+                if (part_of.kind == PatternPart::Kind::background)
                     for (std::size_t k = 0; k < channels_; ++k)
                         if (weight[k] > 0)
                             sums[2 * channels_ + k] += curve[k];
-                });
-            if (basis.parts()[p].kind == PatternPart::Kind::phase)
-                add_part(p, [&](std::size_t i) {
+                if (part_of.kind == PatternPart::Kind::phase)
                     for (std::size_t w = 0; w < windows.size(); ++w)
-                        if (windows[w].phase == basis.parts()[p].index)
+                        if (windows[w].phase == part_of.index)
                             for (std::size_t k = windows[w].first; k < windows[w].last; ++k)
                                 if (weight[k] > 0)
                                     lines[(3 * w + 2) * rotations + i] += curve[k];
-                });
-        }
+            }
     });
     for (auto* values_of : {&sinogram, &sums, &lines})
         communicator.allreduce(std::span<double>(*values_of), mpi::Reduction::sum);

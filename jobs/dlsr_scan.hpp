@@ -34,8 +34,8 @@ class DlsrScan {
                              std::uint64_t seed);
     /// Residual sinogram, mean patterns, residuals of lines, Rwp and GoF at the operator's point
     /// (set with derivatives). Fills the result on the root. Collective.
-    void diagnose(DlsrOperator& model, const PatternModel& at, std::span<const double> values,
-                  std::span<const float> ray_weight, DlsrResult& result);
+    void diagnose(DlsrOperator& model, const PatternModel& at, std::span<const float> ray_weight,
+                  DlsrResult& result);
 
   private:
     /// Fills line_ and variance_ [translation][channel].

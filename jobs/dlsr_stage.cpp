@@ -37,6 +37,8 @@ constexpr double first_smoothness = 8, smoothness_factor = 3;
 constexpr int most_strengths = 7;
 /// Products with the Gauss-Newton matrix in a step, and where a strength is only tried.
 constexpr int most_products = 30, held_out_products = 30;
+/// Part of the patterns' derivatives that the products may leave out: steps correct it.
+constexpr double product_tolerance = 0.05;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 2.5;
 /// Products for what the maps make of a change of the geometry.
@@ -328,6 +330,7 @@ void DlsrRun::build_model() {
     problem_ = std::make_unique<DlsrProblem>(communicator_, *model_, grid_, scan.geometry(), data_,
                                              fields_, globals_, start);
     hold_geometry(*problem_);
+    problem_->set_product_tolerance(product_tolerance);
     const std::size_t m = basis_->size();
     data_squares_ = 0;
     for (std::size_t r = 0; r < weight_.size(); ++r)
@@ -455,9 +458,9 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
         if (communicator_.is_root())
             fmt::print(stderr,
                        "dlsr: {} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, "
-                       "{} products{}\n",
+                       "{} products ({} packed functions){}\n",
                        what, report.iteration, report.objective, 100 * rwp, report.gradient_norm,
-                       report.step_length, report.linear_iterations,
+                       report.step_length, report.linear_iterations, model_->condensed_size(),
                        report.rejected_trials > 0
                            ? fmt::format(", {} trials rejected", report.rejected_trials)
                            : "");
@@ -806,7 +809,7 @@ DlsrResult DlsrRun::result() {
         first_global, first_global + static_cast<std::ptrdiff_t>(basis_->global_count()));
     result.model = basis_->model_at(globals);
     result.geometry = geometry_;
-    scan_.diagnose(*model_, result.model, values, weight_, result);
+    scan_.diagnose(*model_, result.model, weight_, result);
     timings_.lap("diagnostics");
     result.n = grid_.n;
     result.x = conventional_.x;

@@ -1,11 +1,11 @@
 #include "solvers/dlsr_operator.hpp"
 
 #include "base/error.hpp"
+#include "solvers/dlsr_lanes.hpp"
 #include "tomography/simd.hpp"
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 
 #include <Eigen/Dense>
@@ -20,13 +20,8 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using ConstMap = Eigen::Map<const Matrix>;
 using Map = Eigen::Map<Matrix>;
 
-/// Storage on the boundaries of vector registers: accesses that cross a cache line cost much.
-using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
-
-constexpr std::size_t block = 8;
 /// Part of the patterns' change with depth that the depth functions may leave out.
 constexpr double depth_tolerance = 1e-3;
-constexpr std::size_t unrolled = 8; ///< depth functions worked on together
 /// Half the differences that derivatives of the geometry are made of: steps, part of the distance.
 constexpr double axis_difference = 0.05, distance_difference = 2e-3;
 
@@ -39,26 +34,17 @@ Eigen::Index index(std::size_t i) {
 struct DlsrOperator::Impl {
     const PatternBasis* basis = nullptr;
     ScanGeometry geometry;
-    std::size_t rotations = 0, translations = 0, m = 0, layers = 1, slots = 0;
+    ImageGrid grid;
+    DepthLayers depth_layers;
+    std::size_t rotations = 0, translations = 0, m = 0, layers = 1;
     std::vector<float> weight, transmission; ///< [ray]; transmission 0 where the weight is 0
-    std::unique_ptr<DepthProjector> projector;
 
-    struct Part {
-        std::size_t lanes = 1, shapes = 0, slot = 0;
-        std::vector<std::size_t> pixels;
-        std::vector<std::size_t> coefficient; ///< of each voxel: its first among all coefficients
-        std::size_t offset = 0;               ///< among the values
-        /// [voxel][1 + shapes][lane]: u, then S ∂u/∂η; empty for one lane, where u = 1
-        std::vector<float> functions;
-    };
-    std::vector<Part> parts;
+    std::unique_ptr<DlsrLanes> lanes, condensed;
+    std::size_t condensed_size = 0;
     std::size_t values = 0, globals = 0; ///< globals: shapes, then the geometry's
     std::size_t shape_globals = 0;
 
     std::vector<GeometryParameter> geometry_parameters;
-    ImageGrid grid;
-    DepthLayers depth_layers;
-    std::vector<VoxelBlocks> voxels;
     std::vector<double> geometry_values; ///< those of the projector
     /// Projectors on either side along each geometry parameter, and where they were made.
     std::vector<std::array<std::unique_ptr<DepthProjector>, 2>> beside;
@@ -73,14 +59,6 @@ struct DlsrOperator::Impl {
     std::vector<double> global_values;
     PatternBasis::Tables tables;
     bool has_derivatives = false;
-    /// Layers and functions of the depth: few suffice for all patterns, [layer][function]. Lanes of
-    /// little weight need fewer still: a block of eight lanes takes the first
-    /// block_functions[block] and lies packed as [function][8] from 8 · block_first[block] on.
-    Matrix depth_functions;
-    std::size_t functions = 0, packed = 0, functions_padded = 0;
-    std::vector<float> depth_padded; ///< the same with rows filled up to a multiple of `unrolled`
-    std::vector<std::size_t> block_functions, block_first;
-    std::vector<float> table, transposed;    ///< [packed][M], [M][packed]
     std::vector<float> lane_gram;            ///< [slot][slot] at depth 0
     std::vector<std::vector<float>> columns; ///< per global [ray][M]
 
@@ -88,20 +66,24 @@ struct DlsrOperator::Impl {
 
     std::size_t value_count() const { return values + globals; }
 
-    std::unique_ptr<DepthProjector> projector_at(std::span<const double> changes) const {
-        ScanGeometry moved = geometry;
-        DepthLayers stretched = depth_layers;
+    /// Scan and layers with changes of the geometry.
+    std::pair<ScanGeometry, DepthLayers> changed(std::span<const double> changes) const {
+        std::pair<ScanGeometry, DepthLayers> result{geometry, depth_layers};
         for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
             if (geometry_parameters[g] == GeometryParameter::axis_offset) {
-                moved.axis_offset += changes[g];
+                result.first.axis_offset += changes[g];
                 continue;
             }
             if (!(changes[g] > -1))
                 throw Error("DLSR: nothing is left of the distance");
-            stretched.first *= 1 + changes[g];
-            stretched.spacing *= 1 + changes[g];
+            result.second.first *= 1 + changes[g];
+            result.second.spacing *= 1 + changes[g];
         }
-        return std::make_unique<DepthProjector>(moved, grid, voxels, slots / block, stretched);
+        return result;
+    }
+    std::unique_ptr<DepthProjector> projector_at(std::span<const double> changes) const {
+        const auto [scan, depths] = changed(changes);
+        return lanes->projector_in(scan, depths);
     }
     double geometry_difference(std::size_t g) const {
         return geometry_parameters[g] == GeometryParameter::axis_offset
@@ -111,7 +93,7 @@ struct DlsrOperator::Impl {
     void set_geometry(std::span<const double> changes) {
         if (std::equal(changes.begin(), changes.end(), geometry_values.begin()))
             return;
-        projector = projector_at(changes);
+        lanes->set_projector(projector_at(changes));
         geometry_values.assign(changes.begin(), changes.end());
     }
     /// Columns of the geometry's parameters: projections beside the point.
@@ -130,159 +112,144 @@ struct DlsrOperator::Impl {
         }
 #pragma omp parallel for schedule(static)
         for (std::size_t i = 0; i < rotations; ++i) {
-            float* buffer = thread_scratch(padded_size() + 2 * reduced_size());
-            float* upper = buffer + padded_size();
-            float* lower = upper + reduced_size();
+            float* buffer = thread_scratch(lanes->buffer_size() + 2 * lanes->reduced_size());
+            float* upper = buffer + lanes->buffer_size();
+            float* lower = upper + lanes->reduced_size();
             for (std::size_t g = 0; g < beside.size(); ++g) {
-                beside[g][1]->forward(i, coefficients, {buffer, padded_size()});
-                reduce_depth(buffer, upper);
-                beside[g][0]->forward(i, coefficients, {buffer, padded_size()});
-                reduce_depth(buffer, lower);
+                lanes->project_lanes(*beside[g][1], i, coefficients, buffer, upper);
+                lanes->project_lanes(*beside[g][0], i, coefficients, buffer, lower);
                 const auto scale = static_cast<float>(0.5 / geometry_difference(g));
-                for (std::size_t j = 0; j < reduced_size(); ++j)
+                for (std::size_t j = 0; j < lanes->reduced_size(); ++j)
                     upper[j] = scale * (upper[j] - lower[j]);
                 float* out = columns[shape_globals + g].data() + i * translations * m;
                 Map(out, index(translations), index(m)).noalias() =
-                    ConstMap(upper, index(translations), index(packed)) *
-                    ConstMap(table.data(), index(packed), index(m));
+                    ConstMap(upper, index(translations), index(lanes->packed_size())) *
+                    ConstMap(lanes->table().data(), index(lanes->packed_size()), index(m));
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(out + j * m, 1, index(m)) *= transmission[i * translations + j];
             }
         }
     }
 
-    void arrange_tables() {
-        Matrix full = Matrix::Zero(index(layers), index(slots * m));
-        for (std::size_t p = 0; p < parts.size(); ++p)
-            for (std::size_t l = 0; l < layers; ++l)
+    /// Patterns of all lanes, [layer][slot · M + coefficient].
+    Matrix patterns() const {
+        Matrix full = Matrix::Zero(index(layers), index(lanes->slots() * m));
+        for (std::size_t p = 0; p < lanes->parts().size(); ++p)
+            for (std::size_t l = 0; l < layers; ++l) {
+                const auto& part = lanes->parts()[p];
                 std::copy_n(tables.values.data() +
                                 (source_layer(l) * basis->lane_count() + basis->first_lane(p)) * m,
-                            parts[p].lanes * m, full.row(index(l)).data() + parts[p].slot * m);
-        if (functions == 0)
-            choose_depth_functions(full);
-        const Matrix reduced = depth_functions.transpose() * full;
-        table.resize(packed * m);
-        for (std::size_t b = 0; b < block_functions.size(); ++b)
-            for (std::size_t j = 0; j < block_functions[b]; ++j)
-                std::copy_n(reduced.row(index(j)).data() + b * block * m, block * m,
-                            table.data() + (block_first[b] + j) * block * m);
-        transposed.resize(table.size());
-        Map(transposed.data(), index(m), index(packed)) =
-            ConstMap(table.data(), index(packed), index(m)).transpose();
+                            part.lanes * m, full.row(index(l)).data() + part.slot * m);
+            }
+        return full;
+    }
+    void arrange_tables() {
+        const Matrix full = patterns();
+        lanes->set_tables(full, m, depth_tolerance);
+        const std::size_t slots = lanes->slots();
         lane_gram.resize(slots * slots);
         const ConstMap middle(full.row(index(layers / 2)).data(), index(slots), index(m));
         Map(lane_gram.data(), index(slots), index(slots)).noalias() = middle * middle.transpose();
-    }
-    /// The leading vectors over the layers of all lanes, each lane counted alike. Chosen once, so
-    /// that the model stays the same function while global parameters move.
-    void choose_depth_functions(const Matrix& full) {
-        Eigen::MatrixXd overlap = Eigen::MatrixXd::Zero(index(layers), index(layers));
-        for (std::size_t lane = 0; lane < slots; ++lane) {
-            const Eigen::MatrixXd block = full.middleCols(index(lane * m), index(m)).cast<double>();
-            const double norm = block.squaredNorm();
-            if (norm > 0)
-                overlap += block * block.transpose() / norm;
-        }
-        const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
-        const double total = eigen.eigenvalues().sum();
-        double rest = total;
-        while (functions < layers && rest > depth_tolerance * depth_tolerance * total)
-            rest -= eigen.eigenvalues()(index(layers - 1 - functions++));
-        depth_functions =
-            eigen.eigenvectors().rightCols(index(functions)).rowwise().reverse().cast<float>();
-        // What the functions contribute to a lane, against the norm of the part it belongs to.
-        const Matrix reduced = depth_functions.transpose() * full;
-        std::vector<double> part_norm(slots, 0.0);
-        for (const auto& part : parts) {
-            double norm = 0;
-            for (std::size_t i = part.slot; i < part.slot + part.lanes; ++i)
-                norm = std::max<double>(norm,
-                                        reduced.middleCols(index(i * m), index(m)).squaredNorm());
-            std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.lanes,
-                        norm);
-        }
-        block_functions.assign(slots / block, 1);
-        for (std::size_t lane = 0; lane < slots; ++lane) {
-            double tail = 0;
-            std::size_t needed = functions;
-            while (needed > 1) {
-                tail +=
-                    reduced.row(index(needed - 1)).segment(index(lane * m), index(m)).squaredNorm();
-                if (tail > depth_tolerance * depth_tolerance * part_norm[lane])
-                    break;
-                --needed;
-            }
-            auto& of_block = block_functions[lane / block];
-            of_block = std::max(of_block, needed);
-        }
-        functions_padded = (functions + unrolled - 1) / unrolled * unrolled;
-        depth_padded.assign(layers * functions_padded, 0.0F);
-        for (std::size_t l = 0; l < layers; ++l)
-            for (std::size_t f = 0; f < functions; ++f)
-                depth_padded[l * functions_padded + f] = depth_functions(index(l), index(f));
-        block_first.clear();
-        packed = 0;
-        for (const std::size_t count : block_functions) {
-            block_first.push_back(packed);
-            packed += count;
-        }
-        packed *= block;
     }
     /// A single layer is projected as two alike.
     std::size_t source_layer(std::size_t l) const {
         return std::min(l, basis->layer_count() - 1);
     }
 
-    /// Coefficients of a direction at the point.
-    void assemble(std::span<const float> direction, AlignedFloats& q) const {
-        q.assign(projector->coefficient_count(), 0.0F);
-        for (const auto& part : parts) {
-            const std::size_t n = part.pixels.size();
-            const float* amounts = direction.data() + part.offset;
-            if (part.functions.empty()) {
-                for (std::size_t v = 0; v < n; ++v)
-                    q[part.coefficient[v]] = amounts[v];
-                continue;
-            }
-            const std::size_t stride = (1 + part.shapes) * part.lanes;
-#pragma omp parallel for schedule(static)
-            for (std::size_t v = 0; v < n; ++v) {
-                const float* u = part.functions.data() + v * stride;
-                float* out = q.data() + part.coefficient[v];
-                for (std::size_t i = 0; i < part.lanes; ++i)
-                    out[i] = amounts[v] * u[i];
-                for (std::size_t d = 0; d < part.shapes; ++d) {
-                    const float change = amounts[(1 + d) * n + v];
-                    const float* du = u + (1 + d) * part.lanes;
-                    for (std::size_t i = 0; i < part.lanes; ++i)
-                        out[i] += change * du[i];
-                }
+    /// Families of patterns in the few combinations of lanes that the derivatives at the point
+    /// need. With G the lanes' Gram matrix and x the lanes of a voxel's amount or of one of its
+    /// shapes, the combinations are the leading vectors of Σ x xᵀ in the metric G, each kind of x
+    /// counted alike.
+    struct Combinations {
+        Eigen::MatrixXd to;   ///< [combination][lane]: of a voxel's lanes
+        Eigen::MatrixXd from; ///< [lane][combination]: of the patterns
+    };
+    Combinations combine(const DlsrLanes::Part& part, double tolerance) const {
+        const Eigen::Index count = index(part.lanes);
+        const std::size_t stride = (1 + part.shapes) * part.lanes, n = part.pixels.size();
+        Eigen::MatrixXd gram(count, count);
+        for (Eigen::Index a = 0; a < count; ++a)
+            for (Eigen::Index b = 0; b < count; ++b)
+                gram(a, b) = static_cast<double>(
+                    lane_gram[(part.slot + static_cast<std::size_t>(a)) * lanes->slots() +
+                              part.slot + static_cast<std::size_t>(b)]);
+        const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> metric(gram);
+        const double least = 1e-12 * metric.eigenvalues()(count - 1);
+        const Eigen::VectorXd root = metric.eigenvalues().cwiseMax(least).cwiseSqrt();
+        const Eigen::MatrixXd to_metric = root.asDiagonal() * metric.eigenvectors().transpose();
+        Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(count, count);
+        double kinds = 0;
+        for (std::size_t d = 0; d <= part.shapes && n > 0; ++d) {
+            const Eigen::Map<const Matrix, 0, Eigen::OuterStride<>> x(
+                part.functions.data() + d * part.lanes, index(n), count,
+                Eigen::OuterStride<>(index(stride)));
+            const Eigen::MatrixXd all =
+                to_metric * (x.transpose() * x).cast<double>() * to_metric.transpose();
+            if (all.trace() > 0) {
+                sum += all / all.trace();
+                kinds += 1;
             }
         }
+        const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(sum);
+        Eigen::Index kept = 0;
+        for (double rest = kinds; kept < count && rest > tolerance * tolerance; ++kept)
+            rest -= eigen.eigenvalues()(count - 1 - kept);
+        // Whole blocks are projected anyway.
+        const Eigen::Index block = index(DlsrLanes::block);
+        kept = std::min(count, std::max<Eigen::Index>(1, (kept + block - 1) / block) * block);
+        const Eigen::MatrixXd leading = eigen.eigenvectors().rightCols(kept).rowwise().reverse();
+        Combinations result;
+        result.to = leading.transpose() * to_metric;
+        result.from = metric.eigenvectors() * root.cwiseInverse().asDiagonal() * leading;
+        return result;
     }
-    /// The adjoint of assemble().
-    void reduce(const AlignedFloats& q, std::span<float> direction) const {
-        for (const auto& part : parts) {
-            const std::size_t n = part.pixels.size();
-            float* amounts = direction.data() + part.offset;
-            if (part.functions.empty()) {
-                for (std::size_t v = 0; v < n; ++v)
-                    amounts[v] = q[part.coefficient[v]];
+    void condense(double tolerance) {
+        condensed.reset();
+        const auto& parts = lanes->parts();
+        std::vector<Combinations> combinations(parts.size());
+        std::vector<std::vector<std::size_t>> pixels;
+        std::vector<std::size_t> counts, shapes;
+        for (std::size_t p = 0; p < parts.size(); ++p) {
+            const bool family = parts[p].lanes > DlsrLanes::block;
+            if (family)
+                combinations[p] = combine(parts[p], tolerance);
+            pixels.push_back(parts[p].pixels);
+            counts.push_back(family ? static_cast<std::size_t>(combinations[p].to.rows())
+                                    : parts[p].lanes);
+            shapes.push_back(parts[p].shapes);
+        }
+        const auto [scan, depths] = changed(geometry_values);
+        condensed = std::make_unique<DlsrLanes>(scan, grid, depths, pixels, counts, shapes);
+        const Matrix full = patterns();
+        Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
+        for (std::size_t p = 0; p < parts.size(); ++p) {
+            auto& part = condensed->parts()[p];
+            const std::size_t n = part.pixels.size(), own = (1 + part.shapes) * part.lanes,
+                              all = (1 + part.shapes) * parts[p].lanes;
+            if (combinations[p].to.size() == 0) {
+                part.functions = parts[p].functions;
+                fewer.middleCols(index(part.slot * m), index(part.lanes * m)) =
+                    full.middleCols(index(parts[p].slot * m), index(part.lanes * m));
                 continue;
             }
-            const std::size_t stride = (1 + part.shapes) * part.lanes;
-#pragma omp parallel for schedule(static)
-            for (std::size_t v = 0; v < n; ++v) {
-                const float* u = part.functions.data() + v * stride;
-                const float* in = q.data() + part.coefficient[v];
-                for (std::size_t d = 0; d <= part.shapes; ++d) {
-                    float sum = 0;
-                    for (std::size_t i = 0; i < part.lanes; ++i)
-                        sum += in[i] * u[d * part.lanes + i];
-                    amounts[d * n + v] = sum;
-                }
-            }
+            const Matrix to = combinations[p].to.transpose().cast<float>(),
+                         from = combinations[p].from.transpose().cast<float>();
+            part.functions.resize(n * own);
+            for (std::size_t d = 0; d <= part.shapes; ++d)
+                Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(part.functions.data() + d * part.lanes,
+                                                            index(n), index(part.lanes),
+                                                            Eigen::OuterStride<>(index(own)))
+                    .noalias() = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>(
+                                     parts[p].functions.data() + d * parts[p].lanes, index(n),
+                                     index(parts[p].lanes), Eigen::OuterStride<>(index(all))) *
+                                 to;
+            for (std::size_t l = 0; l < layers; ++l)
+                Map(fewer.row(index(l)).data() + part.slot * m, index(part.lanes), index(m))
+                    .noalias() = from * ConstMap(full.row(index(l)).data() + parts[p].slot * m,
+                                                 index(parts[p].lanes), index(m));
         }
+        condensed->set_tables(fewer, m, tolerance);
+        condensed_size = condensed->packed_size();
     }
 
     float* thread_scratch(std::size_t size) const {
@@ -291,92 +258,6 @@ struct DlsrOperator::Impl {
             own.resize(size);
         return own.data();
     }
-    std::size_t padded_size() const {
-        return projector->buffer_size();
-    }
-    /// Of a block's plane in the projector's buffer.
-    std::size_t first_ray() const {
-        return projector->padding() * projector->ray_size();
-    }
-
-    /// Of one rotation: [translation][packed] from the layers in `buffer`.
-    void reduce_depth(const float* buffer, float* reduced) const {
-        using namespace simd;
-        for (std::size_t b = 0; b < block_functions.size(); ++b) {
-            const float* plane = buffer + b * projector->plane_size() + first_ray();
-            const std::size_t count = block_functions[b];
-            for (std::size_t j = 0; j < translations; ++j) {
-                const float* ray = plane + j * projector->ray_size();
-                float* out = reduced + j * packed + block_first[b] * block;
-                for (std::size_t f = 0; f < count; f += unrolled) {
-                    Float8 sum[unrolled] = {};
-                    const float* factor = depth_padded.data() + f;
-                    for (std::size_t l = 0; l < layers; ++l, factor += functions_padded) {
-                        const Float8 value = load(ray + l * block);
-                        XRDCT_UNROLL(8)
-                        for (std::size_t u = 0; u < unrolled; ++u)
-                            sum[u] += value * factor[u];
-                    }
-                    for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
-                        store(out + (f + u) * block, sum[u]);
-                }
-            }
-        }
-    }
-    /// The adjoint.
-    void spread_depth(const float* reduced, float* buffer) const {
-        using namespace simd;
-        for (std::size_t b = 0; b < block_functions.size(); ++b) {
-            float* plane = buffer + b * projector->plane_size() + first_ray();
-            const std::size_t count = block_functions[b];
-            for (std::size_t j = 0; j < translations; ++j) {
-                float* ray = plane + j * projector->ray_size();
-                const float* in = reduced + j * packed + block_first[b] * block;
-                for (std::size_t f = 0; f < count; f += unrolled) {
-                    Float8 value[unrolled] = {};
-                    for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
-                        value[u] = load(in + (f + u) * block);
-                    const float* factor = depth_padded.data() + f;
-                    for (std::size_t l = 0; l < layers; ++l, factor += functions_padded) {
-                        float* to = ray + l * block;
-                        Float8 sum = f == 0 ? broadcast(0) : load(to);
-                        XRDCT_UNROLL(8)
-                        for (std::size_t u = 0; u < unrolled; ++u)
-                            sum += value[u] * factor[u];
-                        store(to, sum);
-                    }
-                }
-            }
-        }
-    }
-    std::size_t reduced_size() const {
-        return translations * packed;
-    }
-
-    /// Rays [translation][M] of one rotation before the transmission.
-    void project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
-                 float* out) const {
-        projector->forward(i, q, {buffer, padded_size()});
-        reduce_depth(buffer, reduced);
-        Map(out, index(translations), index(m)).noalias() =
-            ConstMap(reduced, index(translations), index(packed)) *
-            ConstMap(table.data(), index(packed), index(m));
-    }
-    void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
-                      std::span<float> q) const {
-        for (std::size_t b = 0; b < block_functions.size(); ++b) {
-            float* plane = buffer + b * projector->plane_size();
-            std::fill_n(plane, first_ray(), 0.0F);
-            std::fill(plane + first_ray() + translations * projector->ray_size(),
-                      plane + projector->plane_size(), 0.0F);
-        }
-        Map(reduced, index(translations), index(packed)).noalias() =
-            ConstMap(rays, index(translations), index(m)) *
-            ConstMap(transposed.data(), index(m), index(packed));
-        spread_depth(reduced, buffer);
-        projector->adjoint(i, {buffer, padded_size()}, q);
-    }
-
     void make_columns() {
         columns.assign(globals, {});
         if (globals == 0)
@@ -386,37 +267,38 @@ struct DlsrOperator::Impl {
         make_geometry_columns();
         std::vector<Matrix> slopes(shape_globals);
         for (std::size_t g = 0; g < shape_globals; ++g) {
-            const std::size_t lanes = parts[tables.part[g]].lanes;
-            Matrix full(index(layers), index(lanes * m));
+            const std::size_t count = lanes->parts()[tables.part[g]].lanes;
+            Matrix full(index(layers), index(count * m));
             for (std::size_t l = 0; l < layers; ++l)
-                std::copy_n(tables.derivatives[g].data() + source_layer(l) * lanes * m, lanes * m,
+                std::copy_n(tables.derivatives[g].data() + source_layer(l) * count * m, count * m,
                             full.row(index(l)).data());
-            const Matrix reduced = depth_functions.transpose() * full;
+            const Matrix reduced = lanes->depth_functions().transpose() * full;
             // Rows of the packed lanes of the part, function by function.
-            const auto rows = lanes_of(tables.part[g]);
+            const auto rows = lanes->lanes_of(tables.part[g]);
             slopes[g].resize(index(rows.size()), index(m));
             for (std::size_t r = 0; r < rows.size(); ++r)
                 slopes[g].row(index(r)) =
                     reduced.row(index(rows[r].function)).segment(index(rows[r].lane * m), index(m));
         }
-        std::vector<std::vector<PackedLane>> rows(shape_globals);
+        std::vector<std::vector<DlsrLanes::PackedLane>> rows(shape_globals);
         std::size_t widest = 0;
         for (std::size_t g = 0; g < shape_globals; ++g) {
-            rows[g] = lanes_of(tables.part[g]);
+            rows[g] = lanes->lanes_of(tables.part[g]);
             widest = std::max(widest, rows[g].size());
         }
 #pragma omp parallel for schedule(static)
         for (std::size_t i = 0; i < rotations; ++i) {
-            float* buffer = thread_scratch(padded_size() + reduced_size() + translations * widest);
-            float* reduced = buffer + padded_size();
-            float* picked = reduced + reduced_size();
-            projector->forward(i, coefficients, {buffer, padded_size()});
-            reduce_depth(buffer, reduced);
+            float* buffer = thread_scratch(lanes->buffer_size() + lanes->reduced_size() +
+                                           translations * widest);
+            float* reduced = buffer + lanes->buffer_size();
+            float* picked = reduced + lanes->reduced_size();
+            lanes->project_lanes(i, coefficients, buffer, reduced);
             for (std::size_t g = 0; g < shape_globals; ++g) {
                 const std::size_t count = rows[g].size();
                 for (std::size_t j = 0; j < translations; ++j)
                     for (std::size_t r = 0; r < count; ++r)
-                        picked[j * count + r] = reduced[j * packed + rows[g][r].place];
+                        picked[j * count + r] =
+                            reduced[j * lanes->packed_size() + rows[g][r].place];
                 float* out = columns[g].data() + i * translations * m;
                 Map(out, index(translations), index(m)).noalias() =
                     ConstMap(picked, index(translations), index(count)) * slopes[g];
@@ -425,39 +307,24 @@ struct DlsrOperator::Impl {
             }
         }
     }
-    /// Where a part's lanes lie among the packed ones.
-    struct PackedLane {
-        std::size_t function, lane, place;
-    };
-    std::vector<PackedLane> lanes_of(std::size_t p) const {
-        std::vector<PackedLane> result;
-        const auto& part = parts[p];
-        for (std::size_t i = 0; i < part.lanes; ++i) {
-            const std::size_t slot = part.slot + i, b = slot / block;
-            for (std::size_t f = 0; f < block_functions[b]; ++f)
-                result.push_back({f, i, (block_first[b] + f) * block + slot % block});
-        }
-        return result;
-    }
-
     /// For every rotation: rays = T A q (plus the columns times `global`), handed to
     /// each(first ray, rays [translation][M]), which may change them; then, with `back`, the
     /// adjoint is added to `back` and `global_out`. With `weighted`, rotations without any weight
     /// are passed over.
     template <class Each>
-    void sweep(const AlignedFloats* q, const float* global, Each&& each, AlignedFloats* back,
-               float* global_out, bool weighted = false) const {
+    void sweep(const DlsrLanes& by, const AlignedFloats* q, const float* global, Each&& each,
+               AlignedFloats* back, float* global_out, bool weighted = false) const {
         const auto threads = static_cast<std::size_t>(omp_get_max_threads());
         std::vector<AlignedFloats> partial(back ? threads : 0);
         std::vector<std::vector<double>> partial_global(threads, std::vector<double>(globals, 0.0));
 #pragma omp parallel
         {
             const auto own = static_cast<std::size_t>(omp_get_thread_num());
-            float* buffer = thread_scratch(padded_size() + reduced_size() + translations * m);
-            float* reduced = buffer + padded_size();
-            float* rays = reduced + reduced_size();
+            float* buffer = thread_scratch(by.buffer_size() + by.reduced_size() + translations * m);
+            float* reduced = buffer + by.buffer_size();
+            float* rays = reduced + by.reduced_size();
             if (back)
-                partial[own].assign(projector->coefficient_count(), 0.0F);
+                partial[own].assign(by.projector().coefficient_count(), 0.0F);
 #pragma omp for schedule(static)
             for (std::size_t i = 0; i < rotations; ++i) {
                 const std::size_t first = i * translations;
@@ -467,7 +334,7 @@ struct DlsrOperator::Impl {
                                 [](float w) { return w == 0; }))
                     continue;
                 if (q) {
-                    project(i, *q, buffer, reduced, rays);
+                    by.project(i, *q, buffer, reduced, rays);
                     for (std::size_t j = 0; j < translations; ++j)
                         Map(rays + j * m, 1, index(m)) *= transmission[first + j];
                 } else {
@@ -489,7 +356,7 @@ struct DlsrOperator::Impl {
                             .sum());
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(rays + j * m, 1, index(m)) *= transmission[first + j];
-                back_project(i, rays, buffer, reduced, partial[own]);
+                by.back_project(i, rays, buffer, reduced, partial[own]);
             }
         }
         if (!back)
@@ -538,87 +405,33 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
             throw Error("DLSR: a ray with weight has no positive transmission");
     }
 
-    // Single lanes share blocks with those that occur most often like themselves; a family fills
-    // blocks of its own.
-    const std::size_t n_parts = pixels.size();
-    std::vector<std::size_t> order;
-    for (std::size_t p = 0; p < n_parts; ++p)
-        if (basis.lanes(p) == 1)
-            order.push_back(p);
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-        return pixels[a].size() > pixels[b].size();
-    });
-    impl.parts.resize(n_parts);
-    std::size_t slot = 0;
-    for (const std::size_t p : order)
-        impl.parts[p].slot = slot++;
-    slot = (slot + block - 1) / block * block;
-    for (std::size_t p = 0; p < n_parts; ++p) {
-        auto& part = impl.parts[p];
-        part.lanes = basis.lanes(p);
-        part.shapes = basis.parts()[p].voxel.size();
-        if (part.lanes > 1) {
-            part.slot = slot;
-            slot += (part.lanes + block - 1) / block * block;
-        }
+    impl.grid = grid;
+    impl.depth_layers = layers;
+    std::vector<std::size_t> lanes, shapes;
+    for (std::size_t p = 0; p < pixels.size(); ++p) {
+        lanes.push_back(basis.lanes(p));
+        shapes.push_back(basis.parts()[p].voxel.size());
     }
-    impl.slots = slot;
-    std::vector<std::uint32_t> blocks(grid.size(), 0);
-    std::vector<std::vector<unsigned char>> present(n_parts);
-    for (std::size_t p = 0; p < n_parts; ++p) {
-        present[p].assign(grid.size(), 0);
-        const auto& part = impl.parts[p];
-        std::uint32_t bits = 0;
-        for (std::size_t b = part.slot / block; b <= (part.slot + part.lanes - 1) / block; ++b)
-            bits |= std::uint32_t{1} << b;
-        for (const std::size_t pixel : pixels[p]) {
-            if (pixel >= grid.size())
-                throw Error("DLSR: a pixel outside the grid");
-            blocks[pixel] |= bits;
-            present[p][pixel] = 1;
-        }
-    }
-    std::vector<VoxelBlocks> voxels;
-    for (std::size_t i = 0; i < grid.size(); ++i)
-        if (blocks[i])
-            voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
-    if (slot / block > 32)
-        throw Error("DLSR: too many patterns that vary from voxel to voxel");
+    impl.lanes = std::make_unique<DlsrLanes>(geometry, grid, layers, pixels, lanes, shapes);
     impl.geometry_parameters.assign(geometry_parameters.begin(), geometry_parameters.end());
-    for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
-        if (geometry_parameters[g] == GeometryParameter::distance && layers.count < 2)
+    for (const auto parameter : geometry_parameters) {
+        if (parameter == GeometryParameter::distance && layers.count < 2)
             throw Error("DLSR: the distance is no parameter of a model without depth");
-        if (std::count(geometry_parameters.begin(), geometry_parameters.end(),
-                       geometry_parameters[g]) > 1)
+        if (std::count(geometry_parameters.begin(), geometry_parameters.end(), parameter) > 1)
             throw Error("DLSR: a geometry parameter is given twice");
     }
     impl.geometry_values.assign(geometry_parameters.size(), 0.0);
-    impl.grid = grid;
-    impl.depth_layers = layers;
-    impl.voxels = std::move(voxels);
-    impl.projector = impl.projector_at(impl.geometry_values);
-    impl.layers = impl.projector->layers().count;
-    const auto ordered = impl.projector->voxels();
+    impl.layers = impl.lanes->layers();
+    impl.values = impl.lanes->value_count();
+    const auto ordered = impl.lanes->projector().voxels();
+    std::vector<std::uint32_t> place(grid.size(), 0);
+    for (std::size_t i = 0; i < ordered.size(); ++i)
+        place[ordered[i].pixel] = static_cast<std::uint32_t>(i);
     impl.members.resize(ordered.size());
-    for (std::size_t p = 0; p < n_parts; ++p) {
-        auto& part = impl.parts[p];
-        const std::size_t first_block = part.slot / block;
-        for (std::size_t i = 0; i < ordered.size(); ++i) {
-            if (!present[p][ordered[i].pixel])
-                continue;
-            part.pixels.push_back(ordered[i].pixel);
-            const auto below = ordered[i].blocks & ((std::uint32_t{1} << first_block) - 1);
-            part.coefficient.push_back(impl.projector->offset(i) +
-                                       block * static_cast<std::size_t>(std::popcount(below)) +
-                                       part.slot % block);
-        }
-        part.offset = impl.values;
-        for (std::size_t i = 0, v = 0; i < ordered.size(); ++i)
-            if (present[p][ordered[i].pixel])
-                impl.members[i].emplace_back(static_cast<std::uint16_t>(p),
-                                             static_cast<std::uint32_t>(v++));
-        impl.values += part.pixels.size() * (1 + part.shapes);
-    }
+    for (std::size_t p = 0; p < pixels.size(); ++p)
+        for (std::uint32_t v = 0; v < impl.lanes->parts()[p].pixels.size(); ++v)
+            impl.members[place[impl.lanes->parts()[p].pixels[v]]].emplace_back(
+                static_cast<std::uint16_t>(p), v);
     impl.shape_globals = basis.global_count();
     impl.globals = impl.shape_globals + geometry_parameters.size();
     impl.scratch.resize(static_cast<std::size_t>(omp_get_max_threads()));
@@ -626,7 +439,7 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
     std::vector<float> squares(rays);
     for (std::size_t r = 0; r < rays; ++r)
         squares[r] = impl.weight[r] * impl.transmission[r] * impl.transmission[r];
-    const auto sums = impl.projector->weighted_squares(squares);
+    const auto sums = impl.lanes->projector().weighted_squares(squares);
     impl.pixel_weight.assign(grid.size(), 0.0F);
     for (std::size_t i = 0; i < ordered.size(); ++i)
         impl.pixel_weight[ordered[i].pixel] = sums[i];
@@ -649,10 +462,10 @@ std::size_t DlsrOperator::value_count() const {
     return impl_->value_count();
 }
 const std::vector<std::size_t>& DlsrOperator::pixels(std::size_t part) const {
-    return impl_->parts[part].pixels;
+    return impl_->lanes->parts()[part].pixels;
 }
 std::size_t DlsrOperator::offset(std::size_t part, int shape) const {
-    const auto& p = impl_->parts[part];
+    const auto& p = impl_->lanes->parts()[part];
     return p.offset + static_cast<std::size_t>(shape + 1) * p.pixels.size();
 }
 std::size_t DlsrOperator::global_offset() const {
@@ -676,7 +489,7 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
     const auto first_geometry = first_global + static_cast<std::ptrdiff_t>(impl.shape_globals);
     const std::vector<double> globals(first_global, first_geometry);
     impl.set_geometry(std::vector<double>(first_geometry, values.end()));
-    if (impl.table.empty() || globals != impl.global_values ||
+    if (impl.lane_gram.empty() || globals != impl.global_values ||
         (derivatives && !impl.has_derivatives)) {
         impl.tables = impl.basis->tables(globals, derivatives);
         impl.has_derivatives = derivatives;
@@ -684,9 +497,10 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
         impl.arrange_tables();
     }
     impl.point.assign(values.begin(), values.end());
-    impl.coefficients.assign(impl.projector->coefficient_count(), 0.0F);
-    for (std::size_t p = 0; p < impl.parts.size(); ++p) {
-        auto& part = impl.parts[p];
+    impl.condensed.reset();
+    impl.coefficients.assign(impl.lanes->projector().coefficient_count(), 0.0F);
+    for (std::size_t p = 0; p < impl.lanes->parts().size(); ++p) {
+        auto& part = impl.lanes->parts()[p];
         const std::size_t n = part.pixels.size();
         const double* amounts = values.data() + part.offset;
         if (part.lanes == 1 && part.shapes == 0) {
@@ -705,15 +519,22 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
             impl.basis->shape_functions(p, {eta.data(), part.shapes}, {u, part.lanes},
                                         {u + part.lanes, part.shapes * part.lanes});
             const auto amount = static_cast<float>(amounts[v]);
-            float* out = impl.coefficients.data() + part.coefficient[v];
-            for (std::size_t i = 0; i < part.lanes; ++i)
-                out[i] = amount * u[i];
+            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                for (std::size_t i = begin; i < end; ++i)
+                    impl.coefficients[place + i - begin] = amount * u[i];
+            });
             for (std::size_t i = part.lanes; i < stride; ++i)
                 u[i] *= amount;
         }
     }
     if (derivatives)
         impl.make_columns();
+}
+
+void DlsrOperator::condense(double tolerance) {
+    impl_->condensed.reset();
+    if (tolerance > 0)
+        impl_->condense(tolerance);
 }
 
 void DlsrOperator::set_ray_weight(std::span<const float> ray_weight) {
@@ -729,11 +550,40 @@ void DlsrOperator::predict(std::span<float> rays) const {
     if (rays.size() != coefficient_count())
         throw Error("DLSR: wrong number of rays");
     impl_->sweep(
-        &impl_->coefficients, nullptr,
+        *impl_->lanes, &impl_->coefficients, nullptr,
         [&](std::size_t first, const float* values) {
             std::copy_n(values, impl_->translations * impl_->m, rays.data() + first * impl_->m);
         },
         nullptr, nullptr);
+}
+
+std::vector<float> DlsrOperator::part_sums() const {
+    const Impl& impl = *impl_;
+    const DlsrLanes& lanes = *impl.lanes;
+    const std::size_t parts = lanes.parts().size(), m = impl.m, packed = lanes.packed_size();
+    std::vector<std::vector<DlsrLanes::PackedLane>> rows(parts);
+    for (std::size_t p = 0; p < parts; ++p)
+        rows[p] = lanes.lanes_of(p);
+    std::vector<float> result(impl.rotations * parts * m, 0.0F);
+#pragma omp parallel for schedule(static)
+    for (std::size_t i = 0; i < impl.rotations; ++i) {
+        float* buffer = impl.thread_scratch(lanes.buffer_size() + lanes.reduced_size() + packed);
+        float* reduced = buffer + lanes.buffer_size();
+        float* sum = reduced + lanes.reduced_size();
+        lanes.project_lanes(i, impl.coefficients, buffer, reduced);
+        std::fill_n(sum, packed, 0.0F);
+        for (std::size_t j = 0; j < impl.translations; ++j) {
+            const std::size_t ray = i * impl.translations + j;
+            if (impl.weight[ray] > 0)
+                for (std::size_t k = 0; k < packed; ++k)
+                    sum[k] += impl.transmission[ray] * reduced[j * packed + k];
+        }
+        for (std::size_t p = 0; p < parts; ++p)
+            for (const auto& row : rows[p])
+                Map(result.data() + (i * parts + p) * m, 1, index(m)) +=
+                    sum[row.place] * ConstMap(lanes.table().data() + row.place * m, 1, index(m));
+    }
+    return result;
 }
 
 double DlsrOperator::objective(std::span<const float> data, std::span<float> gradient) const {
@@ -744,7 +594,7 @@ double DlsrOperator::objective(std::span<const float> data, std::span<float> gra
     std::vector<double> sums(impl.rotations, 0.0);
     AlignedFloats back;
     impl.sweep(
-        &impl.coefficients, nullptr,
+        *impl.lanes, &impl.coefficients, nullptr,
         [&](std::size_t first, float* rays) {
             double sum = 0;
             for (std::size_t j = 0; j < impl.translations; ++j) {
@@ -768,7 +618,7 @@ double DlsrOperator::objective(std::span<const float> data, std::span<float> gra
         gradient.empty() ? nullptr : &back,
         gradient.empty() ? nullptr : gradient.data() + impl.values, true);
     if (!gradient.empty())
-        impl.reduce(back, gradient);
+        impl.lanes->reduce(back, gradient);
     double total = 0;
     for (const double sum : sums)
         total += sum;
@@ -780,9 +630,9 @@ void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> r
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the Jacobian");
     AlignedFloats q;
-    impl.assemble(direction, q);
+    impl.lanes->assemble(direction, q);
     impl.sweep(
-        &q, direction.data() + impl.values,
+        *impl.lanes, &q, direction.data() + impl.values,
         [&](std::size_t first, const float* values) {
             std::copy_n(values, impl.translations * impl.m, rays.data() + first * impl.m);
         },
@@ -802,7 +652,7 @@ void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
         throw Error("DLSR: wrong sizes for the adjoint");
     AlignedFloats sums;
     impl.sweep(
-        nullptr, nullptr,
+        *impl.lanes, nullptr, nullptr,
         [&](std::size_t first, float* values) {
             for (std::size_t j = 0; j < impl.translations; ++j) {
                 const float weight = weighted ? impl.weight[first + j] : 1;
@@ -812,7 +662,7 @@ void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
             }
         },
         &sums, direction.data() + impl.values);
-    impl.reduce(sums, direction);
+    impl.lanes->reduce(sums, direction);
 }
 
 void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<float> out) const {
@@ -820,9 +670,10 @@ void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<floa
     if (direction.size() != value_count() || out.size() != value_count())
         throw Error("DLSR: wrong sizes for the Gauss-Newton product");
     AlignedFloats q, back;
-    impl.assemble(direction, q);
+    const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
+    lanes.assemble(direction, q);
     impl.sweep(
-        &q, direction.data() + impl.values,
+        lanes, &q, direction.data() + impl.values,
         [&](std::size_t first, float* rays) {
             for (std::size_t j = 0; j < impl.translations; ++j) {
                 const float weight = impl.weight[first + j];
@@ -831,7 +682,7 @@ void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<floa
             }
         },
         &back, out.data() + impl.values, true);
-    impl.reduce(back, out);
+    lanes.reduce(back, out);
 }
 
 std::size_t DlsrOperator::pixel_count() const {
@@ -841,7 +692,7 @@ std::size_t DlsrOperator::pixel_count() const {
 void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                                std::vector<float>& gram) const {
     const Impl& impl = *impl_;
-    pixel = impl.projector->voxels()[i].pixel;
+    pixel = impl.lanes->projector().voxels()[i].pixel;
     values.clear();
     // Every value's pattern as lanes of the tables: first slot, number, factors.
     struct Column {
@@ -852,7 +703,7 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
     thread_local std::vector<Column> columns;
     columns.clear();
     for (const auto& [p, v] : impl.members[i]) {
-        const auto& part = impl.parts[p];
+        const auto& part = impl.lanes->parts()[p];
         const std::size_t n = part.pixels.size();
         for (std::size_t d = 0; d <= part.shapes; ++d) {
             values.push_back(part.offset + d * n + v);
@@ -869,8 +720,8 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
         for (std::size_t b = 0; b <= a; ++b) {
             float sum = 0;
             for (std::size_t k = 0; k < columns[a].lanes; ++k) {
-                const float* row =
-                    impl.lane_gram.data() + (columns[a].slot + k) * impl.slots + columns[b].slot;
+                const float* row = impl.lane_gram.data() +
+                                   (columns[a].slot + k) * impl.lanes->slots() + columns[b].slot;
                 float inner = 0;
                 for (std::size_t l = 0; l < columns[b].lanes; ++l)
                     inner += row[l] * columns[b].factor[l];
@@ -907,20 +758,25 @@ std::vector<float> DlsrOperator::diagonal() const {
 }
 
 std::size_t DlsrOperator::packed_size() const {
-    return impl_->packed;
+    return impl_->lanes->packed_size();
+}
+
+std::size_t DlsrOperator::condensed_size() const {
+    return impl_->condensed_size;
 }
 
 DlsrOperator::Cost DlsrOperator::cost() const {
     const Impl& impl = *impl_;
+    const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
     Cost cost;
     const double rotations = static_cast<double>(impl.rotations);
-    const double taps = static_cast<double>(impl.projector->padding());
-    const double q = static_cast<double>(impl.projector->coefficient_count());
+    const double taps = static_cast<double>(lanes.projector().padding());
+    const double q = static_cast<double>(lanes.projector().coefficient_count());
     cost.projection_flops = 2 * rotations * q * taps * 2 * 2;
     const double rays = rotations * static_cast<double>(impl.translations);
-    cost.table_flops =
-        2 * 2 * rays * static_cast<double>(impl.packed) * static_cast<double>(impl.m + impl.layers);
-    cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(impl.padded_size()));
+    cost.table_flops = 2 * 2 * rays * static_cast<double>(lanes.packed_size()) *
+                       static_cast<double>(impl.m + impl.layers);
+    cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(lanes.buffer_size()));
     return cost;
 }
 

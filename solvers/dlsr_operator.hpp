@@ -70,6 +70,9 @@ class DlsrOperator {
 
     /// m [own ray][M].
     void predict(std::span<float> rays) const;
+    /// What every part adds to m, summed over the rays of a rotation that have weight:
+    /// [own rotation][part][M].
+    std::vector<float> part_sums() const;
     /// ½ Σ weight |m − data|² over own rays and, unless `gradient` is empty, its gradient (after
     /// set_point with derivatives). `data` [own ray][M].
     double objective(std::span<const float> data, std::span<float> gradient) const;
@@ -79,6 +82,10 @@ class DlsrOperator {
     void adjoint(std::span<const float> rays, std::span<float> direction) const;
     /// direction = Jᵀ W rays.
     void weighted_adjoint(std::span<const float> rays, std::span<float> direction) const;
+    /// Until the next point, gauss_newton() takes families of patterns in the few combinations that
+    /// the derivatives at this point need: `tolerance` is the part of them (norm) that may be left
+    /// out, and of the patterns' change with depth. A few times cheaper; 0: exact again.
+    void condense(double tolerance);
     /// out = Jᵀ W J direction.
     void gauss_newton(std::span<const float> direction, std::span<float> out) const;
 
@@ -97,7 +104,10 @@ class DlsrOperator {
 
     /// Numbers per ray in which depth and lanes meet the pattern tables (after set_point).
     std::size_t packed_size() const;
-    /// Floating-point operations and bytes of one gauss_newton() of this rank, counted.
+    /// The same of the products as they were condensed last; 0: never.
+    std::size_t condensed_size() const;
+    /// Floating-point operations and bytes of one gauss_newton() of this rank, as it is condensed,
+    /// counted.
     struct Cost {
         double projection_flops = 0, table_flops = 0;
         double bytes = 0;

@@ -156,12 +156,13 @@ struct DlsrProblem::Impl {
     std::vector<float> pixel_weight; ///< of all ranks
     MapFilter filter;
     std::vector<float> projection_symbol; ///< of the projection, mean 1
-    double misfit = 0;
+    double misfit = 0, product_tolerance = 0;
     Counts counts;
 
     // The model's point.
     std::vector<double> at; ///< unknowns (whole) at which the operator stands
     bool at_derivatives = false;
+    double at_condensed = 0; ///< tolerance to which the operator is condensed
     // Linearisation.
     std::vector<double> linear;
     std::vector<std::vector<float>> spring_weight; ///< lagged, per field with an edge
@@ -252,6 +253,13 @@ struct DlsrProblem::Impl {
         model.set_point(expand(x), derivatives);
         at = x;
         at_derivatives = derivatives;
+        at_condensed = 0;
+    }
+    void stand_at_linear() {
+        stand_at(linear, true);
+        if (at_condensed != product_tolerance)
+            model.condense(product_tolerance);
+        at_condensed = product_tolerance;
     }
 
     bool smooth(std::size_t f) const {
@@ -421,6 +429,9 @@ void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upp
     impl_->globals[global].lower = lower;
     impl_->globals[global].upper = upper;
 }
+void DlsrProblem::set_product_tolerance(double tolerance) {
+    impl_->product_tolerance = tolerance;
+}
 void DlsrProblem::set_data(std::span<const float> data) {
     if (data.size() != impl_->model.coefficient_count())
         throw Error("DLSR: wrong number of data");
@@ -567,7 +578,7 @@ void DlsrProblem::linearise(std::span<const double> x) {
     Impl& impl = *impl_;
     impl.linear = impl.whole(x);
     impl.communicator.collectively([&] {
-        impl.stand_at(impl.linear, true);
+        impl.stand_at_linear();
         impl.spring_weight.assign(impl.fields.size(), {});
         for (std::size_t f = 0; f < impl.fields.size(); ++f) {
             if (!impl.smooth(f))
@@ -707,7 +718,7 @@ void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<doub
     std::vector<double> result;
     const double begin = now();
     impl.communicator.collectively([&] {
-        impl.stand_at(impl.linear, true);
+        impl.stand_at_linear();
         std::vector<float> product(impl.model.value_count());
         impl.model.gauss_newton(impl.expand_direction(all), product);
         result = impl.contract(product);

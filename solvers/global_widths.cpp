@@ -138,8 +138,8 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
             // Then the larger part of the bracket is cut, by the vertex of the parabola if it lies
             // well inside, else in the golden section.
             for (int cut = 0; cut < 6 && upper > lower; ++cut) {
-                double next = upper - x > x - lower ? x + 0.382 * (upper - x)
-                                                    : x - 0.382 * (x - lower);
+                double next =
+                    upper - x > x - lower ? x + 0.382 * (upper - x) : x - 0.382 * (x - lower);
                 if (lower < x && x < upper) {
                     const double left = (best - f_lower) / (x - lower),
                                  right = (f_upper - best) / (upper - x);

@@ -589,12 +589,14 @@ void PatternBasis::compress(std::span<const float> pattern, std::span<float> coe
         impl_->compression * y;
 }
 
-void PatternBasis::expand(std::span<const float> coefficients, std::span<float> pattern) const {
-    if (pattern.size() != channel_count() || coefficients.size() != size())
+void PatternBasis::expand(std::span<const float> coefficients, std::span<float> patterns) const {
+    const std::size_t m = size(), channels = channel_count(), count = coefficients.size() / m;
+    if (coefficients.size() != count * m || patterns.size() != count * channels)
         throw Error("pattern basis: wrong sizes to expand");
-    Eigen::Map<Eigen::VectorXf>(pattern.data(), static_cast<Eigen::Index>(channel_count()))
-        .noalias() = impl_->expansion.transpose() *
-                     Eigen::Map<const Eigen::VectorXf>(coefficients.data(), impl_->basis.rows());
+    using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const auto index = [](std::size_t i) { return static_cast<Eigen::Index>(i); };
+    Eigen::Map<Rows>(patterns.data(), index(count), index(channels)).noalias() =
+        Eigen::Map<const Rows>(coefficients.data(), index(count), index(m)) * impl_->expansion;
 }
 
 } // namespace xrdct

@@ -105,8 +105,8 @@ class PatternBasis {
 
     /// Coefficients [M] of a pattern [n]: Φ √w y. Channels of weight 0 may hold NaN.
     void compress(std::span<const float> pattern, std::span<float> coefficients) const;
-    /// Pattern [n] of coefficients; NaN in channels of weight 0.
-    void expand(std::span<const float> coefficients, std::span<float> pattern) const;
+    /// Patterns [ray][n] of coefficients [ray][M]; NaN in channels of weight 0.
+    void expand(std::span<const float> coefficients, std::span<float> patterns) const;
     const std::vector<double>& channel_weight() const;
     /// Model with global shape parameters set.
     PatternModel model_at(std::span<const double> globals) const;

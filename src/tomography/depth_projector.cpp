@@ -17,8 +17,20 @@ using simd::lanes;
 
 namespace {
 
-constexpr std::size_t tile = 16;        ///< pixels
-constexpr std::size_t group_size = 128; ///< voxels that are worked on together, of one tile mostly
+constexpr std::size_t tile = 16;                ///< pixels
+constexpr std::size_t group_size = tile * tile; ///< voxels that are worked on together: a tile
+
+/// Rank of a pixel within its tile. Neighbours touch the same rays and layers, and an addition that
+/// waits for the one before it is slow: voxels follow each other with a stride (7, 5) instead.
+std::size_t rank_in_tile(std::size_t y, std::size_t x) {
+    static const auto ranks = [] {
+        std::array<std::uint16_t, group_size> r{};
+        for (std::size_t k = 0; k < group_size; ++k)
+            r[(5 * k + k / tile) % tile * tile + 7 * k % tile] = static_cast<std::uint16_t>(k);
+        return r;
+    }();
+    return ranks[y % tile * tile + x % tile];
+}
 
 } // namespace
 
@@ -44,9 +56,22 @@ struct DepthProjector::Impl {
         bool with_beam;
     };
 
+    /// A tile: its voxels, and block by block which of them carry it.
+    struct Group {
+        std::size_t begin = 0, count = 0, first_list = 0, lists = 0;
+    };
+    /// Voxels of a group that carry a block, as numbers within the group; their coefficients follow
+    /// each other.
+    struct List {
+        std::size_t block = 0, coefficient = 0, first_member = 0, count = 0;
+    };
+
     std::vector<Rotation> rotations;
     std::vector<VoxelBlocks> voxels;
-    std::vector<std::size_t> offsets;
+    std::vector<Group> groups;
+    std::vector<List> lists;
+    std::vector<std::uint8_t> list_members;
+    std::vector<std::size_t> voxel_group;
     std::vector<float> xs, ys; ///< pixel indices, padded to a multiple of eight voxels
     std::size_t coefficients = 0, blocks = 1, translations = 0, taps = 2;
     std::size_t row = 0; ///< floats from ray to ray in one block
@@ -55,25 +80,25 @@ struct DepthProjector::Impl {
 
     std::size_t plane() const { return (translations + 2 * taps) * row; }
 
-    /// Where voxels of a group go: place of the first ray and lower layer in a block's plane, and
-    /// the weights [tap][lower, upper layer].
-    struct Group {
-        std::size_t begin = 0, count = 0;
-        std::array<std::int64_t, group_size> place; ///< −1: beside the axis
-        std::array<std::size_t, group_size> next;   ///< next coefficient block
-        std::vector<float> weight;                  ///< [voxel][tap][2]
+    /// Where the voxels of a group go in one rotation: the first ray's lower layer in a block's
+    /// plane, the weights of rays and the share of the upper layer.
+    struct Places {
+        alignas(32) std::array<std::int32_t, group_size + simd::lanes> place;
+        alignas(32) std::array<float, group_size + simd::lanes> share;
+        std::vector<float> weight; ///< [tap][voxel], the taps group_size apart
     };
 
-    void prepare(const Rotation& r, std::size_t begin, Group& group) const {
+    void prepare(const Rotation& r, const Group& group, Places& places) const {
         using namespace simd;
-        group.begin = begin;
-        group.count = std::min(group_size, voxels.size() - begin);
-        group.weight.resize(group_size * taps * 2);
-        alignas(32) std::array<std::int32_t, lanes> firsts, layer_of;
-        alignas(32) std::array<float, lanes> share;
+        places.weight.resize(taps * group_size + lanes);
         std::array<float, most_taps * lanes> tap_weight;
+        const auto rays = static_cast<std::int32_t>(translations + taps);
+        const auto whole_row = static_cast<std::int32_t>(row),
+                   padding = static_cast<std::int32_t>(taps);
+        const Float8 last = broadcast(static_cast<float>(layers.count - 1));
+        const Float8 last_lower = broadcast(std::max(0.0F, static_cast<float>(layers.count) - 2));
         for (std::size_t i = 0; i < group.count; i += lanes) {
-            const Float8 x = load(&xs[begin + i]), y = load(&ys[begin + i]);
+            const Float8 x = load(&xs[group.begin + i]), y = load(&ys[group.begin + i]);
             const Float8 u = x * static_cast<float>(r.kx) + y * static_cast<float>(r.ky) +
                              static_cast<float>(r.origin);
             // Ray j takes the part of the footprint within j ± ½; the first one touched holds the
@@ -88,59 +113,34 @@ struct DepthProjector::Impl {
                 r.edge.weights<0>(first_edge, tap_weight.data(), taps);
             Float8 z = x * static_cast<float>(r.zx) + y * static_cast<float>(r.zy) +
                        static_cast<float>(r.z_origin);
-            const auto last = static_cast<float>(layers.count - 1);
-            z = minimum(maximum(z, broadcast(0)), broadcast(last));
-            const Float8 floor_z =
-                minimum(to_float(truncate(z)), broadcast(std::max(0.0F, last - 1)));
-            const Int8 layer = truncate(floor_z);
-            std::memcpy(firsts.data(), &first, sizeof first);
-            std::memcpy(layer_of.data(), &layer, sizeof layer);
-            store(share.data(), z - floor_z);
-            for (std::size_t l = 0; l < std::min(lanes, group.count - i); ++l) {
-                const std::int64_t ray = firsts[l] + static_cast<std::int64_t>(taps);
-                const bool inside =
-                    ray >= 0 && ray <= static_cast<std::int64_t>(translations + taps);
-                group.place[i + l] = inside ? ray * static_cast<std::int64_t>(row) +
-                                                  layer_of[l] * static_cast<std::int64_t>(lanes)
-                                            : -1;
-                group.next[i + l] = offsets[begin + i + l];
-                const float up = share[l] * scale, down = scale - up;
-                float* w = group.weight.data() + (i + l) * taps * 2;
-                for (std::size_t t = 0; t < taps; ++t) {
-                    const float weight = tap_weight[t * lanes + l];
-                    w[2 * t] = weight * down;
-                    w[2 * t + 1] = weight * up;
-                }
-            }
+            z = minimum(maximum(z, broadcast(0)), last);
+            const Int8 layer = truncate(minimum(z, last_lower));
+            store(&places.share[i], z - to_float(layer));
+            const Int8 ray = first + padding;
+            const Int8 inside = (ray >= 0) & (ray <= rays);
+            const Int8 place =
+                (ray * whole_row + layer * static_cast<std::int32_t>(lanes)) & inside;
+            std::memcpy(&places.place[i], &place, sizeof place);
+            const Float8 in_scale = inside ? broadcast(scale) : broadcast(0);
+            for (std::size_t t = 0; t < taps; ++t)
+                store(&places.weight[t * group_size + i], load(&tap_weight[t * lanes]) * in_scale);
         }
     }
 
-    /// Calls each(begin of a block's plane in the buffer, group, its voxels that carry the block);
-    /// block by block within a group, so that what a group touches stays in cache.
+    /// Calls each(places, list) for the blocks of all groups, group by group.
     template <class Each>
-    void for_blocks(const Rotation& r, Each&& each) const {
-        const auto group = std::make_unique<Group>();
-        const std::size_t plane_size = plane();
-        for (std::size_t begin = 0; begin < voxels.size(); begin += group_size) {
-            prepare(r, begin, *group);
-            const std::size_t count = group->count;
-            std::uint32_t any = 0;
-            for (std::size_t i = 0; i < count; ++i)
-                any |= voxels[begin + i].blocks;
-            for (; any; any &= any - 1) {
-                const auto b = static_cast<std::size_t>(std::countr_zero(any));
-                // The voxels that carry the block, first, without branches in the kernel.
-                std::size_t listed = 0;
-                std::array<std::uint32_t, group_size> list;
-                for (std::size_t i = 0; i < count; ++i) {
-                    list[listed] = static_cast<std::uint32_t>(i);
-                    listed += (voxels[begin + i].blocks >> b & 1) && group->place[i] >= 0;
-                }
-                each(b * plane_size, *group, std::span(list.data(), listed));
-                for (std::size_t i = 0; i < count; ++i)
-                    group->next[i] += voxels[begin + i].blocks >> b & 1 ? lanes : 0;
-            }
+    void for_lists(std::size_t i_rotation, Each&& each) const {
+        const auto places = std::make_unique<Places>();
+        for (const Group& group : groups) {
+            prepare(rotations[i_rotation], group, *places);
+            for (std::size_t l = group.first_list; l < group.first_list + group.lists; ++l)
+                each(*places, lists[l]);
         }
+    }
+    void require(std::size_t i_rotation, std::size_t of_coefficients, std::size_t of_buffer) const {
+        if (of_coefficients != coefficients || of_buffer != blocks * plane() ||
+            i_rotation >= rotations.size())
+            throw Error("depth projector: wrong sizes");
     }
 
     template <class Work>
@@ -178,20 +178,39 @@ DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& gr
     }
     const auto place = [&](const VoxelBlocks& voxel) {
         const std::size_t y = voxel.pixel / grid.n, x = voxel.pixel % grid.n;
-        return std::array<std::size_t, 4>{y / tile, x / tile, y, x};
+        return std::array<std::size_t, 3>{y / tile, x / tile, rank_in_tile(y, x)};
     };
     std::sort(impl->voxels.begin(), impl->voxels.end(),
               [&](const VoxelBlocks& a, const VoxelBlocks& b) { return place(a) < place(b); });
-    for (const auto& voxel : impl->voxels) {
-        impl->offsets.push_back(impl->coefficients);
-        impl->coefficients += lanes * static_cast<std::size_t>(std::popcount(voxel.blocks));
-        impl->xs.push_back(static_cast<float>(voxel.pixel % grid.n));
-        impl->ys.push_back(static_cast<float>(voxel.pixel / grid.n));
+    for (std::size_t i = 0; i < impl->voxels.size(); ++i) {
+        const std::size_t y = impl->voxels[i].pixel / grid.n, x = impl->voxels[i].pixel % grid.n;
+        impl->xs.push_back(static_cast<float>(x));
+        impl->ys.push_back(static_cast<float>(y));
+        if (i == 0 || place(impl->voxels[i])[0] != place(impl->voxels[i - 1])[0] ||
+            place(impl->voxels[i])[1] != place(impl->voxels[i - 1])[1])
+            impl->groups.push_back({i, 0, 0, 0});
+        ++impl->groups.back().count;
+        impl->voxel_group.push_back(impl->groups.size() - 1);
     }
-    while (impl->xs.size() % lanes) {
-        impl->xs.push_back(0);
-        impl->ys.push_back(0);
+    for (auto& group : impl->groups) {
+        group.first_list = impl->lists.size();
+        for (std::size_t b = 0; b < blocks; ++b) {
+            Impl::List list{b, impl->coefficients, impl->list_members.size(), 0};
+            for (std::size_t i = 0; i < group.count; ++i)
+                if (impl->voxels[group.begin + i].blocks >> b & 1) {
+                    impl->list_members.push_back(static_cast<std::uint8_t>(i));
+                    ++list.count;
+                }
+            if (list.count == 0)
+                continue;
+            impl->coefficients += list.count * lanes;
+            impl->lists.push_back(list);
+            ++group.lists;
+        }
     }
+    // Groups are read eight voxels at a time, the last one beyond its end.
+    impl->xs.resize(impl->xs.size() + lanes, 0.0F);
+    impl->ys.resize(impl->ys.size() + lanes, 0.0F);
     // One layer is kept as two, so that every voxel has a lower and an upper one.
     const std::size_t kept = std::max<std::size_t>(2, layers.count);
     impl->layers.count = kept;
@@ -235,8 +254,19 @@ DepthProjector& DepthProjector::operator=(DepthProjector&&) noexcept = default;
 std::span<const VoxelBlocks> DepthProjector::voxels() const {
     return impl_->voxels;
 }
-std::size_t DepthProjector::offset(std::size_t i) const {
-    return impl_->offsets[i];
+std::size_t DepthProjector::offset(std::size_t i, std::size_t block) const {
+    const Impl& m = *impl_;
+    const auto& group = m.groups[m.voxel_group[i]];
+    for (std::size_t l = group.first_list; l < group.first_list + group.lists; ++l) {
+        const auto& list = m.lists[l];
+        if (list.block != block)
+            continue;
+        const auto* members = m.list_members.data() + list.first_member;
+        const auto* found = std::lower_bound(members, members + list.count, i - group.begin);
+        if (found != members + list.count && *found == i - group.begin)
+            return list.coefficient + lanes * static_cast<std::size_t>(found - members);
+    }
+    throw Error("depth projector: a voxel does not carry the block");
 }
 std::size_t DepthProjector::coefficient_count() const {
     return impl_->coefficients;
@@ -270,25 +300,25 @@ void DepthProjector::forward(std::size_t i_rotation, std::span<const float> coef
                              std::span<float> buffer) const {
     using namespace simd;
     const Impl& m = *impl_;
-    if (coefficients.size() != m.coefficients || buffer.size() != buffer_size() ||
-        i_rotation >= m.rotations.size())
-        throw Error("depth projector: wrong sizes");
+    m.require(i_rotation, coefficients.size(), buffer.size());
     std::fill(buffer.begin(), buffer.end(), 0.0F);
+    const std::size_t plane_size = m.plane();
     m.with_taps([&]<std::size_t n>() {
         const std::size_t taps = n ? n : m.taps, row = m.row;
-        m.for_blocks(m.rotations[i_rotation], [&](std::size_t plane, const Impl::Group& group,
-                                                  std::span<const std::uint32_t> list) {
-            const float* from = coefficients.data();
-            float* to = buffer.data() + plane;
-            const float* weights = group.weight.data();
-            for (const std::size_t i : list) {
-                const Float8 c = load(from + group.next[i]);
-                const float* w = weights + i * taps * 2;
-                float* p = to + group.place[i];
+        m.for_lists(i_rotation, [&](const Impl::Places& places, const Impl::List& list) {
+            const float* from = coefficients.data() + list.coefficient;
+            float* to = buffer.data() + list.block * plane_size;
+            const float* weights = places.weight.data();
+            const std::uint8_t* members = m.list_members.data() + list.first_member;
+            for (std::size_t v = 0; v < list.count; ++v, from += lanes) {
+                const std::size_t i = members[v];
+                const Float8 upper = load(from) * places.share[i], lower = load(from) - upper;
+                float* p = to + places.place[i];
                 XRDCT_UNROLL(4)
                 for (std::size_t t = 0; t < taps; ++t, p += row) {
-                    store(p, load(p) + c * w[2 * t]);
-                    store(p + lanes, load(p + lanes) + c * w[2 * t + 1]);
+                    const float w = weights[t * group_size + i];
+                    store(p, load(p) + lower * w);
+                    store(p + lanes, load(p + lanes) + upper * w);
                 }
             }
         });
@@ -299,27 +329,26 @@ void DepthProjector::adjoint(std::size_t i_rotation, std::span<const float> buff
                              std::span<float> coefficients) const {
     using namespace simd;
     const Impl& m = *impl_;
-    if (coefficients.size() != m.coefficients || buffer.size() != buffer_size() ||
-        i_rotation >= m.rotations.size())
-        throw Error("depth projector: wrong sizes");
+    m.require(i_rotation, coefficients.size(), buffer.size());
+    const std::size_t plane_size = m.plane();
     m.with_taps([&]<std::size_t n>() {
         const std::size_t taps = n ? n : m.taps, row = m.row;
-        m.for_blocks(m.rotations[i_rotation], [&](std::size_t plane, const Impl::Group& group,
-                                                  std::span<const std::uint32_t> list) {
-            float* to = coefficients.data();
-            const float* from = buffer.data() + plane;
-            const float* weights = group.weight.data();
-            for (const std::size_t i : list) {
-                float* q = to + group.next[i];
-                const float* w = weights + i * taps * 2;
-                const float* p = from + group.place[i];
-                Float8 lower = load(q), upper = broadcast(0);
+        m.for_lists(i_rotation, [&](const Impl::Places& places, const Impl::List& list) {
+            float* to = coefficients.data() + list.coefficient;
+            const float* from = buffer.data() + list.block * plane_size;
+            const float* weights = places.weight.data();
+            const std::uint8_t* members = m.list_members.data() + list.first_member;
+            for (std::size_t v = 0; v < list.count; ++v, to += lanes) {
+                const std::size_t i = members[v];
+                const float* p = from + places.place[i];
+                Float8 lower = broadcast(0), upper = broadcast(0);
                 XRDCT_UNROLL(4)
                 for (std::size_t t = 0; t < taps; ++t, p += row) {
-                    lower += load(p) * w[2 * t];
-                    upper += load(p + lanes) * w[2 * t + 1];
+                    const float w = weights[t * group_size + i];
+                    lower += load(p) * w;
+                    upper += load(p + lanes) * w;
                 }
-                store(q, lower + upper);
+                store(to, load(to) + lower + (upper - lower) * places.share[i]);
             }
         });
     });
@@ -330,21 +359,19 @@ std::vector<float> DepthProjector::weighted_squares(std::span<const float> ray_w
     if (ray_weight.size() != m.rotations.size() * m.translations)
         throw Error("depth projector: wrong number of ray weights");
     std::vector<float> sums(m.voxels.size(), 0.0F);
-    Impl::Group group;
+    Impl::Places places;
     for (std::size_t i = 0; i < m.rotations.size(); ++i) {
         const float* weight = ray_weight.data() + i * m.translations;
-        for (std::size_t begin = 0; begin < m.voxels.size(); begin += group_size) {
-            m.prepare(m.rotations[i], begin, group);
+        for (const auto& group : m.groups) {
+            m.prepare(m.rotations[i], group, places);
             for (std::size_t v = 0; v < group.count; ++v) {
-                if (group.place[v] < 0)
-                    continue;
-                const std::size_t first = static_cast<std::size_t>(group.place[v]) / m.row;
+                const auto first = static_cast<std::size_t>(places.place[v]) / m.row;
                 for (std::size_t t = 0; t < m.taps; ++t) {
                     const std::size_t ray = first + t;
                     if (ray < m.taps || ray >= m.taps + m.translations)
                         continue;
-                    const float* w = group.weight.data() + (v * m.taps + t) * 2;
-                    sums[begin + v] += (w[0] + w[1]) * (w[0] + w[1]) * weight[ray - m.taps];
+                    const float w = places.weight[t * group_size + v];
+                    sums[group.begin + v] += w * w * weight[ray - m.taps];
                 }
             }
         }

@@ -36,9 +36,8 @@ struct VoxelBlocks {
 ///
 ///     out[j][l][i] = Σ_v w_jv h_l(z_v) q_v[i],     h_l(z) = max(0, 1 − |z − z_l| / spacing)
 ///
-/// Depths beyond the layers count as the outermost one. Coefficients of all voxels lie one after
-/// the other, block by block, see offset(). Nothing is collective; const calls on one object from
-/// several threads are safe.
+/// Depths beyond the layers count as the outermost one. Where a voxel's coefficients lie tells
+/// offset(). Nothing is collective; const calls on one object from several threads are safe.
 class DepthProjector {
   public:
     /// `blocks`: number of blocks of eight coefficients a ray and layer hold. Throws Error for a
@@ -52,9 +51,9 @@ class DepthProjector {
 
     /// The voxels in the projector's own order (tiles of the image).
     std::span<const VoxelBlocks> voxels() const;
-    /// Where the blocks of voxel i (in that order) begin among the coefficients: its blocks follow
-    /// each other in rising order, eight floats each.
-    std::size_t offset(std::size_t i) const;
+    /// Where the eight coefficients of a block of voxel i (in that order) begin. Throws Error for a
+    /// block that the voxel does not carry.
+    std::size_t offset(std::size_t i, std::size_t block) const;
     std::size_t coefficient_count() const; ///< floats of all voxels
 
     std::size_t rotations() const;

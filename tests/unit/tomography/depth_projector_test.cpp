@@ -71,8 +71,8 @@ class DepthProjectorCases : public testing::TestWithParam<Case> {};
 /// First of the eight coefficients of a block, ray and layer in the buffer of a rotation.
 std::size_t place(const DepthProjector& projector, std::size_t block, std::size_t ray,
                   std::size_t layer) {
-    return block * projector.plane_size() +
-           (projector.padding() + ray) * projector.ray_size() + layer * lanes;
+    return block * projector.plane_size() + (projector.padding() + ray) * projector.ray_size() +
+           layer * lanes;
 }
 
 TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
@@ -83,7 +83,8 @@ TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
     constexpr std::size_t blocks = 3;
     const auto layers = DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 5);
     const DepthProjector projector(g, grid, random_voxels(c.n, blocks, 1), blocks, layers);
-    ASSERT_EQ(projector.plane_size(), (c.translations + 2 * projector.padding()) * projector.ray_size());
+    ASSERT_EQ(projector.plane_size(),
+              (c.translations + 2 * projector.padding()) * projector.ray_size());
     ASSERT_GE(projector.ray_size(), 5 * lanes);
     ASSERT_EQ(projector.buffer_size(), blocks * projector.plane_size());
     ASSERT_EQ(projector.rotations(), g.rotation.size());
@@ -99,10 +100,10 @@ TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
             for (std::size_t v = 0; v < projector.voxels().size(); ++v) {
                 const auto& voxel = projector.voxels()[v];
                 const double w = strips.weight(i, j, voxel.pixel / grid.n, voxel.pixel % grid.n);
-                const float* from = q.data() + projector.offset(v);
                 for (std::size_t b = 0; b < blocks; ++b) {
                     if (!(voxel.blocks >> b & 1))
                         continue;
+                    const float* from = q.data() + projector.offset(v, b);
                     for (std::size_t k = 0; k < lanes; ++k)
                         expected[b * lanes + k] += w * *from++;
                 }

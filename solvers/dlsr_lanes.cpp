@@ -1,0 +1,316 @@
+#include "solvers/dlsr_lanes.hpp"
+
+#include "base/error.hpp"
+#include "tomography/simd.hpp"
+
+#include <array>
+
+#include <Eigen/Dense>
+
+namespace xrdct {
+
+namespace {
+
+using Matrix = DlsrLanes::Matrix;
+using ConstMap = Eigen::Map<const Matrix>;
+using Map = Eigen::Map<Matrix>;
+
+constexpr std::size_t unrolled = 8; ///< depth functions worked on together
+
+Eigen::Index index(std::size_t i) {
+    return static_cast<Eigen::Index>(i);
+}
+
+} // namespace
+
+DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
+                     std::span<const std::vector<std::size_t>> pixels,
+                     std::span<const std::size_t> lanes, std::span<const std::size_t> shapes)
+    : grid_(grid), translations_(geometry.translation.size()) {
+    // Single lanes share blocks with those that occur most often like themselves; a family fills
+    // blocks of its own.
+    const std::size_t n_parts = pixels.size();
+    std::vector<std::size_t> order;
+    for (std::size_t p = 0; p < n_parts; ++p)
+        if (lanes[p] == 1)
+            order.push_back(p);
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return pixels[a].size() > pixels[b].size();
+    });
+    parts_.resize(n_parts);
+    std::size_t slot = 0;
+    for (const std::size_t p : order)
+        parts_[p].slot = slot++;
+    slot = (slot + block - 1) / block * block;
+    for (std::size_t p = 0; p < n_parts; ++p) {
+        auto& part = parts_[p];
+        part.lanes = lanes[p];
+        part.shapes = shapes[p];
+        if (part.lanes > 1) {
+            part.slot = slot;
+            slot += (part.lanes + block - 1) / block * block;
+        }
+    }
+    slots_ = slot;
+    std::vector<std::uint32_t> blocks(grid.size(), 0);
+    std::vector<std::vector<unsigned char>> present(n_parts);
+    for (std::size_t p = 0; p < n_parts; ++p) {
+        present[p].assign(grid.size(), 0);
+        const auto& part = parts_[p];
+        std::uint32_t bits = 0;
+        for (std::size_t b = part.slot / block; b <= (part.slot + part.lanes - 1) / block; ++b)
+            bits |= std::uint32_t{1} << b;
+        for (const std::size_t pixel : pixels[p]) {
+            if (pixel >= grid.size())
+                throw Error("DLSR: a pixel outside the grid");
+            blocks[pixel] |= bits;
+            present[p][pixel] = 1;
+        }
+    }
+    std::vector<VoxelBlocks> voxels;
+    for (std::size_t i = 0; i < grid.size(); ++i)
+        if (blocks[i])
+            voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
+    if (slot / block > 32)
+        throw Error("DLSR: too many patterns that vary from voxel to voxel");
+    projector_ = std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers);
+    layers_ = projector_->layers().count;
+    const auto ordered = projector_->voxels();
+    for (std::size_t p = 0; p < n_parts; ++p) {
+        auto& part = parts_[p];
+        const std::size_t first_block = part.slot / block;
+        for (std::size_t i = 0; i < ordered.size(); ++i) {
+            if (!present[p][ordered[i].pixel])
+                continue;
+            part.pixels.push_back(ordered[i].pixel);
+            const std::size_t first = projector_->offset(i, first_block);
+            part.coefficient.push_back(first + part.slot % block);
+            part.block_stride.push_back(
+                part.lanes > block ? projector_->offset(i, first_block + 1) - first : 0);
+        }
+        part.offset = values_;
+        values_ += part.pixels.size() * (1 + part.shapes);
+    }
+}
+
+void DlsrLanes::set_tables(const Matrix& patterns, std::size_t m, double tolerance) {
+    m_ = m;
+    if (functions_ == 0)
+        choose_depth_functions(patterns, tolerance);
+    const Matrix reduced = depth_functions_.transpose() * patterns;
+    table_.resize(packed_ * m);
+    for (std::size_t b = 0; b < block_functions_.size(); ++b)
+        for (std::size_t j = 0; j < block_functions_[b]; ++j)
+            std::copy_n(reduced.row(index(j)).data() + b * block * m, block * m,
+                        table_.data() + (block_first_[b] + j) * block * m);
+    transposed_.resize(table_.size());
+    Map(transposed_.data(), index(m), index(packed_)) =
+        ConstMap(table_.data(), index(packed_), index(m)).transpose();
+}
+
+/// The leading vectors over the layers of all lanes, each lane counted alike.
+void DlsrLanes::choose_depth_functions(const Matrix& full, double tolerance) {
+    const std::size_t m = m_;
+    Eigen::MatrixXd overlap = Eigen::MatrixXd::Zero(index(layers_), index(layers_));
+    for (std::size_t lane = 0; lane < slots_; ++lane) {
+        const Eigen::MatrixXd patterns = full.middleCols(index(lane * m), index(m)).cast<double>();
+        const double norm = patterns.squaredNorm();
+        if (norm > 0)
+            overlap += patterns * patterns.transpose() / norm;
+    }
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
+    const double total = eigen.eigenvalues().sum();
+    double rest = total;
+    while (functions_ < layers_ && rest > tolerance * tolerance * total)
+        rest -= eigen.eigenvalues()(index(layers_ - 1 - functions_++));
+    depth_functions_ =
+        eigen.eigenvectors().rightCols(index(functions_)).rowwise().reverse().cast<float>();
+    // What the functions contribute to a lane, against the norm of the part it belongs to.
+    const Matrix reduced = depth_functions_.transpose() * full;
+    std::vector<double> part_norm(slots_, 0.0);
+    for (const auto& part : parts_) {
+        double norm = 0;
+        for (std::size_t i = part.slot; i < part.slot + part.lanes; ++i)
+            norm = std::max<double>(norm, reduced.middleCols(index(i * m), index(m)).squaredNorm());
+        std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.lanes, norm);
+    }
+    block_functions_.assign(slots_ / block, 1);
+    for (std::size_t lane = 0; lane < slots_; ++lane) {
+        double tail = 0;
+        std::size_t needed = functions_;
+        while (needed > 1) {
+            tail += reduced.row(index(needed - 1)).segment(index(lane * m), index(m)).squaredNorm();
+            if (tail > tolerance * tolerance * part_norm[lane])
+                break;
+            --needed;
+        }
+        auto& of_block = block_functions_[lane / block];
+        of_block = std::max(of_block, needed);
+    }
+    functions_padded_ = (functions_ + unrolled - 1) / unrolled * unrolled;
+    depth_padded_.assign(layers_ * functions_padded_, 0.0F);
+    for (std::size_t l = 0; l < layers_; ++l)
+        for (std::size_t f = 0; f < functions_; ++f)
+            depth_padded_[l * functions_padded_ + f] = depth_functions_(index(l), index(f));
+    block_first_.clear();
+    packed_ = 0;
+    for (const std::size_t count : block_functions_) {
+        block_first_.push_back(packed_);
+        packed_ += count;
+    }
+    packed_ *= block;
+}
+void DlsrLanes::assemble(std::span<const float> direction, AlignedFloats& q) const {
+    q.assign(projector_->coefficient_count(), 0.0F);
+    for (const auto& part : parts_) {
+        const std::size_t n = part.pixels.size();
+        const float* amounts = direction.data() + part.offset;
+        if (part.functions.empty()) {
+            for (std::size_t v = 0; v < n; ++v)
+                q[part.coefficient[v]] = amounts[v];
+            continue;
+        }
+        const std::size_t stride = (1 + part.shapes) * part.lanes;
+#pragma omp parallel for schedule(static)
+        for (std::size_t v = 0; v < n; ++v) {
+            const float* u = part.functions.data() + v * stride;
+            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                float* out = q.data() + place;
+                for (std::size_t i = begin; i < end; ++i)
+                    out[i - begin] = amounts[v] * u[i];
+                for (std::size_t d = 0; d < part.shapes; ++d) {
+                    const float change = amounts[(1 + d) * n + v];
+                    const float* du = u + (1 + d) * part.lanes;
+                    for (std::size_t i = begin; i < end; ++i)
+                        out[i - begin] += change * du[i];
+                }
+            });
+        }
+    }
+}
+void DlsrLanes::reduce(const AlignedFloats& q, std::span<float> direction) const {
+    for (const auto& part : parts_) {
+        const std::size_t n = part.pixels.size();
+        float* amounts = direction.data() + part.offset;
+        if (part.functions.empty()) {
+            for (std::size_t v = 0; v < n; ++v)
+                amounts[v] = q[part.coefficient[v]];
+            continue;
+        }
+        const std::size_t stride = (1 + part.shapes) * part.lanes;
+#pragma omp parallel for schedule(static)
+        for (std::size_t v = 0; v < n; ++v) {
+            const float* u = part.functions.data() + v * stride;
+            std::array<float, 4> sums{};
+            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                const float* in = q.data() + place;
+                for (std::size_t d = 0; d <= part.shapes; ++d)
+                    for (std::size_t i = begin; i < end; ++i)
+                        sums[d] += in[i - begin] * u[d * part.lanes + i];
+            });
+            for (std::size_t d = 0; d <= part.shapes; ++d)
+                amounts[d * n + v] = sums[d];
+        }
+    }
+}
+
+/// Of one rotation: [translation][packed] from the layers in `buffer`.
+void DlsrLanes::reduce_depth(const float* buffer, float* reduced) const {
+    using namespace simd;
+    for (std::size_t b = 0; b < block_functions_.size(); ++b) {
+        const float* plane = buffer + b * projector_->plane_size() + first_ray();
+        const std::size_t count = block_functions_[b];
+        for (std::size_t j = 0; j < translations_; ++j) {
+            const float* ray = plane + j * projector_->ray_size();
+            float* out = reduced + j * packed_ + block_first_[b] * block;
+            for (std::size_t f = 0; f < count; f += unrolled) {
+                Float8 sum[unrolled] = {};
+                const float* factor = depth_padded_.data() + f;
+                for (std::size_t l = 0; l < layers_; ++l, factor += functions_padded_) {
+                    const Float8 value = load(ray + l * block);
+                    XRDCT_UNROLL(8)
+                    for (std::size_t u = 0; u < unrolled; ++u)
+                        sum[u] += value * factor[u];
+                }
+                for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
+                    store(out + (f + u) * block, sum[u]);
+            }
+        }
+    }
+}
+/// The adjoint.
+void DlsrLanes::spread_depth(const float* reduced, float* buffer) const {
+    using namespace simd;
+    for (std::size_t b = 0; b < block_functions_.size(); ++b) {
+        float* plane = buffer + b * projector_->plane_size() + first_ray();
+        const std::size_t count = block_functions_[b];
+        for (std::size_t j = 0; j < translations_; ++j) {
+            float* ray = plane + j * projector_->ray_size();
+            const float* in = reduced + j * packed_ + block_first_[b] * block;
+            for (std::size_t f = 0; f < count; f += unrolled) {
+                Float8 value[unrolled] = {};
+                for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
+                    value[u] = load(in + (f + u) * block);
+                const float* factor = depth_padded_.data() + f;
+                for (std::size_t l = 0; l < layers_; ++l, factor += functions_padded_) {
+                    float* to = ray + l * block;
+                    Float8 sum = f == 0 ? broadcast(0) : load(to);
+                    XRDCT_UNROLL(8)
+                    for (std::size_t u = 0; u < unrolled; ++u)
+                        sum += value[u] * factor[u];
+                    store(to, sum);
+                }
+            }
+        }
+    }
+}
+std::unique_ptr<DepthProjector> DlsrLanes::projector_in(const ScanGeometry& geometry,
+                                                        const DepthLayers& layers) const {
+    return std::make_unique<DepthProjector>(geometry, grid_, projector_->voxels(),
+                                            projector_->blocks(), layers);
+}
+void DlsrLanes::set_projector(std::unique_ptr<DepthProjector> projector) {
+    projector_ = std::move(projector);
+}
+
+void DlsrLanes::project_lanes(const DepthProjector& by, std::size_t i, std::span<const float> q,
+                              float* buffer, float* reduced) const {
+    by.forward(i, q, {buffer, buffer_size()});
+    reduce_depth(buffer, reduced);
+}
+
+void DlsrLanes::project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
+                        float* out) const {
+    project_lanes(i, q, buffer, reduced);
+    Map(out, index(translations_), index(m_)).noalias() =
+        ConstMap(reduced, index(translations_), index(packed_)) *
+        ConstMap(table_.data(), index(packed_), index(m_));
+}
+
+void DlsrLanes::back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
+                             std::span<float> q) const {
+    for (std::size_t b = 0; b < block_functions_.size(); ++b) {
+        float* plane = buffer + b * projector_->plane_size();
+        std::fill_n(plane, first_ray(), 0.0F);
+        std::fill(plane + first_ray() + translations_ * projector_->ray_size(),
+                  plane + projector_->plane_size(), 0.0F);
+    }
+    Map(reduced, index(translations_), index(packed_)).noalias() =
+        ConstMap(rays, index(translations_), index(m_)) *
+        ConstMap(transposed_.data(), index(m_), index(packed_));
+    spread_depth(reduced, buffer);
+    projector_->adjoint(i, {buffer, buffer_size()}, q);
+}
+
+std::vector<DlsrLanes::PackedLane> DlsrLanes::lanes_of(std::size_t p) const {
+    std::vector<PackedLane> result;
+    const auto& part = parts_[p];
+    for (std::size_t i = 0; i < part.lanes; ++i) {
+        const std::size_t slot = part.slot + i, b = slot / block;
+        for (std::size_t f = 0; f < block_functions_[b]; ++f)
+            result.push_back({f, i, (block_first_[b] + f) * block + slot % block});
+    }
+    return result;
+}
+
+} // namespace xrdct

@@ -1,0 +1,127 @@
+#pragma once
+
+// Private to the solvers: one rotation of the DLSR's forward model, from the coefficients of voxels
+// through rays and depths to patterns, and its adjoint.
+
+#include "tomography/depth_projector.hpp"
+#include "tomography/scan_geometry.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <Eigen/Core>
+
+namespace xrdct {
+
+/// Storage on the boundaries of vector registers: accesses that cross a cache line cost much.
+using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
+
+/// A voxel carries, for every part (a phase, a family of patterns), a few lanes: factors of
+/// patterns that depend on the depth. With B the patterns of lane i of all parts at layer l,
+///
+///     ray[M] = Σ_v w_v Σ_l h_l(z_v) Σ_i q_vi B_i(z_l)[M]
+///
+/// The dependence on depth is condensed to a few functions of the layer, fewer for lanes of little
+/// weight. Nothing is collective.
+class DlsrLanes {
+  public:
+    using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    static constexpr std::size_t block = 8;
+
+    /// `lanes[part]` lanes and `shapes[part]` voxel shape parameters of the parts. Throws Error for
+    /// pixels outside the grid or more lanes than the projector takes.
+    DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
+              std::span<const std::vector<std::size_t>> pixels, std::span<const std::size_t> lanes,
+              std::span<const std::size_t> shapes);
+
+    struct Part {
+        std::size_t lanes = 1, shapes = 0;
+        std::size_t slot = 0; ///< of its first lane among the lanes of a ray
+        std::vector<std::size_t> pixels;
+        /// Of each voxel: its first among all coefficients, and from one block of eight to the
+        /// next.
+        std::vector<std::size_t> coefficient, block_stride;
+        std::size_t offset = 0; ///< among the values: amounts [voxel], then shapes [shape][voxel]
+        /// [voxel][1 + shapes][lane]: u, then S ∂u/∂η; empty for one lane, where u = 1
+        std::vector<float> functions;
+
+        /// Calls each(place among the coefficients, first lane, last lane + 1) for the blocks of a
+        /// voxel.
+        template <class Each>
+        void for_blocks(std::size_t v, Each&& each) const {
+            std::size_t place = coefficient[v];
+            for (std::size_t begin = 0; begin < lanes; begin += block, place += block_stride[v])
+                each(place, begin, std::min(begin + block, lanes));
+        }
+    };
+    std::vector<Part>& parts() { return parts_; }
+    const std::vector<Part>& parts() const { return parts_; }
+    const DepthProjector& projector() const { return *projector_; }
+    /// A projector of the same voxels in another geometry of as many rays, and one to take from
+    /// now on.
+    std::unique_ptr<DepthProjector> projector_in(const ScanGeometry& geometry,
+                                                 const DepthLayers& layers) const;
+    void set_projector(std::unique_ptr<DepthProjector> projector);
+    std::size_t value_count() const { return values_; } ///< of all parts
+    std::size_t slots() const { return slots_; }
+    std::size_t layers() const { return layers_; }
+    std::size_t packed_size() const { return packed_; }
+
+    /// Takes the patterns [layer][slot · m + coefficient]. The functions of the depth are chosen at
+    /// the first call, so that the model stays the same function afterwards; they leave out
+    /// `tolerance` of the patterns' change.
+    void set_tables(const Matrix& patterns, std::size_t m, double tolerance);
+
+    /// Coefficients of a direction [value_count()] by the parts' functions, and the adjoint.
+    void assemble(std::span<const float> direction, AlignedFloats& q) const;
+    void reduce(const AlignedFloats& q, std::span<float> direction) const;
+
+    std::size_t buffer_size() const { return projector_->buffer_size(); }
+    std::size_t reduced_size() const { return projector_->translations() * packed_; }
+    /// Rays [translation][m] of one rotation; `buffer` [buffer_size()], `reduced` [reduced_size()].
+    void project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
+                 float* out) const;
+    /// Only to the functions of the depth: [translation][packed].
+    void project_lanes(std::size_t i, std::span<const float> q, float* buffer,
+                       float* reduced) const {
+        project_lanes(*projector_, i, q, buffer, reduced);
+    }
+    /// The same by a projector of projector_in().
+    void project_lanes(const DepthProjector& by, std::size_t i, std::span<const float> q,
+                       float* buffer, float* reduced) const;
+    /// The adjoint of project(); adds to `q`.
+    void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
+                      std::span<float> q) const;
+
+    /// Where a part's lanes lie among the packed ones.
+    struct PackedLane {
+        std::size_t function, lane, place;
+    };
+    std::vector<PackedLane> lanes_of(std::size_t part) const;
+    const std::vector<float>& table() const { return table_; }         ///< [packed][m]
+    const Matrix& depth_functions() const { return depth_functions_; } ///< [layer][function]
+
+  private:
+    void choose_depth_functions(const Matrix& patterns, double tolerance);
+    void reduce_depth(const float* buffer, float* reduced) const;
+    void spread_depth(const float* reduced, float* buffer) const;
+    /// Of a block's plane in the projector's buffer.
+    std::size_t first_ray() const { return projector_->padding() * projector_->ray_size(); }
+
+    ImageGrid grid_;
+    std::unique_ptr<DepthProjector> projector_;
+    std::vector<Part> parts_;
+    std::size_t values_ = 0, slots_ = 0, layers_ = 0, translations_ = 0, m_ = 0;
+    /// Lanes of little weight need fewer functions: a block of eight lanes takes the first
+    /// block_functions_[block] and lies packed as [function][8] from 8 · block_first_[block] on.
+    Matrix depth_functions_;
+    std::size_t functions_ = 0, packed_ = 0, functions_padded_ = 0;
+    std::vector<float> depth_padded_; ///< the same with rows filled up to a multiple of eight
+    std::vector<std::size_t> block_functions_, block_first_;
+    std::vector<float> table_, transposed_; ///< [packed][m], [m][packed]
+};
+
+} // namespace xrdct
