@@ -42,7 +42,7 @@ constexpr double product_tolerance = 0.05;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 2.5;
 /// Products for what the maps make of a change of the geometry.
-constexpr int geometry_products = 60;
+constexpr int geometry_products = 30;
 /// Ranges of the axis [steps] and of the distance (relative), and what counts as a change of them.
 constexpr double axis_range = 2, distance_range = 0.3, axis_unit = 0.02, distance_unit = 0.01;
 /// A distance that the data tell worse than this (relative) is not refined.
@@ -151,6 +151,7 @@ class DlsrRun {
     RadialScale radial_scale(const std::vector<double>& values,
                              const std::vector<double>& unknown_esd) const;
     void settle_geometry();
+    std::vector<float> summed_sinogram() const;
     std::vector<float> held_out_weight(bool held_out) const;
     double held_out_misfit(const std::vector<double>& x);
     petsc::BoundedGaussNewtonOptions solver_options(double convergence, int steps) const;
@@ -699,26 +700,53 @@ void DlsrRun::settle_geometry() {
         save();
 }
 
+/// Sum over the channels, corrected for absorption, [rotation][translation] of all ranks; NaN where
+/// a ray is left out. Collective.
+std::vector<float> DlsrRun::summed_sinogram() const {
+    const auto& geometry = context_.scan.geometry();
+    const std::size_t translations = geometry.translation.size(), m = basis_->size(),
+                      first = scan_.rotations().begin * translations;
+    std::vector<double> sums(geometry.rotation.size() * translations, 0.0), used(sums.size(), 0.0);
+    std::vector<float> pattern(basis_->channel_count());
+    for (std::size_t r = 0; r < weight_.size(); ++r) {
+        if (!(weight_[r] > 0))
+            continue;
+        basis_->expand({data_.data() + r * m, m}, pattern);
+        for (const float value : pattern)
+            if (std::isfinite(value))
+                sums[first + r] += value;
+        sums[first + r] /= static_cast<double>(scan_.transmission()[r]);
+        used[first + r] = 1;
+    }
+    communicator_.allreduce(std::span<double>(sums), mpi::Reduction::sum);
+    communicator_.allreduce(std::span<double>(used), mpi::Reduction::sum);
+    std::vector<float> result;
+    for (std::size_t i = 0; i < sums.size(); ++i)
+        result.push_back(used[i] > 0 ? static_cast<float>(sums[i])
+                                     : std::numeric_limits<float>::quiet_NaN());
+    return result;
+}
+
 /// What the fit says of the geometry in the end.
 void DlsrRun::check_geometry() {
     const auto& geometry = context_.scan.geometry();
     geometry_.step = std::abs(geometry.step());
     geometry_.applied_scale = state_.radial_scale;
+    const std::size_t globals = problem_->field_unknowns(setup_.fields.size()).begin;
     const auto look = [&](GeometryParameter parameter, bool refined) {
         const auto found = estimate(parameter);
+        const std::size_t unknown = geometry_unknown(parameter);
         GeometryEstimate result;
         result.refined = refined;
-        result.found = refined ? state_.x[geometry_unknown(parameter)] *
-                                     globals_[geometry_unknown(parameter) -
-                                              problem_->field_unknowns(setup_.fields.size()).begin]
-                                         .unit
-                               : found.change;
+        result.found =
+            refined ? state_.x[unknown] * globals_[unknown - globals].unit : found.change;
         result.esd = found.esd;
         return result;
     };
     geometry_.axis_offset = look(GeometryParameter::axis_offset, state_.refine_axis);
     geometry_.axis_offset.given = geometry.axis_offset;
     geometry_.axis_offset.found += geometry.axis_offset;
+    geometry_.sinogram_axis = sinogram_axis(geometry, summed_sinogram());
     if (parallax_) {
         auto distance = look(GeometryParameter::distance, state_.refine_distance);
         distance.given = geometry.distance;
