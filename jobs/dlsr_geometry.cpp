@@ -207,10 +207,12 @@ std::vector<std::string> DlsrGeometry::remarks() const {
         if (axis_is_off())
             text = "AXIS: " + text +
                    (axis_offset.refined
-                        ? " (the conventional maps have the one given)"
-                        : fmt::format(": the maps are blurred by that; set geometry.axis_offset = "
-                                      "{:.5f} and run again, or dlsr.axis_offset = \"refine\"",
-                                      axis_offset.found));
+                        ? fmt::format("; masks and start are of the one given: better run all "
+                                      "stages with geometry.axis_offset = {:.5f}",
+                                      axis_offset.found)
+                        : std::string(": the maps are blurred by that, and more is seen the nearer "
+                                      "it comes; run all stages with geometry.axis_offset = "
+                                      "\"auto\", or use dlsr.axis_offset = \"refine\""));
         result.push_back(text);
     }
     if (distance && std::isfinite(distance->found)) {
