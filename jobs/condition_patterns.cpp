@@ -109,6 +109,7 @@ class PatternsInput final : public ConditionInput {
                                             which.size() == 1 ? "" : "s", text,
                                             fmt::join(few, ", "), which.size() > 8 ? ", …" : ""));
             };
+            list(grid_.unknown, "left out, whose position is not known");
             list(grid_.off_grid, "left out, whose position is on no point of the grid");
             list(grid_.repeated, "left out, whose point another frame has");
         } else {

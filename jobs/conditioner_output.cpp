@@ -40,20 +40,30 @@ void Conditioner::find_gains() {
         add_step("stripes", "off", "not asked for");
     } else {
         const double centre = (axis_of() - geometry.translation.front()) / geometry.step();
-        auto stripes = find_stripes(total_, n_row(), n_t_, centre, job_.stripe_options);
+        auto stripes = find_stripes(total_, rotation_, n_t_, centre, job_.stripe_options);
         const bool any = !stripes.translations.empty();
         const bool correct = job_.stripes == Treat::correct;
-        nlohmann::json details{{"noise", stripes.noise}, {"translations", stripes.translations}};
+        nlohmann::json details{{"noise", stripes.noise},
+                               {"translations", stripes.translations},
+                               {"undecided", stripes.undecided},
+                               {"pairs_half_a_turn_apart", stripes.pairs}};
         for (const std::size_t t : stripes.translations)
             details["gains"].push_back(1 / stripes.factor[t]);
         add_step("stripes",
                  !any      ? "nothing found"
                  : correct ? "done"
                            : "found, left as they are",
-                 any ? fmt::format("{} translations with another gain: {}; gains scatter by {:.2g}",
-                                   stripes.translations.size(), list_text(stripes.translations),
-                                   stripes.noise)
-                     : fmt::format("gains scatter by {:.2g}", stripes.noise),
+                 fmt::format("{}{}gains scatter by {:.2g}",
+                             any ? fmt::format("{} translations with another gain: {}; ",
+                                               stripes.translations.size(),
+                                               list_text(stripes.translations))
+                                 : "",
+                             stripes.undecided.empty()
+                                 ? ""
+                                 : fmt::format("at {} or the mirrored places there may be others, "
+                                               "left as they are; ",
+                                               list_text(stripes.undecided)),
+                             stripes.noise),
                  details);
         if (any && correct) {
             add_map("before_stripes", "before stripes", total_);

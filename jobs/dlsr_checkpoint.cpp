@@ -55,6 +55,11 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                      column(checkpoint.held_out, &HeldOut::smoothness));
         write_column(group, "held_out_chi_squared",
                      column(checkpoint.held_out, &HeldOut::chi_squared));
+        std::vector<double> projections;
+        for (const auto& entry : checkpoint.held_out)
+            projections.insert(projections.end(), entry.projections.begin(),
+                               entry.projections.end());
+        write_column(group, "held_out_projections", projections);
         using Step = DlsrResult::Step;
         const auto& history = checkpoint.history;
         write_column(group, "history_iteration", column(history, &Step::iteration));
@@ -98,8 +103,15 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.error_squares = read_column(group, "error_squares");
         const auto strengths = read_column(group, "held_out_smoothness"),
                    chi_squared = read_column(group, "held_out_chi_squared");
-        for (std::size_t i = 0; i < strengths.size() && i < chi_squared.size(); ++i)
-            checkpoint.held_out.push_back({strengths[i], chi_squared[i]});
+        const auto projections = read_column(group, "held_out_projections");
+        const std::size_t each = strengths.empty() ? 0 : projections.size() / strengths.size();
+        for (std::size_t i = 0; i < strengths.size(); ++i) {
+            const auto first = projections.begin() + static_cast<std::ptrdiff_t>(i * each);
+            checkpoint.held_out.push_back({strengths[i],
+                                           chi_squared.at(i),
+                                           0,
+                                           {first, first + static_cast<std::ptrdiff_t>(each)}});
+        }
         const auto iteration = read_column(group, "history_iteration"),
                    objective = read_column(group, "history_objective"),
                    misfit = read_column(group, "history_misfit"),

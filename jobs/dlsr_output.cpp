@@ -279,15 +279,18 @@ void write_history(hdf5::Group& stage, const DlsrResult& result) {
         auto tried = result.held_out;
         std::sort(tried.begin(), tried.end(),
                   [](const auto& a, const auto& b) { return a.smoothness < b.smoothness; });
-        std::vector<double> smoothness, chi_squared;
+        std::vector<double> smoothness, chi_squared, error;
         for (const auto& entry : tried) {
             smoothness.push_back(entry.smoothness);
             chi_squared.push_back(entry.chi_squared);
+            error.push_back(entry.error);
         }
         auto group = nexus::require_data(stage, "held_out", "chi_squared", {"smoothness"});
         nexus::write_axis(group, "smoothness", smoothness, {"", "strength of the smoothness"});
         nexus::write_axis(group, "chi_squared", chi_squared,
                           {"", "squared residual over variance of the projections held out"});
+        nexus::write_axis(group, "chi_squared_errors", error,
+                          {"", "standard error of the difference from the least"});
     }
 }
 

@@ -53,9 +53,11 @@ struct DlsrResult {
         int linear_iterations = 0;
     };
     std::vector<Step> history;
-    /// Strengths tried on held-out projections and what these say (squared residual over variance).
+    /// Strengths tried on held-out projections and what these say (squared residual over variance):
+    /// all together, with the standard error of the difference from the best strength, and each.
     struct HeldOut {
-        double smoothness = 0, chi_squared = 0;
+        double smoothness = 0, chi_squared = 0, error = 0;
+        std::vector<double> projections;
     };
     std::vector<HeldOut> held_out;
     double rwp = 0, gof = 0;

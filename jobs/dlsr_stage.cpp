@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
 #include <numbers>
 
@@ -35,14 +36,14 @@ constexpr double layer_spacing = 0.2;
 /// First strength of the smoothness that is tried, and the factor between strengths.
 constexpr double first_smoothness = 8, smoothness_factor = 3;
 constexpr int most_strengths = 7;
-/// Products with the Gauss-Newton matrix in a step, and where a strength is only tried.
-constexpr int most_products = 30, held_out_products = 30;
+/// Products with the Gauss-Newton matrix in a step.
+constexpr int most_products = 30;
 /// Part of the patterns' derivatives that the products may leave out: steps correct it.
 constexpr double product_tolerance = 0.05;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 2.5;
 /// Products for what the maps make of a change of the geometry.
-constexpr int geometry_products = 30;
+constexpr int geometry_products = 25;
 /// Ranges of the axis [steps] and of the distance (relative), and what counts as a change of them.
 constexpr double axis_range = 2, distance_range = 0.3, axis_unit = 0.02, distance_unit = 0.01;
 /// A distance that the data tell worse than this (relative) is not refined.
@@ -63,6 +64,43 @@ std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
     const double shift = 180 / std::numbers::pi * half_depth / distance * t / (1 + t * t);
     return std::max<std::size_t>(
         2, static_cast<std::size_t>(std::ceil(2 * shift / (layer_spacing * sigma))) + 1);
+}
+
+/// The strength that held-out projections choose.
+struct StrengthChoice {
+    double chosen = 0, best = 0;
+    bool best_is_clear = true; ///< better than every other one by more than a standard error
+    std::vector<double> best_projections;
+
+    /// Standard error of the mean difference from the best one.
+    double error_of(const DlsrResult::HeldOut& entry) const {
+        const std::size_t n = std::min(entry.projections.size(), best_projections.size());
+        if (n < 2)
+            return 0;
+        double mean = 0, square = 0;
+        for (std::size_t i = 0; i < n; ++i)
+            mean += (entry.projections[i] - best_projections[i]) / static_cast<double>(n);
+        for (std::size_t i = 0; i < n; ++i)
+            square += std::pow(entry.projections[i] - best_projections[i] - mean, 2);
+        return std::sqrt(square / static_cast<double>(n * (n - 1)));
+    }
+};
+StrengthChoice choose_strength(const std::vector<DlsrResult::HeldOut>& tried) {
+    StrengthChoice choice;
+    const auto best =
+        std::min_element(tried.begin(), tried.end(), [](const auto& a, const auto& b) {
+            return a.chi_squared < b.chi_squared;
+        });
+    choice.best = choice.chosen = best->smoothness;
+    choice.best_projections = best->projections;
+    for (const auto& entry : tried) {
+        if (entry.smoothness == best->smoothness ||
+            entry.chi_squared - best->chi_squared > choice.error_of(entry))
+            continue;
+        choice.best_is_clear = false;
+        choice.chosen = std::max(choice.chosen, entry.smoothness);
+    }
+    return choice;
 }
 
 /// One DLSR: its data and model, the fit and what follows from it.
@@ -105,10 +143,10 @@ class DlsrRun {
     std::unique_ptr<DlsrOperator> model_;
     std::unique_ptr<DlsrProblem> problem_;
     DlsrCheckpoint state_;
-    double data_squares_ = 0; ///< Σ W d²
+    std::vector<float> used_weight_; ///< of the rays that the fit sees
+    double data_squares_ = 0;        ///< Σ W d² of these
     std::string stop_reason_;
     bool converged_ = false;
-    int linear_limit_ = most_products;
     std::vector<std::string> remarks_;
     std::vector<double> esd_; ///< of all unknowns, in their units; empty: none
     DepthLayers layers_;
@@ -153,7 +191,8 @@ class DlsrRun {
     void settle_geometry();
     std::vector<float> summed_sinogram() const;
     std::vector<float> held_out_weight(bool held_out) const;
-    double held_out_misfit(const std::vector<double>& x);
+    DlsrResult::HeldOut judge(double strength);
+    void use_rays(std::vector<float> weight);
     petsc::BoundedGaussNewtonOptions solver_options(double convergence, int steps) const;
     void solve(const std::string& what, double convergence, int steps, bool keep);
     void choose_smoothness();
@@ -330,14 +369,9 @@ void DlsrRun::build_model() {
         globals_.push_back({-distance_range, distance_range, distance_unit});
     problem_ = std::make_unique<DlsrProblem>(communicator_, *model_, grid_, scan.geometry(), data_,
                                              fields_, globals_, start);
-    hold_geometry(*problem_);
     problem_->set_product_tolerance(product_tolerance);
-    const std::size_t m = basis_->size();
-    data_squares_ = 0;
-    for (std::size_t r = 0; r < weight_.size(); ++r)
-        for (std::size_t i = 0; i < m; ++i)
-            data_squares_ += static_cast<double>(weight_[r]) * data_[r * m + i] * data_[r * m + i];
-    data_squares_ = communicator_.allreduce(data_squares_, mpi::Reduction::sum);
+    hold_geometry(*problem_);
+    use_rays(used_weight_.empty() ? weight_ : used_weight_);
     timings_.lap("prepare");
 }
 
@@ -422,7 +456,7 @@ petsc::BoundedGaussNewtonOptions DlsrRun::solver_options(double convergence, int
     options.max_iterations = steps;
     options.objective_tolerance = convergence;
     options.linear_tolerance = 0.04;
-    options.linear_max_iterations = linear_limit_;
+    options.linear_max_iterations = most_products;
     options.objective_noise = 1e-7;
     options.initial_trust_radius = 1e6; // the problem is nearly quadratic: full steps first
     return options;
@@ -495,62 +529,104 @@ std::vector<float> DlsrRun::held_out_weight(bool held_out) const {
     return weight;
 }
 
-/// Squared residual over variance per coefficient of the held-out projections.
-double DlsrRun::held_out_misfit(const std::vector<double>& x) {
-    const auto weight = held_out_weight(true);
-    double rays = 0;
-    for (const float w : weight)
-        rays += w > 0;
-    rays = communicator_.allreduce(rays, mpi::Reduction::sum);
-    model_->set_ray_weight(weight);
-    problem_->objective(own(x));
-    const double misfit = problem_->last_misfit();
-    model_->set_ray_weight(held_out_weight(false));
-    const double count = std::max(1.0, rays * static_cast<double>(basis_->size()));
-    return 2 * misfit / count;
+/// The rays of this weight are those that the fit sees from now on.
+void DlsrRun::use_rays(std::vector<float> weight) {
+    used_weight_ = std::move(weight);
+    model_->set_ray_weight(used_weight_);
+    const std::size_t m = basis_->size();
+    double sum = 0;
+    for (std::size_t r = 0; r < used_weight_.size(); ++r)
+        if (used_weight_[r] > 0)
+            for (std::size_t i = 0; i < m; ++i)
+                sum += static_cast<double>(used_weight_[r]) * data_[r * m + i] * data_[r * m + i];
+    data_squares_ = communicator_.allreduce(sum, mpi::Reduction::sum);
 }
 
-/// From a first strength up and down as long as the held-out projections are predicted better.
-void DlsrRun::choose_smoothness() {
-    model_->set_ray_weight(held_out_weight(false));
-    const auto tried = [&](double strength) {
-        for (const auto& entry : state_.held_out)
-            if (std::abs(entry.smoothness / strength - 1) < 1e-6)
-                return true;
-        return false;
-    };
-    const auto less = [](const auto& a, const auto& b) { return a.chi_squared < b.chi_squared; };
-    while (static_cast<int>(state_.held_out.size()) < most_strengths) {
-        double next = state_.smoothness;
-        if (!state_.held_out.empty()) {
-            const auto best =
-                std::min_element(state_.held_out.begin(), state_.held_out.end(), less);
-            next = best->smoothness * smoothness_factor;
-            if (tried(next)) {
-                next = best->smoothness / smoothness_factor;
-            }
-            if (tried(next))
-                break;
+/// What the held-out projections say of the state's x: squared residual over variance per
+/// coefficient, over all and of each of them.
+DlsrResult::HeldOut DlsrRun::judge(double strength) {
+    const std::size_t all = context_.scan.geometry().rotation.size(),
+                      translations = context_.scan.geometry().translation.size();
+    const auto weight = held_out_weight(true);
+    const auto values = problem_->values(own(state_.x));
+    std::vector<double> sums(2 * all, 0.0);
+    communicator_.collectively([&] {
+        model_->set_ray_weight(weight);
+        model_->set_point(values, false);
+        const auto misfits = model_->rotation_misfits(data_);
+        for (std::size_t i = 0; i < misfits.size(); ++i) {
+            const std::size_t rotation = scan_.rotations().begin + i;
+            sums[rotation] = 2 * misfits[i];
+            for (std::size_t j = 0; j < translations; ++j)
+                sums[all + rotation] += weight[i * translations + j] > 0;
         }
-        // Every strength starts from the same point and gets the same work: with more of it the
-        // fit follows the noise of the projections that it sees.
-        const auto from = state_.x;
-        set_smoothness(next);
-        linear_limit_ = held_out_products;
-        solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 4,
-              false);
-        const double chi_squared = held_out_misfit(state_.x);
-        state_.x = from;
-        linear_limit_ = most_products;
-        state_.held_out.push_back({next, chi_squared});
+        model_->set_ray_weight(used_weight_);
+    });
+    problem_->forget_point();
+    communicator_.allreduce(std::span<double>(sums), mpi::Reduction::sum);
+    DlsrResult::HeldOut result;
+    result.smoothness = strength;
+    double total = 0, count = 0;
+    for (std::size_t i = 0; i < all; ++i) {
+        const double coefficients = sums[all + i] * static_cast<double>(basis_->size());
+        if (coefficients == 0)
+            continue;
+        result.projections.push_back(sums[i] / coefficients);
+        total += sums[i];
+        count += coefficients;
+    }
+    result.chi_squared = total / std::max(1.0, count);
+    return result;
+}
+
+/// The largest strength that predicts the held-out projections no worse than the best one, within
+/// one standard error of their differences, projection by projection (the one-standard-error rule
+/// of Breiman et al., Classification and Regression Trees, 1984). Strengths are tried from the
+/// first one upwards as long as that holds, and downwards as long as they predict better than that.
+void DlsrRun::choose_smoothness() {
+    auto& held_out = state_.held_out;
+    const auto tried = [&](double strength) {
+        return std::any_of(held_out.begin(), held_out.end(), [&](const auto& entry) {
+            return std::abs(entry.smoothness / strength - 1) < 1e-6;
+        });
+    };
+    std::map<double, std::vector<double>> found; // what is not there any more starts from the state
+    const auto judge_and_keep = [&](double strength) {
+        held_out.push_back(judge(strength));
+        found[strength] = state_.x;
         if (communicator_.is_root())
-            fmt::print(stderr, "dlsr: smoothness {:.3g}: {:.6f} per held-out coefficient\n", next,
-                       chi_squared);
+            fmt::print(stderr, "dlsr: smoothness {:.3g}: {:.6f} per held-out coefficient\n",
+                       strength, held_out.back().chi_squared);
+    };
+    if (held_out.empty()) {
+        judge_and_keep(first_smoothness);
         save();
     }
-    const auto best = std::min_element(state_.held_out.begin(), state_.held_out.end(), less);
-    set_smoothness(best->smoothness);
-    model_->set_ray_weight(weight_);
+    while (static_cast<int>(held_out.size()) < most_strengths) {
+        const auto choice = choose_strength(held_out);
+        double from = choice.chosen, next = choice.chosen * smoothness_factor;
+        if (tried(next)) {
+            from = choice.best;
+            next = choice.best / smoothness_factor;
+            if (!choice.best_is_clear || tried(next))
+                break;
+        }
+        if (const auto start = found.find(from); start != found.end())
+            state_.x = start->second;
+        const auto kept = state_.x;
+        set_smoothness(next);
+        solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 1,
+              false);
+        judge_and_keep(next);
+        state_.x = kept;
+        save();
+    }
+    const auto choice = choose_strength(held_out);
+    for (auto& entry : held_out)
+        entry.error = choice.error_of(entry);
+    if (const auto start = found.find(choice.chosen); start != found.end())
+        state_.x = start->second;
+    set_smoothness(choice.chosen);
 }
 
 void DlsrRun::fit() {
@@ -559,11 +635,15 @@ void DlsrRun::fit() {
     const bool settle =
         !state_.settled && (job_.dlsr.axis_offset == "auto" || job_.dlsr.distance == "refine" ||
                             job_.dlsr.radial_scale == "metals");
+    // What judges the strength is not seen before it is chosen.
+    use_rays(choose && (state_.phase == "fit" || state_.phase == "held-out")
+                 ? held_out_weight(false)
+                 : weight_);
     if (state_.phase == "fit" && !choose && !settle)
         state_.phase = "final";
     if (state_.phase == "fit") {
         set_smoothness(choose ? first_smoothness : job_.dlsr.smoothness.value_or(0));
-        solve("step", 2e-2, std::min(steps, 2), true);
+        solve("step", 1e-2, std::min(steps, choose ? 4 : 2), true);
         if (settle)
             settle_geometry();
         state_.phase = choose ? "held-out" : "final";
@@ -574,6 +654,7 @@ void DlsrRun::fit() {
         state_.phase = "final";
         timings_.lap("smoothness");
     }
+    use_rays(weight_);
     if (state_.phase == "final") {
         set_smoothness(choose ? state_.smoothness : job_.dlsr.smoothness.value_or(0));
         solve(choose ? "last step" : "step", job_.dlsr.convergence, steps, true);
@@ -611,7 +692,7 @@ petsc::UnknownEstimate DlsrRun::estimate(GeometryParameter parameter) {
     auto result = petsc::estimate_unknown(session_, communicator_, *problem_, own(state_.x),
                                           unknown, options);
     double rays = 0;
-    for (const float w : weight_)
+    for (const float w : used_weight_)
         rays += w > 0;
     rays = communicator_.allreduce(rays, mpi::Reduction::sum);
     const double goodness =

@@ -137,6 +137,12 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
                            po::value<std::string>()->value_name("PATH"),
                            "of the values in the HDF5 files, one per frame (default: beside the "
                            "frames)");
+    for (const char* kind :
+         {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"})
+        line.add_options()(fmt::format("{}-header", kind).c_str(),
+                           po::value<std::string>()->value_name("KEY[:UNIT]"),
+                           "of the value in the headers of CBF and EDF frames, or the name of an "
+                           "ESRF motor or counter");
     line.add_options()("layout", text(layout, "LAYOUT"),
                        "auto (a sinogram where the positions form a grid) or patterns")(
         "text", optional_text(o.text, "FILE"), "of one frame: columns 2theta, intensity, error")(
@@ -208,12 +214,23 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
         o.rotations = parse_regular_axis(rotations, "--rotations");
         o.translations = parse_regular_axis(translations, "--translations");
     }
-    for (std::string kind :
-         {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"})
-        if (const auto option = kind + "-dataset"; line.has(option)) {
-            std::replace(kind.begin(), kind.end(), '-', '_');
-            o.series.vectors[kind] = line.get<std::string>(option);
-        }
+    for (const std::string kind :
+         {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"}) {
+        std::string name = kind;
+        std::replace(name.begin(), name.end(), '-', '_');
+        if (line.has(kind + "-dataset"))
+            o.series.vectors[name] = line.get<std::string>(kind + "-dataset");
+        if (!line.has(kind + "-header"))
+            continue;
+        if (line.has(kind + "-dataset"))
+            throw Error(
+                fmt::format("--{0}-header: give a header key or --{0}-dataset, not both", kind));
+        if (o.rotations && (kind == "rotation-angle" || kind == "translation"))
+            throw Error(fmt::format("--{}-header: give the positions or the regular grid "
+                                    "(--rotations, --translations), not both",
+                                    kind));
+        o.series.headers[name] = line.get<std::string>(kind + "-header");
+    }
     o.force = line.has("force");
     o.json = line.has("json");
     for (const auto& target : {o.output, o.text}) {
@@ -346,6 +363,9 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
         }
         if (o.patterns)
             grid.reset();
+        else if (!grid && !vectors.rotation_angle.empty() && !vectors.translation.empty())
+            notes.push_back("the positions form no exact grid: the patterns keep theirs, and xrdct "
+                            "condition arranges them");
     });
 
     const std::size_t n_frames = series.size(), channels = integrator.channels();

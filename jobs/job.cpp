@@ -156,7 +156,7 @@ void read_absorption(Settings& s, Job& job) {
     absorption.hollow_diameter = s.number_or_word(
         "absorption.hollow_diameter", std::nullopt, "auto", "mm",
         "the filling fills the reference ring but for a hollow core of this diameter; \"auto\": "
-        "found in the image of the total intensity");
+        "found in the images of the ring and of the total intensity");
     require(!absorption.hollow_diameter || *absorption.hollow_diameter >= 0, s,
             "absorption.hollow_diameter", "must not be negative");
     absorption.sample_threshold = s.number("absorption.sample_threshold", 0.025, "",

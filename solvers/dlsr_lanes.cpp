@@ -26,7 +26,7 @@ Eigen::Index index(std::size_t i) {
 DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
                      std::span<const std::vector<std::size_t>> pixels,
                      std::span<const std::size_t> lanes, std::span<const std::size_t> shapes)
-    : grid_(grid), translations_(geometry.translation.size()) {
+    : translations_(geometry.translation.size()) {
     // Single lanes share blocks with those that occur most often like themselves; a family fills
     // blocks of its own.
     const std::size_t n_parts = pixels.size();
@@ -264,19 +264,21 @@ void DlsrLanes::spread_depth(const float* reduced, float* buffer) const {
         }
     }
 }
-std::unique_ptr<DepthProjector> DlsrLanes::projector_in(const ScanGeometry& geometry,
+std::unique_ptr<DepthProjector> DlsrLanes::projector_of(const ScanGeometry& geometry,
+                                                        const ImageGrid& grid,
                                                         const DepthLayers& layers) const {
-    return std::make_unique<DepthProjector>(geometry, grid_, projector_->voxels(),
+    return std::make_unique<DepthProjector>(geometry, grid, projector_->voxels(),
                                             projector_->blocks(), layers);
 }
-void DlsrLanes::set_projector(std::unique_ptr<DepthProjector> projector) {
-    projector_ = std::move(projector);
-}
 
-void DlsrLanes::project_lanes(const DepthProjector& by, std::size_t i, std::span<const float> q,
-                              float* buffer, float* reduced) const {
-    by.forward(i, q, {buffer, buffer_size()});
+void DlsrLanes::project_lanes(const DepthProjector& projector, std::size_t i,
+                              std::span<const float> q, float* buffer, float* reduced) const {
+    projector.forward(i, q, {buffer, buffer_size()});
     reduce_depth(buffer, reduced);
+}
+void DlsrLanes::project_lanes(std::size_t i, std::span<const float> q, float* buffer,
+                              float* reduced) const {
+    project_lanes(*projector_, i, q, buffer, reduced);
 }
 
 void DlsrLanes::project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,

@@ -60,11 +60,13 @@ class DlsrLanes {
     std::vector<Part>& parts() { return parts_; }
     const std::vector<Part>& parts() const { return parts_; }
     const DepthProjector& projector() const { return *projector_; }
-    /// A projector of the same voxels in another geometry of as many rays, and one to take from
-    /// now on.
-    std::unique_ptr<DepthProjector> projector_in(const ScanGeometry& geometry,
+    /// A projector of the same voxels and blocks for another geometry.
+    std::unique_ptr<DepthProjector> projector_of(const ScanGeometry& geometry,
+                                                 const ImageGrid& grid,
                                                  const DepthLayers& layers) const;
-    void set_projector(std::unique_ptr<DepthProjector> projector);
+    void set_projector(std::unique_ptr<DepthProjector> projector) {
+        projector_ = std::move(projector);
+    }
     std::size_t value_count() const { return values_; } ///< of all parts
     std::size_t slots() const { return slots_; }
     std::size_t layers() const { return layers_; }
@@ -86,11 +88,9 @@ class DlsrLanes {
                  float* out) const;
     /// Only to the functions of the depth: [translation][packed].
     void project_lanes(std::size_t i, std::span<const float> q, float* buffer,
-                       float* reduced) const {
-        project_lanes(*projector_, i, q, buffer, reduced);
-    }
-    /// The same by a projector of projector_in().
-    void project_lanes(const DepthProjector& by, std::size_t i, std::span<const float> q,
+                       float* reduced) const;
+    /// The same with the projector of another geometry.
+    void project_lanes(const DepthProjector& projector, std::size_t i, std::span<const float> q,
                        float* buffer, float* reduced) const;
     /// The adjoint of project(); adds to `q`.
     void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
@@ -111,7 +111,6 @@ class DlsrLanes {
     /// Of a block's plane in the projector's buffer.
     std::size_t first_ray() const { return projector_->padding() * projector_->ray_size(); }
 
-    ImageGrid grid_;
     std::unique_ptr<DepthProjector> projector_;
     std::vector<Part> parts_;
     std::size_t values_ = 0, slots_ = 0, layers_ = 0, translations_ = 0, m_ = 0;

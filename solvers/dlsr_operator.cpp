@@ -24,7 +24,6 @@ using Map = Eigen::Map<Matrix>;
 constexpr double depth_tolerance = 1e-3;
 /// Half the differences that derivatives of the geometry are made of: steps, part of the distance.
 constexpr double axis_difference = 0.05, distance_difference = 2e-3;
-
 Eigen::Index index(std::size_t i) {
     return static_cast<Eigen::Index>(i);
 }
@@ -66,24 +65,25 @@ struct DlsrOperator::Impl {
 
     std::size_t value_count() const { return values + globals; }
 
-    /// Scan and layers with changes of the geometry.
-    std::pair<ScanGeometry, DepthLayers> changed(std::span<const double> changes) const {
-        std::pair<ScanGeometry, DepthLayers> result{geometry, depth_layers};
+    /// The geometry and depths with its parameters changed.
+    std::pair<ScanGeometry, DepthLayers> geometry_at(std::span<const double> changes) const {
+        ScanGeometry moved = geometry;
+        DepthLayers stretched = depth_layers;
         for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
             if (geometry_parameters[g] == GeometryParameter::axis_offset) {
-                result.first.axis_offset += changes[g];
+                moved.axis_offset += changes[g];
                 continue;
             }
             if (!(changes[g] > -1))
                 throw Error("DLSR: nothing is left of the distance");
-            result.second.first *= 1 + changes[g];
-            result.second.spacing *= 1 + changes[g];
+            stretched.first *= 1 + changes[g];
+            stretched.spacing *= 1 + changes[g];
         }
-        return result;
+        return {moved, stretched};
     }
     std::unique_ptr<DepthProjector> projector_at(std::span<const double> changes) const {
-        const auto [scan, depths] = changed(changes);
-        return lanes->projector_in(scan, depths);
+        const auto [moved, stretched] = geometry_at(changes);
+        return lanes->projector_of(moved, grid, stretched);
     }
     double geometry_difference(std::size_t g) const {
         return geometry_parameters[g] == GeometryParameter::axis_offset
@@ -218,8 +218,8 @@ struct DlsrOperator::Impl {
                                     : parts[p].lanes);
             shapes.push_back(parts[p].shapes);
         }
-        const auto [scan, depths] = changed(geometry_values);
-        condensed = std::make_unique<DlsrLanes>(scan, grid, depths, pixels, counts, shapes);
+        const auto [moved, stretched] = geometry_at(geometry_values);
+        condensed = std::make_unique<DlsrLanes>(moved, grid, stretched, pixels, counts, shapes);
         const Matrix full = patterns();
         Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
         for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -405,6 +405,15 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
             throw Error("DLSR: a ray with weight has no positive transmission");
     }
 
+    impl.geometry_parameters.assign(geometry_parameters.begin(), geometry_parameters.end());
+    for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
+        if (geometry_parameters[g] == GeometryParameter::distance && layers.count < 2)
+            throw Error("DLSR: the distance is no parameter of a model without depth");
+        if (std::count(geometry_parameters.begin(), geometry_parameters.end(),
+                       geometry_parameters[g]) > 1)
+            throw Error("DLSR: a geometry parameter is given twice");
+    }
+    impl.geometry_values.assign(geometry_parameters.size(), 0.0);
     impl.grid = grid;
     impl.depth_layers = layers;
     std::vector<std::size_t> lanes, shapes;
@@ -413,14 +422,6 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
         shapes.push_back(basis.parts()[p].voxel.size());
     }
     impl.lanes = std::make_unique<DlsrLanes>(geometry, grid, layers, pixels, lanes, shapes);
-    impl.geometry_parameters.assign(geometry_parameters.begin(), geometry_parameters.end());
-    for (const auto parameter : geometry_parameters) {
-        if (parameter == GeometryParameter::distance && layers.count < 2)
-            throw Error("DLSR: the distance is no parameter of a model without depth");
-        if (std::count(geometry_parameters.begin(), geometry_parameters.end(), parameter) > 1)
-            throw Error("DLSR: a geometry parameter is given twice");
-    }
-    impl.geometry_values.assign(geometry_parameters.size(), 0.0);
     impl.layers = impl.lanes->layers();
     impl.values = impl.lanes->value_count();
     const auto ordered = impl.lanes->projector().voxels();
@@ -587,6 +588,18 @@ std::vector<float> DlsrOperator::part_sums() const {
 }
 
 double DlsrOperator::objective(std::span<const float> data, std::span<float> gradient) const {
+    double total = 0;
+    for (const double misfit : misfits(data, gradient))
+        total += misfit;
+    return total;
+}
+
+std::vector<double> DlsrOperator::rotation_misfits(std::span<const float> data) const {
+    return misfits(data, {});
+}
+
+std::vector<double> DlsrOperator::misfits(std::span<const float> data,
+                                          std::span<float> gradient) const {
     const Impl& impl = *impl_;
     if (data.size() != coefficient_count() ||
         (!gradient.empty() && gradient.size() != value_count()))
@@ -613,16 +626,13 @@ double DlsrOperator::objective(std::span<const float> data, std::span<float> gra
                 }
                 sum += static_cast<double>(weight) * square;
             }
-            sums[first / impl.translations] = sum;
+            sums[first / impl.translations] = 0.5 * sum;
         },
         gradient.empty() ? nullptr : &back,
         gradient.empty() ? nullptr : gradient.data() + impl.values, true);
     if (!gradient.empty())
         impl.lanes->reduce(back, gradient);
-    double total = 0;
-    for (const double sum : sums)
-        total += sum;
-    return 0.5 * total;
+    return sums;
 }
 
 void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> rays) const {

@@ -76,6 +76,8 @@ class DlsrOperator {
     /// ½ Σ weight |m − data|² over own rays and, unless `gradient` is empty, its gradient (after
     /// set_point with derivatives). `data` [own ray][M].
     double objective(std::span<const float> data, std::span<float> gradient) const;
+    /// The objective's share of every own rotation.
+    std::vector<double> rotation_misfits(std::span<const float> data) const;
     /// rays = J direction.
     void jacobian(std::span<const float> direction, std::span<float> rays) const;
     /// direction = Jᵀ rays (no weights).
@@ -115,6 +117,7 @@ class DlsrOperator {
     Cost cost() const;
 
   private:
+    std::vector<double> misfits(std::span<const float> data, std::span<float> gradient) const;
     void back(std::span<const float> rays, std::span<float> direction, bool weighted) const;
 
     struct Impl;

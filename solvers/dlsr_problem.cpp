@@ -421,6 +421,12 @@ void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double ed
     impl_->fields[field].smoothness = smoothness;
     impl_->fields[field].edge = edge;
 }
+void DlsrProblem::set_product_tolerance(double tolerance) {
+    impl_->product_tolerance = tolerance;
+}
+void DlsrProblem::forget_point() {
+    impl_->at.clear();
+}
 void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= impl_->globals.size())
         throw Error("DLSR: bounds of a global parameter that does not exist");
@@ -428,9 +434,6 @@ void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upp
         throw Error("DLSR: bounds of a global parameter that cross");
     impl_->globals[global].lower = lower;
     impl_->globals[global].upper = upper;
-}
-void DlsrProblem::set_product_tolerance(double tolerance) {
-    impl_->product_tolerance = tolerance;
 }
 void DlsrProblem::set_data(std::span<const float> data) {
     if (data.size() != impl_->model.coefficient_count())

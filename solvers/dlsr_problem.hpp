@@ -76,13 +76,15 @@ class DlsrProblem final : public LeastSquaresProblem {
     const std::vector<DlsrField>& fields() const;
     /// Changes a field's smoothness. Throws Error for one below 0, an edge that is not positive.
     void set_smoothness(std::size_t field, double smoothness, double edge);
-    /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
-    /// Throws Error for a parameter that does not exist, bounds that cross.
-    void set_global_bounds(std::size_t global, double lower, double upper);
     /// Tolerance to which the operator is condensed for the products (DlsrOperator::condense):
     /// steps and samples of noise become approximate to about this part, the objective and its
     /// gradient stay exact. 0, the start: exact products.
     void set_product_tolerance(double tolerance);
+    /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
+    /// Throws Error for a parameter that does not exist, bounds that cross.
+    void set_global_bounds(std::size_t global, double lower, double upper);
+    /// The operator was moved to another point: its own is set again when it is needed.
+    void forget_point();
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side

@@ -129,13 +129,16 @@ bool unpack(const unsigned char* data, std::size_t size, std::vector<std::int32_
 
 } // namespace
 
-Image read_cbf_header(const std::filesystem::path& path) {
+Image read_cbf_header(const std::filesystem::path& path, FrameHeader* header_values) {
     std::ifstream file(path, std::ios::binary);
     if (!file)
         throw Error(fmt::format("{}: cannot be read", path.string()));
     std::vector<unsigned char> bytes(std::size_t{1} << 16);
     file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    return parse(bytes.data(), static_cast<std::size_t>(file.gcount()), path.string()).image;
+    auto header = parse(bytes.data(), static_cast<std::size_t>(file.gcount()), path.string());
+    if (header_values != nullptr)
+        *header_values = std::move(header.values);
+    return std::move(header.image);
 }
 
 Image read_cbf(const std::filesystem::path& path, FrameHeader* header_values) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fstream>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
@@ -136,6 +137,26 @@ std::size_t count_edf_images(const std::filesystem::path& path, Image& first) {
     if (n == 0)
         throw Error(fmt::format("{}: is empty", path.string()));
     return n;
+}
+
+std::vector<FrameHeader> read_edf_headers(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::error_code code;
+    const auto file_size = std::filesystem::file_size(path, code);
+    if (!file || code)
+        throw Error(fmt::format("{}: cannot be read", path.string()));
+    std::vector<FrameHeader> headers;
+    std::uint64_t offset = 0;
+    while (auto block = read_block(file, offset, file_size, path.string())) {
+        offset = block->data + block->size;
+        auto& header = headers.emplace_back(std::move(block->values));
+        for (const std::string kind : {"motor", "counter"}) {
+            std::istringstream names(header[kind + "_mne"]), values(header[kind + "_pos"]);
+            for (std::string name, value; names >> name && values >> value;)
+                header.emplace(name, value);
+        }
+    }
+    return headers;
 }
 
 Image read_edf(const std::filesystem::path& path, std::size_t index, FrameHeader* header) {

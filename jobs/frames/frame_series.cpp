@@ -1,12 +1,14 @@
 #include "jobs/frames/frame_series.hpp"
 
 #include "base/error.hpp"
+#include "jobs/settings.hpp"
 #include "mpi/nexus.hpp"
 #include "mpi/units.hpp"
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <set>
 #include <utility>
@@ -125,6 +127,7 @@ class FrameSeries::Scanner {
         }
         if (series_.size_ == 0)
             throw Error(fmt::format("{}: holds no frames", names.front()));
+        read_headers();
         finish_vectors();
     }
 
@@ -383,6 +386,117 @@ class FrameSeries::Scanner {
         files_with_frames_.push_back(name);
     }
 
+    /// What the headers of CBF and EDF files say of each frame.
+    void read_headers() {
+        if (options_.headers.empty())
+            return;
+        struct Wanted {
+            std::size_t kind;
+            std::string key;
+            std::optional<double> factor; ///< of a stated unit
+            std::size_t known = 0;
+            std::string first_lack; ///< file and what is wrong
+        };
+        const auto vectors = by_name(series_.vectors_);
+        std::vector<Wanted> wanted;
+        for (std::size_t k = 0; k < vectors.size(); ++k) {
+            const auto given = options_.headers.find(vectors[k].first);
+            if (given == options_.headers.end())
+                continue;
+            Wanted one{k, given->second, {}, 0, {}};
+            const auto colon = one.key.rfind(':');
+            if (colon != std::string::npos && kinds[k].has_unit) {
+                one.factor = nexus::unit_factor(kinds[k].quantity, one.key.substr(colon + 1),
+                                                "header key '" + one.key + "'");
+                one.key.erase(colon);
+            }
+            vectors[k].second->assign(series_.size_, std::nan(""));
+            wanted.push_back(std::move(one));
+        }
+        std::vector<std::string> keys; // of the first header, for messages
+        for (const auto& part : series_.parts_) {
+            if (!part.dataset.empty())
+                throw Error(fmt::format("{}: header keys are for CBF and EDF frames; datasets of "
+                                        "HDF5 files have options of their own",
+                                        part.file));
+            std::vector<FrameHeader> headers;
+            std::string reason = part.missing;
+            if (reason.empty())
+                try {
+                    if (extension_of(part.file) == ".cbf")
+                        read_cbf_header(part.file, &headers.emplace_back());
+                    else
+                        headers = read_edf_headers(part.file);
+                } catch (const Error& error) {
+                    reason = error.what();
+                    headers.clear();
+                }
+            if (keys.empty() && !headers.empty())
+                for (const auto& [key, value] : headers.front())
+                    keys.push_back(key);
+            for (auto& one : wanted)
+                for (std::size_t i = 0; i < part.count; ++i) {
+                    std::string lack = reason;
+                    const auto value = i < headers.size()
+                                           ? header_number(headers[i], one.key, kinds[one.kind],
+                                                           one.factor, part.file, lack)
+                                           : std::nullopt;
+                    if (value) {
+                        (*vectors[one.kind].second)[part.first + i] = *value;
+                        ++one.known;
+                    } else if (one.first_lack.empty()) {
+                        one.first_lack =
+                            lack.rfind(part.file, 0) == 0 ? lack : part.file + ": " + lack;
+                    }
+                }
+        }
+        for (const auto& one : wanted) {
+            const auto& kind = vectors[one.kind].first;
+            if (one.known == 0) {
+                const auto nearest = nearest_name(one.key, keys);
+                throw Error(fmt::format("{} of no frame is known from header key '{}'; {}{}", kind,
+                                        one.key, one.first_lack,
+                                        nearest ? "; nearest is '" + *nearest + "'" : ""));
+            }
+            series_.notes_.push_back(fmt::format(
+                "{} is read from header key '{}'{}", kind, one.key,
+                one.known == series_.size_
+                    ? ""
+                    : fmt::format("; it is not known for {} of {} frames, the first: {}",
+                                  series_.size_ - one.known, series_.size_, one.first_lack)));
+        }
+    }
+
+    /// The number behind a key ("0.5000 deg."), in the canonical unit; nothing, and why, when there
+    /// is none.
+    static std::optional<double> header_number(const FrameHeader& header, const std::string& key,
+                                               const Quantities& kind,
+                                               const std::optional<double>& factor,
+                                               const std::string& file, std::string& lack) {
+        const auto found = header.find(key);
+        if (found == header.end()) {
+            lack = fmt::format("the header has no '{}'", key);
+            return std::nullopt;
+        }
+        const char* text = found->second.c_str();
+        char* end = nullptr;
+        const double value = std::strtod(text, &end);
+        if (end == text || !std::isfinite(value)) {
+            lack = fmt::format("'{}' in the header is '{}', a number is expected", key, text);
+            return std::nullopt;
+        }
+        std::string unit = end;
+        unit.erase(0, unit.find_first_not_of(" \t"));
+        while (!unit.empty() && (unit.back() == ' ' || unit.back() == '.'))
+            unit.pop_back();
+        if (factor)
+            return value * *factor;
+        if (!kind.has_unit || unit.empty())
+            return value;
+        return value * nexus::unit_factor(kind.quantity, unit,
+                                          fmt::format("{}: '{}' in the header", file, key));
+    }
+
     /// Frames of a missing file: as many as its neighbours have.
     void finish_missing() {
         if (missing_.empty())
@@ -409,7 +523,7 @@ class FrameSeries::Scanner {
 
     void finish_vectors() {
         for (auto& [kind, values] : by_name(series_.vectors_)) {
-            if (values->empty())
+            if (values->empty() || options_.headers.count(kind) != 0)
                 continue;
             if (seen_[kind].size() != files_with_frames_.size() || files_with_frames_.size() == 0 ||
                 values->size() != series_.size_) {

@@ -49,6 +49,10 @@ class FrameSeries {
         /// Dataset paths of FrameVectors by kind; each of a file's frames, or one value for all of
         /// them. Without one, a dataset of that name beside the frames is taken.
         std::map<std::string, std::string> vectors;
+        /// Header keys of CBF and EDF frames by kind, with a unit behind a colon where the headers
+        /// state none and it is not the canonical one ("samy:um"). A frame whose header lacks one
+        /// has NaN.
+        std::map<std::string, std::string> headers;
         /// An HDF5 file that cannot be opened leaves room for its frames (as many as the others
         /// have) instead of being an Error.
         bool skip_unreadable = true;

@@ -32,13 +32,17 @@ using FrameHeader = std::map<std::string, std::string>;
 /// when the file states one. Throws Error naming the file.
 Image read_cbf(const std::filesystem::path& path, FrameHeader* header = nullptr);
 /// Size of the image and type from the header alone.
-Image read_cbf_header(const std::filesystem::path& path);
+Image read_cbf_header(const std::filesystem::path& path, FrameHeader* header = nullptr);
 
 /// Image `index` of an EDF file. Throws Error naming the file.
 Image read_edf(const std::filesystem::path& path, std::size_t index = 0,
                FrameHeader* header = nullptr);
 /// Number of images in an EDF file; size and type of the first in `first`.
 std::size_t count_edf_images(const std::filesystem::path& path, Image& first);
+
+/// Headers of all images in an EDF file. Motors and counters as the ESRF writes them (motor_mne,
+/// motor_pos; counter_mne, counter_pos) are entries of their own, too.
+std::vector<FrameHeader> read_edf_headers(const std::filesystem::path& path);
 
 /// A two-dimensional NumPy array.
 Image read_npy(const std::filesystem::path& path);

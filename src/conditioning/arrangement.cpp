@@ -13,7 +13,8 @@ namespace xrdct {
 
 namespace {
 
-/// The range of the values without the few at each end that a motor that jumped would make.
+/// The range of the values without those at either end that a motor that jumped would make: a few,
+/// and what lies a quarter of the range that most of them have beyond that.
 struct Range {
     double low, high;
     double width() const { return high - low; }
@@ -21,6 +22,12 @@ struct Range {
 Range bulk(std::span<const double> values) {
     std::vector<double> sorted(values.begin(), values.end());
     std::ranges::sort(sorted);
+    const std::size_t most = sorted.size() / 20;
+    const Range inner{sorted[most], sorted[sorted.size() - 1 - most]};
+    std::erase_if(sorted, [&](double value) {
+        return value < inner.low - 0.25 * inner.width() ||
+               value > inner.high + 0.25 * inner.width();
+    });
     const std::size_t trim = std::min<std::size_t>(5, sorted.size() / 100);
     return {sorted[trim], sorted[sorted.size() - 1 - trim]};
 }
@@ -64,14 +71,15 @@ Clusters cluster(std::span<const double> values, double gap, std::size_t least) 
 }
 
 /// The uniform grid through the values: index of each value, −1 where it is off by more than the
-/// tolerance.
+/// tolerance, or at an end of the grid that fewer than `least` values reach.
 struct UniformGrid {
     double first = 0, step = 0;
     std::size_t n = 0;
     std::vector<std::ptrdiff_t> index;
     double spread = 0; // steps
 };
-UniformGrid fit_grid(std::span<const double> values, double step, double tolerance) {
+UniformGrid fit_grid(std::span<const double> values, double step, double tolerance,
+                     std::size_t least) {
     const Range range = bulk(values);
     UniformGrid grid;
     const double count = std::round(range.width() / step);
@@ -100,14 +108,26 @@ UniformGrid fit_grid(std::span<const double> values, double step, double toleran
     grid.n = static_cast<std::size_t>(count) + 1;
     grid.index.assign(values.size(), -1);
     double squares = 0, used = 0;
+    std::vector<std::size_t> members(grid.n, 0);
     for (std::size_t i = 0; i < values.size(); ++i) {
         const double place = (values[i] - grid.first) / grid.step;
         const double node = std::round(place);
         if (std::abs(place - node) > tolerance || node < -0.5 || node > count + 0.5)
             continue;
         grid.index[i] = static_cast<std::ptrdiff_t>(node);
+        ++members[static_cast<std::size_t>(node)];
         squares += (place - node) * (place - node);
         used += 1;
+    }
+    const auto reached = [&](std::size_t n) { return n >= least; };
+    const auto begin = std::ranges::find_if(members, reached) - members.begin();
+    const auto end =
+        std::find_if(members.rbegin(), members.rend(), reached).base() - members.begin();
+    if (begin < end) {
+        for (auto& index : grid.index)
+            index = index < begin || index >= end ? -1 : index - begin;
+        grid.first += grid.step * static_cast<double>(begin);
+        grid.n = static_cast<std::size_t>(end - begin);
     }
     grid.spread = used > 0 ? std::sqrt(squares / used) : 0;
     return grid;
@@ -124,9 +144,31 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
                                 frames, translation.size()));
     if (frames < 4)
         throw Error(fmt::format("{} frames are no scan", frames));
+    std::vector<std::size_t> known;
     for (std::size_t i = 0; i < frames; ++i)
-        if (!std::isfinite(rotation[i]) || !std::isfinite(translation[i]))
-            throw Error(fmt::format("the position of frame {} is not a finite number", i));
+        if (std::isfinite(rotation[i]) && std::isfinite(translation[i]))
+            known.push_back(i);
+    if (known.size() < frames) {
+        if (10 * (frames - known.size()) > frames)
+            throw Error(
+                fmt::format("{} of {} frames have no position", frames - known.size(), frames));
+        std::vector<double> angles, places;
+        for (const std::size_t i : known) {
+            angles.push_back(rotation[i]);
+            places.push_back(translation[i]);
+        }
+        auto grid = arrange_by_position(angles, places, tolerance);
+        for (auto& frame : grid.frame)
+            if (frame >= 0)
+                frame = static_cast<std::ptrdiff_t>(known[static_cast<std::size_t>(frame)]);
+        for (auto* list : {&grid.off_grid, &grid.repeated})
+            for (std::size_t& frame : *list)
+                frame = known[frame];
+        for (std::size_t i = 0; i < frames; ++i)
+            if (!std::ranges::binary_search(known, i))
+                grid.unknown.push_back(i);
+        return grid;
+    }
     const Range angles = bulk(rotation), places = bulk(translation);
     if (!(angles.width() > 0) || !(places.width() > 0))
         throw Error("the positions have fewer than two rotations or translations");
@@ -157,7 +199,9 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
     const double translation_step = translation_is_fast ? fast_step : slow_step;
     const auto turns =
         cluster(rotation, 0.3 * rotation_step, least(translation_is_fast ? per_line : lines));
-    const auto grid = fit_grid(translation, translation_step, tolerance);
+    const double visits = translation_is_fast ? lines : per_line;
+    const auto grid =
+        fit_grid(translation, translation_step, tolerance, visits < 4 ? 1 : least(visits));
     if (turns.centres.size() < 2 || grid.n < 2)
         throw Error("the positions have fewer than two rotations or translations");
 

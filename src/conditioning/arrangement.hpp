@@ -13,6 +13,7 @@ struct FrameGrid {
     std::vector<double> translation;   ///< mm, ascending, uniform
     std::vector<std::ptrdiff_t> frame; ///< [rotation][translation]; −1: no frame
     std::size_t missing = 0;           ///< points without a frame
+    std::vector<std::size_t> unknown;  ///< frames whose position is not a finite number
     std::vector<std::size_t> off_grid; ///< frames whose position lies on no point of the grid
     /// Frames at a point that another frame has: the one that fits the frames before and after it
     /// better, else the earlier one.
@@ -26,10 +27,11 @@ struct FrameGrid {
 /// Sorts frames by their motor positions. The rotations are the clusters of the rotation angles
 /// (gaps wider than 0.3 rotation steps part them); the translations are the uniform grid that
 /// fits the positions, of which frames may be off by `tolerance` steps. Frames off the grid (motors
-/// that jumped) are left out and listed; their points stay without a frame. Either axis may be the
-/// fast one; the slow one must be stepped. Angles in degrees, positions in mm, one each per frame.
-/// Throws Error for vectors of different lengths, values that are not finite, fewer than two
-/// rotations or translations, and positions of which more than a tenth lie on no grid.
+/// that jumped) and frames without a position (not finite) are left out and listed; their points
+/// stay without a frame. Either axis may be the fast one; the slow one must be stepped. Angles in
+/// degrees, positions in mm, one each per frame. Throws Error for vectors of different lengths,
+/// fewer than two rotations or translations, and when more than a tenth of the frames have no
+/// position or lie on no grid.
 FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const double> translation,
                               double tolerance);
 

@@ -26,10 +26,135 @@ double at(const std::vector<double>& values, double place) {
            f * values[static_cast<std::size_t>(i + 1)];
 }
 
+/// By how much a value exceeds (or falls below) both values two places away; 0 if it lies between
+/// them, NaN where one is missing.
+std::vector<double> standing_out(const std::vector<double>& values) {
+    std::vector<double> result(values.size(), nan_value);
+    for (std::size_t t = 2; t + 2 < values.size(); ++t) {
+        const double left = values[t] - values[t - 2], right = values[t] - values[t + 2];
+        if (std::isfinite(left) && std::isfinite(right))
+            result[t] = left * right > 0
+                            ? std::copysign(std::min(std::abs(left), std::abs(right)), left)
+                            : 0.0;
+    }
+    return result;
+}
+
+/// Standard deviation of the values that standing_out() makes `spikes` of; half of them are 0 by
+/// the way they are made. 70 % of a Gaussian's lie within 0.776 σ, and 85 % within 1.44 σ.
+double scatter_of(const std::vector<double>& spikes, double fraction) {
+    std::vector<double> sizes;
+    for (const double spike : spikes)
+        if (std::isfinite(spike))
+            sizes.push_back(std::abs(spike));
+    return sizes.empty() ? nan_value : quantile(sizes, fraction) / (fraction > 0.8 ? 1.44 : 0.776);
+}
+
+/// Logarithms of a projection at the mirrored places, by cubic interpolation.
+std::vector<float> mirrored(const float* log_line, std::size_t n, double centre) {
+    std::vector<float> result(n, std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t t = 0; t < n; ++t) {
+        const double place = 2 * centre - static_cast<double>(t);
+        const double below = std::floor(place + 1e-6);
+        const double f = std::max(place - below, 0.0);
+        const auto i = static_cast<std::ptrdiff_t>(below);
+        if (i < 0 || i >= static_cast<std::ptrdiff_t>(n))
+            continue;
+        if (f < 1e-6) {
+            result[t] = log_line[i];
+            continue;
+        }
+        if (i < 1 || i + 2 >= static_cast<std::ptrdiff_t>(n))
+            continue;
+        result[t] = static_cast<float>(
+            -f * (1 - f) * (2 - f) / 6 * log_line[i - 1] + (1 - f * f) * (2 - f) / 2 * log_line[i] +
+            f * (1 + f) * (2 - f) / 2 * log_line[i + 1] - f * (1 - f * f) / 6 * log_line[i + 2]);
+    }
+    return result;
+}
+
+/// What projections half a turn apart say about gains.
+struct HalfTurn {
+    std::vector<double> spike; ///< [translation] standing_out of the logarithmic ratio; NaN unknown
+    std::vector<double> local; ///< [translation] what the pairs differ by
+    double noise = nan_value;
+    std::size_t pairs = 0;
+};
+
+HalfTurn compare_half_turn(std::span<const float> sinogram, std::span<const double> rotation,
+                           std::size_t n_translation, double centre,
+                           const std::vector<double>& mean) {
+    HalfTurn best;
+    const std::size_t n_rotation = rotation.size();
+    if (n_rotation < 2 || n_translation < 5)
+        return best;
+    const double step =
+        std::abs(rotation.back() - rotation.front()) / static_cast<double>(n_rotation - 1);
+    std::vector<float> logs(sinogram.size());
+    std::transform(sinogram.begin(), sinogram.end(), logs.begin(), [](float value) {
+        return value > 0 ? std::log(value) : std::numeric_limits<float>::quiet_NaN();
+    });
+    const double strongest = *std::ranges::max_element(mean);
+    std::vector<std::vector<float>> mirrors(n_rotation);
+
+    // The farther apart, the more pairs, and the more the sample has turned between them.
+    for (const double reach : {0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0}) {
+        if (reach > 1 && reach * step > 45)
+            break;
+        std::vector<std::vector<float>> ratios; // [pair][translation]
+        for (std::size_t r = 0; r < n_rotation; ++r)
+            for (std::size_t q = 0; q < n_rotation; ++q) {
+                if (std::abs(std::abs(rotation[r] - rotation[q]) - 180) > 1.001 * reach * step)
+                    continue;
+                if (mirrors[q].empty())
+                    mirrors[q] = mirrored(logs.data() + q * n_translation, n_translation, centre);
+                auto& ratio = ratios.emplace_back(mirrors[q]);
+                for (std::size_t t = 0; t < n_translation; ++t)
+                    ratio[t] = logs[r * n_translation + t] - ratio[t];
+            }
+        if (ratios.size() < 2)
+            continue;
+        HalfTurn result;
+        result.pairs = ratios.size();
+        std::vector<double> level(n_translation, nan_value), values;
+        for (std::size_t t = 0; t < n_translation; ++t) {
+            values.clear();
+            for (const auto& ratio : ratios)
+                if (std::isfinite(ratio[t]))
+                    values.push_back(ratio[t]);
+            if (2 * values.size() > ratios.size() && mean[t] > 0.02 * strongest)
+                level[t] = median(values);
+        }
+        result.spike = standing_out(level);
+        result.noise = scatter_of(result.spike, 0.7);
+        if (!std::isfinite(result.noise) || (best.pairs > 0 && !(result.noise < best.noise)))
+            continue;
+        result.local.assign(n_translation, nan_value);
+        for (std::size_t t = 2; t + 2 < n_translation; ++t)
+            for (const std::size_t beside : {t - 2, t + 2}) {
+                values.clear();
+                for (const auto& ratio : ratios)
+                    if (const double value = ratio[t] - ratio[beside]; std::isfinite(value))
+                        values.push_back(value);
+                if (values.empty())
+                    continue;
+                const double middle = median(values);
+                for (double& value : values)
+                    value = std::abs(value - middle);
+                result.local[t] = std::fmax(result.local[t], quantile(values, 0.7));
+            }
+        best = std::move(result);
+        if (best.pairs > 400)
+            break;
+    }
+    return best;
+}
+
 } // namespace
 
-Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
+Stripes find_stripes(std::span<const float> sinogram, std::span<const double> rotation,
                      std::size_t n_translation, double centre, const StripeOptions& options) {
+    const std::size_t n_rotation = sinogram.size() / n_translation;
     Stripes stripes;
     stripes.factor.assign(n_translation, 1.0F);
 
@@ -103,38 +228,72 @@ Stripes find_stripes(std::span<const float> sinogram, std::size_t n_rotation,
 
     // The whole intensity against that of the mirrored place, and what of it stands alone: a sample
     // may differ from side to side, but over several translations.
-    std::vector<double> sides(n_translation, nan_value), alone(n_translation, 0), spikes;
+    std::vector<double> sides(n_translation, nan_value);
     for (std::size_t t = 0; t < n_translation; ++t)
         if (std::isfinite(own[t]))
             sides[t] = std::log(mean[t] / at(mean, 2 * centre - static_cast<double>(t)));
-    for (std::size_t t = 2; t + 2 < n_translation; ++t) {
-        const double left = sides[t] - sides[t - 2], right = sides[t] - sides[t + 2];
-        if (!std::isfinite(left) || !std::isfinite(right))
-            continue;
-        alone[t] =
-            left * right > 0 ? std::copysign(std::min(std::abs(left), std::abs(right)), left) : 0.0;
-        spikes.push_back(std::abs(alone[t]));
-    }
-    // Half of them are 0 by the way they are made; 85 % of a Gaussian lie within 1.44 σ.
-    stripes.noise = quantile(spikes, 0.85) / 1.44;
+    const auto alone = standing_out(sides);
+    const double sides_noise = scatter_of(alone, 0.85);
+    const auto half_turn = rotation.empty()
+                               ? HalfTurn{}
+                               : compare_half_turn(sinogram, rotation, n_translation, centre, mean);
+    stripes.pairs = half_turn.pairs;
+    stripes.noise =
+        half_turn.pairs > 0 && !(sides_noise < half_turn.noise) ? half_turn.noise : sides_noise;
     for (std::size_t t = 0; t < n_translation; ++t) {
-        if (!(beyond[t] > options.smallest))
-            continue;
         // At the rim of a sample the intensity changes much within a step, and the axis is not
-        // known to much better than a tenth of one.
+        // known to much better than a tenth of one; a wall hardly a step thick is interpolated
+        // badly between two places.
         const double place = 2 * centre - static_cast<double>(t);
-        const double slope = std::max(std::abs(std::log(at(mean, place + 1) / at(mean, place))),
-                                      std::abs(std::log(at(mean, place - 1) / at(mean, place))));
-        const double spike = std::copysign(1.0, excess[t]) * alone[t];
-        if (!(spike > options.threshold * stripes.noise) || !(spike > options.smallest) ||
-            !(spike > 0.3 * slope))
+        const auto log_mean = [&](double where) { return std::log(at(mean, where)); };
+        const double slope = std::max(std::abs(log_mean(place + 1) - log_mean(place)),
+                                      std::abs(log_mean(place - 1) - log_mean(place)));
+        const double below = std::floor(place + 1e-6);
+        const double f = std::max(place - below, 0.0);
+        double bend = 0;
+        if (f > 1e-6)
+            for (const double where : {below, below + 1})
+                bend = std::max(bend, std::abs(log_mean(where - 1) - 2 * log_mean(where) +
+                                               log_mean(where + 1)));
+        const double uncertain = 0.3 * slope + 0.5 * f * (1 - f) * bend;
+        const double there = at(own, place);
+        if (!std::isfinite(own[t]) || !std::isfinite(uncertain) || !std::isfinite(there))
             continue;
-        if (std::abs(own[t]) <= std::abs(at(own, 2 * centre - static_cast<double>(t))))
-            continue;
-        stripes.factor[t] = static_cast<float>(
-            std::exp(-std::copysign(std::min(std::abs(excess[t]), spike), excess[t])));
-        stripes.translations.push_back(t);
+        const auto stands_out = [&](double size, double noise) {
+            return size > options.threshold * noise && size > options.smallest && size > uncertain;
+        };
+        double gain = 0;
+
+        if (half_turn.pairs > 0 && std::isfinite(half_turn.spike[t]) &&
+            stands_out(std::abs(half_turn.spike[t]), half_turn.noise) &&
+            std::abs(half_turn.spike[t]) > half_turn.local[t]) {
+            const double ratio = half_turn.spike[t], size = std::abs(ratio);
+            const double rough_without = std::abs(own[t] - ratio) + std::abs(there),
+                         rough_if_there = std::abs(own[t]) + std::abs(there + ratio);
+            const bool lasts = (ratio > 0 ? least[t] : -most[t]) > 0.3 * size;
+            if (rough_without < rough_if_there) {
+                if (lasts && rough_without < 0.8 * size)
+                    gain = ratio;
+                else if (lasts)
+                    stripes.undecided.push_back(t);
+            }
+        }
+        if (gain == 0 && beyond[t] > options.smallest) {
+            const double spike = std::copysign(1.0, excess[t]) * alone[t];
+            const double size = std::min(std::abs(excess[t]), spike);
+            const bool unconfirmed =
+                half_turn.pairs > 0 && options.threshold * half_turn.noise < size &&
+                !(std::copysign(1.0, excess[t]) * half_turn.spike[t] > 0.5 * size);
+            if (stands_out(spike, sides_noise) && !unconfirmed &&
+                std::abs(own[t]) > std::abs(there))
+                gain = std::copysign(size, excess[t]);
+        }
+        if (gain != 0) {
+            stripes.factor[t] = static_cast<float>(std::exp(-gain));
+            stripes.translations.push_back(t);
+        }
     }
+    std::erase_if(stripes.undecided, [&](std::size_t t) { return stripes.factor[t] != 1; });
     return stripes;
 }
 

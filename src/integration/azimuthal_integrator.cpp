@@ -118,7 +118,7 @@ AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
             if (masked[p])
                 continue;
             const double row = static_cast<double>(i) + 0.5, column = static_cast<double>(j) + 0.5;
-            centre[p] = radial(directions.two_theta(row, column));
+            centre[p] = radial(directions.centre_two_theta(i, j));
             double norm = flat.empty() ? 1 : flat[p];
             if (settings.solid_angle)
                 norm *= directions.solid_angle(row, column);

@@ -53,8 +53,12 @@ PixelDirections::PixelDirections(const DetectorGeometry& geometry) : geometry_(g
 }
 
 std::array<double, 3> PixelDirections::position(double row, double column) const {
-    const double p1 = row * geometry_.pixel_1 - geometry_.poni_1,
-                 p2 = column * geometry_.pixel_2 - geometry_.poni_2, p3 = geometry_.distance;
+    return turned(row * geometry_.pixel_1 - geometry_.poni_1,
+                  column * geometry_.pixel_2 - geometry_.poni_2);
+}
+
+std::array<double, 3> PixelDirections::turned(double p1, double p2) const {
+    const double p3 = geometry_.distance;
     const auto& r = rotation_;
     return {r[0] * p1 + r[1] * p2 + r[2] * p3, r[3] * p1 + r[4] * p2 + r[5] * p3,
             r[6] * p1 + r[7] * p2 + r[8] * p3};
@@ -62,6 +66,18 @@ std::array<double, 3> PixelDirections::position(double row, double column) const
 
 double PixelDirections::two_theta(double row, double column) const {
     const auto x = position(row, column);
+    return std::atan2(std::sqrt(x[0] * x[0] + x[1] * x[1]), x[2]);
+}
+
+double PixelDirections::centre_two_theta(std::size_t row, std::size_t column) const {
+    // Products and differences are rounded one after the other, so that no compiler fuses them.
+    const auto from_poni = [](std::size_t index, double pixel, double poni) {
+        const auto size = static_cast<float>(1e-3 * pixel), foot = static_cast<float>(1e-3 * poni);
+        const auto place = static_cast<float>((static_cast<double>(index) + 0.5) * size);
+        return 1e3 * static_cast<float>(static_cast<double>(place) - foot);
+    };
+    const auto x = turned(from_poni(row, geometry_.pixel_1, geometry_.poni_1),
+                          from_poni(column, geometry_.pixel_2, geometry_.poni_2));
     return std::atan2(std::sqrt(x[0] * x[0] + x[1] * x[1]), x[2]);
 }
 

@@ -46,6 +46,11 @@ class PixelDirections {
     std::array<double, 3> position(double row, double column) const;
     /// rad
     double two_theta(double row, double column) const;
+    /// rad, of the centre of pixel (row, column). Its distances from the PONI are rounded to single
+    /// precision [m] as pyFAI rounds them: by less than 0.1 µm on any detector, but of two million
+    /// centres some hundred lie nearer than that to the border of a channel, and fall on the same
+    /// side of it as with pyFAI.
+    double centre_two_theta(std::size_t row, std::size_t column) const;
     /// rad, from axis 2 towards axis 1
     double azimuth(double row, double column) const;
     /// Solid angle of a pixel over that at the PONI, cos³ of the angle of incidence.
@@ -55,6 +60,8 @@ class PixelDirections {
     double polarization(double row, double column, double factor, double axis) const;
 
   private:
+    std::array<double, 3> turned(double p1, double p2) const;
+
     DetectorGeometry geometry_;
     std::array<double, 9> rotation_{}; ///< row-major
 };

@@ -2,10 +2,10 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "tomography/hollow_core.hpp"
 #include "tomography/strip_projector.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -262,46 +262,6 @@ void check_ring(const RingFit& fit) {
                                 100 * fit.misfit));
 }
 
-/// Smooths values [row][column] with Gaussian weights times `weight`; the ends are open.
-std::vector<double> smooth(std::span<const double> values, std::span<const double> weight,
-                           std::size_t rows, std::size_t columns, double sigma_rows,
-                           double sigma_columns) {
-    std::vector<double> top(values.size()), bottom(weight.begin(), weight.end());
-    for (std::size_t i = 0; i < values.size(); ++i)
-        top[i] = weight[i] > 0 ? weight[i] * values[i] : 0;
-    const auto pass = [&](std::vector<double>& data, std::size_t count, std::size_t stride,
-                          std::size_t lines, std::size_t line_stride, double sigma) {
-        const auto reach = static_cast<std::ptrdiff_t>(std::ceil(3 * sigma));
-        std::vector<double> kernel, line(count);
-        for (std::ptrdiff_t k = 0; k <= reach; ++k)
-            kernel.push_back(std::exp(-0.5 * static_cast<double>(k * k) / (sigma * sigma)));
-        for (std::size_t l = 0; l < lines; ++l) {
-            double* from = data.data() + l * line_stride;
-            for (std::size_t i = 0; i < count; ++i)
-                line[i] = from[i * stride];
-            for (std::size_t i = 0; i < count; ++i) {
-                double sum = 0;
-                for (std::ptrdiff_t k = -reach; k <= reach; ++k) {
-                    const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(i) + k;
-                    if (at >= 0 && at < static_cast<std::ptrdiff_t>(count))
-                        sum += kernel[static_cast<std::size_t>(std::abs(k))] *
-                               line[static_cast<std::size_t>(at)];
-                }
-                from[i * stride] = sum;
-            }
-        }
-    };
-    for (auto* data : {&top, &bottom}) {
-        if (sigma_rows > 0)
-            pass(*data, rows, columns, columns, 1, sigma_rows);
-        if (sigma_columns > 0)
-            pass(*data, columns, 1, rows, columns, sigma_columns);
-    }
-    for (std::size_t i = 0; i < top.size(); ++i)
-        top[i] = bottom[i] > 0 ? top[i] / bottom[i] : 0;
-    return top;
-}
-
 /// τ with τ = a e^τ + b (a, b ≥ 0), the smaller of the two solutions; beyond the largest a that
 /// has one, the τ where they meet, and false.
 bool solve_depth(double a, double b, double& tau) {
@@ -330,153 +290,6 @@ float quantile(std::vector<float> values, double q) {
         values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
     std::nth_element(values.begin(), at, values.end());
     return *at;
-}
-
-/// Outline of a hollow core about the centre of the ring: radii [mm] in equal steps of direction.
-class Hollow {
-  public:
-    static constexpr std::size_t directions = 72;
-
-    /// A disc; 0: none.
-    explicit Hollow(double radius = 0) { radius_.fill(radius); }
-
-    /// Where means of the total image over sectors have risen, outwards, by 15 % of the way
-    /// from the bottom of the hollow to what they are half-way to the ring. The bottom counts as
-    /// zero: a correction that is still off lifts or sinks it.
-    static Hollow find(std::span<const float> image, const ImageGrid& grid, const RingFit& ring) {
-        // Fine pixels are noisy, and layers finer than this are none of the hollow's outline.
-        const double width = std::max(grid.pixel, ring.inner_radius / 70);
-        const auto bins = static_cast<std::size_t>(ring.inner_radius / width) + 1;
-        std::vector<double> sum(directions * bins, 0.0), count(sum), all(bins, 0.0),
-            of_all(bins, 0.0);
-        for (std::size_t y = 0; y < grid.n; ++y)
-            for (std::size_t x = 0; x < grid.n; ++x) {
-                const double u = grid.coordinate(x) - ring.centre_x,
-                             v = grid.coordinate(y) - ring.centre_y, r = std::hypot(u, v);
-                if (r >= ring.inner_radius)
-                    continue;
-                const auto k = static_cast<std::size_t>(r / width);
-                all[k] += image[y * grid.n + x];
-                of_all[k] += 1;
-                // A sector takes the pixels within 7.5 degrees of its direction.
-                const double turn = (std::atan2(v, u) / (2 * pi) + 1) * directions;
-                for (long d = -1; d <= 1; ++d) {
-                    const auto sector =
-                        static_cast<std::size_t>(std::lround(turn) + d + directions) % directions;
-                    sum[sector * bins + k] += image[y * grid.n + x];
-                    count[sector * bins + k] += 1;
-                }
-            }
-        std::vector<double> middle;
-        double low = std::numeric_limits<double>::infinity(), low_sum = 0, low_count = 0;
-        for (std::size_t k = 0; k < bins; ++k) {
-            if (of_all[k] == 0)
-                continue;
-            const double r = (static_cast<double>(k) + 0.5) * width;
-            if (r > 0.4 * ring.inner_radius && r < 0.8 * ring.inner_radius)
-                middle.push_back(all[k] / of_all[k]);
-            low_sum += all[k];
-            low_count += of_all[k];
-            // A few pixels about the centre say nothing by themselves.
-            if (low_count >= 12 && r < 0.5 * ring.inner_radius) {
-                low = std::min(low, low_sum / low_count);
-                low_sum = low_count = 0;
-            }
-        }
-        if (middle.empty())
-            return Hollow();
-        const auto half = middle.begin() + static_cast<std::ptrdiff_t>(middle.size() / 2);
-        std::nth_element(middle.begin(), half, middle.end());
-        const double high = *half;
-        if (!(low < 0.5 * high))
-            return Hollow();
-        const double level = low + 0.15 * (high - low);
-        // Outwards: thin layers of the sample may be as dark as the hollow.
-        const auto crossing = [&](const double* total, const double* pixels, std::size_t from,
-                                  std::size_t to) {
-            const auto mean = [&](std::size_t k) {
-                double value = 0, number = 0;
-                for (std::size_t m = k > 0 ? k - 1 : 0; m <= std::min(k + 1, bins - 1); ++m) {
-                    value += total[m];
-                    number += pixels[m];
-                }
-                return number > 0 ? value / number : low;
-            };
-            std::size_t k = from;
-            while (k < std::min(to, bins - 1) && mean(k) <= level)
-                ++k;
-            if (k == from)
-                return 0.0;
-            const double below = mean(k - 1), above = mean(k);
-            const double part =
-                above > below ? std::clamp((level - below) / (above - below), 0.0, 1.0) : 0.5;
-            return (static_cast<double>(k) - 0.5 + part) * width;
-        };
-        const double typical = crossing(all.data(), of_all.data(), 2, bins / 2);
-        if (typical < 2 * width)
-            return Hollow();
-        Hollow hollow;
-        const auto from = static_cast<std::size_t>(0.5 * typical / width),
-                   to = static_cast<std::size_t>(1.6 * typical / width) + 1;
-        for (std::size_t d = 0; d < directions; ++d)
-            hollow.radius_[d] = std::max(
-                0.5 * typical, crossing(sum.data() + d * bins, count.data() + d * bins, from, to));
-        return hollow;
-    }
-
-    double radius(double direction) const {
-        const double turn = (direction / (2 * pi) + 1) * directions, whole = std::floor(turn);
-        const auto d = static_cast<std::size_t>(whole) % directions;
-        const double part = turn - whole;
-        return (1 - part) * radius_[d] + part * radius_[(d + 1) % directions];
-    }
-    /// Of the disc of equal area [mm].
-    double diameter() const {
-        double squares = 0;
-        for (const double r : radius_)
-            squares += r * r;
-        return 2 * std::sqrt(squares / directions);
-    }
-
-  private:
-    std::array<double, directions> radius_{};
-};
-
-/// Pixels of the hollow, whose typical radius [mm] is known: those about its border where the
-/// image, smoothed over 0.06 mm, has not risen by 5 % of the way from its bottom to what it is
-/// half-way to the ring, and all further in.
-std::vector<unsigned char> hollow_outline(std::span<const float> image, const ImageGrid& grid,
-                                          const RingFit& ring, double typical) {
-    const double sigma = std::max(0.7, 0.06 / grid.pixel);
-    const auto calm = smooth(std::vector<double>(image.begin(), image.end()),
-                             std::vector<double>(image.size(), 1.0), grid.n, grid.n, sigma, sigma);
-    const auto radius = [&](std::size_t i) {
-        return std::hypot(grid.coordinate(i % grid.n) - ring.centre_x,
-                          grid.coordinate(i / grid.n) - ring.centre_y);
-    };
-    double bottom = 0, count = 0;
-    std::vector<double> middle;
-    for (std::size_t i = 0; i < calm.size(); ++i) {
-        const double r = radius(i);
-        if (r < 0.6 * typical) {
-            bottom += calm[i];
-            count += 1;
-        } else if (r > 0.4 * ring.inner_radius && r < 0.8 * ring.inner_radius) {
-            middle.push_back(calm[i]);
-        }
-    }
-    std::vector<unsigned char> inside(calm.size(), 0);
-    if (count == 0 || middle.empty())
-        return inside;
-    bottom /= count;
-    const auto half = middle.begin() + static_cast<std::ptrdiff_t>(middle.size() / 2);
-    std::nth_element(middle.begin(), half, middle.end());
-    const double level = bottom + 0.05 * (*half - bottom);
-    for (std::size_t i = 0; i < calm.size(); ++i) {
-        const double r = radius(i);
-        inside[i] = r < 0.6 * typical || (r < 1.4 * typical && calm[i] < level);
-    }
-    return inside;
 }
 
 /// Constant that brings the upper plateau of an image to `fraction`: the median of the pixels all
@@ -587,7 +400,7 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
         std::vector<double> weight(rays), values(amounts.begin(), amounts.end());
         for (std::size_t i = 0; i < rays; ++i)
             weight[i] = std::isfinite(values[i]) ? 1 : 0;
-        return measured ? values : smooth(values, weight, rotations, translations, 1.5, 0);
+        return measured ? values : weighted_smooth(values, weight, rotations, translations, 1.5, 0);
     };
     std::vector<std::vector<double>> quiet;
     for (const auto& amounts : input.amounts)
@@ -595,8 +408,9 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     const auto quiet_total = calm(input.total);
     const bool by_ring = options.calibration == AmountCalibration::ring;
     int hollow_found = 0;
-    Hollow hollow;
-    std::vector<unsigned char> outline; // pixels of the hollow, once it is drawn finely
+    HollowCore hollow;
+    std::vector<float> outline; // share of the hollow in every pixel, once it is drawn finely
+    std::vector<float> hollow_path(rays, 0.0F);
     const auto reconstruct_total = [&] {
         for (std::size_t i = 0; i < rays; ++i)
             corrected[i] = static_cast<float>(quiet_total[i]) / result.transmission[i];
@@ -610,11 +424,11 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                 return;
             const auto& ring = *result.ring;
             if (options.hollow_diameter) {
-                hollow = Hollow(0.5 * *options.hollow_diameter);
-            } else if (hollow_found < 8) {
+                hollow = HollowCore(0.5 * *options.hollow_diameter);
+            } else if (hollow_found < 8 && outline.empty()) {
                 // Found while the correction comes close, then kept.
                 reconstruct_total();
-                hollow = Hollow::find(image, grid, ring);
+                hollow = HollowCore::find(image, grid, ring);
                 hollow_found += settled;
             }
             if (outline.empty())
@@ -624,14 +438,16 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                     const double u = grid.coordinate(x) - ring.centre_x,
                                  v = grid.coordinate(y) - ring.centre_y, r = std::hypot(u, v);
                     const std::size_t at = y * grid.n + x;
-                    const double inside = outline.empty() ? hollow.radius(std::atan2(v, u)) - r
-                                          : outline[at]   ? grid.pixel
-                                                          : -grid.pixel;
-                    result.sample[at] = r <= ring.inner_radius && inside <= 0;
-                    mask[at] = static_cast<float>(std::clamp(inside / grid.pixel + 0.5, 0.0, 1.0));
+                    mask[at] = outline.empty()
+                                   ? static_cast<float>(std::clamp(
+                                         (hollow.radius(std::atan2(v, u)) - r) / grid.pixel + 0.5,
+                                         0.0, 1.0))
+                                   : outline[at];
+                    result.sample[at] = r <= ring.inner_radius && mask[at] <= 0.5F;
                 }
+            std::fill(hollow_path.begin(), hollow_path.end(), 0.0F);
             if (result.hollow_diameter > 0)
-                projector.forward(mask, 1, filled);
+                projector.forward(mask, 1, hollow_path);
             const auto offsets = strip_offsets(std::abs(geometry.step()), geometry.beam_width);
             for (std::size_t i = 0; i < rotations; ++i) {
                 const double omega = geometry.omega(i);
@@ -644,17 +460,18 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                     double sum = 0;
                     for (const double offset : offsets)
                         sum += chord(ring.inner_radius, s + offset);
-                    float& length = filled[i * translations + j];
-                    length = static_cast<float>(sum / static_cast<double>(offsets.size())) - length;
+                    filled[i * translations + j] =
+                        static_cast<float>(sum / static_cast<double>(offsets.size())) -
+                        hollow_path[i * translations + j];
                 }
             }
             return;
         }
         reconstruct_total();
-        result.sample =
-            sample_mask(smooth(std::vector<double>(image.begin(), image.end()),
-                               std::vector<double>(image.size(), 1.0), grid.n, grid.n, 0.7, 0.7),
-                        threshold);
+        result.sample = sample_mask(weighted_smooth(std::vector<double>(image.begin(), image.end()),
+                                                    std::vector<double>(image.size(), 1.0), grid.n,
+                                                    grid.n, 0.7, 0.7),
+                                    threshold);
         // What fills the sample lies inside the ring; a threshold alone blurs outwards.
         if (result.ring)
             for (std::size_t y = 0; y < grid.n; ++y)
@@ -764,6 +581,31 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     } else {
         std::vector<float> trial(rays);
         std::optional<MeanProfile> found;
+        // The hollow as the light of the ring shows it through the correction in force.
+        const auto seen_hollow = [&] {
+            std::vector<float> excess(rays, 0.0F), response(rays, 0.0F);
+            for (std::size_t i = 0; i < rays; ++i) {
+                // Rays beside all that the ring encloses are noise here.
+                if (found->distance(i) > result.ring->inner_radius - std::abs(geometry.step()))
+                    continue;
+                const double length =
+                    options.reference_fraction * found->ring_length(*result.ring, i);
+                const double by_phases = -std::log(trial[i] / edge_transmission[i]) -
+                                         options.filling * filled[i] -
+                                         input.mu[options.reference] * ring_path[i];
+                excess[i] =
+                    static_cast<float>(result.constant * input.amounts[options.reference][i] /
+                                           (trial[i] * edge_amount[i]) -
+                                       length);
+                response[i] =
+                    static_cast<float>(length * options.filling / std::max(0.2, 1 - by_phases));
+            }
+            return hollow_by_ring(fbp, projector, {excess, response, hollow_path}, *result.ring);
+        };
+        // How often the hollow may be drawn finely; the first time, by the total image if the ring
+        // shines too weakly. By that once only: a hollow too large or too small makes an image that
+        // agrees with it.
+        int drawings = by_ring && !options.hollow_diameter ? 8 : 0;
         // Hollows must not fill up while the correction is still far off: the threshold starts
         // high. A region of pixels is settled once the rest has, so that none goes to and fro for
         // ever.
@@ -836,7 +678,7 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
                         weight[i] = length[i];
                     }
                 }
-                departure = smooth(departure, weight, rotations, translations, 3, 1);
+                departure = weighted_smooth(departure, weight, rotations, translations, 3, 1);
                 ring_path.resize(rays);
                 for (std::size_t i = 0; i < rays; ++i)
                     ring_path[i] = options.reference_fraction * length[i] * (1 + departure[i]);
@@ -851,16 +693,38 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
             result.iterations = iteration;
             result.changes.push_back(largest);
             const bool go_on = !progress || progress(iteration, largest);
-            if (largest < options.tolerance && (by_ring ? close : settling <= 0)) {
-                if (!by_ring || options.hollow_diameter || !(result.hollow_diameter > 0) ||
-                    !outline.empty()) {
+            const bool settled = largest < options.tolerance && (by_ring ? close : settling <= 0);
+            if (settled && drawings == 0) {
+                result.converged = true;
+                break;
+            }
+            // The outline waits until all else is as good as it gets without knowing it better.
+            if (drawings > 0 && (settled || !outline.empty())) {
+                --drawings;
+                auto next = seen_hollow();
+                if (!next) {
+                    drawings = 0;
+                    if (outline.empty() && result.hollow_diameter > 0) {
+                        reconstruct_total();
+                        next = hollow_by_total(image, grid, *result.ring,
+                                               0.5 * result.hollow_diameter);
+                    }
+                }
+                if (next) {
+                    outline.resize(next->size(), 0.0F);
+                    double area = 0, change = 0;
+                    for (std::size_t i = 0; i < outline.size(); ++i) {
+                        area += (*next)[i];
+                        change += std::abs((*next)[i] - outline[i]);
+                    }
+                    outline = std::move(*next);
+                    result.hollow_diameter = 2 * grid.pixel * std::sqrt(area / pi);
+                    if (change <= 0.02 * area)
+                        drawings = 0;
+                } else if (outline.empty()) {
                     result.converged = true;
                     break;
                 }
-                // The image is as good as it gets without knowing the hollow better: its outline
-                // may now be drawn finely, once.
-                reconstruct_total();
-                outline = hollow_outline(image, grid, *result.ring, 0.5 * result.hollow_diameter);
             }
             if (!go_on)
                 break;

@@ -82,9 +82,8 @@ double check_split(const AzimuthalIntegrator& integrator, const std::vector<std:
     const auto geometry = integrator.geometry();
     const PixelDirections directions(geometry);
     const auto mask = gaps();
-    const auto radial = [&](double row, double column) {
-        return (directions.two_theta(row, column) * 180 / 3.14159265358979323846 -
-                integrator.from()) *
+    const auto radial = [&](double two_theta) {
+        return (two_theta * 180 / 3.14159265358979323846 - integrator.from()) *
                static_cast<double>(integrator.channels()) / (integrator.to() - integrator.from());
     };
     std::vector<double> sum(integrator.channels()), norm(integrator.channels());
@@ -93,10 +92,12 @@ double check_split(const AzimuthalIntegrator& integrator, const std::vector<std:
             continue;
         const double row = static_cast<double>(p / geometry.columns),
                      column = static_cast<double>(p % geometry.columns);
-        const double centre = radial(row + 0.5, column + 0.5);
+        const double centre =
+            radial(directions.centre_two_theta(p / geometry.columns, p % geometry.columns));
         double extent = 0;
         for (const auto& [i, j] : {std::pair{0, 0}, {0, 1}, {1, 0}, {1, 1}})
-            extent = std::max(extent, std::abs(radial(row + i, column + j) - centre));
+            extent = std::max(extent,
+                              std::abs(radial(directions.two_theta(row + i, column + j)) - centre));
         const double low = std::max(centre - extent, 0.0), high = centre + extent;
         const double solid_angle = directions.solid_angle(row + 0.5, column + 0.5);
         for (std::size_t k = static_cast<std::size_t>(low); k < sum.size(); ++k) {
@@ -129,7 +130,8 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
             continue;
         const double row = static_cast<double>(p / geometry.columns) + 0.5,
                      column = static_cast<double>(p % geometry.columns) + 0.5;
-        const double x = directions.two_theta(row, column) * 180 / 3.14159265358979323846;
+        const double x = directions.centre_two_theta(p / geometry.columns, p % geometry.columns) *
+                         180 / 3.14159265358979323846;
         const auto bin = static_cast<std::size_t>((x - integrator.from()) *
                                                   static_cast<double>(integrator.channels()) /
                                                   (integrator.to() - integrator.from()));
@@ -199,10 +201,17 @@ void integrate(benchmark::State& state, Estimator estimator,
 
 } // namespace
 
-BENCHMARK_CAPTURE(integrate, mean, Estimator::mean)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(integrate, mean, Estimator::mean)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK_CAPTURE(integrate, mean_bounding_box, Estimator::mean, PixelSplitting::bounding_box)
-    ->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(integrate, trimmed_mean, Estimator::trimmed_mean)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(integrate, median, Estimator::median)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(integrate, sigma_clip, Estimator::sigma_clip)->Unit(benchmark::kMillisecond);
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(integrate, trimmed_mean, Estimator::trimmed_mean)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(integrate, median, Estimator::median)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(integrate, sigma_clip, Estimator::sigma_clip)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 BENCHMARK_MAIN();

@@ -52,6 +52,11 @@ TEST(Absorption, FromThePhasesOfACellAtOneMetre) {
         {"run", (cell / "job.toml").string(), "--set", "absorption.method=phases"}, 2, 400);
     ASSERT_EQ(run.exit_code, 0) << run.errors;
     check_amounts(cell, cell / "results");
+    // The core ends in a spiral: radii from 0.8 mm to 0.8 mm plus a winding of 0.305 mm.
+    const auto hollow =
+        map_of(cell / "results" / "absorption.nxs", "entry/absorption/ring/hollow_diameter");
+    ASSERT_EQ(hollow.size(), 1U);
+    EXPECT_NEAR(hollow[0], 2 * std::sqrt(0.8 * 0.8 + 0.8 * 0.305 + 0.305 * 0.305 / 3), 0.05);
     // The stages after it find the transmission again, and know when it is stale.
     const auto again =
         run_xrdct({"run", (cell / "job.toml").string(), "--set", "absorption.method=phases",

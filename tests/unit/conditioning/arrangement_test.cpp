@@ -123,7 +123,8 @@ TEST(ArrangeByPosition, ChaosAndBadNumbersAreErrors) {
     }
     EXPECT_THROW(arrange_by_position(rotation, translation, 0.25), Error);
     auto p = zigzag(0);
-    p.rotation[3] = std::numeric_limits<double>::quiet_NaN();
+    for (std::size_t i = 0; i < p.rotation.size(); i += 5)
+        p.rotation[i] = std::numeric_limits<double>::quiet_NaN();
     EXPECT_THROW(arrange_by_position(p.rotation, p.translation, 0.25), Error);
     p = zigzag(0);
     p.rotation.pop_back();
@@ -215,6 +216,31 @@ TEST(Lag, MovingBackRestoresTheLine) {
     EXPECT_FLOAT_EQ(moved[2], 0.5625F * 1 + 0.0625F * 4);
     reverse_line(line, 2);
     EXPECT_EQ(line, (std::vector<float>{9, 9, 4, 4, 1, 1, 0, 0}));
+}
+
+TEST(ArrangeByPosition, FramesWithoutAPositionLeaveTheirPoints) {
+    std::vector<double> rotation, translation;
+    for (int r = 0; r < 6; ++r)
+        for (int t = 0; t < 10; ++t) {
+            rotation.push_back(30.0 * r);
+            translation.push_back(0.1 * (r % 2 == 0 ? t : 9 - t));
+        }
+    const auto whole = arrange_by_position(rotation, translation, 0.25);
+    EXPECT_TRUE(whole.unknown.empty());
+    rotation[0] = std::nan("");
+    translation[23] = std::numeric_limits<double>::infinity();
+    translation[41] = 77;
+    const auto grid = arrange_by_position(rotation, translation, 0.25);
+    EXPECT_EQ(grid.unknown, (std::vector<std::size_t>{0, 23}));
+    EXPECT_EQ(grid.off_grid, (std::vector<std::size_t>{41}));
+    EXPECT_EQ(grid.missing, 3U);
+    for (std::size_t i = 0; i < whole.frame.size(); ++i)
+        EXPECT_EQ(grid.frame[i], whole.frame[i] == 0 || whole.frame[i] == 23 || whole.frame[i] == 41
+                                     ? -1
+                                     : whole.frame[i]);
+    for (std::size_t i = 0; i < 10; ++i)
+        rotation[i] = std::nan("");
+    EXPECT_THROW(arrange_by_position(rotation, translation, 0.25), Error);
 }
 
 } // namespace

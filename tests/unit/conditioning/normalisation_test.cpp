@@ -117,12 +117,12 @@ std::vector<float> walled(double noise, std::size_t n_r, std::size_t n_t) {
 TEST(Stripes, AreToldFromTheWallOfACan) {
     constexpr std::size_t n_r = 90, n_t = 81;
     auto map = walled(0.01, n_r, n_t);
-    EXPECT_TRUE(find_stripes(map, n_r, n_t, 40).translations.empty());
+    EXPECT_TRUE(find_stripes(map, {}, n_t, 40).translations.empty());
     for (std::size_t r = 0; r < n_r; ++r) {
         map[r * n_t + 25] *= 1.1F;
         map[r * n_t + 58] *= 0.93F;
     }
-    const auto stripes = find_stripes(map, n_r, n_t, 40);
+    const auto stripes = find_stripes(map, {}, n_t, 40);
     EXPECT_EQ(stripes.translations, (std::vector<std::size_t>{25, 58}));
     EXPECT_NEAR(stripes.factor[25], 1 / 1.1, 0.01);
     EXPECT_NEAR(stripes.factor[58], 1 / 0.93, 0.012);
@@ -136,7 +136,80 @@ TEST(Stripes, ASampleThatDiffersFromSideToSideHasNone) {
         for (std::size_t t = 14; t < 19; ++t)
             map[r * n_t + t] *= 0.93F; // five translations beside the wall, as a layer that ends
     for (const double centre : {40.0, 40.03})
-        EXPECT_EQ(find_stripes(map, n_r, n_t, centre).translations, std::vector<std::size_t>{});
+        EXPECT_EQ(find_stripes(map, {}, n_t, centre).translations, std::vector<std::size_t>{});
+}
+
+/// A spiral of layers in a can, three steps of the translation thick, projected by adding up
+/// samples along the beam; no noise.
+std::vector<float> wound(std::size_t n_r, std::size_t n_t, double centre, double range) {
+    const double outer = 0.44 * static_cast<double>(n_t), core = 0.15 * outer, pitch = 3.1;
+    const auto density = [&](double x, double y) {
+        const double radius = std::hypot(x, y);
+        if (radius > outer)
+            return 0.0;
+        if (radius > outer - 2)
+            return 3.0;
+        if (radius < core)
+            return 0.1;
+        const double layer = radius / pitch - std::atan2(y, x) / (2 * 3.14159265358979);
+        // coated on one side only for part of the cell, as where a tab is
+        const bool bare = x > 0.2 * outer && y > 0 && radius < 0.6 * outer;
+        return (layer - std::floor(layer) < 0.5 ? 2.0 : 0.4) * (bare ? 0.7 : 1.0);
+    };
+    std::vector<float> map;
+    for (std::size_t r = 0; r < n_r; ++r) {
+        const double omega =
+            range * 3.14159265358979 / 180 * static_cast<double>(r) / static_cast<double>(n_r);
+        const double c = std::cos(omega), s = std::sin(omega);
+        for (std::size_t t = 0; t < n_t; ++t) {
+            double sum = 0;
+            for (const double part : {-0.375, -0.125, 0.125, 0.375}) {
+                const double u = static_cast<double>(t) + part - centre;
+                for (double v = -outer; v <= outer; v += 0.25)
+                    sum += density(u * c - v * s, u * s + v * c);
+            }
+            map.push_back(static_cast<float>(sum));
+        }
+    }
+    return map;
+}
+
+TEST(Stripes, AreFoundAmongResolvedLayersWhereTheScanMeetsItsBeginning) {
+    constexpr std::size_t n_r = 90, n_t = 120;
+    for (const auto& [centre, range] :
+         {std::pair{59.5, 180.0}, {59.5, 360.0}, {59.3, 180.0}, {60.0, 180.0}}) {
+        SCOPED_TRACE(testing::Message() << "centre " << centre << ", range " << range);
+        std::vector<double> rotation;
+        for (std::size_t r = 0; r < n_r; ++r)
+            rotation.push_back(range * static_cast<double>(r) / n_r);
+        const auto exact = wound(n_r, n_t, centre, range);
+        for (const unsigned seed : {1U, 2U}) {
+            std::mt19937 random(seed);
+            std::normal_distribution<float> normal(1, 0.003F);
+            auto map = exact;
+            for (float& value : map)
+                value *= normal(random);
+            const auto clean = find_stripes(map, rotation, n_t, centre);
+            EXPECT_TRUE(clean.translations.empty()) << testing::PrintToString(clean.translations);
+            EXPECT_TRUE(clean.undecided.empty());
+            EXPECT_GE(clean.pairs, 2U);
+            const std::pair<std::size_t, float> planted[] = {{30, 1.15F}, {47, 0.88F}, {82, 0.87F}};
+            for (std::size_t r = 0; r < n_r; ++r)
+                for (const auto& [t, gain] : planted)
+                    map[r * n_t + t] *= gain;
+            const auto stripes = find_stripes(map, rotation, n_t, centre);
+            EXPECT_EQ(stripes.translations, (std::vector<std::size_t>{30, 47, 82}));
+            for (const auto& [t, gain] : planted)
+                EXPECT_NEAR(stripes.factor[t] * gain, 1, 0.025) << t;
+        }
+    }
+    // Without two projections half a turn apart nothing of the kind is claimed.
+    const auto map = wound(n_r, n_t, 59.5, 150);
+    std::vector<double> rotation;
+    for (std::size_t r = 0; r < n_r; ++r)
+        rotation.push_back(150.0 * static_cast<double>(r) / n_r);
+    EXPECT_EQ(find_stripes(map, rotation, n_t, 59.5).pairs, 0U);
+    EXPECT_TRUE(find_stripes(map, rotation, n_t, 59.5).translations.empty());
 }
 
 } // namespace

@@ -76,6 +76,29 @@ TEST(DetectorGeometry, TurnedDetectorAsPyFAI) {
     EXPECT_NEAR(directions.position(row, column)[2], b, 1e-9);
 }
 
+/// pyFAI's two functions for the positions of pixels: one in double precision, and the one that it
+/// bins with.
+TEST(DetectorGeometry, CentresAreRoundedAsByPyFAI) {
+    auto g = upright();
+    g.rotation_1 = 0.3;
+    g.rotation_2 = -0.2;
+    g.rotation_3 = 0.5;
+    const PixelDirections directions(g);
+    const struct {
+        std::size_t row, column;
+        double rounded, exact;
+    } expected[] = {{0, 0, 0.2609039682077517, 0.2609039700194332},
+                    {130, 141, 0.3597281241659647, 0.359728120038981},
+                    {299, 199, 0.4279539103001654, 0.4279539083631006},
+                    {17, 180, 0.3569383794926449, 0.35693837224645775}};
+    for (const auto& e : expected) {
+        EXPECT_NEAR(directions.centre_two_theta(e.row, e.column), e.rounded, 1e-14);
+        EXPECT_NEAR(directions.two_theta(static_cast<double>(e.row) + 0.5,
+                                         static_cast<double>(e.column) + 0.5),
+                    e.exact, 1e-14);
+    }
+}
+
 TEST(DetectorGeometry, WhatMakesNoSenseIsNamed) {
     const auto message = [](auto change) -> std::string {
         auto g = upright();

@@ -121,6 +121,57 @@ TEST_P(Sizes, TransmissionAndConstantFollowFromTheRing) {
 }
 INSTANTIATE_TEST_SUITE_P(SelfAbsorption, Sizes, testing::Values(64, 110));
 
+// A jelly roll: crystals between two radii only, inside them a layer of filling that scatters so
+// little that a wrong hollow makes a total image that agrees with it, and a hollow off the middle.
+class Hollows : public testing::TestWithParam<double> {};
+
+TEST_P(Hollows, DrawnByTheLightOfTheRing) {
+    const double hollow = GetParam(), hollow_x = 0.08, hollow_y = -0.05, layer = hollow + 0.2;
+    Scan scan(100, 160);
+    const double step = scan.geometry.step();
+    scan.transmission.clear();
+    scan.total.clear();
+    scan.amounts = {{}, {}};
+    double around = 0; // a fixed sequence as noise of 1 %
+    const auto noise = [&] {
+        around = std::fmod(around + 0.6180339887498949, 1.0);
+        return 0.035 * (around - 0.5);
+    };
+    for (std::size_t i = 0; i < scan.geometry.rotation.size(); ++i) {
+        const double omega = scan.geometry.omega(i);
+        for (const double place : scan.geometry.translation) {
+            double through = 0, can = 0, inside = 0, filled = 0;
+            constexpr int fine = 60;
+            for (int k = 0; k < fine; ++k) {
+                const double q = (k + 0.5) / fine;
+                const double u = q < 0.5 ? std::sqrt(2 * q) - 1 : 1 - std::sqrt(2 * (1 - q));
+                const double s = place + u * step;
+                const double off = s - hollow_x * std::cos(omega) - hollow_y * std::sin(omega);
+                const double wall = chord(outer, s) - chord(inner, s);
+                const double crystals = 0.6 * (chord(2.6, s) - chord(layer, off));
+                const double filling = chord(inner, s) - chord(hollow, off) - crystals;
+                const double t =
+                    std::exp(-mu_can * wall - mu_disc * crystals - mu_filling * filling);
+                through += t / fine;
+                can += wall * t / fine;
+                inside += crystals * t / fine;
+                filled += filling * t / fine;
+            }
+            scan.transmission.push_back(static_cast<float>(through));
+            scan.amounts[0].push_back(static_cast<float>(can * (1 + noise()) / constant));
+            scan.amounts[1].push_back(static_cast<float>(inside * (1 + noise()) / constant));
+            scan.total.push_back(static_cast<float>(can + inside + 0.05 * filled));
+        }
+    }
+    const auto result = correct_self_absorption(scan.geometry, scan.grid, scan.input(), options());
+    EXPECT_TRUE(result.converged);
+    EXPECT_NEAR(result.hollow_diameter, 2 * hollow, 0.06);
+    const auto difference = compare(result.transmission, scan.transmission);
+    EXPECT_LE(difference.rms, 0.006);
+    EXPECT_LE(difference.largest, 0.02);
+}
+INSTANTIATE_TEST_SUITE_P(SelfAbsorption, Hollows, testing::Values(0.5, 0.9));
+
 TEST(SelfAbsorption, OffTheAxis) {
     const Scan scan(80, 150, 0.11);
     const auto result = correct_self_absorption(scan.geometry, scan.grid, scan.input(), options());
