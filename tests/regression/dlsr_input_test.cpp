@@ -79,8 +79,8 @@ TEST_F(DlsrInput, Settings) {
     }
     expect_failure(results, {"--set", "stages=[\"dslr\"]"}, 0, {"dslr", "nearest is 'dlsr'"});
     // What only the model can tell.
-    expect_failure(results, {"--set", "dlsr.standards=[\"Ce\"]"}, 2,
-                   {"dlsr.standards", "'Ce'", "nearest is 'Cu'"});
+    expect_failure(results, {"--set", "dlsr.standards=[\"Fee\"]"}, 2,
+                   {"dlsr.standards", "'Fee'", "nearest is 'Fe'"});
     expect_failure(results, {"--set", "dlsr.standards=[\"NMC532\"]"}, 2,
                    {"dlsr.standards", "NMC532", "2 free cell parameters"});
 }
