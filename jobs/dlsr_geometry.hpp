@@ -70,7 +70,9 @@ struct GeometryEstimate {
 
 /// What a DLSR found out about the geometry.
 struct DlsrGeometry {
-    GeometryEstimate axis_offset;             ///< mm
+    GeometryEstimate axis_offset; ///< mm
+    /// mm, from the summed sinogram alone: no map has a say in it.
+    std::optional<GeometryEstimate> sinogram_axis;
     double step = 0;                          ///< mm
     std::optional<GeometryEstimate> distance; ///< mm, from the parallax alone
     double applied_scale = 1;                 ///< that the model's lines were moved by
@@ -79,6 +81,11 @@ struct DlsrGeometry {
     bool axis_is_off() const; ///< given and found differ by more than 0.05 step and 5 e.s.d.
     std::vector<std::string> remarks() const;
 };
+
+/// Axis offset by the centres of mass and mirrored projections of a sinogram
+/// [rotation][translation], NaN where missing; nothing when it cannot be found.
+std::optional<GeometryEstimate> sinogram_axis(const ScanGeometry& geometry,
+                                              std::span<const float> sinogram);
 
 /// Off by enough to matter and to be sure of.
 bool axis_matters(double change, double esd, double step);

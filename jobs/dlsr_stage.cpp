@@ -189,6 +189,7 @@ class DlsrRun {
     RadialScale radial_scale(const std::vector<double>& values,
                              const std::vector<double>& unknown_esd) const;
     void settle_geometry();
+    std::vector<float> summed_sinogram() const;
     std::vector<float> held_out_weight(bool held_out) const;
     DlsrResult::HeldOut judge(double strength);
     void use_rays(std::vector<float> weight);
@@ -691,7 +692,7 @@ petsc::UnknownEstimate DlsrRun::estimate(GeometryParameter parameter) {
     auto result = petsc::estimate_unknown(session_, communicator_, *problem_, own(state_.x),
                                           unknown, options);
     double rays = 0;
-    for (const float w : weight_)
+    for (const float w : used_weight_)
         rays += w > 0;
     rays = communicator_.allreduce(rays, mpi::Reduction::sum);
     const double goodness =
@@ -780,26 +781,53 @@ void DlsrRun::settle_geometry() {
         save();
 }
 
+/// Sum over the channels, corrected for absorption, [rotation][translation] of all ranks; NaN where
+/// a ray is left out. Collective.
+std::vector<float> DlsrRun::summed_sinogram() const {
+    const auto& geometry = context_.scan.geometry();
+    const std::size_t translations = geometry.translation.size(), m = basis_->size(),
+                      first = scan_.rotations().begin * translations;
+    std::vector<double> sums(geometry.rotation.size() * translations, 0.0), used(sums.size(), 0.0);
+    std::vector<float> pattern(basis_->channel_count());
+    for (std::size_t r = 0; r < weight_.size(); ++r) {
+        if (!(weight_[r] > 0))
+            continue;
+        basis_->expand({data_.data() + r * m, m}, pattern);
+        for (const float value : pattern)
+            if (std::isfinite(value))
+                sums[first + r] += value;
+        sums[first + r] /= static_cast<double>(scan_.transmission()[r]);
+        used[first + r] = 1;
+    }
+    communicator_.allreduce(std::span<double>(sums), mpi::Reduction::sum);
+    communicator_.allreduce(std::span<double>(used), mpi::Reduction::sum);
+    std::vector<float> result;
+    for (std::size_t i = 0; i < sums.size(); ++i)
+        result.push_back(used[i] > 0 ? static_cast<float>(sums[i])
+                                     : std::numeric_limits<float>::quiet_NaN());
+    return result;
+}
+
 /// What the fit says of the geometry in the end.
 void DlsrRun::check_geometry() {
     const auto& geometry = context_.scan.geometry();
     geometry_.step = std::abs(geometry.step());
     geometry_.applied_scale = state_.radial_scale;
+    const std::size_t globals = problem_->field_unknowns(setup_.fields.size()).begin;
     const auto look = [&](GeometryParameter parameter, bool refined) {
         const auto found = estimate(parameter);
+        const std::size_t unknown = geometry_unknown(parameter);
         GeometryEstimate result;
         result.refined = refined;
-        result.found = refined ? state_.x[geometry_unknown(parameter)] *
-                                     globals_[geometry_unknown(parameter) -
-                                              problem_->field_unknowns(setup_.fields.size()).begin]
-                                         .unit
-                               : found.change;
+        result.found =
+            refined ? state_.x[unknown] * globals_[unknown - globals].unit : found.change;
         result.esd = found.esd;
         return result;
     };
     geometry_.axis_offset = look(GeometryParameter::axis_offset, state_.refine_axis);
     geometry_.axis_offset.given = geometry.axis_offset;
     geometry_.axis_offset.found += geometry.axis_offset;
+    geometry_.sinogram_axis = sinogram_axis(geometry, summed_sinogram());
     if (parallax_) {
         auto distance = look(GeometryParameter::distance, state_.refine_distance);
         distance.given = geometry.distance;

@@ -74,9 +74,10 @@ void add_globals(HtmlPage& page, const DlsrDiagnostics& d) {
 void add_geometry(HtmlPage& page, const DlsrDiagnostics& d) {
     std::vector<std::vector<std::string>> rows;
     const auto name = [](const std::string& quantity) -> std::string {
-        return quantity == "axis_offset" ? "axis offset"
-               : quantity == "distance"  ? "distance, from the parallax alone"
-                                         : "scale of tan 2<i>θ</i>, by standards";
+        return quantity == "axis_offset"            ? "axis offset"
+               : quantity == "sinogram_axis_offset" ? "axis offset, from the sinogram alone"
+               : quantity == "distance"             ? "distance, from the parallax alone"
+                                                    : "scale of tan 2<i>θ</i>, by standards";
     };
     for (const auto& geometry : d.geometry) {
         if (geometry.quantity == "radial_scale_applied" ||

@@ -67,12 +67,22 @@ TEST_F(DlsrInput, Settings) {
         {"dlsr.max_iterations=0", {"dlsr.max_iterations", "at least 1"}},
         {"dlsr.convergence=0", {"dlsr.convergence", "between 0 and 1"}},
         {"dlsr.bounded=2", {"dlsr.bounded"}},
+        {"dlsr.axis_offset=0.1", {"dlsr.axis_offset"}},
+        {"dlsr.axis_offset=refined", {"dlsr.axis_offset", "refine"}},
+        {"dlsr.distance=auto", {"dlsr.distance", "refine"}},
+        {"dlsr.radial_scale=metal", {"dlsr.radial_scale", "metals"}},
+        {"dlsr.standard_uncertainty=0", {"dlsr.standard_uncertainty", "0.1"}},
     };
     for (const auto& [setting, words] : cases) {
         SCOPED_TRACE(setting);
         expect_failure(results, {"--set", setting}, 0, words);
     }
     expect_failure(results, {"--set", "stages=[\"dslr\"]"}, 0, {"dslr", "nearest is 'dlsr'"});
+    // What only the model can tell.
+    expect_failure(results, {"--set", "dlsr.standards=[\"Fee\"]"}, 2,
+                   {"dlsr.standards", "'Fee'", "nearest is 'Fe'"});
+    expect_failure(results, {"--set", "dlsr.standards=[\"NMC532\"]"}, 2,
+                   {"dlsr.standards", "NMC532", "2 free cell parameters"});
 }
 
 TEST_F(DlsrInput, PetscOptions) {

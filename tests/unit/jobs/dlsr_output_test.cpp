@@ -105,6 +105,13 @@ DlsrResult small_result() {
     result.gof = 1.5;
     result.converged = true;
     result.stop_reason = "small change";
+    result.geometry.emplace();
+    result.geometry->step = 0.1;
+    result.geometry->axis_offset = {0.0, 0.03, 0.002, true};
+    result.geometry->distance = GeometryEstimate{1000, 990, 2, false};
+    result.geometry->radial.standards.push_back({"Cu", 3.6149, 3.6113, 1e-5, 1.001, 1e-4});
+    result.geometry->radial.factor = 1.001;
+    result.geometry->radial.uncertainty = 1e-4;
     result.remarks = {"the axis offset is 0", "second remark"};
     return result;
 }
@@ -202,6 +209,25 @@ TEST_F(DlsrOutput, DiagnosticsComeBack) {
     EXPECT_TRUE(d->converged);
     EXPECT_EQ(d->stop_reason, "small change");
     EXPECT_THAT(d->remarks, ElementsAre("the axis offset is 0", "second remark"));
+    const auto geometry = [&](const std::string& quantity) {
+        for (const auto& entry : d->geometry)
+            if (entry.quantity == quantity)
+                return entry;
+        ADD_FAILURE() << quantity;
+        return report::DlsrDiagnostics::Geometry{};
+    };
+    EXPECT_EQ(geometry("axis_offset").value, 0.03);
+    EXPECT_EQ(geometry("axis_offset").esd, 0.002);
+    EXPECT_EQ(geometry("axis_offset").given, 0);
+    EXPECT_TRUE(geometry("axis_offset").refined);
+    EXPECT_EQ(geometry("axis_offset").units, "mm");
+    EXPECT_EQ(geometry("distance").given, 1000);
+    EXPECT_FALSE(geometry("distance").refined);
+    EXPECT_EQ(geometry("radial_scale").value, 1.001);
+    EXPECT_EQ(geometry("radial_scale").esd, 1e-4);
+    EXPECT_EQ(geometry("radial_scale_applied").value, 1);
+    EXPECT_EQ(stage().open_dataset("geometry/standard_factor").read_all<double>(),
+              std::vector<double>{1.001});
     ASSERT_EQ(d->globals.size(), 3U);
     EXPECT_EQ(d->globals[0].group, "Fe"); // order of the model
     EXPECT_EQ(d->globals[2].group, "Cu");
@@ -316,6 +342,8 @@ TEST_F(DlsrOutput, ReportShowsBothAnalyses) {
             stage = entry;
     EXPECT_EQ(stage["dlsr"]["rwp"], 0.1);
     EXPECT_EQ(stage["dlsr"]["held_out"].size(), 3U);
+    EXPECT_EQ(stage["dlsr"]["geometry"][0]["quantity"], "axis_offset");
+    EXPECT_EQ(stage["dlsr"]["geometry"][0]["refined"], true);
     EXPECT_TRUE(stage["dlsr"]["globals"][1]["esd"].is_null());
     bool found = false;
     for (const auto& difference : stage["differences"])
