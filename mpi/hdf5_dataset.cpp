@@ -279,6 +279,9 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
             file_->agree_on_writing(error);
         else if (error)
             throw Error(*error);
+    } else if (write) {
+        if (const auto limit = file_->beyond_size_limit(n * larger))
+            throw Error(*limit);
     }
 
     const StorageInfo layout = this->layout();

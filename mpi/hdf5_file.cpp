@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -97,7 +98,23 @@ std::filesystem::path FileState::folder() const {
     return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+std::optional<std::string> FileState::beyond_size_limit(std::size_t bytes) const {
+    struct rlimit limit {};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return std::nullopt;
+    struct stat file {};
+    const std::size_t size =
+        ::stat(path.c_str(), &file) == 0 ? static_cast<std::size_t>(file.st_size) : 0;
+    if (size + bytes + reserve_bytes <= limit.rlim_cur)
+        return std::nullopt;
+    return path.string() + ": writing needs a file of up to " +
+           std::to_string((size + bytes + reserve_bytes) >> 20) + " MiB, the limit is " +
+           std::to_string(limit.rlim_cur >> 20) + " MiB (ulimit -f)";
+}
+
 std::optional<std::string> FileState::missing_space(std::size_t bytes) const {
+    if (auto error = beyond_size_limit(bytes))
+        return error;
     const auto message = [&](const std::string& why) {
         return path.string() + ": writing needs " + std::to_string((bytes >> 20) + 1) +
                " MiB more: " + why;
@@ -124,7 +141,9 @@ std::optional<std::string> FileState::missing_space(std::size_t bytes) const {
 void FileState::take_reserve() {
     if (!created || !is_root() || reserve >= 0)
         return;
-    std::optional<std::string> error;
+    std::optional<std::string> error = beyond_size_limit(0);
+    if (error)
+        throw Error(*error);
     reserve = allocate_nameless(folder(), reserve_bytes, error);
     if (error)
         throw Error(path.string() + ": writing needs at least " +

@@ -43,7 +43,10 @@ struct FileState {
     void agree_on_writing(const std::optional<std::string>& error);
 
     std::filesystem::path folder() const;
-    /// A message when the file system has less than `bytes` left.
+    /// A message when `bytes` more would pass the limit on the size of files (RLIMIT_FSIZE), where
+    /// HDF5 is left with a file that it cannot close.
+    std::optional<std::string> beyond_size_limit(std::size_t bytes) const;
+    /// A message when that is so, or the file system has less than `bytes` left.
     std::optional<std::string> missing_space(std::size_t bytes) const;
     void take_reserve();
     void drop_reserve() noexcept;
