@@ -5,7 +5,6 @@
 #include "support/cell_maps.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
-#include "support/test_data.hpp"
 
 #include <gtest/gtest.h>
 
@@ -14,6 +13,8 @@
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -44,7 +45,9 @@ Processes processes_of(const fs::path& results) {
         const auto name = entry.path().filename().string();
         if (name.find_first_not_of("0123456789") != std::string::npos)
             continue;
-        const auto line = read_text(entry.path() / "cmdline");
+        // It may end meanwhile.
+        std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+        const std::string line{std::istreambuf_iterator<char>(file), {}};
         if (line.find("output=" + results.string()) == std::string::npos)
             continue;
         const auto first = fs::path(line.substr(0, line.find('\0'))).filename();

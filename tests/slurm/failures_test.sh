@@ -43,7 +43,19 @@ equal_maps() {
         *) fail "$1: $words" ;;
     esac
 }
-ranks_of() { pgrep -f "^$xrdct run $work/cell/$1.toml"; }
+# Stops the ranks of a job once its dlsr stage has saved something, so that it does not end before what is to befall it.
+hold() {
+    local attempt
+    for ((attempt = 0; attempt < 2400; ++attempt)); do
+        if [ -e "$1/dlsr-checkpoint.nxs" ]; then
+            mapfile -t ranks < <(pgrep -f "^$xrdct run $work/cell/$1.toml")
+            [ ${#ranks[@]} -eq 2 ] || fail "$1: not two ranks: ${ranks[*]}"
+            kill -STOP "${ranks[@]}" && return
+        fi
+        sleep 0.05
+    done
+    fail "$1 saved nothing: $("$xrdct" status "$1")"
+}
 
 mkdir "$work/readonly"
 cp scan.nxs job.toml "$work/readonly"
@@ -148,7 +160,8 @@ until_state cancelled third
 echo "cancelled, then submitted again"
 all_stages cancelled
 answer=$("$xrdct" submit cancelled.toml --ranks 2 2>&1) || fail "$answer"
-until_says "iteration 2" "$xrdct" status cancelled
+hold cancelled
+until_says iteration "$xrdct" status cancelled
 "$xrdct" cancel cancelled 2>/dev/null || fail "cancel"
 until_state cancelled cancelled
 answer=$("$xrdct" submit cancelled.toml --ranks 2 2>&1) && fail "products would be replaced"
@@ -162,11 +175,8 @@ all_stages limited
 echo 'time.notice = 1.0' >"$work/limited.toml"
 answer=$("$xrdct" submit limited.toml --ranks 2 --time 2min --profile "$work/limited.toml" 2>&1) || fail "$answer"
 id=$(number "$answer")
-until_says "iteration 1" "$xrdct" status limited
 # The ranks rest until the signal is there, so that the run lasts.
-mapfile -t ranks < <(ranks_of limited)
-[ ${#ranks[@]} -eq 2 ] || fail "not two ranks: ${ranks[*]}"
-kill -STOP "${ranks[@]}"
+hold limited
 pending=
 for _ in {1..480}; do
     pending=$(awk '/^S[hi][dg]Pnd/ { print substr($2, 14, 1) }' "/proc/${ranks[0]}/status" 2>/dev/null | tr -d '0\n')
@@ -187,7 +197,7 @@ all_stages lost
 echo 'slurm.options = ["--no-requeue"]' >"$work/lost.toml"
 answer=$("$xrdct" submit lost.toml --ranks 2 --profile "$work/lost.toml" 2>&1) || fail "$answer"
 id=$(number "$answer")
-until_says "iteration 2" "$xrdct" status lost
+hold lost
 node=$(squeue --noheader --job="$id" --format=%B)
 "$here/cluster.sh" kill "$work/slurm" "$node"
 until_state "failed: .*NODE_FAIL" lost
@@ -201,7 +211,7 @@ echo "a node dies, and its job goes on elsewhere"
 all_stages moved
 answer=$("$xrdct" submit moved.toml --ranks 2 2>&1) || fail "$answer"
 id=$(number "$answer")
-until_says "iteration 2" "$xrdct" status moved
+hold moved
 "$here/cluster.sh" kill "$work/slurm" "$(squeue --noheader --job="$id" --format=%B)"
 until_state continued moved
 start_now "$id"
