@@ -180,6 +180,7 @@ TEST_F(Killed, ResumesToTheSameMaps) {
 
     const int other_counts[] = {1, 3, 4};
     int good = 0;
+    std::size_t left_files = 0;
     for (int i = 0; i < kills; ++i) {
         // Spread over the run, so that every part of it is met.
         double moment = duration * (i + uniform(random)) / kills;
@@ -240,6 +241,13 @@ TEST_F(Killed, ResumesToTheSameMaps) {
                 expect(resumed.errors.find("goes on from") != std::string::npos,
                        "the checkpoint was not used");
             expect(!fs::exists(results / "dlsr-checkpoint.nxs"), "the checkpoint is still there");
+            std::size_t unfinished = 0;
+            for (const auto& name : names_in(results))
+                unfinished += name.find(".nxs.tmp-") != std::string::npos;
+            left_files += unfinished;
+            expect((unfinished > 0) ==
+                       (resumed.errors.find("of runs that were killed") != std::string::npos),
+                   "unfinished files are not named, or named and not there");
             difference = compare(reference, results);
             expect(difference.with_esd > 1000, "hardly a value with e.s.d.");
             if (again == 2)
@@ -258,6 +266,8 @@ TEST_F(Killed, ResumesToTheSameMaps) {
         EXPECT_EQ(trouble, "") << "kill " << i;
         fs::remove_all(results);
     }
+    std::printf("%d of %d resumed to the same maps; %zu unfinished files were left\n", good, kills,
+                left_files);
     EXPECT_EQ(good, kills);
     RecordProperty("resumed_to_the_same_maps", good);
 }
