@@ -43,7 +43,7 @@ kill_node() {
     for entry in /proc/[0-9]*; do
         [ "$(readlink "$entry/ns/uts" 2>/dev/null)" = "$name" ] && kill -9 "${entry#/proc/}" 2>/dev/null
     done
-    rm -f "$folder/run/node$1.pid"
+    rm -rf "$folder/run/node$1.pid" "$folder/tmp-$1"/*
 }
 
 case $command in
@@ -92,6 +92,7 @@ SlurmdUser=root
 AuthInfo=socket=$folder/key/socket
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool-%n
+TmpFS=$folder/tmp-%n
 SlurmctldPidFile=$folder/run/controller.pid
 SlurmdPidFile=$folder/run/node%n.pid
 SlurmctldLogFile=$folder/log/controller
@@ -120,7 +121,9 @@ end
 function slurm_job_modify(job, record, partitions, user) return slurm.SUCCESS end
 LUA
 for ((i = 1; i <= nodes; ++i)); do
-    mkdir -p "$folder/spool-t$i"
+    # PMIx of SLURM makes folders named after the job there, and starts nothing where one is left.
+    mkdir -p "$folder/spool-t$i" "$folder/tmp-t$i"
+    chmod 1777 "$folder/tmp-t$i"
     echo "NodeName=t$i NodeHostname=t$i NodeAddr=127.0.0.1 Port=$((port + i)) CPUs=$cores RealMemory=4000" >>"$folder/slurm.conf"
 done
 echo "PartitionName=closed Nodes=ALL AllowAccounts=others MaxTime=120 State=UP" >>"$folder/slurm.conf"

@@ -101,6 +101,12 @@ all_stages undisturbed
 answer=$("$xrdct" submit undisturbed.toml --ranks 2 2>&1) || fail "$answer"
 until_state finished undisturbed
 
+echo "on two nodes"
+all_stages spread
+answer=$("$xrdct" submit spread.toml --ranks 2 --nodes 2 2>&1) || fail "$answer"
+until_state finished spread
+equal_maps spread
+
 echo "an account that is refused"
 conventional refused
 echo 'slurm.account = "refused"' >"$work/refused.toml"
@@ -206,7 +212,8 @@ id=$(number "$answer")
 hold moved
 "$here/cluster.sh" kill "$work/slurm" "$(squeue --noheader --job="$id" --format=%B)"
 until_state continued moved
-start_now "$id"
+# SLURM keeps it for two minutes; sooner the end of the old start may hit the new one.
+patience=600
 until_says "goes on from" "$xrdct" logs moved
 until_state finished moved
 equal_maps moved
