@@ -99,22 +99,18 @@ std::filesystem::path FileState::folder() const {
 }
 
 std::optional<std::string> FileState::beyond_size_limit(std::size_t bytes) const {
-    struct rlimit limit {};
-    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
-        return std::nullopt;
-    struct stat file {};
-    const std::size_t size =
-        ::stat(path.c_str(), &file) == 0 ? static_cast<std::size_t>(file.st_size) : 0;
-    if (size + bytes + reserve_bytes <= limit.rlim_cur)
+    // With what is allocated and not written yet: closing extends the file to it.
+    hsize_t size = 0;
+    if (id.get() >= 0)
+        H5Fget_filesize(id.get(), &size);
+    if (size + bytes + reserve_bytes <= size_limit)
         return std::nullopt;
     return path.string() + ": writing needs a file of up to " +
            std::to_string((size + bytes + reserve_bytes) >> 20) + " MiB, the limit is " +
-           std::to_string(limit.rlim_cur >> 20) + " MiB (ulimit -f)";
+           std::to_string(size_limit >> 20) + " MiB (ulimit -f)";
 }
 
 std::optional<std::string> FileState::missing_space(std::size_t bytes) const {
-    if (auto error = beyond_size_limit(bytes))
-        return error;
     const auto message = [&](const std::string& why) {
         return path.string() + ": writing needs " + std::to_string((bytes >> 20) + 1) +
                " MiB more: " + why;
@@ -302,6 +298,9 @@ File File::open(const std::filesystem::path& path, Access access,
     state->path = path;
     state->writable = access != Access::read_only;
     state->created = access == Access::create || access == Access::create_new;
+    struct rlimit limit {};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        state->size_limit = limit.rlim_cur;
     if (communicator != nullptr)
         state->communicator = communicator->duplicate();
     const std::string where = path.string();
