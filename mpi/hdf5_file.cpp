@@ -106,7 +106,7 @@ std::optional<std::string> FileState::beyond_size_limit(std::size_t bytes) const
     if (size + bytes + reserve_bytes <= size_limit)
         return std::nullopt;
     return path.string() + ": writing needs a file of up to " +
-           std::to_string((size + bytes + reserve_bytes) >> 20) + " MiB, the limit is " +
+           std::to_string(((size + bytes + reserve_bytes) >> 20) + 1) + " MiB, the limit is " +
            std::to_string(size_limit >> 20) + " MiB (ulimit -f)";
 }
 
