@@ -10,6 +10,7 @@ chmod 711 "$work" # munged wants a path that all may pass
 export HOME=$work/home XRDCT_PROFILE=
 mkdir "$HOME"
 finish() {
+    cd / || return
     "$here/cluster.sh" down "$work/slurm"
     mountpoint -q "$work/readonly" && umount "$work/readonly"
     rm -rf "$work"
