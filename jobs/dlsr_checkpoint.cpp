@@ -5,6 +5,10 @@
 #include "mpi/nexus.hpp"
 #include "mpi/product_file.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace xrdct {
@@ -78,6 +82,12 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         return {};
     try {
         const auto file = hdf5::File::open(path, hdf5::Access::read_only);
+        nexus::read_format_version(file.root());
+        const auto written_by =
+            file.root().string_attribute("program_version").value_or("of no version");
+        if (written_by != program_version)
+            throw Error(
+                fmt::format("it was written by xrdct {}, this is {}", written_by, program_version));
         const auto group = file.root().open_group("entry/checkpoint");
         DlsrCheckpoint checkpoint;
         checkpoint.settings = nexus::read_text(group, "settings").value_or("");
@@ -101,6 +111,11 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.radial_scale = geometry[3];
         checkpoint.x = read_column(group, "x");
         checkpoint.error_squares = read_column(group, "error_squares");
+        for (const auto* column :
+             {&numbers, &std::as_const(checkpoint.x), &std::as_const(checkpoint.error_squares)})
+            if (!std::all_of(column->begin(), column->end(),
+                             [](double value) { return std::isfinite(value); }))
+                throw Error("it holds values that are not finite");
         const auto strengths = read_column(group, "held_out_smoothness"),
                    chi_squared = read_column(group, "held_out_chi_squared");
         const auto projections = read_column(group, "held_out_projections");

@@ -94,6 +94,31 @@ void find_axis(StageContext& context) {
 
 } // namespace
 
+namespace {
+
+/// What killed runs left of files they were writing; "" for nothing. Another run may be writing
+/// there, so that they are named and stay.
+std::string left_behind(const std::filesystem::path& output) {
+    std::size_t count = 0;
+    std::uintmax_t bytes = 0;
+    std::error_code code;
+    for (const auto& entry : std::filesystem::directory_iterator(output, code)) {
+        const auto name = entry.path().filename().string();
+        if (name.find(".nxs.tmp-") == std::string::npos)
+            continue;
+        ++count;
+        if (const auto size = entry.file_size(code); !code)
+            bytes += size;
+    }
+    return count == 0 ? std::string()
+                      : fmt::format("{}/*.nxs.tmp-*: {} unfinished file{} ({:.0f} MB) of runs that "
+                                    "were killed; remove when no other run writes there",
+                                    output.string(), count, count == 1 ? "" : "s",
+                                    1e-6 * static_cast<double>(bytes));
+}
+
+} // namespace
+
 float ray_factor(const StageContext& context, std::size_t ray, bool absorption) {
     const auto& monitor = context.scan.monitor_factor();
     const float factor = monitor.empty() ? 1.0F : monitor[ray];
@@ -251,6 +276,9 @@ RunSummary run_job(const Job& job, const RunOptions& options,
             context.transmission = communicator.collectively(
                 [&] { return read_absorption_product(job).transmission; });
         if (reuse) {
+            // A run that was killed after its product was complete may have left it.
+            if (std::error_code code; stage == "dlsr" && communicator.is_root())
+                std::filesystem::remove(job.output / "dlsr-checkpoint.nxs", code);
             summary.stages.push_back({stage, path, true, 0, {}, {}});
             if (record)
                 record->leave_stage("kept");
@@ -266,6 +294,9 @@ RunSummary run_job(const Job& job, const RunOptions& options,
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
     summary.notes = job.notes;
     summary.notes.insert(summary.notes.end(), context.notes.begin(), context.notes.end());
+    if (communicator.is_root())
+        if (const auto left = left_behind(job.output); !left.empty())
+            summary.notes.push_back(left);
     clock.lap("all");
     summary.seconds = clock.total();
     return summary;

@@ -6,6 +6,7 @@
 #include "mpi/communicator.hpp"
 #include "mpi/environment.hpp"
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -89,6 +90,8 @@ int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work) {
 
 int run_program(int argc, char** argv) {
     std::vector<std::string> arguments(argv + 1, argv + argc);
+    // A limit on the size of files is then an error of writing, which names the file.
+    std::signal(SIGXFSZ, SIG_IGN);
     try {
         if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
             arguments[0] == "help") {

@@ -266,6 +266,9 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
     const Handle stored = own(H5Dget_type(id()), where, "reading the element type");
     const std::size_t element = H5Tget_size(memory);
     const std::size_t larger = std::max(element, H5Tget_size(stored.get()));
+    const StorageInfo layout = this->layout();
+    // What is not compressed was allocated when the dataset was made.
+    const bool grows = write && !layout.filters.empty();
     if (write && file_->shared()) {
         // A full disk is found out before HDF5 meets it: its ranks part ways where a write of
         // compressed data fails on one.
@@ -275,13 +278,17 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
                 static_cast<std::int64_t>(bytes), mpi::Reduction::sum));
         if (!together || file_->is_root())
             error = file_->missing_space(bytes);
+        if (!error && grows && (!together || file_->is_root()))
+            error = file_->beyond_size_limit(bytes);
         if (together)
             file_->agree_on_writing(error);
         else if (error)
             throw Error(*error);
+    } else if (grows) {
+        if (const auto limit = file_->beyond_size_limit(n * larger))
+            throw Error(*limit);
     }
 
-    const StorageInfo layout = this->layout();
     const bool by_chunk =
         file_->shared() && file_->writable && !layout.chunk.empty() && layout.filters.empty();
     // HDF5 need not work collectively where every rank can reach its part alone, which is faster

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -97,6 +98,18 @@ std::filesystem::path FileState::folder() const {
     return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+std::optional<std::string> FileState::beyond_size_limit(std::size_t bytes) const {
+    // With what is allocated and not written yet: closing extends the file to it.
+    hsize_t size = 0;
+    if (id.get() >= 0)
+        H5Fget_filesize(id.get(), &size);
+    if (size + bytes + reserve_bytes <= size_limit)
+        return std::nullopt;
+    return path.string() + ": writing needs a file of up to " +
+           std::to_string(((size + bytes + reserve_bytes) >> 20) + 1) + " MiB, the limit is " +
+           std::to_string(size_limit >> 20) + " MiB (ulimit -f)";
+}
+
 std::optional<std::string> FileState::missing_space(std::size_t bytes) const {
     const auto message = [&](const std::string& why) {
         return path.string() + ": writing needs " + std::to_string((bytes >> 20) + 1) +
@@ -124,7 +137,9 @@ std::optional<std::string> FileState::missing_space(std::size_t bytes) const {
 void FileState::take_reserve() {
     if (!created || !is_root() || reserve >= 0)
         return;
-    std::optional<std::string> error;
+    std::optional<std::string> error = beyond_size_limit(0);
+    if (error)
+        throw Error(*error);
     reserve = allocate_nameless(folder(), reserve_bytes, error);
     if (error)
         throw Error(path.string() + ": writing needs at least " +
@@ -283,6 +298,9 @@ File File::open(const std::filesystem::path& path, Access access,
     state->path = path;
     state->writable = access != Access::read_only;
     state->created = access == Access::create || access == Access::create_new;
+    struct rlimit limit {};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        state->size_limit = limit.rlim_cur;
     if (communicator != nullptr)
         state->communicator = communicator->duplicate();
     const std::string where = path.string();

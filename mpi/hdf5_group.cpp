@@ -260,9 +260,12 @@ Dataset Group::create_dataset(const std::string& path, ElementType type, const S
     } else if (storage.gzip > 0) {
         throw Error(where + ": compression needs chunks");
     }
-    if (storage.gzip == 0)
+    if (storage.gzip == 0) {
         checked(H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_EARLY), where,
                 "setting the allocation");
+        file_->agree_on_writing(
+            file_->beyond_size_limit(product(shape) * H5Tget_size(stored_type(type))));
+    }
     const Handle space = simple_space(shape, where);
     const Handle access =
         access_with_cache(usual_cache(shape, chunk, H5Tget_size(stored_type(type))), where);

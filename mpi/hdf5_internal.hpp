@@ -9,6 +9,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,6 +28,8 @@ struct FileState {
     bool created = false;
     bool discarded = false;
     int reserve = -1; ///< descriptor of the space held for closing, see hdf5_file.cpp
+    /// Of files (RLIMIT_FSIZE) as it was when this one was opened: the shell's.
+    std::size_t size_limit = std::numeric_limits<std::size_t>::max();
     /// The first failure to write. On a shared file it is the same on all ranks.
     std::optional<std::string> failure;
     std::optional<mpi::Communicator> communicator;
@@ -43,6 +46,9 @@ struct FileState {
     void agree_on_writing(const std::optional<std::string>& error);
 
     std::filesystem::path folder() const;
+    /// A message when `bytes` more would pass the limit on the size of files (RLIMIT_FSIZE), where
+    /// HDF5 is left with a file that it cannot close.
+    std::optional<std::string> beyond_size_limit(std::size_t bytes) const;
     /// A message when the file system has less than `bytes` left.
     std::optional<std::string> missing_space(std::size_t bytes) const;
     void take_reserve();

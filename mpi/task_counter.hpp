@@ -14,6 +14,9 @@ namespace xrdct::mpi {
 /// Between nodes some MPI transports need rank 0 to enter MPI now and then for others to make
 /// progress; its own calls of next() do, so keep one task below about a second.
 ///
+/// Where MPI has no one-sided communication between these ranks (Debian's OpenMPI over TCP, whose
+/// configuration switches osc/pt2pt off) index i goes to rank i modulo the number of ranks.
+///
 /// Constructor and destructor are collective (also when the stack unwinds: make it inside
 /// Communicator::collectively, so that a rank that fails reaches the destructor and then the
 /// agreement, as the others do).
@@ -28,13 +31,17 @@ class TaskCounter {
     std::optional<std::size_t> next();
     /// The next up to `chunk` (at least one) indices, or nothing. Not collective.
     std::optional<BlockRange> next_range(std::size_t chunk);
-    /// After this no rank gets any more tasks: for a rank that met an error. Not collective.
+    /// After this no rank gets any more tasks (this rank, where the deal is fixed): for a rank that
+    /// met an error. Not collective.
     void stop();
+    /// Whether ranks are served as they ask; the same on all.
+    bool is_dynamic() const { return window_ != MPI_WIN_NULL; }
 
   private:
     MPI_Win window_ = MPI_WIN_NULL;
     std::int64_t* memory_ = nullptr;
     std::int64_t count_;
+    std::int64_t own_next_, own_step_; ///< of the fixed deal
 };
 
 } // namespace xrdct::mpi

@@ -48,8 +48,8 @@ class MapFilter {
         const auto l = static_cast<int>(length_);
         float* map = fftwf_alloc_real(map_size());
         auto* spectrum = fftwf_alloc_complex(spectrum_size());
-        forward_ = fftwf_plan_dft_r2c_2d(l, l, map, spectrum, FFTW_MEASURE);
-        backward_ = fftwf_plan_dft_c2r_2d(l, l, spectrum, map, FFTW_MEASURE);
+        forward_ = fftwf_plan_dft_r2c_2d(l, l, map, spectrum, FFTW_ESTIMATE);
+        backward_ = fftwf_plan_dft_c2r_2d(l, l, spectrum, map, FFTW_ESTIMATE);
         fftwf_free(map);
         fftwf_free(spectrum);
     }

@@ -72,7 +72,7 @@ class Plans {
         const int n = static_cast<int>(length), pairs = static_cast<int>(block_pairs);
         const auto make = [&](int direction) {
             return Plan(fftwf_plan_many_dft(1, &n, pairs, data, nullptr, pairs, 1, data, nullptr,
-                                            pairs, 1, direction, FFTW_MEASURE));
+                                            pairs, 1, direction, FFTW_ESTIMATE));
         };
         forward_ = make(FFTW_FORWARD);
         backward_ = make(FFTW_BACKWARD);
@@ -90,7 +90,8 @@ class Plans {
     Plan forward_, backward_;
 };
 
-/// Measured once per length and kept for the life of the process.
+/// Made once per length and kept for the life of the process. Plans that are chosen by measuring
+/// differ from run to run, and so would the maps in their last digits.
 const Plans& plans_for(std::size_t length) {
     static std::mutex mutex;
     static std::map<std::size_t, Plans> known;

@@ -310,5 +310,39 @@ TEST_F(ParallelHdf5Test, AWriteErrorIsAnErrorOnAllRanksAndLeavesNothing) {
     std::signal(SIGXFSZ, old_handler);
 }
 
+// The limit of the shell is there from the beginning, and when the file is closed: it is met before
+// HDF5 meets it.
+TEST_F(ParallelHdf5Test, ALimitOfTheSizeOfFilesIsMetBeforeWriting) {
+    const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit old_limit{};
+    getrlimit(RLIMIT_FSIZE, &old_limit);
+    const auto range = block_range(10 << 20, static_cast<std::size_t>(world_.size()),
+                                   static_cast<std::size_t>(world_.rank()));
+    const std::vector<float> values(range.size(), 1.5F);
+    for (const auto& [megabytes, storage] :
+         {std::pair{rlim_t{1}, Storage{}}, {17, Storage{}}, {17, Storage{{1 << 18}, 1, false}}}) {
+        const rlimit limit{megabytes << 20, old_limit.rlim_max};
+        std::string message;
+        setrlimit(RLIMIT_FSIZE, &limit);
+        try {
+            auto product = ProductFile::create(path_, ProductFile::Existing::refuse, &world_);
+            auto dataset =
+                product.root().create_dataset("v", ElementType::float32, {10 << 20}, storage);
+            world_.collectively([&] {
+                dataset.write(Selection{{range.begin}, {range.size()}},
+                              std::span<const float>(values), Transfer::collective);
+            });
+        } catch (const Error& error) {
+            message = error.what();
+        }
+        setrlimit(RLIMIT_FSIZE, &old_limit);
+        EXPECT_THAT(message, HasSubstr("the limit is " + std::to_string(megabytes) + " MiB"));
+        world_.barrier();
+        EXPECT_EQ(test::list_folder(folder_.path()), "");
+        world_.barrier();
+    }
+    std::signal(SIGXFSZ, old_handler);
+}
+
 } // namespace
 } // namespace xrdct::mpi

@@ -10,26 +10,7 @@ export HOME=$work/home XRDCT_PROFILE=
 mkdir "$HOME"
 trap '"$here/cluster.sh" down "$work/slurm"; rm -rf "$work"' EXIT
 
-fail() {
-    echo "FAILED: $*" >&2
-    for log in "$work"/cell/*/slurm-*.log "$work/slurm/log/controller"; do
-        [ -e "$log" ] && { echo "--- $log" >&2; tail -n 20 "$log" >&2; }
-    done
-    exit 1
-}
-says() { grep -qF -- "$1" <<<"$2" || fail "'$1' is not in: $2"; }
-# Until a command's output holds the words, at most a minute and a half.
-until_says() {
-    local words=$1 answer=
-    shift
-    for _ in {1..180}; do
-        answer=$("$@" 2>&1)
-        grep -qF -- "$words" <<<"$answer" && return
-        sleep 0.5
-    done
-    fail "'$words' did not come: $answer"
-}
-number() { sed -n 's/^job \([0-9]*\).*/\1/p' <<<"$1"; }
+. "$here/common.sh"
 
 # Without SLURM: a clear message, nothing left behind.
 "$xrdct" simulate --output "$work/cell" --translations 24 --rotations 20 --channels 260 --first-channel 1.3 \
@@ -49,7 +30,7 @@ says "slurm.partition of $work/refused.toml" "$answer"
 echo "a job on two ranks"
 answer=$("$xrdct" submit job.toml --ranks 2 2>&1) || fail "$answer"
 says "2 ranks" "$answer"
-until_says finished "$xrdct" status results
+until_state finished results
 "$xrdct" watch results --interval 1 >/dev/null || fail "watch: a finished job"
 says results "$("$xrdct" jobs)"
 says "finished in" "$("$xrdct" logs results)"
@@ -66,9 +47,7 @@ says "xrdct cancel $id" "$answer"
 until_says "iteration 2" "$xrdct" status dlsr
 scancel --signal=USR2 --batch "$id"
 until_says "continued" "$xrdct" status "$id"
-# A requeued job waits for two minutes unless told otherwise; at once, SLURM's end of the old start hits the new one.
-sleep 8
-scontrol update "JobId=$id" StartTime=now
+start_now "$id"
 until_says "continued 1 time" "$xrdct" status dlsr.toml
 until_says "goes on from" "$xrdct" logs dlsr
 says "kept" "$("$xrdct" status dlsr)"
@@ -77,8 +56,7 @@ echo "a job file that is changed before it is continued"
 until_says "iteration" "$xrdct" status dlsr
 sed -i 's/^title.*/title = "another"/' dlsr.toml
 scontrol requeue "$id"
-sleep 8
-scontrol update "JobId=$id" StartTime=now
+start_now "$id"
 until_says "was changed since it was submitted" "$xrdct" status dlsr
 
 echo "a campaign with a broken scan"
