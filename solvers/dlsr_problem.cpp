@@ -419,6 +419,10 @@ void DlsrProblem::set_data(std::span<const float> data) {
     impl_->data = data;
 }
 
+void DlsrProblem::forget_point() {
+    impl_->at.clear();
+}
+
 std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
     Impl& impl = *impl_;
     std::vector<double> result;
@@ -431,6 +435,14 @@ std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
     impl.sum(result);
     return {result.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
             result.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
+}
+
+std::vector<double> DlsrProblem::smoothness_product(std::span<const double> v) const {
+    const auto all = impl_->whole(v);
+    std::vector<double> result(impl_->unknowns, 0.0);
+    impl_->smoothness_product(all, result);
+    return {result.begin() + static_cast<std::ptrdiff_t>(impl_->own.begin),
+            result.begin() + static_cast<std::ptrdiff_t>(impl_->own.end)};
 }
 
 mpi::BlockRange DlsrProblem::own() const {

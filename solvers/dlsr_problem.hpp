@@ -78,9 +78,13 @@ class DlsrProblem final : public LeastSquaresProblem {
     void set_smoothness(std::size_t field, double smoothness, double edge);
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
+    /// To be called after the operator's point was set by others.
+    void forget_point();
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side
     /// of the change that a change of the data makes. Collective.
     std::vector<double> back_project(std::span<const float> rays);
+    /// Own share of what the smoothness alone adds to gauss_newton_product(). Collective.
+    std::vector<double> smoothness_product(std::span<const double> v) const;
     /// Variances of all unknowns as if no voxel were coupled to another but by smoothness:
     /// diagonals of the inverted voxel blocks, at the point of linearise(). Not collective.
     std::vector<double> block_variances() const;
