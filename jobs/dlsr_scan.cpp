@@ -214,9 +214,10 @@ void DlsrScan::replace(const PatternBasis& basis, std::span<const float> ray_wei
         for (const auto& each : counts)
             own += each;
     });
-    std::vector<double> sums{own.samples, own.masked, own.outlying, own.weight};
+    std::vector<double> sums{own.samples, own.masked, own.outlying, own.information,
+                             own.kept_information};
     communicator.allreduce(std::span<double>(sums), mpi::Reduction::sum);
-    counts_ = {sums[0], sums[1], sums[2], sums[3]};
+    counts_ = {sums[0], sums[1], sums[2], sums[3], sums[4]};
 }
 
 std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const float> ray_weight,
@@ -224,8 +225,8 @@ std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const fl
     const std::size_t m = basis.size();
     std::vector<float> data(ray_count() * m, 0.0F), replaced;
     // The fit's curvature is that of the factored weights, the samples' is less by their weights.
-    const auto curvature = needs_model_ && counts_.weight > 0
-                               ? static_cast<float>(counts_.samples / counts_.weight)
+    const auto curvature = needs_model_ && counts_.kept_information > 0
+                               ? static_cast<float>(counts_.information / counts_.kept_information)
                                : 1.0F;
     for (std::size_t i = rows_.begin; i < rows_.end; ++i) {
         read(i);

@@ -25,7 +25,8 @@ PseudoDataCounts& PseudoDataCounts::operator+=(const PseudoDataCounts& other) {
     samples += other.samples;
     masked += other.masked;
     outlying += other.outlying;
-    weight += other.weight;
+    information += other.information;
+    kept_information += other.kept_information;
     return *this;
 }
 
@@ -131,18 +132,20 @@ PseudoDataCounts PseudoData::replace(const RaySamples& ray, double scale,
         if (!(channel_variance_[k] > 0))
             continue;
         counts.samples += 1;
+        const double calculated = pattern[k], information = std::abs(calculated) / factored(ray, k);
+        counts.information += information;
         if (masked(ray, k)) {
             counts.masked += 1;
             continue;
         }
-        const double calculated = pattern[k], residual = ray.intensity[k] - calculated;
+        const double residual = ray.intensity[k] - calculated;
         const double own = variance(ray, k, calculated), q = weight(factored(ray, k), own);
         const double clipped = clip(ray, k, residual, own, scale);
         pattern[k] = static_cast<float>(calculated + q * clipped);
         if (clipped != residual)
             counts.outlying += 1;
         else
-            counts.weight += q;
+            counts.kept_information += q * information;
     }
     return counts;
 }

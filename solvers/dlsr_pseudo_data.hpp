@@ -25,7 +25,10 @@ struct RaySamples {
 
 struct PseudoDataCounts {
     double samples = 0, masked = 0, outlying = 0;
-    double weight = 0; ///< sum of the weights relative to the factored ones; 0 for outlying ones
+    /// Σ w |m|, of all samples and with the weights q (0 for outlying ones): their ratio stands for
+    /// that of the true curvature to the fit's. |m| lies between what a weak phase and what the
+    /// strongest line would weigh the channels with.
+    double information = 0, kept_information = 0;
     PseudoDataCounts& operator+=(const PseudoDataCounts& other);
 };
 

@@ -165,7 +165,8 @@ TEST(DlsrPseudoData, Counts) {
     EXPECT_EQ(counts.samples, 3);
     EXPECT_EQ(counts.masked, 1);
     EXPECT_EQ(counts.outlying, 1);
-    EXPECT_EQ(counts.weight, 1);
+    EXPECT_EQ(counts.information, 1 + 2 + 3);
+    EXPECT_EQ(counts.kept_information, 1);
     pattern = {1, 5, 2, 3};
     pseudo.replace({intensity, variance, 1, 0}, 2, pattern);
     EXPECT_EQ(pattern[3], 9);
