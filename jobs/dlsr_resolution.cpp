@@ -52,6 +52,14 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProb
             for (std::size_t v = 0; v < pixels.size(); ++v)
                 if (!all_held[first + v] && variance[first + v] > 0)
                     information[v] = 1 / variance[first + v];
+            // Anywhere in the better half, not at the best places.
+            auto sorted = information;
+            const auto half = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+            if (!sorted.empty()) {
+                std::nth_element(sorted.begin(), half, sorted.end());
+                for (double& value : information)
+                    value = std::min(value, *half);
+            }
             Map map{f, choose_impulses(pixels, information, grid.n, spacing, f), 0};
             if (map.impulses.voxel.empty())
                 continue;
@@ -70,19 +78,23 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProb
         if (maps.empty())
             continue;
         const std::span<const double> mine(impulse.data() + own.begin, own.size());
-        const auto pull = problem.smoothness_product(mine);
-        std::vector<double> change(x.size());
+        std::vector<double> seen(x.size()), response_of_all(x.size());
+        problem.gauss_newton_product(mine, seen);
+        const auto springs = problem.smoothness_product(mine);
+        for (std::size_t i = 0; i < x.size(); ++i)
+            seen[i] -= springs[i];
+        ++result.products;
         petsc::LinearSolveOptions linear;
         linear.tolerance = 0.01;
         linear.max_iterations = products;
-        result.products += solver.solve_linear(pull, change, held, linear).iterations;
-        const auto taken = communicator.allgather(std::span<const double>(change));
+        result.products += solver.solve_linear(seen, response_of_all, held, linear).iterations;
+        const auto found = communicator.allgather(std::span<const double>(response_of_all));
         for (const auto& map : maps) {
             const auto& pixels = setup.pixels[problem.fields()[map.field].part];
             const std::size_t first = problem.field_unknowns(map.field).begin;
             std::vector<double> response(pixels.size());
             for (std::size_t v = 0; v < pixels.size(); ++v)
-                response[v] = (impulse[first + v] - taken[first + v]) / map.height;
+                response[v] = found[first + v] / map.height;
             result.width[map.field] =
                 grid.pixel * response_width(response, map.impulses, pixels, grid.n, spacing);
         }

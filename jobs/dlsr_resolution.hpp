@@ -17,7 +17,7 @@ struct DlsrResolutions {
 };
 
 /// Full widths at half maximum of what the fit makes of unit impulses in the fields refined per
-/// voxel, linearised at `x` (this rank's share): e − (H + S)⁻¹ S e, with H that of the data, S that
+/// voxel, linearised at `x` (this rank's share): (H + S)⁻¹ H e, with H that of the data, S that
 /// of the smoothness and e impulses well apart in several maps at once. Cells and amounts are
 /// solved for one after the other, with at most `products` products each. `solver` is one of the
 /// problem. Collective; leaves the problem linearised at x.
