@@ -427,10 +427,11 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
         state_.iteration = state.iteration;
         state_.reason = static_cast<int>(state.reason);
         const double rwp = std::sqrt(2 * problem_->last_misfit() / data_squares_);
+        // Counted through: the fit is taken up again with other strengths and data.
         if (keep && report.accepted)
-            state_.history.push_back({report.iteration, report.objective, problem_->last_misfit(),
-                                      report.gradient_norm, report.step_length, rwp,
-                                      report.linear_iterations});
+            state_.history.push_back({static_cast<int>(state_.history.size()) + 1, report.objective,
+                                      problem_->last_misfit(), report.gradient_norm,
+                                      report.step_length, rwp, report.linear_iterations});
         if (auto* record = RunRecord::current())
             record->iterate(report.iteration, rwp);
         if (communicator_.is_root())

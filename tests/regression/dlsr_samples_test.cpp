@@ -167,10 +167,27 @@ TEST_F(DlsrSamples, HuberIgnoresSpots) {
         EXPECT_LT(median_difference(huber, three, map), 0.03) << map;
 }
 
+TEST_F(DlsrSamples, VariancesOfSamples) {
+    const auto results = results_of("variance", {"dlsr.variance=sample"});
+    EXPECT_EQ(number(results, "converged"), 1);
+    for (const auto& map : maps) {
+        EXPECT_LT(median_difference(reference(), results, map), 0.5) << map;
+        EXPECT_GT(median_difference(reference(), results, map), 0.01) << map;
+    }
+    for (const std::string parameter : {"a", "c"}) {
+        const auto factored = compare_cathode(cell(), reference() / "dlsr.nxs", "dlsr", parameter),
+                   own = compare_cathode(cell(), results / "dlsr.nxs", "dlsr", parameter);
+        RecordProperty("factored " + parameter, std::to_string(factored.median));
+        RecordProperty("sample " + parameter, std::to_string(own.median));
+        EXPECT_LT(own.median, 1.1 * factored.median);
+    }
+}
+
 TEST_F(DlsrSamples, Settings) {
     const auto results = new_results("settings");
     const std::vector<std::pair<std::string, std::vector<std::string>>> cases{
         {"dlsr.loss=huberr", {"dlsr.loss", "huber"}},
+        {"dlsr.variance=samples", {"dlsr.variance", "sample"}},
         {"dlsr.threshold=0.5", {"dlsr.threshold", "between 1 and 100"}},
         {"dlsr.threshhold=3", {"dlsr.threshhold", "dlsr.threshold"}},
         {"dlsr.resolution_products=-1", {"dlsr.resolution_products", "between 0 and 1000"}},
