@@ -126,10 +126,8 @@ FactoredWeights DlsrScan::weights() {
     if (context_.scan.noise() != NoiseModel::errors)
         for (std::size_t k = 0; k < channels_; ++k)
             gain.push_back(1 / pixels_of(k));
-    pseudo_.emplace(result.channel_variance,
-                    SampleRules{robust ? dlsr.threshold : 0.0, dlsr.variance == "sample"},
-                    std::move(gain));
-    needs_model_ = robust || dlsr.variance == "sample" || result.masked > 0;
+    pseudo_.emplace(result.channel_variance, robust ? dlsr.threshold : 0.0, std::move(gain));
+    needs_model_ = robust || result.masked > 0;
     return result;
 }
 
@@ -192,7 +190,7 @@ void DlsrScan::replace(const PatternBasis& basis, std::span<const float> ray_wei
                        std::span<float> predicted) {
     const auto& communicator = context_.communicator;
     const std::size_t m = basis.size();
-    scale_ = pseudo_->rules().threshold > 0 ? find_scale(basis, ray_weight, predicted) : 1;
+    scale_ = pseudo_->threshold() > 0 ? find_scale(basis, ray_weight, predicted) : 1;
     PseudoDataCounts own;
     communicator.collectively([&] {
         std::vector<PseudoDataCounts> counts(translations_);
@@ -214,20 +212,19 @@ void DlsrScan::replace(const PatternBasis& basis, std::span<const float> ray_wei
         for (const auto& each : counts)
             own += each;
     });
-    std::vector<double> sums{own.samples, own.masked, own.outlying, own.information,
-                             own.kept_information};
+    std::vector<double> sums{own.samples, own.masked, own.outlying};
     communicator.allreduce(std::span<double>(sums), mpi::Reduction::sum);
-    counts_ = {sums[0], sums[1], sums[2], sums[3], sums[4]};
+    counts_ = {sums[0], sums[1], sums[2]};
 }
 
 std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const float> ray_weight,
                                    std::uint64_t seed) {
     const std::size_t m = basis.size();
     std::vector<float> data(ray_count() * m, 0.0F), replaced;
-    // The fit's curvature is that of the factored weights, the samples' is less by their weights.
-    const auto curvature = needs_model_ && counts_.kept_information > 0
-                               ? static_cast<float>(counts_.information / counts_.kept_information)
-                               : 1.0F;
+    // The fit's curvature is that of all samples, only those that count in full have one.
+    const double in_full = counts_.samples - counts_.masked - counts_.outlying;
+    const auto curvature =
+        needs_model_ && in_full > 0 ? static_cast<float>(counts_.samples / in_full) : 1.0F;
     for (std::size_t i = rows_.begin; i < rows_.end; ++i) {
         read(i);
         if (needs_model_) {
@@ -257,7 +254,7 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at, std::span<c
     const PatternBasis& basis = model.basis();
     const std::size_t m = basis.size(), rotations = context_.scan.geometry().rotation.size();
     const auto& weight = basis.channel_weight();
-    const bool robust = pseudo_->rules().threshold > 0;
+    const bool robust = pseudo_->threshold() > 0;
 
     // Windows of the strongest lines of every phase, wide enough for what depth does to them.
     struct Window {

@@ -29,8 +29,8 @@ class DlsrScan {
 
     /// Collective. First of all passes over the data.
     FactoredWeights weights();
-    /// True when the data depend on the model: samples are masked, the loss is robust or samples
-    /// have weights of their own.
+    /// True when the data depend on the model: samples are masked or the loss is
+    /// robust.
     bool needs_model() const { return needs_model_; }
     /// Coefficients of all own rays [ray][M], 0 for rays without weight: what can be said without a
     /// model. Not collective.

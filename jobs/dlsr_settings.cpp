@@ -45,10 +45,6 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                               "residual beyond which dlsr.loss = \"huber\" is no longer a square");
     require(dlsr.threshold >= 1 && dlsr.threshold <= 100, s, "dlsr.threshold",
             "must lie between 1 and 100");
-    dlsr.variance = s.choice("dlsr.variance", "factored", {"factored", "sample"},
-                             "variance by which a sample is weighed: the product of factors of its "
-                             "ray and its channel, or its own: of counts that of the model, else "
-                             "the square of the error given; takes more passes over the scan");
     dlsr.held_out =
         s.integer("dlsr.held_out", 7, "every n-th projection is held out to choose the smoothness");
     require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");

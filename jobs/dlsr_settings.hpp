@@ -9,19 +9,18 @@ namespace xrdct {
 
 /// The [dlsr] table of a job.
 struct DlsrSettings {
-    std::string scales = "voxel";      ///< voxel, or map: the conventional map times one factor
-    bool bounded = false;              ///< amounts may not be negative
-    bool refine_widths = true;         ///< global sizes and strains, again
-    std::optional<double> smoothness;  ///< of voxel cells; nullopt: by held-out projections
-    double amount_smoothness = 1;      ///< of amounts
-    double edge = 0;                   ///< 0: quadratic
-    double gap = 0;                    ///< mm, across which voxels of a phase are neighbours
-    std::string loss = "squares";      ///< squares, huber
-    double threshold = 3;              ///< standard deviations, of huber
-    std::string variance = "factored"; ///< factored, sample
-    long held_out = 7;                 ///< every n-th projection judges the smoothness
-    long error_samples = 6;            ///< 0: no e.s.d.
-    long resolution_products = 30;     ///< 0: resolutions are not determined
+    std::string scales = "voxel";     ///< voxel, or map: the conventional map times one factor
+    bool bounded = false;             ///< amounts may not be negative
+    bool refine_widths = true;        ///< global sizes and strains, again
+    std::optional<double> smoothness; ///< of voxel cells; nullopt: by held-out projections
+    double amount_smoothness = 1;     ///< of amounts
+    double edge = 0;                  ///< 0: quadratic
+    double gap = 0;                   ///< mm, across which voxels of a phase are neighbours
+    std::string loss = "squares";     ///< squares, huber
+    double threshold = 3;             ///< standard deviations, of huber
+    long held_out = 7;                ///< every n-th projection judges the smoothness
+    long error_samples = 6;           ///< 0: no e.s.d.
+    long resolution_products = 30;    ///< 0: resolutions are not determined
     bool check_senses = true;
     double tolerance = 3e-3; ///< of the compression of the patterns
     long layers = 0;         ///< along the beam; 0: by the widths of the lines

@@ -42,11 +42,11 @@ void WeightFactors::add(std::size_t ray, std::span<const float> intensity,
                                 "for {} channels",
                                 ray, ray_sum_.size(), intensity.size(), variance.size(),
                                 channel_sum_.size()));
-    std::vector<std::size_t> missing;
+    std::vector<std::uint32_t> missing;
     double sum = 0;
     for (std::size_t k = 0; k < channel_sum_.size(); ++k) {
         if (!std::isfinite(intensity[k]) || !std::isfinite(variance[k])) {
-            missing.push_back(k);
+            missing.push_back(static_cast<std::uint32_t>(k));
             continue;
         }
         channel_sum_[k] += variance[k];

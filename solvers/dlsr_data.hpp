@@ -4,6 +4,7 @@
 #include "rietveld/pattern_basis.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -38,7 +39,7 @@ class WeightFactors {
   private:
     std::vector<double> channel_sum_, channel_count_;
     std::vector<double> ray_sum_;
-    std::vector<std::vector<std::size_t>> missing_; ///< channels, per ray that misses any
+    std::vector<std::vector<std::uint32_t>> missing_; ///< channels, per ray that misses any
     std::vector<std::size_t> missing_ray_;
 };
 

@@ -16,8 +16,6 @@ constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// Variances of samples in units of the factored ones: few counts tell theirs badly, and a spot's
 /// own error would excuse it.
 constexpr double least_variance = 0.05, most_variance = 10;
-/// Own weights over the factored ones: below 2 the turns of fit and replacement converge.
-constexpr double most_weight = 1.9;
 
 } // namespace
 
@@ -25,17 +23,15 @@ PseudoDataCounts& PseudoDataCounts::operator+=(const PseudoDataCounts& other) {
     samples += other.samples;
     masked += other.masked;
     outlying += other.outlying;
-    information += other.information;
-    kept_information += other.kept_information;
     return *this;
 }
 
-PseudoData::PseudoData(std::vector<double> channel_variance, SampleRules rules,
+PseudoData::PseudoData(std::vector<double> channel_variance, double threshold,
                        std::vector<float> channel_gain)
-    : channel_variance_(std::move(channel_variance)), rules_(rules),
+    : channel_variance_(std::move(channel_variance)), threshold_(threshold),
       channel_gain_(std::move(channel_gain)) {
-    if (!(rules_.threshold >= 0) || !std::isfinite(rules_.threshold))
-        throw Error(fmt::format("DLSR: a threshold of {} standard deviations", rules_.threshold));
+    if (!(threshold_ >= 0) || !std::isfinite(threshold_))
+        throw Error(fmt::format("DLSR: a threshold of {} standard deviations", threshold_));
     if (channel_gain_.empty())
         channel_gain_.assign(channel_variance_.size(), 1.0F);
     if (channel_gain_.size() != channel_variance_.size())
@@ -55,19 +51,16 @@ double PseudoData::variance(const RaySamples& ray, std::size_t k, double calcula
         return std::max(ray.gain * channel_gain_[k] * calculated, least_variance * typical);
     return std::clamp<double>(ray.variance[k], least_variance * typical, most_variance * typical);
 }
-double PseudoData::weight(double factored, double variance) const {
-    return rules_.own_variance ? std::min(factored / variance, most_weight) : 1.0;
-}
 double PseudoData::clip(const RaySamples& ray, std::size_t k, double residual, double variance,
                         double scale) const {
-    if (!(rules_.threshold > 0))
+    if (!(threshold_ > 0))
         return residual;
-    const double limit = rules_.threshold * scale * std::sqrt(variance);
+    const double limit = threshold_ * scale * std::sqrt(variance);
     // Few counts are skewed: the next term of the expansion of Poisson's quantiles (Cornish and
     // Fisher 1938).
-    const double skew = ray.gain > 0 ? std::max(0.0, rules_.threshold * rules_.threshold - 1) / 6 *
-                                           ray.gain * channel_gain_[k]
-                                     : 0.0;
+    const double skew =
+        ray.gain > 0 ? std::max(0.0, threshold_ * threshold_ - 1) / 6 * ray.gain * channel_gain_[k]
+                     : 0.0;
     return std::clamp(residual, -limit, limit + skew);
 }
 
@@ -132,20 +125,14 @@ PseudoDataCounts PseudoData::replace(const RaySamples& ray, double scale,
         if (!(channel_variance_[k] > 0))
             continue;
         counts.samples += 1;
-        const double calculated = pattern[k], information = std::abs(calculated) / factored(ray, k);
-        counts.information += information;
         if (masked(ray, k)) {
             counts.masked += 1;
             continue;
         }
-        const double residual = ray.intensity[k] - calculated;
-        const double own = variance(ray, k, calculated), q = weight(factored(ray, k), own);
-        const double clipped = clip(ray, k, residual, own, scale);
-        pattern[k] = static_cast<float>(calculated + q * clipped);
-        if (clipped != residual)
-            counts.outlying += 1;
-        else
-            counts.kept_information += q * information;
+        const double calculated = pattern[k], residual = ray.intensity[k] - calculated;
+        const double clipped = clip(ray, k, residual, variance(ray, k, calculated), scale);
+        pattern[k] = static_cast<float>(calculated + clipped);
+        counts.outlying += clipped != residual;
     }
     return counts;
 }
@@ -172,11 +159,9 @@ void PseudoData::noise_variance(const RaySamples& ray, std::span<float> out) con
         out[k] = 0;
         if (!(channel_variance_[k] > 0) || masked(ray, k))
             continue;
-        double value = ray.variance[k];
-        if (rules_.threshold > 0)
-            value = std::min(value, most_variance * factored(ray, k));
-        const double q = weight(factored(ray, k), variance(ray, k, ray.intensity[k]));
-        out[k] = static_cast<float>(q * q * value);
+        out[k] = ray.variance[k];
+        if (threshold_ > 0)
+            out[k] = static_cast<float>(std::min<double>(out[k], most_variance * factored(ray, k)));
     }
 }
 

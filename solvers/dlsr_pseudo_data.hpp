@@ -6,15 +6,6 @@
 
 namespace xrdct {
 
-/// Which samples count how much beyond the factored weights of a DLSR.
-struct SampleRules {
-    /// Huber's loss: residuals beyond this many standard deviations cost linearly; 0: squares.
-    double threshold = 0;
-    /// Whose variance the fit weighs a sample with: the factored one of its ray and channel, or its
-    /// own (of counts that of the model's expectation, else the one given).
-    bool own_variance = false;
-};
-
 /// The samples of one ray [channel]; those that are not finite are masked.
 struct RaySamples {
     std::span<const float> intensity, variance;
@@ -25,32 +16,30 @@ struct RaySamples {
 
 struct PseudoDataCounts {
     double samples = 0, masked = 0, outlying = 0;
-    /// Σ w |m|, of all samples and with the weights q (0 for outlying ones): their ratio stands for
-    /// that of the true curvature to the fit's. |m| lies between what a weak phase and what the
-    /// strongest line would weigh the channels with.
-    double information = 0, kept_information = 0;
     PseudoDataCounts& operator+=(const PseudoDataCounts& other);
 };
 
 /// Data with which a fit with factored weights w = 1 / (ray variance × channel variance) gives the
 /// fit that the samples ask for: with the model m at the present point
 ///
-///     y' = m + q clip(y − m)        q = 0 masked, 1, or own weight over w (at most 1.9)
+///     y' = m + q clip(y − m)        q = 0 where masked, else 1
 ///
-/// has the gradient of Σ q w ρ(y − m) there, and that fit's curvature exceeds half of the true one:
-/// fitting y' and replacing y' in turn lowers the true objective (additive half-quadratic form:
+/// has the gradient of Σ q w ρ(y − m) there, and a curvature not less than its: fitting y' and
+/// replacing y' in turn lowers the true objective (additive half-quadratic form:
 /// Geman and Yang, IEEE Trans. Image Process. 4, 932 (1995); with q = 0 it is the EM algorithm).
-/// What remains of an error after a turn is 1 − q, averaged over what determines the unknown.
+/// What remains of an error after a turn is the share of masked and outlying samples among those
+/// that determine the unknown.
 /// Immutable; shareable by threads.
 class PseudoData {
   public:
-    /// `channel_variance` [channel]: factors, NaN: channel left out. `channel_gain` [channel]:
-    /// variance per intensity of counts, 1 where empty. Throws Error for lengths, a threshold below
-    /// 0.
-    PseudoData(std::vector<double> channel_variance, SampleRules rules,
+    /// `channel_variance` [channel]: factors, NaN: channel left out. `threshold`: standard
+    /// deviations beyond which residuals cost linearly (Huber's loss); 0: squares. `channel_gain`
+    /// [channel]: variance per intensity of counts, 1 where empty. Throws Error for lengths, a
+    /// threshold below 0.
+    PseudoData(std::vector<double> channel_variance, double threshold,
                std::vector<float> channel_gain = {});
 
-    const SampleRules& rules() const { return rules_; }
+    double threshold() const { return threshold_; }
 
     /// Data to begin with, without a model: masked samples from the neighbouring rays, else from
     /// the neighbouring channels; with Huber's loss, samples beyond the threshold outside what
@@ -70,21 +59,18 @@ class PseudoData {
     bool counts_in_full(const RaySamples& ray, std::size_t channel, float calculated,
                         double scale) const;
 
-    /// Variance [channel] of what a sample's noise adds to y', 0 where masked. Without a model the
-    /// variances of counts are those of the intensities themselves.
+    /// Variance [channel] of what a sample's noise adds to y', 0 where masked.
     void noise_variance(const RaySamples& ray, std::span<float> out) const;
 
   private:
     bool masked(const RaySamples& ray, std::size_t k) const;
     double factored(const RaySamples& ray, std::size_t k) const;
     double variance(const RaySamples& ray, std::size_t k, double calculated) const;
-    /// Relative weight of a sample of this variance.
-    double weight(double factored, double variance) const;
     double clip(const RaySamples& ray, std::size_t k, double residual, double variance,
                 double scale) const;
 
     std::vector<double> channel_variance_;
-    SampleRules rules_;
+    double threshold_;
     std::vector<float> channel_gain_;
 };
 

@@ -118,7 +118,7 @@ TEST_F(DlsrSamples, MaskedSamplesHaveNoWeight) {
     const auto results = results_of("masked");
     EXPECT_NEAR(number(results, "masked_samples"), 0.02, 0.002);
     EXPECT_EQ(number(results, "converged"), 1);
-    EXPECT_NEAR(number(results, "gof"), number(reference(), "gof"), 0.01);
+    EXPECT_NEAR(number(results, "gof"), number(reference(), "gof"), 0.03);
     for (const auto& map : maps)
         EXPECT_LT(median_difference(reference(), results, map), 0.3) << map;
 }
@@ -159,35 +159,20 @@ TEST_F(DlsrSamples, HuberIgnoresSpots) {
                        std::to_string(median_difference(reference(), squares, map)));
         RecordProperty("huber " + map, std::to_string(median_difference(reference(), huber, map)));
         EXPECT_LT(median_difference(reference(), huber, map), 0.67) << map;
-        EXPECT_GT(median_difference(reference(), squares, map), 2) << map;
+        EXPECT_GT(median_difference(reference(), squares, map),
+                  std::max(1.0, 3 * median_difference(reference(), huber, map)))
+            << map;
     }
-    EXPECT_NEAR(number(huber, "gof"), number(reference(), "gof"), 0.03);
+    EXPECT_NEAR(number(huber, "gof"), number(unspoilt, "gof"), 0.05);
     const auto three = results_of("spots-huber-3", {"dlsr.loss=huber"}, 3);
     for (const auto& map : maps)
         EXPECT_LT(median_difference(huber, three, map), 0.03) << map;
-}
-
-TEST_F(DlsrSamples, VariancesOfSamples) {
-    const auto results = results_of("variance", {"dlsr.variance=sample"});
-    EXPECT_EQ(number(results, "converged"), 1);
-    for (const auto& map : maps) {
-        EXPECT_LT(median_difference(reference(), results, map), 0.5) << map;
-        EXPECT_GT(median_difference(reference(), results, map), 0.01) << map;
-    }
-    for (const std::string parameter : {"a", "c"}) {
-        const auto factored = compare_cathode(cell(), reference() / "dlsr.nxs", "dlsr", parameter),
-                   own = compare_cathode(cell(), results / "dlsr.nxs", "dlsr", parameter);
-        RecordProperty("factored " + parameter, std::to_string(factored.median));
-        RecordProperty("sample " + parameter, std::to_string(own.median));
-        EXPECT_LT(own.median, 1.1 * factored.median);
-    }
 }
 
 TEST_F(DlsrSamples, Settings) {
     const auto results = new_results("settings");
     const std::vector<std::pair<std::string, std::vector<std::string>>> cases{
         {"dlsr.loss=huberr", {"dlsr.loss", "huber"}},
-        {"dlsr.variance=samples", {"dlsr.variance", "sample"}},
         {"dlsr.threshold=0.5", {"dlsr.threshold", "between 1 and 100"}},
         {"dlsr.threshhold=3", {"dlsr.threshhold", "dlsr.threshold"}},
         {"dlsr.resolution_products=-1", {"dlsr.resolution_products", "between 0 and 1000"}},
