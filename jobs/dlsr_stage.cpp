@@ -265,9 +265,14 @@ void DlsrRun::prepare() {
         if (communicator_.is_root())
             fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
                        state_.iteration, state_.phase);
-        // The data in force are those at the point, but for the last step's change.
-        if (scan_.needs_model())
+        // The data are those of this point now, so a fit that had ended goes on.
+        if (scan_.needs_model()) {
             replace_data();
+            if (state_.phase != "errors") {
+                state_.iteration = state_.reason = 0;
+                state_.trust_radius = state_.initial_gradient_norm = 0;
+            }
+        }
     }
 }
 
