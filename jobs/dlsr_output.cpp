@@ -318,6 +318,11 @@ void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
     }
     nexus::write_value(stage, "rwp", result.rwp, {"", "Rwp over all rays and channels"});
     nexus::write_value(stage, "gof", result.gof, {"", "goodness of fit"});
+    if (std::isfinite(result.masked)) {
+        nexus::write_value(stage, "masked_samples", result.masked, {"", "share of the samples"});
+        nexus::write_value(stage, "outlying_samples", result.outlying,
+                           {"", "share of the samples beyond the threshold of the loss"});
+    }
     nexus::write_value(stage, "converged", static_cast<std::int64_t>(result.converged ? 1 : 0));
     stage.write_string("stop_reason", result.stop_reason);
     if (!result.remarks.empty())

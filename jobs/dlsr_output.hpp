@@ -4,6 +4,7 @@
 #include "jobs/dlsr_model.hpp"
 #include "mpi/hdf5.hpp"
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -61,6 +62,9 @@ struct DlsrResult {
     };
     std::vector<HeldOut> held_out;
     double rwp = 0, gof = 0;
+    /// Shares of the samples that were masked, and beyond the threshold of a robust loss; NaN: all
+    /// samples counted in full.
+    double masked = std::numeric_limits<double>::quiet_NaN(), outlying = masked;
     std::string stop_reason;
     bool converged = false;
     std::optional<DlsrGeometry> geometry;

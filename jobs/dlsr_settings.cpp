@@ -37,6 +37,14 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                         "gap (other layers) across which voxels of a phase along x or y still "
                         "count as neighbours");
     require(dlsr.gap >= 0, s, "dlsr.gap", "must not be negative");
+    dlsr.loss = s.choice("dlsr.loss", "squares", {"squares", "huber"},
+                         "what a residual costs: its square, or beyond dlsr.threshold its size "
+                         "only, so that spots and streaks do not draw the maps after them; takes "
+                         "one more pass over the scan per step");
+    dlsr.threshold = s.number("dlsr.threshold", 3, "standard deviations",
+                              "residual beyond which dlsr.loss = \"huber\" is no longer a square");
+    require(dlsr.threshold >= 1 && dlsr.threshold <= 100, s, "dlsr.threshold",
+            "must lie between 1 and 100");
     dlsr.held_out =
         s.integer("dlsr.held_out", 7, "every n-th projection is held out to choose the smoothness");
     require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");
@@ -45,6 +53,12 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                   "samples of noise that are propagated for the e.s.d.; 0: no e.s.d.");
     require(dlsr.error_samples >= 0 && dlsr.error_samples <= 1000, s, "dlsr.error_samples",
             "must lie between 0 and 1000");
+    dlsr.resolution_products = s.integer(
+        "dlsr.resolution_products", 30,
+        "most products with the normal matrix that are spent on the effective resolutions of the "
+        "cells, and on those of the amounts; 0: they are not determined");
+    require(dlsr.resolution_products >= 0 && dlsr.resolution_products <= 1000, s,
+            "dlsr.resolution_products", "must lie between 0 and 1000");
     dlsr.check_senses =
         s.boolean("dlsr.check_senses", true,
                   "try the opposite depth sense (a reversed rotation or translation) on some of "

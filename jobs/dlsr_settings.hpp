@@ -17,8 +17,11 @@ struct DlsrSettings {
     double amount_smoothness = 1;     ///< of amounts
     double edge = 0;                  ///< 0: quadratic
     double gap = 0;                   ///< mm, across which voxels of a phase are neighbours
+    std::string loss = "squares";     ///< squares, huber
+    double threshold = 3;             ///< standard deviations, of huber
     long held_out = 7;                ///< every n-th projection judges the smoothness
     long error_samples = 3;           ///< 0: no e.s.d.
+    long resolution_products = 30;    ///< 0: resolutions are not determined
     bool check_senses = true;
     std::string axis_offset = "auto";   ///< auto, fixed, refine
     std::string distance = "fixed";     ///< fixed, refine: as lever arm of the parallax

@@ -3,6 +3,7 @@
 #include "jobs/dlsr_geometry.hpp"
 #include "jobs/dlsr_model.hpp"
 #include "jobs/dlsr_output.hpp"
+#include "jobs/dlsr_resolution.hpp"
 #include "jobs/dlsr_scan.hpp"
 #include "jobs/pipeline.hpp"
 #include "jobs/progress.hpp"
@@ -40,6 +41,10 @@ constexpr int most_strengths = 7;
 constexpr int most_products = 30;
 /// Part of the patterns' derivatives that the products may leave out: steps correct it.
 constexpr double product_tolerance = 0.05;
+/// Steps between two replacements of masked and outlying samples, and the change of the data
+/// (standard deviations per unknown) that ends them.
+constexpr int steps_per_pass = 2;
+constexpr double data_tolerance = 0.05;
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 3;
 /// Products for what the maps make of a change of the geometry.
@@ -116,6 +121,7 @@ class DlsrRun {
     void fit();
     void errors();
     void check_geometry();
+    void resolutions();
     DlsrResult result();
     double chosen_smoothness() const { return state_.smoothness; }
     std::size_t unknowns() const { return problem_->size(); }
@@ -145,10 +151,12 @@ class DlsrRun {
     DlsrCheckpoint state_;
     std::vector<float> used_weight_; ///< of the rays that the fit sees
     double data_squares_ = 0;        ///< Σ W d² of these
+    int passes_ = 0;                 ///< over the data, to replace them
     std::string stop_reason_;
     bool converged_ = false;
     std::vector<std::string> remarks_;
-    std::vector<double> esd_; ///< of all unknowns, in their units; empty: none
+    std::vector<double> resolution_; ///< mm, per field; empty: not determined
+    std::vector<double> esd_;        ///< of all unknowns, in their units; empty: none
     DepthLayers layers_;
     PatternBasisOptions basis_options_;
     std::vector<double> channel_weight_, start_values_;
@@ -195,6 +203,8 @@ class DlsrRun {
     void use_rays(std::vector<float> weight);
     petsc::BoundedGaussNewtonOptions solver_options(double convergence, int steps) const;
     void solve(const std::string& what, double convergence, int steps, bool keep);
+    void solve_and_replace(const std::string& what, double convergence, int steps);
+    double replace_data();
     void choose_smoothness();
     void save();
 };
@@ -233,12 +243,12 @@ void DlsrRun::prepare() {
     const auto rays =
         static_cast<double>(scan.geometry().rotation.size() * scan.geometry().translation.size());
     if (kept == 0)
-        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all miss "
-                                "channels or have no transmission",
+        throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all samples "
+                                "are masked (not finite), or the rays have no transmission",
                                 job_.input.file.string()));
     if (kept < rays)
-        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: channels or their "
-                                       "transmission are missing",
+        remarks_.push_back(fmt::format("{:.0f} of {:.0f} rays are left out: their transmission or "
+                                       "(nearly) all their channels are missing",
                                        rays - kept, rays));
     timings_.lap("weights");
 
@@ -304,6 +314,14 @@ void DlsrRun::prepare() {
         if (communicator_.is_root())
             fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
                        state_.iteration, state_.phase);
+        // The data are those of this point now, so a fit that had ended goes on.
+        if (scan_.needs_model()) {
+            replace_data();
+            if (state_.phase != "errors") {
+                state_.iteration = state_.reason = 0;
+                state_.trust_radius = state_.initial_gradient_norm = 0;
+            }
+        }
     }
 }
 
@@ -373,6 +391,45 @@ void DlsrRun::build_model() {
     hold_geometry(*problem_);
     use_rays(used_weight_.empty() ? weight_ : used_weight_);
     timings_.lap("prepare");
+}
+
+/// Masked samples and those beyond the threshold get what the model at the state's x says. Returns
+/// the change of the data per unknown in standard deviations (root mean square), which bounds that
+/// of the unknowns.
+double DlsrRun::replace_data() {
+    const auto values = problem_->values(own(state_.x));
+    std::vector<float> data(data_.size());
+    communicator_.collectively([&] {
+        model_->set_point(values, true);
+        model_->predict(data);
+    });
+    problem_->forget_point();
+    scan_.replace(*basis_, weight_, data);
+    const std::size_t m = basis_->size();
+    double change = 0;
+    for (std::size_t r = 0; r < weight_.size(); ++r)
+        for (std::size_t i = 0; i < m; ++i) {
+            const double difference = data[r * m + i] - data_[r * m + i];
+            change += weight_[r] * difference * difference;
+        }
+    change = std::sqrt(communicator_.allreduce(change, mpi::Reduction::sum) /
+                       static_cast<double>(problem_->size()));
+    data_.swap(data);
+    problem_->set_data(data_);
+    use_rays(used_weight_);
+    ++passes_;
+    if (communicator_.is_root()) {
+        const auto& counts = scan_.counts();
+        fmt::print(stderr, "dlsr: pass {} over the data: {:.3f} % masked{}, change {:.3f} e.s.d.\n",
+                   passes_, 100 * counts.masked / counts.samples,
+                   job_.dlsr.loss == "huber"
+                       ? fmt::format(", {:.3f} % beyond {:.3g} s.d.",
+                                     100 * counts.outlying / counts.samples,
+                                     job_.dlsr.threshold * scan_.residual_scale())
+                       : "",
+                   change);
+    }
+    return change;
 }
 
 /// Two steps on every fourth projection with depths as they are and with depths reversed, which is
@@ -484,10 +541,11 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
         state_.iteration = state.iteration;
         state_.reason = static_cast<int>(state.reason);
         const double rwp = std::sqrt(2 * problem_->last_misfit() / data_squares_);
+        // Counted through: the fit is taken up again with other strengths and data.
         if (keep && report.accepted)
-            state_.history.push_back({report.iteration, report.objective, problem_->last_misfit(),
-                                      report.gradient_norm, report.step_length, rwp,
-                                      report.linear_iterations});
+            state_.history.push_back({static_cast<int>(state_.history.size()) + 1, report.objective,
+                                      problem_->last_misfit(), report.gradient_norm,
+                                      report.step_length, rwp, report.linear_iterations});
         if (auto* record = RunRecord::current())
             record->iterate(report.iteration, rwp);
         if (communicator_.is_root())
@@ -514,6 +572,31 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
     state_.iteration = 0;
     state_.trust_radius = 0;
     state_.initial_gradient_norm = 0;
+}
+
+/// Steps and replacements of the data in turn, until neither changes anything.
+void DlsrRun::solve_and_replace(const std::string& what, double convergence, int steps) {
+    if (!scan_.needs_model()) {
+        solve(what, convergence, steps, true);
+        return;
+    }
+    const std::size_t before = state_.history.size();
+    for (;;) {
+        const auto taken = static_cast<int>(state_.history.size() - before);
+        solve(what, convergence, std::clamp(steps - taken, 1, steps_per_pass), true);
+        const bool settled = replace_data() < data_tolerance;
+        if (settled && converged_)
+            return;
+        if (static_cast<int>(state_.history.size() - before) >= steps) {
+            if (converged_) {
+                converged_ = false;
+                stop_reason_ = "maximum number of iterations, the replaced data still change";
+                state_.reason = static_cast<int>(petsc::StopReason::max_iterations);
+            }
+            return;
+        }
+        state_.reason = 0;
+    }
 }
 
 std::vector<float> DlsrRun::held_out_weight(bool held_out) const {
@@ -643,7 +726,7 @@ void DlsrRun::fit() {
         state_.phase = "final";
     if (state_.phase == "fit") {
         set_smoothness(choose ? first_smoothness : job_.dlsr.smoothness.value_or(0));
-        solve("step", 1e-2, std::min(steps, choose ? 4 : 2), true);
+        solve_and_replace("step", 1e-2, std::min(steps, choose ? 4 : 2));
         if (settle)
             settle_geometry();
         state_.phase = choose ? "held-out" : "final";
@@ -657,7 +740,7 @@ void DlsrRun::fit() {
     use_rays(weight_);
     if (state_.phase == "final") {
         set_smoothness(choose ? state_.smoothness : job_.dlsr.smoothness.value_or(0));
-        solve(choose ? "last step" : "step", job_.dlsr.convergence, steps, true);
+        solve_and_replace(choose ? "last step" : "step", job_.dlsr.convergence, steps);
         state_.phase = "errors";
         timings_.lap("fit");
     }
@@ -909,6 +992,26 @@ void DlsrRun::errors() {
     timings_.lap("errors");
 }
 
+void DlsrRun::resolutions() {
+    if (job_.dlsr.resolution_products == 0)
+        return;
+    const auto x = own(state_.x);
+    petsc::BoundedGaussNewton solver(session_, communicator_, *problem_, x,
+                                     solver_options(job_.dlsr.convergence, 1));
+    const auto found = find_resolutions(communicator_, *problem_, solver, x, setup_, grid_,
+                                        static_cast<int>(job_.dlsr.resolution_products));
+    resolution_ = found.width;
+    timings_.lap("resolution");
+    if (!communicator_.is_root())
+        return;
+    fmt::print(stderr, "dlsr: effective resolution (FWHM):");
+    for (std::size_t f = 0; f < setup_.fields.size(); ++f)
+        if (setup_.fields[f].field.shape >= 0 && resolution_[f] > 0)
+            fmt::print(stderr, " {} {} {:.3g} mm,", setup_.fields[f].quantity.group,
+                       setup_.fields[f].quantity.name, resolution_[f]);
+    fmt::print(stderr, " in {} products\n", found.products);
+}
+
 DlsrResult DlsrRun::result() {
     DlsrResult result;
     const auto values = problem_->values(own(state_.x));
@@ -944,6 +1047,7 @@ DlsrResult DlsrRun::result() {
                                             : esd_[unknown] * field.start[pixels[v]];
         }
         map.smoothness = field.field.shape >= 0 ? state_.smoothness : field.field.smoothness;
+        map.resolution = resolution_.empty() ? 0 : resolution_[f];
         result.maps.push_back(std::move(map));
     }
     const auto range = problem_->field_unknowns(setup_.fields.size());
@@ -959,6 +1063,20 @@ DlsrResult DlsrRun::result() {
     result.held_out = state_.held_out;
     result.stop_reason = stop_reason_;
     result.converged = converged_;
+    if (scan_.needs_model()) {
+        const auto& counts = scan_.counts();
+        result.masked = counts.masked / counts.samples;
+        result.outlying = counts.outlying / counts.samples;
+        if (counts.masked > 0)
+            remarks_.push_back(fmt::format("{:.3g} % of the samples of the rays and channels in "
+                                           "use are masked",
+                                           100 * result.masked));
+        if (job_.dlsr.loss == "huber")
+            remarks_.push_back(fmt::format("{:.3g} % of the samples lie beyond {:.3g} standard "
+                                           "deviations",
+                                           100 * result.outlying,
+                                           job_.dlsr.threshold * scan_.residual_scale()));
+    }
     result.remarks = remarks_;
     for (const auto& remark : geometry_.remarks())
         result.remarks.push_back(remark);
@@ -978,6 +1096,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
     run.fit();
     run.errors();
     run.check_geometry();
+    run.resolutions();
     const auto result = run.result();
     std::optional<double> constant;
     if (job.absorption.method != "none")

@@ -13,6 +13,9 @@ namespace xrdct {
 namespace {
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr int most_iterations = 100;
+/// Channels and rays of which less than this part is there are left out: what they tell is little
+/// and found slowly.
+constexpr double least_part = 0.1;
 } // namespace
 
 std::vector<double> FactoredWeights::channel_weight() const {
@@ -39,11 +42,11 @@ void WeightFactors::add(std::size_t ray, std::span<const float> intensity,
                                 "for {} channels",
                                 ray, ray_sum_.size(), intensity.size(), variance.size(),
                                 channel_sum_.size()));
-    std::vector<std::size_t> missing;
+    std::vector<std::uint32_t> missing;
     double sum = 0;
     for (std::size_t k = 0; k < channel_sum_.size(); ++k) {
         if (!std::isfinite(intensity[k]) || !std::isfinite(variance[k])) {
-            missing.push_back(k);
+            missing.push_back(static_cast<std::uint32_t>(k));
             continue;
         }
         channel_sum_[k] += variance[k];
@@ -109,9 +112,10 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
 
     FactoredWeights result;
     result.channel_variance.assign(channels, nan_value);
+    const double most = channels > 0 ? *std::max_element(count.begin(), count.end()) : 0;
     double total = 0, kept = 0;
     for (std::size_t k = 0; k < channels; ++k) {
-        if (excluded[k] || !(count[k] > 0.5 * rays))
+        if (excluded[k] || !(count[k] > least_part * most))
             continue;
         result.channel_variance[k] = channel[k];
         total += channel[k];
@@ -130,10 +134,16 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
         for (std::size_t i = 0; i < own; ++i)
             result.ray_variance[i] = std::max(ray[i], floor * rays_mean);
     }
-    for (std::size_t i = 0; i < missing_.size(); ++i)
+    for (std::size_t i = 0; i < missing_.size(); ++i) {
+        double there = kept;
         for (const std::size_t k : missing_[i])
-            if (std::isfinite(result.channel_variance[k]))
-                result.ray_variance[missing_ray_[i]] = nan_value;
+            there -= std::isfinite(result.channel_variance[k]);
+        if (there > least_part * kept)
+            result.masked += kept - there;
+        else
+            result.ray_variance[missing_ray_[i]] = nan_value;
+    }
+    result.masked = communicator.allreduce(result.masked, mpi::Reduction::sum);
     return result;
 }
 

@@ -475,6 +475,14 @@ std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
             result.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
 }
 
+std::vector<double> DlsrProblem::smoothness_product(std::span<const double> v) const {
+    const auto all = impl_->whole(v);
+    std::vector<double> result(impl_->unknowns, 0.0);
+    impl_->smoothness_product(all, result);
+    return {result.begin() + static_cast<std::ptrdiff_t>(impl_->own.begin),
+            result.begin() + static_cast<std::ptrdiff_t>(impl_->own.end)};
+}
+
 mpi::BlockRange DlsrProblem::own() const {
     return impl_->own;
 }

@@ -93,6 +93,8 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side
     /// of the change that a change of the data makes. Collective.
     std::vector<double> back_project(std::span<const float> rays);
+    /// Own share of what the smoothness alone adds to gauss_newton_product(). Collective.
+    std::vector<double> smoothness_product(std::span<const double> v) const;
     /// Variances of all unknowns as if no voxel were coupled to another but by smoothness:
     /// diagonals of the inverted voxel blocks, at the point of linearise(). Not collective.
     std::vector<double> block_variances() const;

@@ -31,6 +31,7 @@ struct Found {
     std::vector<double> channel, ray; ///< of all ranks
     std::vector<double> channel_weight;
     std::vector<float> ray_weight;
+    double masked = 0;
 };
 
 /// Variances that factor; `spoil` may change them. Rays are spread over the ranks.
@@ -54,7 +55,7 @@ Found find(const std::function<void(std::size_t ray, std::size_t channel, float&
         excluded[k] = 1;
     const auto weights = factors.finish(world(), excluded, floor);
     return {weights.channel_variance, world().allgather(weights.ray_variance),
-            weights.channel_weight(), world().allgather(weights.ray_weight())};
+            weights.channel_weight(), world().allgather(weights.ray_weight()), weights.masked};
 }
 
 /// All samples that are kept have their own variance; the others none.
@@ -115,21 +116,31 @@ TEST(DlsrData, AnExcludedChannelMayBeMissing) {
 
 TEST(DlsrData, AChannelMissingInMostRaysIsLeftOut) {
     const auto found = find([](std::size_t i, std::size_t k, float& intensity, float&) {
-        if (k == 7 && i >= 10)
+        if (k == 7 && i >= 3)
             intensity = nan_float;
     });
     expect_exact(found, never, [](std::size_t k) { return k == 7; });
 }
 
-TEST(DlsrData, ARayThatLacksAKeptChannelIsLeftOut) {
+TEST(DlsrData, SingleSamplesMayBeMissing) {
     const auto found = find([](std::size_t i, std::size_t k, float& intensity, float& variance) {
         if (i == 4 && k == 2)
             intensity = nan_float;
         if (i >= 30 && k == 9)
             variance = std::numeric_limits<float>::infinity();
     });
+    expect_exact(found, never, never);
+    EXPECT_EQ(found.masked, 8);
+}
+
+TEST(DlsrData, ARayThatLacksMostChannelsIsLeftOut) {
+    const auto found = find([](std::size_t i, std::size_t k, float& intensity, float&) {
+        if ((i == 4 && k >= 2) || (i == 5 && k >= 3))
+            intensity = nan_float;
+    });
     expect_exact(
-        found, [](std::size_t i) { return i == 4 || i >= 30; }, never);
+        found, [](std::size_t i) { return i == 4; }, never);
+    EXPECT_EQ(found.masked, 20);
 }
 
 TEST(DlsrData, ARayWithoutAnythingAndAChannelWithoutAnything) {
