@@ -162,6 +162,7 @@ class DlsrRun {
     std::vector<double> channel_weight_, start_values_;
     std::vector<DlsrField> fields_;
     bool parallax_ = false, resumed_ = false;
+    std::optional<petsc::UnknownEstimate> axis_estimate_; ///< before the last steps
     std::vector<GeometryParameter> geometry_parameters_;
     std::vector<DlsrGlobal> globals_; ///< shapes, then the geometry's
     std::vector<std::size_t> standards_;
@@ -763,12 +764,16 @@ void DlsrRun::hold_geometry(DlsrProblem& problem) const {
         else
             problem.set_global_bounds(global, 0, 0);
     }
+    model_->set_geometry_columns(state_.refine_axis || state_.refine_distance);
+    problem.forget_point();
 }
 
 /// Change and e.s.d. [mm, relative] from the state's point, with all maps adapting; the e.s.d. is
 /// that of the noise times the goodness of fit. Collective.
 petsc::UnknownEstimate DlsrRun::estimate(GeometryParameter parameter) {
     const std::size_t unknown = geometry_unknown(parameter);
+    model_->set_geometry_columns(true);
+    problem_->forget_point();
     petsc::LinearSolveOptions options;
     options.tolerance = 1e-3;
     options.max_iterations = geometry_products;
@@ -784,6 +789,7 @@ petsc::UnknownEstimate DlsrRun::estimate(GeometryParameter parameter) {
         globals_[unknown - problem_->field_unknowns(setup_.fields.size()).begin].unit;
     result.change *= unit;
     result.esd *= unit * std::sqrt(std::max(1.0, goodness));
+    hold_geometry(*problem_);
     return result;
 }
 
@@ -815,6 +821,7 @@ void DlsrRun::settle_geometry() {
     bool changed = false;
     if (settings.axis_offset == "auto") {
         const auto axis = estimate(GeometryParameter::axis_offset);
+        axis_estimate_ = axis;
         state_.refine_axis = axis_matters(axis.change, axis.esd, step);
         changed = changed || state_.refine_axis;
         tell(fmt::format(
@@ -898,7 +905,10 @@ void DlsrRun::check_geometry() {
     geometry_.applied_scale = state_.radial_scale;
     const std::size_t globals = problem_->field_unknowns(setup_.fields.size()).begin;
     const auto look = [&](GeometryParameter parameter, bool refined) {
-        const auto found = estimate(parameter);
+        // What was kept before the last steps is not looked for again.
+        const bool known =
+            parameter == GeometryParameter::axis_offset && !refined && axis_estimate_.has_value();
+        const auto found = known ? *axis_estimate_ : estimate(parameter);
         const std::size_t unknown = geometry_unknown(parameter);
         GeometryEstimate result;
         result.refined = refined;

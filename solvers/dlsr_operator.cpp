@@ -58,8 +58,9 @@ struct DlsrOperator::Impl {
     std::vector<double> global_values;
     PatternBasis::Tables tables;
     bool has_derivatives = false;
-    std::vector<float> lane_gram;            ///< [slot][slot] at depth 0
-    std::vector<std::vector<float>> columns; ///< per global [ray][M]
+    std::vector<float> lane_gram; ///< [slot][slot] at depth 0
+    bool geometry_columns = true;
+    std::vector<std::vector<float>> columns; ///< per global [ray][M]; empty: held
 
     mutable std::vector<AlignedFloats> scratch; ///< per thread
 
@@ -98,7 +99,7 @@ struct DlsrOperator::Impl {
     }
     /// Columns of the geometry's parameters: projections beside the point.
     void make_geometry_columns() {
-        if (geometry_parameters.empty())
+        if (geometry_parameters.empty() || !geometry_columns)
             return;
         if (beside_at != geometry_values || beside.empty()) {
             beside.resize(geometry_parameters.size());
@@ -259,11 +260,14 @@ struct DlsrOperator::Impl {
         return own.data();
     }
     void make_columns() {
-        columns.assign(globals, {});
+        columns.resize(globals);
         if (globals == 0)
             return;
-        for (auto& column : columns)
-            column.resize(rotations * translations * m);
+        for (std::size_t g = 0; g < globals; ++g)
+            if (g < shape_globals || geometry_columns)
+                columns[g].resize(rotations * translations * m);
+            else
+                columns[g].clear();
         make_geometry_columns();
         std::vector<Matrix> slopes(shape_globals);
         for (std::size_t g = 0; g < shape_globals; ++g) {
@@ -342,7 +346,7 @@ struct DlsrOperator::Impl {
                 }
                 if (global)
                     for (std::size_t g = 0; g < globals; ++g)
-                        if (global[g] != 0)
+                        if (global[g] != 0 && !columns[g].empty())
                             Map(rays, 1, index(translations * m)) +=
                                 global[g] *
                                 ConstMap(columns[g].data() + first * m, 1, index(translations * m));
@@ -350,10 +354,11 @@ struct DlsrOperator::Impl {
                 if (!back)
                     continue;
                 for (std::size_t g = 0; g < globals; ++g)
-                    partial_global[own][g] += static_cast<double>(
-                        ConstMap(columns[g].data() + first * m, 1, index(translations * m))
-                            .cwiseProduct(ConstMap(rays, 1, index(translations * m)))
-                            .sum());
+                    if (!columns[g].empty())
+                        partial_global[own][g] += static_cast<double>(
+                            ConstMap(columns[g].data() + first * m, 1, index(translations * m))
+                                .cwiseProduct(ConstMap(rays, 1, index(translations * m)))
+                                .sum());
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(rays + j * m, 1, index(m)) *= transmission[first + j];
                 by.back_project(i, rays, buffer, reduced, partial[own]);
@@ -491,11 +496,14 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
     const std::vector<double> globals(first_global, first_geometry);
     impl.set_geometry(std::vector<double>(first_geometry, values.end()));
     if (impl.lane_gram.empty() || globals != impl.global_values ||
-        (derivatives && !impl.has_derivatives)) {
+        impl.tables.part.size() != impl.shape_globals) {
         impl.tables = impl.basis->tables(globals, derivatives);
         impl.has_derivatives = derivatives;
         impl.global_values = globals;
         impl.arrange_tables();
+    } else if (derivatives && !impl.has_derivatives) {
+        impl.basis->add_derivatives(globals, impl.tables);
+        impl.has_derivatives = true;
     }
     impl.point.assign(values.begin(), values.end());
     impl.condensed.reset();
@@ -530,6 +538,10 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
     }
     if (derivatives)
         impl.make_columns();
+}
+
+void DlsrOperator::set_geometry_columns(bool made) {
+    impl_->geometry_columns = made;
 }
 
 void DlsrOperator::condense(double tolerance) {
@@ -753,6 +765,8 @@ std::vector<float> DlsrOperator::diagonal() const {
             result[values[a]] = gram[a * values.size() + a] * impl.pixel_weight[pixel];
     }
     for (std::size_t g = 0; g < impl.columns.size(); ++g) {
+        if (impl.columns[g].empty())
+            continue;
         double sum = 0;
         for (std::size_t r = 0; r < ray_count(); ++r) {
             float square = 0;

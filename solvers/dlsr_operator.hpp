@@ -64,6 +64,9 @@ class DlsrOperator {
     /// a wrong length, a distance of which nothing is left.
     void set_point(std::span<const double> values, bool derivatives);
 
+    /// Whether set_point() makes the columns of the geometry's parameters, which cost two
+    /// projections each; where not (from the next point on) their derivatives count as 0.
+    void set_geometry_columns(bool made);
     /// Replaces the rays' weights (held-out projections). The diagonal blocks keep those of
     /// construction. Throws Error for a wrong length or a ray that had weight 0 and gets one.
     void set_ray_weight(std::span<const float> ray_weight);

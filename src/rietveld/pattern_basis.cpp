@@ -559,10 +559,19 @@ PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool d
             std::copy_n(table.data() + l * family.lanes * m, family.lanes * m,
                         result.values.data() + (l * impl.lane_count + family.first_lane) * m);
     }
+    for (const auto& global : impl.globals)
+        result.part.push_back(global.part);
+    if (derivatives)
+        add_derivatives(values, result);
+    return result;
+}
+
+void PatternBasis::add_derivatives(std::span<const double> values, Tables& tables) const {
+    const Impl& impl = *impl_;
+    if (values.size() != impl.globals.size())
+        throw Error("pattern basis: wrong number of global shape parameters");
+    tables.derivatives.clear();
     for (std::size_t g = 0; g < impl.globals.size(); ++g) {
-        result.part.push_back(impl.globals[g].part);
-        if (!derivatives)
-            continue;
         const auto& parameter = impl.parts[impl.globals[g].part].global[impl.globals[g].index];
         const double half = 0.02 * span_of(parameter);
         std::vector<double> shifted(values.begin(), values.end());
@@ -572,9 +581,8 @@ PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool d
         shifted[g] = centre - half;
         const FloatMatrix lower = impl.part_table(impl.globals[g].part, impl.prepared(shifted));
         const FloatMatrix slope = (upper - lower) / static_cast<float>(2 * half);
-        result.derivatives.emplace_back(slope.data(), slope.data() + slope.size());
+        tables.derivatives.emplace_back(slope.data(), slope.data() + slope.size());
     }
-    return result;
 }
 
 void PatternBasis::compress(std::span<const float> pattern, std::span<float> coefficients) const {

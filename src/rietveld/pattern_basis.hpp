@@ -102,6 +102,8 @@ class PatternBasis {
     /// Tables at values of the global shape parameters (clamped to their ranges). Takes a few
     /// tenths of a second; runs on the threads of OpenMP.
     Tables tables(std::span<const double> globals, bool derivatives) const;
+    /// Adds the derivatives to tables made without them at the same values.
+    void add_derivatives(std::span<const double> globals, Tables& tables) const;
 
     /// Coefficients [M] of a pattern [n]: Φ √w y. Channels of weight 0 may hold NaN.
     void compress(std::span<const float> pattern, std::span<float> coefficients) const;

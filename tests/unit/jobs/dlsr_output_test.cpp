@@ -100,7 +100,7 @@ DlsrResult small_result() {
     result.lines.push_back({"Fe", "1 1 0", 14.2, {0.1, -0.1, 7.0}, {0.02, 0.02, 0.9}});
     result.lines.push_back({"Cu", "1 1 1", 13.8, {0.3, 0.3, 0.3}, {0.1, 0.1, 0.1}});
     result.history = {{0, 400, 390, 50, 0, 0.2, 0}, {1, 200, 180, 5, 1, 0.1, 9}};
-    result.held_out = {{1.0, 1.3}, {0.1, 1.1}, {0.0, 1.2}};
+    result.held_out = {{1.0, 1.3, 0.02, {}}, {0.1, 1.1, 0.0, {}}, {0.0, 1.2, 0.01, {}}};
     result.rwp = 0.1;
     result.gof = 1.5;
     result.converged = true;
