@@ -237,6 +237,90 @@ TEST(DlsrOperator, GaussNewtonIsTheWeightedNormalProduct) {
     EXPECT_LT(test::distance(found, expected), 1e-5 * norm(expected));
 }
 
+// A condensed product errs by the square of the tolerance, more or less, and an exact one comes
+// back with the next point.
+TEST(DlsrOperator, CondensedProducts) {
+    const SmallScan scan;
+    auto op = scan.make_operator();
+    const auto values = scan.values(op);
+    op.set_point(values, true);
+    const auto direction = random_direction(scan, op, 3);
+    std::vector<float> exact(op.value_count()), condensed(exact.size()), again(exact.size());
+    op.gauss_newton(direction, exact);
+    const auto scale = scan.scale(op);
+    const auto difference = [&](const std::vector<float>& other) {
+        double above = 0, below = 0;
+        for (std::size_t i = 0; i < op.global_offset(); ++i) {
+            above += std::pow(scale[i] * (other[i] - exact[i]), 2);
+            below += std::pow(scale[i] * exact[i], 2);
+        }
+        return std::sqrt(above / below);
+    };
+    double last = 1;
+    std::size_t size = 0;
+    for (const double tolerance : {0.3, 0.03, 0.003}) {
+        op.condense(tolerance);
+        op.gauss_newton(direction, condensed);
+        EXPECT_LT(difference(condensed), 2 * tolerance) << tolerance;
+        EXPECT_LE(difference(condensed), last) << tolerance;
+        EXPECT_GE(op.condensed_size(), size) << tolerance;
+        last = difference(condensed);
+        size = op.condensed_size();
+    }
+    op.condense(0.3);
+    op.gauss_newton(direction, condensed);
+    EXPECT_GT(difference(condensed), 1e-5);
+    EXPECT_LT(op.condensed_size(), op.packed_size());
+    op.set_point(values, true);
+    op.gauss_newton(direction, again);
+    EXPECT_EQ(again, exact);
+}
+
+TEST(DlsrOperator, SumsOfParts) {
+    SmallScan scan;
+    scan.weight[5] = scan.weight[17] = 0;
+    auto op = scan.make_operator();
+    const auto values = scan.values(op);
+    op.set_point(values, true);
+    const auto sums = op.part_sums();
+    const std::size_t m = scan.basis->size(), translations = scan.geometry.translation.size(),
+                      rotations = scan.geometry.rotation.size();
+    ASSERT_EQ(sums.size(), rotations * 4 * m);
+    for (std::size_t p = 0; p < 4; ++p) {
+        std::vector<float> direction(op.value_count(), 0.0F);
+        for (std::size_t v = 0; v < op.pixels(p).size(); ++v)
+            direction[op.offset(p) + v] = static_cast<float>(values[op.offset(p) + v]);
+        const auto rays = jacobian(op, direction);
+        double worst = 0, largest = 0;
+        for (std::size_t i = 0; i < rotations; ++i)
+            for (std::size_t k = 0; k < m; ++k) {
+                double expected = 0;
+                for (std::size_t j = 0; j < translations; ++j)
+                    if (scan.weight[i * translations + j] > 0)
+                        expected += rays[(i * translations + j) * m + k];
+                worst = std::max(worst, std::abs(sums[(i * 4 + p) * m + k] - expected));
+                largest = std::max(largest, std::abs(expected));
+            }
+        EXPECT_GT(largest, 0) << p;
+        EXPECT_LT(worst, 1e-5 * largest) << p;
+    }
+}
+
+TEST(DlsrOperator, MisfitsOfRotations) {
+    const SmallScan scan;
+    auto op = scan.make_operator();
+    op.set_point(scan.values(op), false);
+    const std::vector<float> data(op.coefficient_count(), 0.1F);
+    const auto misfits = op.rotation_misfits(data);
+    ASSERT_EQ(misfits.size(), scan.geometry.rotation.size());
+    double sum = 0;
+    for (const double misfit : misfits) {
+        EXPECT_GT(misfit, 0);
+        sum += misfit;
+    }
+    EXPECT_DOUBLE_EQ(sum, op.objective(data, {}));
+}
+
 TEST(DlsrOperator, GradientOfTheObjective) {
     const SmallScan& scan = deep_scan();
     DlsrOperator op = scan.make_operator();
