@@ -433,12 +433,14 @@ double DlsrRun::replace_data() {
     return change;
 }
 
-/// Two steps on every fourth projection with depths as they are and with depths reversed, which is
+/// Two steps on some of the projections with depths as they are and with depths reversed, which is
 /// what a reversed rotation or translation amounts to (both together mirror the maps only).
 void DlsrRun::check_senses() {
     if (!job_.dlsr.check_senses || !parallax_ || resumed_)
         return;
-    constexpr std::size_t every = 4;
+    // Some fifty projections are enough to tell.
+    const std::size_t every =
+        std::max<std::size_t>(4, context_.scan.geometry().rotation.size() / 50);
     auto weight = weight_;
     const std::size_t translations = context_.scan.geometry().translation.size();
     for (std::size_t r = 0; r < weight.size(); ++r)
@@ -474,6 +476,7 @@ void DlsrRun::check_senses() {
         return DlsrOperator(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
                             scan_.transmission(), geometry_parameters_);
     });
+    model.set_geometry_columns(false);
     model.set_ray_weight(weight);
     if (model.value_count() != start_values_.size()) {
         remarks_.push_back("the opposite depth sense could not be tried: its patterns need another "
