@@ -396,6 +396,21 @@ std::vector<Measurement> StageRunner::files(Scaling scaling) {
     return {write, read};
 }
 
+double allowed_error(Stage stage) {
+    switch (stage) {
+    case Stage::fbp:
+    case Stage::product:
+        return 1e-6;
+    case Stage::gradient:
+    case Stage::precondition:
+        return 1e-5;
+    case Stage::step:
+        return 1e-3;
+    default:
+        return 0;
+    }
+}
+
 Workload make_workload(const Sample& sample) {
     const auto& problem = sample.problem();
     Workload w;

@@ -79,6 +79,10 @@ class StageRunner {
     Answers& answers_;
 };
 
+/// How much an answer may differ from that on one rank, relative: sums in single precision in
+/// another order; a step besides ends where its conjugate gradients do.
+double allowed_error(Stage stage);
+
 /// Numbers of a scan's costs, from an operator of one rotation; and the seconds of its parts, from
 /// a few rotations, channels and fits on this rank alone, other ranks idle or as busy as it is.
 Workload make_workload(const Sample& sample);
