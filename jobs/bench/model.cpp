@@ -14,6 +14,8 @@ using Kind = Exchange::Kind;
 constexpr double number = 8; ///< bytes of a double or a count
 /// Pieces that Communicator cuts its calls into.
 constexpr double piece = 1 << 30;
+/// Of BoundedGaussNewton in a step, besides PETSc's own sums.
+constexpr double solver_agreements = 4;
 
 double real(std::size_t n) {
     return static_cast<double>(n);
@@ -172,6 +174,7 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         agree(objective);
         reduce(objective, number);
         add(list, objective, step.objectives);
+        agree(list, solver_agreements);
         break;
     }
     case Stage::write:

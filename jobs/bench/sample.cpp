@@ -284,7 +284,8 @@ std::vector<double> Sample::values(const DlsrOperator& model, double change) con
 }
 
 std::vector<double> Sample::start(const DlsrOperator& model) const {
-    return values(model, 0);
+    // Not the same everywhere: what products are condensed to would be a matter of rounding.
+    return values(model, 0.15);
 }
 std::vector<double> Sample::truth(const DlsrOperator& model) const {
     return values(model, 0.25);

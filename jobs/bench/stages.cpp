@@ -293,7 +293,7 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
         dlsr->x.swap(dlsr->beside);
         problem.objective_and_gradient(dlsr->x, dlsr->out);
     });
-    if (options_.repetitions % 2 == 0) {
+    if (options_.repetitions % 2 == 1) { // back to the start
         dlsr->x.swap(dlsr->beside);
         problem.objective_and_gradient(dlsr->x, dlsr->out);
     }
@@ -426,17 +426,18 @@ Workload make_workload(const Sample& sample) {
     w.fields = fields.size();
     w.globals = sample.globals().size();
 
-    auto op = sample.make_operator({0, 1});
+    // All rotations: the strips are widest along the diagonals.
+    auto op = sample.make_operator({0, problem.rotations});
+    const auto rotations = static_cast<double>(problem.rotations);
     op.set_point(sample.start(op), false);
     const auto exact = op.cost();
-    w.gradient_flops = exact.projection_flops + exact.table_flops;
-    w.gradient_bytes = exact.bytes;
-    op.set_point(sample.truth(op), true);
+    w.gradient_flops = (exact.projection_flops + exact.table_flops) / rotations;
+    w.gradient_bytes = exact.bytes / rotations;
     op.condense(product_tolerance);
     const auto condensed = op.cost();
-    w.product_projection = condensed.projection_flops;
-    w.product_tables = condensed.table_flops;
-    w.product_bytes = condensed.bytes;
+    w.product_projection = condensed.projection_flops / rotations;
+    w.product_tables = condensed.table_flops / rotations;
+    w.product_bytes = condensed.bytes / rotations;
     std::vector<std::size_t> load(sample.grid().size(), 0);
     for (const auto& field : fields)
         for (const std::size_t pixel : op.pixels(field.part)) {

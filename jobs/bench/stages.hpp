@@ -83,7 +83,7 @@ class StageRunner {
 /// another order; a step besides ends where its conjugate gradients do.
 double allowed_error(Stage stage);
 
-/// Numbers of a scan's costs, from an operator of one rotation; and the seconds of its parts, from
+/// Numbers of a scan's costs, from its operator; and the seconds of its parts, from
 /// a few rotations, channels and fits on this rank alone, other ranks idle or as busy as it is.
 Workload make_workload(const Sample& sample);
 Rates measure_rates(const Sample& sample, const Workload& work, const Machine& machine);
