@@ -46,6 +46,7 @@ const Command commands[] = {
     {"watch", "repeat the status until the job has ended", command_watch},
     {"cancel", "cancel a submitted job", command_cancel},
     {"logs", "print what a submitted job wrote", command_logs},
+    {"bench", "measure the stages on 1, 2, 4 ... ranks, or predict them on many", command_bench},
     {"reference", "print every key of the job file", command_reference},
 };
 

@@ -41,6 +41,7 @@ int command_status(const std::vector<std::string>& arguments);
 int command_watch(const std::vector<std::string>& arguments);
 int command_cancel(const std::vector<std::string>& arguments);
 int command_logs(const std::vector<std::string>& arguments);
+int command_bench(const std::vector<std::string>& arguments);
 int command_reference(const std::vector<std::string>& arguments);
 
 } // namespace xrdct

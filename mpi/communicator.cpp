@@ -1,8 +1,12 @@
 #include "mpi/communicator.hpp"
 
+#include "mpi/traffic.hpp"
+
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <limits>
+#include <thread>
 
 namespace xrdct::mpi {
 
@@ -39,22 +43,27 @@ MPI_Datatype type_of<std::int64_t>() {
 }
 
 template <class T>
-void allreduce_in_place(std::span<T> values, Reduction operation, MPI_Comm comm) {
+void allreduce_in_place(std::span<T> values, Reduction operation, MPI_Comm comm, int ranks) {
     constexpr std::size_t largest = piece_bytes / sizeof(T);
     for (std::size_t done = 0; done < values.size(); done += largest) {
         const auto n = static_cast<int>(std::min(largest, values.size() - done));
         MPI_Allreduce(MPI_IN_PLACE, values.data() + done, n, type_of<T>(), op_of(operation), comm);
+        const auto bytes = static_cast<std::uint64_t>(n) * sizeof(T);
+        detail::count_call(ranks, bytes, bytes);
     }
 }
 
 template <class T>
-void reduce_in_place(std::span<T> values, Reduction operation, int root, int rank, MPI_Comm comm) {
+void reduce_in_place(std::span<T> values, Reduction operation, int root, int rank, MPI_Comm comm,
+                     int ranks) {
     constexpr std::size_t largest = piece_bytes / sizeof(T);
     for (std::size_t done = 0; done < values.size(); done += largest) {
         const auto n = static_cast<int>(std::min(largest, values.size() - done));
         T* data = values.data() + done;
         MPI_Reduce(rank == root ? MPI_IN_PLACE : data, data, n, type_of<T>(), op_of(operation),
                    root, comm);
+        const auto bytes = static_cast<std::uint64_t>(n) * sizeof(T);
+        detail::count_call(ranks, rank == root ? 0 : bytes, rank == root ? bytes : 0);
     }
 }
 
@@ -121,12 +130,27 @@ Communicator Communicator::split_shared() const {
 
 void Communicator::barrier() const {
     MPI_Barrier(handle_);
+    detail::count_call(size_, 0, 0);
+}
+
+void Communicator::sleeping_barrier() const {
+    MPI_Request request = MPI_REQUEST_NULL;
+    MPI_Ibarrier(handle_, &request);
+    for (int done = 0;;) {
+        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (done)
+            return;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
 }
 
 void Communicator::broadcast_bytes(void* data, std::size_t bytes, int root) const {
-    for (std::size_t done = 0; done < bytes; done += piece_bytes)
-        MPI_Bcast(static_cast<char*>(data) + done,
-                  static_cast<int>(std::min(piece_bytes, bytes - done)), MPI_BYTE, root, handle_);
+    for (std::size_t done = 0; done < bytes; done += piece_bytes) {
+        const std::size_t piece = std::min(piece_bytes, bytes - done);
+        MPI_Bcast(static_cast<char*>(data) + done, static_cast<int>(piece), MPI_BYTE, root,
+                  handle_);
+        detail::count_call(size_, rank_ == root ? piece : 0, rank_ == root ? 0 : piece);
+    }
 }
 
 void Communicator::broadcast(std::string& text, int root) const {
@@ -145,13 +169,13 @@ void Communicator::broadcast(std::vector<std::string>& texts, int root) const {
 }
 
 void Communicator::allreduce(std::span<double> values, Reduction operation) const {
-    allreduce_in_place(values, operation, handle_);
+    allreduce_in_place(values, operation, handle_, size_);
 }
 void Communicator::allreduce(std::span<float> values, Reduction operation) const {
-    allreduce_in_place(values, operation, handle_);
+    allreduce_in_place(values, operation, handle_, size_);
 }
 void Communicator::allreduce(std::span<std::int64_t> values, Reduction operation) const {
-    allreduce_in_place(values, operation, handle_);
+    allreduce_in_place(values, operation, handle_, size_);
 }
 double Communicator::allreduce(double value, Reduction operation) const {
     allreduce(std::span<double>(&value, 1), operation);
@@ -167,13 +191,13 @@ std::int64_t Communicator::allreduce(std::int64_t value, Reduction operation) co
 }
 
 void Communicator::reduce(std::span<double> values, Reduction operation, int root) const {
-    reduce_in_place(values, operation, root, rank_, handle_);
+    reduce_in_place(values, operation, root, rank_, handle_, size_);
 }
 void Communicator::reduce(std::span<float> values, Reduction operation, int root) const {
-    reduce_in_place(values, operation, root, rank_, handle_);
+    reduce_in_place(values, operation, root, rank_, handle_, size_);
 }
 void Communicator::reduce(std::span<std::int64_t> values, Reduction operation, int root) const {
-    reduce_in_place(values, operation, root, rank_, handle_);
+    reduce_in_place(values, operation, root, rank_, handle_, size_);
 }
 
 std::vector<std::string> Communicator::gather(const std::string& text, int root) const {
@@ -191,6 +215,7 @@ std::vector<std::string> Communicator::gather(const std::string& text, int root)
 std::vector<std::uint64_t> Communicator::exchange_counts(std::uint64_t own) const {
     std::vector<std::uint64_t> counts(static_cast<std::size_t>(size_));
     MPI_Allgather(&own, 1, MPI_UINT64_T, counts.data(), 1, MPI_UINT64_T, handle_);
+    detail::count_call(size_, sizeof own, (counts.size() - 1) * sizeof own);
     return counts;
 }
 
@@ -204,7 +229,12 @@ void Communicator::gather_bytes(const void* own, const std::vector<std::uint64_t
         begin[r + 1] = begin[r] + bytes[r];
     }
     const auto me = static_cast<std::size_t>(rank_);
+    if (root >= 0)
+        detail::count_call(size_, rank_ == root ? 0 : bytes[me],
+                           rank_ == root ? begin[ranks] - bytes[me] : 0);
     if (begin[ranks] <= piece_bytes) {
+        if (root < 0)
+            detail::count_call(size_, bytes[me], begin[ranks] - bytes[me]);
         std::vector<int> n(bytes.begin(), bytes.end());
         std::vector<int> at(begin.begin(), begin.end() - 1);
         if (root < 0)
@@ -252,6 +282,9 @@ void Communicator::scatter_bytes(const void* all, std::size_t n,
     if (counts.size() != static_cast<std::size_t>(size_) || (rank_ == root && total != n))
         error = "scatter: the counts of the ranks do not add up to the array";
     agree(error);
+    const std::size_t own_bytes = counts[me] * size;
+    detail::count_call(size_, rank_ == root ? total * size - own_bytes : 0,
+                       rank_ == root ? 0 : own_bytes);
     constexpr int tag = 8;
     if (rank_ != root) {
         for (std::size_t done = 0; done < counts[me] * size; done += piece_bytes)

@@ -64,6 +64,9 @@ class Communicator {
 
     /// Collective.
     void barrier() const;
+    /// The same, for ranks that wait long: they sleep and leave their core to others. Not counted
+    /// as traffic. Collective.
+    void sleeping_barrier() const;
 
     /// The values of rank `root` to all. Collective; spans must have the same length everywhere,
     /// strings and vectors are resized.

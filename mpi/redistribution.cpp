@@ -1,5 +1,7 @@
 #include "mpi/redistribution.hpp"
 
+#include "mpi/traffic.hpp"
+
 #include <algorithm>
 #include <climits>
 #include <string>
@@ -104,6 +106,9 @@ void Redistribution::to_shards(std::span<const float> slab, std::span<float> sha
         }
         MPI_Alltoallv(send.data(), send_count.data(), send_at.data(), MPI_FLOAT, receive.data(),
                       receive_count.data(), receive_at.data(), MPI_FLOAT, communicator_.handle());
+        detail::count_call(
+            communicator_.size(), sizeof(float) * (sent - static_cast<std::size_t>(send_count[me])),
+            sizeof(float) * (received - static_cast<std::size_t>(receive_count[me])));
         for (std::size_t r = 0; r < ranks; ++r) {
             const float* in = receive.data() + receive_at[r];
             for (std::size_t p = positions[r].begin; p < positions[r].end; ++p) {
@@ -157,6 +162,9 @@ void Redistribution::to_slabs(std::span<const float> shard, std::span<float> sla
         }
         MPI_Alltoallv(send.data(), send_count.data(), send_at.data(), MPI_FLOAT, receive.data(),
                       receive_count.data(), receive_at.data(), MPI_FLOAT, communicator_.handle());
+        detail::count_call(
+            communicator_.size(), sizeof(float) * (sent - static_cast<std::size_t>(send_count[me])),
+            sizeof(float) * (received - static_cast<std::size_t>(receive_count[me])));
         for (std::size_t r = 0; r < ranks; ++r) {
             const float* in = receive.data() + receive_at[r];
             for (std::size_t p = positions[me].begin; p < positions[me].end; ++p) {

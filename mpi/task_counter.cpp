@@ -1,5 +1,7 @@
 #include "mpi/task_counter.hpp"
 
+#include "mpi/traffic.hpp"
+
 #include <algorithm>
 
 namespace xrdct::mpi {
@@ -55,6 +57,7 @@ std::optional<BlockRange> TaskCounter::next_range(std::size_t chunk) {
     }
     MPI_Fetch_and_op(&step, &begin, MPI_INT64_T, 0, 0, MPI_SUM, window_);
     MPI_Win_flush(0, window_);
+    detail::count_one_sided();
     if (begin >= count_)
         return std::nullopt;
     return BlockRange{static_cast<std::size_t>(begin),

@@ -1,0 +1,310 @@
+#include "base/error.hpp"
+#include "jobs/bench/machine.hpp"
+#include "jobs/bench/output.hpp"
+#include "jobs/command_line.hpp"
+#include "jobs/program.hpp"
+#include "jobs/settings.hpp"
+#include "jobs/text_file.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+
+#include <fmt/format.h>
+#include <omp.h>
+
+namespace xrdct {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+using namespace bench;
+
+namespace {
+
+std::vector<std::string> words(const std::string& text) {
+    std::vector<std::string> list;
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        list.push_back(text.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return list;
+}
+
+std::vector<std::size_t> counts(const std::string& text, const std::string& option) {
+    std::set<std::size_t> list;
+    for (const auto& word : words(text)) {
+        const bool digits = !word.empty() && word.size() <= 7 &&
+                            word.find_first_not_of("0123456789") == std::string::npos;
+        if (!digits || std::stoul(word) == 0)
+            throw Error(fmt::format("{}: '{}' in '{}' is not a number of ranks; expected a list "
+                                    "such as 1,2,4",
+                                    option, word, text));
+        list.insert(std::stoul(word));
+    }
+    return {list.begin(), list.end()};
+}
+
+std::set<std::string> choices(const std::string& text, const std::string& option,
+                              const std::vector<std::string>& known) {
+    std::set<std::string> chosen;
+    for (const auto& word : words(text)) {
+        if (std::find(known.begin(), known.end(), word) == known.end()) {
+            const auto nearest = nearest_name(word, known);
+            throw Error(fmt::format("{}: there is no '{}'{}", option, word,
+                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+        }
+        chosen.insert(word);
+    }
+    return chosen;
+}
+
+std::size_t positive(long value, const char* option, long least = 1) {
+    if (value < least || value > 1'000'000)
+        throw Error(
+            fmt::format("{}: must lie between {} and 1000000, is {}", option, least, value));
+    return static_cast<std::size_t>(value);
+}
+
+/// Rates of the command line; 0: measured.
+struct MachineOptions {
+    double flop_rate = 0, memory_bandwidth = 0, network_bandwidth = 10, latency = 2,
+           file_bandwidth = 1, file_system = 50;
+
+    Machine machine(const Machine& measured) const {
+        constexpr double giga = 1e9;
+        Machine m;
+        m.flop_rate = flop_rate > 0 ? flop_rate * giga : measured.flop_rate;
+        m.memory_bandwidth =
+            memory_bandwidth > 0 ? memory_bandwidth * giga : measured.memory_bandwidth;
+        m.network_bandwidth = network_bandwidth * giga;
+        m.latency = latency * 1e-6;
+        m.file_bandwidth = file_bandwidth * giga;
+        m.file_system = file_system * giga;
+        return m;
+    }
+};
+
+void predict_all(Results& r, const std::vector<std::size_t>& ranks, double memory) {
+    for (const std::size_t p : ranks) {
+        Results::Prediction prediction;
+        prediction.ranks = p;
+        for (std::size_t s = 0; s <= static_cast<std::size_t>(Stage::read); ++s)
+            prediction.stages[s] = predict(r.work, r.rates, r.machine, static_cast<Stage>(s), p,
+                                           Decomposition::rotations, r.step);
+        prediction.slice =
+            predict_slice(r.work, r.rates, r.machine, p, Decomposition::rotations, r.step, r.steps);
+        prediction.product = count(r.work, Stage::product, p);
+        prediction.fbp = count(r.work, Stage::fbp, p);
+        for (const auto by :
+             {Decomposition::rotations, Decomposition::rays, Decomposition::patterns})
+            prediction.product_seconds[static_cast<std::size_t>(by)] =
+                predict(r.work, r.rates, r.machine, Stage::product, p, by).total();
+        prediction.memory = predict_memory(r.work, r.rates, p);
+        prediction.stack =
+            predict_stack(r.work, r.rates, r.machine, p, r.slices, r.step, r.steps, memory);
+        r.predictions.push_back(prediction);
+    }
+}
+
+} // namespace
+
+int command_bench(const std::vector<std::string>& arguments) {
+    long translations = 140, rotations = 220, channels = 700, repetitions = 3, iterations = 10,
+         products = 30, steps = 3, slices = 64;
+    std::string stages = "fbp,fits,dlsr,io", scaling = "strong,weak", ranks, predicted,
+                folder = ".", output, memory;
+    MachineOptions machine;
+    CommandLine line(
+        "bench", "measure every stage on 1, 2, 4 ... ranks, or predict it on many", "[options]",
+        "mpirun -n 4 xrdct bench --translations 140 --rotations 220 --output bench.nxs\n"
+        "  xrdct bench --translations 550 --rotations 400 --predict 16,64,256,1024,4096");
+    const auto count = [](long& target) {
+        return po::value<long>(&target)->default_value(target)->value_name("N");
+    };
+    const auto number = [](double& target, const char* unit) {
+        return po::value<double>(&target)
+            ->default_value(target, fmt::format("{:g}", target))
+            ->value_name(unit);
+    };
+    const auto text = [](std::string& target, const char* name) {
+        return po::value<std::string>(&target)->default_value(target)->value_name(name);
+    };
+    line.add_options()("translations", count(translations), "of the synthetic scan; image pixels")(
+        "rotations", count(rotations), "over half a turn")(
+        "channels", count(channels), "radial channels")("stages", text(stages, "LIST"),
+                                                        "of fbp, fits, dlsr and io")(
+        "scaling", text(scaling, "LIST"),
+        "strong: the same problem; weak: rotations (dlsr, io), channels (fbp) or rows of voxels "
+        "(fits) grow with the ranks")(
+        "ranks", po::value(&ranks)->value_name("LIST"),
+        "numbers of ranks, at most those of mpirun (default: 1,2,4 ... and all)")(
+        "repetitions", count(repetitions), "of a measurement, the best counts")(
+        "iterations", count(iterations), "conjugate gradients in the measured DLSR step")(
+        "folder", text(folder, "FOLDER"), "where io writes its file, which is removed again")(
+        "predict", po::value(&predicted)->value_name("LIST"),
+        "predict these numbers of ranks instead, from rates measured on one")(
+        "slices", count(slices), "of the stack in predictions")(
+        "steps", count(steps), "Gauss-Newton steps of a slice in predictions")(
+        "products", count(products), "conjugate gradients of a step in predictions")(
+        "flop-rate", number(machine.flop_rate, "GFLOP/s"),
+        "single-precision peak per rank of the predicted machine; 0: as measured here")(
+        "memory-bandwidth", number(machine.memory_bandwidth, "GB/s"),
+        "per rank with all at work; 0: as measured here")(
+        "network-bandwidth", number(machine.network_bandwidth, "GB/s"),
+        "per rank, a node's divided by its ranks")("latency", number(machine.latency, "us"),
+                                                   "of a message")(
+        "file-bandwidth", number(machine.file_bandwidth, "GB/s"),
+        "of one rank")("file-system", number(machine.file_system, "GB/s"), "of all ranks together")(
+        "memory", po::value(&memory)->value_name("SIZE"),
+        "of a rank, which a group must not exceed in predictions of stacks (default: no limit)")(
+        "output", po::value(&output)->value_name("FILE"),
+        "NeXus file of the results; pictures of the efficiency beside it")(
+        "force", "replace files that exist")("json", "results as JSON on stdout");
+    if (!line.parse(arguments))
+        return 0;
+    Results results;
+    results.problem = {positive(translations, "--translations", 16),
+                       positive(rotations, "--rotations"), positive(channels, "--channels", 64)};
+    results.slices = positive(slices, "--slices");
+    results.steps = positive(steps, "--steps");
+    const std::size_t cg = positive(products, "--products");
+    // A product more for the trust region's first look, a preconditioning more for its norm.
+    results.step = {2, 0, 1, cg, cg + 1};
+    StageOptions options;
+    options.repetitions = static_cast<int>(positive(repetitions, "--repetitions"));
+    options.step_iterations = positive(iterations, "--iterations");
+    options.folder = folder;
+    const auto wanted = choices(stages, "--stages", {"fbp", "fits", "dlsr", "io"});
+    const auto ways = choices(scaling, "--scaling", {"strong", "weak"});
+    const std::vector<std::size_t> predictions =
+        predicted.empty() ? std::vector<std::size_t>{} : counts(predicted, "--predict");
+    std::vector<std::size_t> sizes =
+        ranks.empty() ? std::vector<std::size_t>{} : counts(ranks, "--ranks");
+    const double limit = memory.empty() ? 0 : static_cast<double>(parse_bytes(memory, "--memory"));
+    for (const auto& [value, option, least] :
+         {std::tuple{machine.flop_rate, "--flop-rate", 0.0},
+          {machine.memory_bandwidth, "--memory-bandwidth", 0.0},
+          {machine.network_bandwidth, "--network-bandwidth", 1e-6},
+          {machine.latency, "--latency", 0.0},
+          {machine.file_bandwidth, "--file-bandwidth", 1e-6},
+          {machine.file_system, "--file-system", 1e-6}})
+        if (!(value >= least) || !std::isfinite(value))
+            throw Error(fmt::format("{}: must be a number {}, is {}", option,
+                                    least > 0 ? "above 0" : "of at least 0", value));
+    const fs::path output_path = output;
+    const bool force = line.has("force"), json = line.has("json");
+    if (!output.empty() && output_path.extension() != ".nxs")
+        throw Error(fmt::format("--output: '{}' is not the name of a .nxs file", output));
+    const fs::path stem = fs::path(output_path).replace_extension();
+    if (!output.empty() && !force)
+        for (const fs::path& path :
+             {output_path, fs::path(stem.string() + ".png"), fs::path(stem.string() + ".svg")})
+            if (fs::exists(path))
+                throw Error(fmt::format("{} exists; --force replaces it", path.string()));
+    if (!fs::is_directory(folder))
+        throw Error(fmt::format("--folder: there is no folder '{}'", folder));
+    // Ranks are what is compared; threads of OpenMP only when they are asked for.
+    if (!std::getenv("OMP_NUM_THREADS"))
+        omp_set_num_threads(1);
+    results.threads = omp_get_max_threads();
+
+    return run_on_ranks([&](const mpi::Communicator& world) {
+        const auto all = static_cast<std::size_t>(world.size());
+        if (sizes.empty()) {
+            for (std::size_t p = 1; p < all; p *= 2)
+                sizes.push_back(p);
+            sizes.push_back(all);
+        }
+        if (sizes.back() > all)
+            throw Error(fmt::format("--ranks: {} ranks of {}; start more with mpirun -n {}",
+                                    sizes.back(), all, sizes.back()));
+        const auto note = [&](const std::string& message) {
+            if (world.is_root())
+                fmt::print(stderr, "xrdct bench: {}\n", message);
+        };
+        const auto sample =
+            world.collectively([&] { return std::make_unique<Sample>(results.problem); });
+        const petsc::Session session(world);
+        bool wrong = false;
+        if (predictions.empty()) {
+            Answers answers[2];
+            for (const std::size_t p : sizes) {
+                const bool mine = static_cast<std::size_t>(world.rank()) < p;
+                const auto part = world.split(mine ? 0 : 1, world.rank());
+                // The others sleep until these ranks are done.
+                std::optional<std::string> error;
+                if (mine)
+                    try {
+                        note(fmt::format("{} rank(s)", p));
+                        results.machines[p] =
+                            measure_machine(part, options.folder, wanted.contains("io"));
+                        for (const Scaling way : {Scaling::strong, Scaling::weak}) {
+                            if (!ways.contains(way == Scaling::strong ? "strong" : "weak"))
+                                continue;
+                            StageRunner runner(part, session, *sample, options,
+                                               answers[way == Scaling::weak]);
+                            auto& to = results.measurements;
+                            if (wanted.contains("fbp"))
+                                to.push_back(runner.fbp(way));
+                            if (wanted.contains("fits"))
+                                to.push_back(runner.fits(way));
+                            if (wanted.contains("dlsr"))
+                                for (const auto& m : runner.dlsr(way))
+                                    to.push_back(m);
+                            if (wanted.contains("io"))
+                                for (const auto& m : runner.files(way))
+                                    to.push_back(m);
+                        }
+                    } catch (const Error& e) {
+                        error = e.what();
+                    }
+                world.sleeping_barrier();
+                world.agree(error);
+            }
+        } else {
+            note("rates on one rank");
+            const auto self = mpi::Communicator::self();
+            world.collectively([&] {
+                if (!world.is_root())
+                    return;
+                const Machine measured = measure_machine(self, options.folder, false);
+                results.work = make_workload(*sample);
+                results.rates = measure_rates(*sample, results.work, measured);
+                results.machine = machine.machine(measured);
+                predict_all(results, predictions, limit);
+            });
+        }
+        world.collectively([&] {
+            if (!world.is_root())
+                return;
+            std::stable_sort(results.measurements.begin(), results.measurements.end(),
+                             [](const Measurement& a, const Measurement& b) {
+                                 return std::tuple(a.scaling, a.stage, a.ranks) <
+                                        std::tuple(b.scaling, b.stage, b.ranks);
+                             });
+            if (json)
+                fmt::print("{}\n", to_json(results).dump(2));
+            else
+                fmt::print("{}", table(results));
+            if (!output.empty()) {
+                write_nexus(results, output_path, force);
+                const auto pictures = draw(results, stem, force);
+                if (pictures.empty())
+                    note("no picture: there is one number of ranks only");
+            }
+            for (const auto& m : results.measurements)
+                if (!(m.error <= allowed_error(m.stage))) {
+                    wrong = true;
+                    note(fmt::format("WRONG: {} on {} ranks differs from one rank by {:.1e}",
+                                     to_string(m.stage), m.ranks, m.error));
+                }
+            if (wrong)
+                throw Error("the answers of different numbers of ranks differ");
+        });
+    });
+}
+
+} // namespace xrdct

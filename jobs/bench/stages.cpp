@@ -1,0 +1,535 @@
+#include "jobs/bench/stages.hpp"
+
+#include "base/error.hpp"
+#include "jobs/bench/machine.hpp"
+#include "mpi/hdf5.hpp"
+#include "mpi/product_file.hpp"
+#include "mpi/redistribution.hpp"
+#include "solvers/petsc/bounded_gauss_newton.hpp"
+#include "solvers/voxelwise_rietveld.hpp"
+#include "tomography/fbp.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+
+namespace xrdct::bench {
+
+namespace {
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
+mpi::BlockRange own_block(std::size_t n, const mpi::Communicator& communicator) {
+    return mpi::block_range(n, static_cast<std::size_t>(communicator.size()),
+                            static_cast<std::size_t>(communicator.rank()));
+}
+
+constexpr std::size_t fbp_pass = 32; ///< channels per rank at a time
+
+/// FBP of some channels from slabs of rotations. Gives the sum of every channel's image times
+/// numbers that differ from pixel to pixel, own channels.
+class FbpPass {
+  public:
+    FbpPass(const mpi::Communicator& communicator, const Sample& sample, std::size_t channels)
+        : communicator_(communicator), sample_(sample), channels_(channels),
+          fbp_(sample.geometry({0, sample.problem().rotations}), sample.grid()),
+          rotations_(own_block(sample.problem().rotations, communicator)),
+          slab_(sample.sinogram(rotations_, {0, channels})) {}
+
+    /// Collective; returns [own channel of every pass].
+    std::vector<double> run() {
+        const auto& problem = sample_.problem();
+        const std::size_t pixels = sample_.grid().size(),
+                          block = fbp_pass * static_cast<std::size_t>(communicator_.size());
+        std::vector<double> total(pixels, 0.0), marks;
+        std::vector<float> part, shard, image;
+        for (std::size_t begin = 0; begin < channels_; begin += block) {
+            const std::size_t count = std::min(block, channels_ - begin);
+            const mpi::Redistribution exchange(communicator_,
+                                               {problem.rotations, problem.translations, count});
+            part.resize(exchange.slab_size());
+            const std::size_t rays = rotations_.size() * problem.translations;
+            for (std::size_t ray = 0; ray < rays; ++ray)
+                std::copy_n(slab_.data() + ray * channels_ + begin, count,
+                            part.data() + ray * count);
+            shard.resize(exchange.shard_size());
+            exchange.to_shards(part, shard);
+            communicator_.collectively([&] {
+                const std::size_t own = exchange.own_channels().size();
+                if (own == 0)
+                    return;
+                image.resize(pixels * own);
+                fbp_.reconstruct(shard, own, image);
+                for (std::size_t k = 0; k < own; ++k)
+                    marks.push_back(0);
+                double* mark = marks.data() + marks.size() - own;
+                for (std::size_t i = 0; i < pixels; ++i)
+                    for (std::size_t k = 0; k < own; ++k) {
+                        const double value = image[i * own + k];
+                        total[i] += value;
+                        mark[k] += value * (1 + 1e-3 * static_cast<double>(i % 997));
+                    }
+            });
+        }
+        communicator_.allreduce(std::span<double>(total), mpi::Reduction::sum);
+        return marks;
+    }
+
+    /// The marks of all channels in their order, on rank 0. Collective.
+    std::vector<double> order(const std::vector<double>& marks) const {
+        const auto all = communicator_.gather(marks);
+        if (!communicator_.is_root())
+            return {};
+        const auto ranks = static_cast<std::size_t>(communicator_.size());
+        // Rank by rank, pass by pass.
+        std::vector<double> ordered(channels_);
+        const double* at = all.data();
+        for (std::size_t r = 0; r < ranks; ++r)
+            for (std::size_t begin = 0; begin < channels_; begin += fbp_pass * ranks) {
+                const auto own =
+                    mpi::block_range(std::min(fbp_pass * ranks, channels_ - begin), ranks, r);
+                for (std::size_t k = own.begin; k < own.end; ++k)
+                    ordered[begin + k] = *at++;
+            }
+        return ordered;
+    }
+
+  private:
+    const mpi::Communicator& communicator_;
+    const Sample& sample_;
+    std::size_t channels_;
+    FilteredBackProjection fbp_;
+    mpi::BlockRange rotations_;
+    std::vector<float> slab_;
+};
+
+/// The DLSR of a sample on a communicator.
+struct Dlsr {
+    Dlsr(const mpi::Communicator& communicator, const Sample& sample, const mpi::BlockRange& own,
+         double copies)
+        : op(sample.make_operator(own)) {
+        const auto start = sample.start(op);
+        op.set_point(start, false); // where it chooses its functions of the depth
+        op.set_point(sample.truth(op), false);
+        data.resize(op.coefficient_count());
+        op.predict(data);
+        auto fields = sample.fields();
+        // As many times the data, as many times the smoothness: the same minimum.
+        for (auto& field : fields)
+            field.smoothness *= copies;
+        problem.emplace(communicator, op, sample.grid(), sample.geometry(own), data, fields,
+                        sample.globals(), start);
+        problem->set_product_tolerance(product_tolerance);
+        x = problem->start();
+        const auto range = problem->own();
+        v.resize(x.size());
+        beside = x;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+            v[i] = std::sin(0.7 * static_cast<double>(range.begin + i));
+            beside[i] += 1e-3 * v[i];
+        }
+        out.resize(x.size());
+    }
+    DlsrOperator op;
+    std::vector<float> data;
+    std::optional<DlsrProblem> problem;
+    std::vector<double> x, beside, v, out;
+};
+
+} // namespace
+
+StageRunner::StageRunner(const mpi::Communicator& communicator, const petsc::Session& session,
+                         const Sample& sample, StageOptions options, Answers& answers)
+    : communicator_(communicator), session_(session), sample_(sample), options_(std::move(options)),
+      answers_(answers) {}
+
+template <class Work>
+Measurement StageRunner::measure(Stage stage, Scaling scaling, int repetitions, Work&& work) {
+    Measurement m;
+    m.stage = stage;
+    m.scaling = scaling;
+    m.ranks = static_cast<std::size_t>(communicator_.size());
+    mpi::Traffic own;
+    double best = 0;
+    std::uint64_t io = 0;
+    for (int i = 0; i < repetitions; ++i) {
+        communicator_.barrier();
+        const mpi::Traffic before = mpi::traffic();
+        const std::uint64_t io_before = file_traffic();
+        const double begin = now();
+        work();
+        const double seconds = now() - begin;
+        own = mpi::traffic().since(before);
+        io = file_traffic() - io_before;
+        const double slowest = communicator_.allreduce(seconds, mpi::Reduction::max);
+        best = i == 0 ? slowest : std::min(best, slowest);
+    }
+    m.seconds = best;
+    const double ranks = static_cast<double>(m.ranks);
+    const auto mean = [&](double value) {
+        return communicator_.allreduce(value, mpi::Reduction::sum) / ranks;
+    };
+    m.sent = mean(static_cast<double>(own.sent));
+    m.received = mean(static_cast<double>(own.received));
+    m.one_sided = mean(static_cast<double>(own.one_sided));
+    m.calls = communicator_.allreduce(static_cast<double>(own.calls), mpi::Reduction::max);
+    m.kernel_file_bytes = ranks * mean(static_cast<double>(io));
+    m.peak_memory =
+        communicator_.allreduce(static_cast<double>(peak_memory()), mpi::Reduction::max);
+    return m;
+}
+
+void StageRunner::compare(Measurement& m, std::vector<double> answer) {
+    if (!communicator_.is_root())
+        return;
+    const auto known = answers_.find(m.stage);
+    if (known == answers_.end()) {
+        answers_[m.stage] = std::move(answer);
+        return;
+    }
+    const auto& expected = known->second;
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < answer.size(); ++i) {
+        const double wanted = expected[i % expected.size()];
+        if (std::isnan(wanted) && std::isnan(answer[i]))
+            continue;
+        difference += (answer[i] - wanted) * (answer[i] - wanted);
+        norm += wanted * wanted;
+    }
+    m.error = answer.size() % expected.size() == 0 ? std::sqrt(difference / norm)
+                                                   : std::numeric_limits<double>::infinity();
+}
+
+Measurement StageRunner::fbp(Scaling scaling) {
+    reset_peak_memory();
+    const std::size_t channels = sample_.problem().channels * factor(scaling);
+    auto pass = communicator_.collectively(
+        [&] { return std::make_unique<FbpPass>(communicator_, sample_, channels); });
+    std::vector<double> marks;
+    auto m = measure(Stage::fbp, scaling, options_.repetitions, [&] { marks = pass->run(); });
+    const double each = 4 * static_cast<double>(sample_.view_pixels()) *
+                        static_cast<double>(sample_.problem().rotations);
+    m.flops = each * static_cast<double>(channels);
+    m.most_flops =
+        communicator_.allreduce(each * static_cast<double>(marks.size()), mpi::Reduction::max);
+    compare(m, pass->order(marks));
+    return m;
+}
+
+Measurement StageRunner::fits(Scaling scaling) {
+    reset_peak_memory();
+    const std::size_t n = sample_.grid().n, rows = n * factor(scaling);
+    const VoxelwiseRietveld rietveld(communicator_, sample_.fitter());
+    std::size_t own = 0;
+    const auto read = [&](std::size_t y, PatternTile& tile) {
+        for (const std::size_t pixel : sample_.row_voxels(y)) {
+            tile.voxels.push_back(pixel + y / n * n * n);
+            const auto pattern = sample_.pattern(pixel), variance = sample_.variance(pixel);
+            tile.intensity.insert(tile.intensity.end(), pattern.begin(), pattern.end());
+            tile.variance.insert(tile.variance.end(), variance.begin(), variance.end());
+        }
+    };
+    VoxelwiseResult result;
+    auto m = measure(Stage::fits, scaling, options_.repetitions, [&] {
+        own = 0;
+        result = rietveld.run(rows, n * rows, read,
+                              [&](std::size_t, std::size_t voxels) { own = voxels; });
+    });
+    const double all = static_cast<double>(result.summary.fitted);
+    double root = communicator_.is_root() ? static_cast<double>(own) : 0;
+    m.root_share = communicator_.allreduce(root, mpi::Reduction::sum) / all;
+    // Every map scaled to 1, so that none hides behind another.
+    std::vector<double> answer;
+    if (communicator_.is_root())
+        for (std::size_t copy = 0; copy < factor(scaling); ++copy)
+            for (const auto& map : result.maps) {
+                double largest = 0;
+                for (std::size_t i = 0; i < n * n; ++i)
+                    if (std::isfinite(map.values[i]))
+                        largest = std::max(largest, std::abs(map.values[i]));
+                for (std::size_t i = 0; i < n * n; ++i)
+                    answer.push_back(map.values[copy * n * n + i] / (largest > 0 ? largest : 1));
+            }
+    compare(m, std::move(answer));
+    return m;
+}
+
+std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
+    reset_peak_memory();
+    const auto copies = static_cast<double>(factor(scaling));
+    const auto own = own_block(sample_.problem().rotations * factor(scaling), communicator_);
+    std::unique_ptr<Dlsr> dlsr;
+    // The problem's constructor is collective and agrees on its errors itself.
+    dlsr = std::make_unique<Dlsr>(communicator_, sample_, own, copies);
+    auto& problem = *dlsr->problem;
+    const auto whole = [&](double scale) {
+        auto all = communicator_.gather(dlsr->out);
+        for (double& value : all)
+            value *= scale;
+        return all;
+    };
+    const auto costs = [&](Measurement& m, double products, double gradients,
+                           const DlsrOperator::Cost& condensed, const DlsrOperator::Cost& exact) {
+        const auto flops = [](const DlsrOperator::Cost& c) {
+            return c.projection_flops + c.table_flops;
+        };
+        const double own_flops = products * flops(condensed) + gradients * flops(exact);
+        m.flops = communicator_.allreduce(own_flops, mpi::Reduction::sum);
+        m.most_flops = communicator_.allreduce(own_flops, mpi::Reduction::max);
+        m.bytes = communicator_.allreduce(products * condensed.bytes + gradients * exact.bytes,
+                                          mpi::Reduction::sum);
+    };
+    std::vector<Measurement> results;
+    const DlsrOperator::Cost exact = dlsr->op.cost();
+
+    // Every repetition at another point than the last: the tables and columns are made anew.
+    auto gradient = measure(Stage::gradient, scaling, options_.repetitions, [&] {
+        dlsr->x.swap(dlsr->beside);
+        problem.objective_and_gradient(dlsr->x, dlsr->out);
+    });
+    if (options_.repetitions % 2 == 1) { // back to the start
+        dlsr->x.swap(dlsr->beside);
+        problem.objective_and_gradient(dlsr->x, dlsr->out);
+    }
+    costs(gradient, 0, 1, exact, exact);
+    compare(gradient, whole(1 / copies));
+
+    auto linearise = measure(Stage::linearise, scaling, 1, [&] { problem.linearise(dlsr->x); });
+    const DlsrOperator::Cost condensed = dlsr->op.cost();
+    auto product = measure(Stage::product, scaling, options_.repetitions,
+                           [&] { problem.gauss_newton_product(dlsr->v, dlsr->out); });
+    costs(product, 1, 0, condensed, exact);
+    compare(product, whole(1 / copies));
+    auto precondition = measure(Stage::precondition, scaling, options_.repetitions,
+                                [&] { problem.precondition(dlsr->v, dlsr->out); });
+    compare(precondition, whole(copies));
+
+    petsc::BoundedGaussNewtonOptions options;
+    options.linear_tolerance = 1e-10;
+    options.linear_max_iterations = static_cast<int>(options_.step_iterations);
+    options.max_iterations = 1;
+    petsc::BoundedGaussNewton solver(session_, communicator_, problem, problem.start(), options);
+    petsc::StepReport report;
+    auto step = measure(Stage::step, scaling, 1, [&] { report = solver.step(); });
+    const auto calls = solver.evaluations();
+    const auto number = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+    step.step = {number(calls.objective_and_gradient), number(calls.objective),
+                 number(calls.linearise), number(calls.gauss_newton_products),
+                 number(calls.preconditionings)};
+    costs(step, static_cast<double>(step.step.products), static_cast<double>(step.step.gradients),
+          condensed, exact);
+    compare(step, {report.objective / copies});
+
+    for (auto* m : {&product, &gradient, &linearise, &precondition, &step})
+        results.push_back(*m);
+    return results;
+}
+
+std::vector<Measurement> StageRunner::files(Scaling scaling) {
+    reset_peak_memory();
+    const auto& problem = sample_.problem();
+    const std::size_t rotations = problem.rotations * factor(scaling);
+    const auto own = own_block(rotations, communicator_);
+    const std::size_t row = problem.translations * problem.channels;
+    const mpi::BlockRange channels{0, problem.channels};
+    // Unlike names for unlike problems: what a run that was killed left behind is never taken.
+    const auto path = options_.folder / fmt::format("xrdct-bench-{}.h5", process_number());
+    std::string name = path.string();
+    communicator_.broadcast(name);
+    std::vector<float> values;
+    communicator_.collectively([&] { values = sample_.sinogram(own, channels); });
+    const double bytes = 4 * static_cast<double>(rotations * row);
+
+    auto write = measure(Stage::write, scaling, options_.repetitions, [&] {
+        auto product =
+            mpi::ProductFile::create(name, mpi::ProductFile::Existing::replace, &communicator_);
+        {
+            auto root = product.root();
+            auto data = root.create_dataset("intensity", hdf5::ElementType::float32,
+                                            {rotations, problem.translations, problem.channels});
+            communicator_.collectively([&] {
+                if (!own.empty())
+                    data.write(
+                        hdf5::Selection{{own.begin, 0, 0},
+                                        {own.size(), problem.translations, problem.channels}},
+                        std::span<const float>(values));
+            });
+        }
+        product.commit();
+    });
+    write.file_bytes = bytes;
+    write.error = 0;
+
+    // Another rank's rows, so that no rank reads what it has just written.
+    const auto ranks = static_cast<std::size_t>(communicator_.size());
+    const auto other = mpi::block_range(
+        rotations, ranks, (static_cast<std::size_t>(communicator_.rank()) + 1) % ranks);
+    std::vector<float> back(other.size() * row);
+    const auto read_back = [&] {
+        if (other.empty())
+            return;
+        const auto file = hdf5::File::open(name, hdf5::Access::read_only);
+        file.root()
+            .open_dataset("intensity")
+            .read(hdf5::Selection{{other.begin, 0, 0},
+                                  {other.size(), problem.translations, problem.channels}},
+                  std::span<float>(back));
+    };
+    auto read = measure(Stage::read, scaling, options_.repetitions,
+                        [&] { communicator_.collectively(read_back); });
+    read.file_bytes = bytes;
+    const double wrong = communicator_.collectively([&] {
+        if (communicator_.is_root()) {
+            std::error_code ignored;
+            std::filesystem::remove(name, ignored);
+        }
+        const auto expected = sample_.sinogram(other, channels);
+        return expected == back ? 0.0 : 1.0;
+    });
+    write.error = read.error = communicator_.allreduce(wrong, mpi::Reduction::max);
+    return {write, read};
+}
+
+double allowed_error(Stage stage) {
+    switch (stage) {
+    case Stage::fbp:
+    case Stage::product:
+        return 1e-6;
+    case Stage::gradient:
+    case Stage::precondition:
+        return 1e-5;
+    case Stage::step:
+        return 1e-3;
+    default:
+        return 0;
+    }
+}
+
+Workload make_workload(const Sample& sample) {
+    const auto& problem = sample.problem();
+    Workload w;
+    w.rotations = problem.rotations;
+    w.translations = problem.translations;
+    w.channels = problem.channels;
+    w.pixels = sample.grid().n;
+    w.view_pixels = static_cast<double>(sample.view_pixels());
+    w.channels_per_pass = fbp_pass;
+    w.exchange_buffer = mpi::Redistribution::default_buffer_bytes;
+    w.basis = sample.basis().size();
+    const auto fields = sample.fields();
+    w.fields = fields.size();
+    w.globals = sample.globals().size();
+
+    // All rotations: the strips are widest along the diagonals.
+    auto op = sample.make_operator({0, problem.rotations});
+    const auto rotations = static_cast<double>(problem.rotations);
+    op.set_point(sample.start(op), false);
+    const auto exact = op.cost();
+    w.gradient_flops = (exact.projection_flops + exact.table_flops) / rotations;
+    w.gradient_bytes = exact.bytes / rotations;
+    op.condense(product_tolerance);
+    const auto condensed = op.cost();
+    w.product_projection = condensed.projection_flops / rotations;
+    w.product_tables = condensed.table_flops / rotations;
+    w.product_bytes = condensed.bytes / rotations;
+    std::vector<std::size_t> load(sample.grid().size(), 0);
+    for (const auto& field : fields)
+        for (const std::size_t pixel : op.pixels(field.part)) {
+            ++load[pixel];
+            ++w.block_unknowns;
+        }
+    for (const std::size_t count : load)
+        w.block_entries += 0.5 * static_cast<double>(count * (count + 1));
+    w.unknowns = w.block_unknowns + w.globals;
+
+    w.fits = sample.sample_voxels();
+    w.tiles = sample.grid().n;
+    for (std::size_t y = 0; y < w.tiles; ++y)
+        w.largest_tile = std::max(w.largest_tile, sample.row_voxels(y).size());
+    w.quantities = sample.fitter().quantities().size();
+    return w;
+}
+
+Rates measure_rates(const Sample& sample, const Workload& work, const Machine& machine) {
+    const auto self = mpi::Communicator::self();
+    Rates rates;
+    rates.machine = machine;
+    const auto best = [](int repetitions, auto&& run) {
+        double least = 0;
+        for (int i = 0; i < repetitions; ++i) {
+            const double begin = now();
+            run();
+            const double seconds = now() - begin;
+            least = i == 0 ? seconds : std::min(least, seconds);
+        }
+        return least;
+    };
+    // Two numbers of rotations tell what a rotation takes and what does not depend on it.
+    const std::size_t few = std::max<std::size_t>(1, std::min<std::size_t>(2, work.rotations / 2)),
+                      many = std::max(few + 1, std::min<std::size_t>(10, work.rotations));
+    struct Times {
+        double product = 0, gradient = 0, linearise = 0, precondition = 0;
+    };
+    Times times[2];
+    for (const bool more : {false, true}) {
+        const std::size_t count = more ? many : few;
+        reset_peak_memory();
+        Dlsr dlsr(self, sample, {0, count}, 1);
+        auto& problem = *dlsr.problem;
+        auto& t = times[more];
+        t.gradient = best(3, [&] {
+            dlsr.x.swap(dlsr.beside);
+            problem.objective_and_gradient(dlsr.x, dlsr.out);
+        });
+        t.linearise = best(1, [&] { problem.linearise(dlsr.x); });
+        t.product = best(4, [&] { problem.gauss_newton_product(dlsr.v, dlsr.out); });
+        t.precondition = best(4, [&] { problem.precondition(dlsr.v, dlsr.out); });
+        if (!more)
+            rates.memory_repeated = static_cast<double>(peak_memory());
+    }
+    const auto split = [&](double Times::*part, double& rotation, double& repeated) {
+        const double a = times[0].*part, b = times[1].*part;
+        rotation = std::max(0.0, (b - a) / static_cast<double>(many - few));
+        repeated = std::max(0.0, a - static_cast<double>(few) * rotation);
+    };
+    split(&Times::product, rates.product_rotation, rates.product_repeated);
+    split(&Times::gradient, rates.gradient_rotation, rates.gradient_repeated);
+    split(&Times::linearise, rates.linearise_rotation, rates.linearise_repeated);
+    rates.product_tables =
+        std::min(rates.product_rotation, work.product_tables / machine.flop_rate);
+    // Transforms of maps an eighth wider than the image against two triangular solves.
+    const double side = 1.125 * static_cast<double>(work.pixels),
+                 transforms = static_cast<double>(work.fields) * side * side *
+                              (5 * std::log2(side * side) + 3),
+                 solves = 4 * work.block_entries;
+    const double both = std::min(times[0].precondition, times[1].precondition);
+    rates.precondition_field =
+        both * transforms / (transforms + solves) / static_cast<double>(work.fields);
+    rates.precondition_repeated = both * solves / (transforms + solves);
+
+    {
+        const std::size_t channels = std::min(fbp_pass, work.channels);
+        FbpPass pass(self, sample, channels);
+        rates.fbp_channel = best(2, [&] { pass.run(); }) / static_cast<double>(channels);
+    }
+    {
+        VoxelFitter::Workspace workspace(sample.fitter());
+        VoxelFit fit;
+        rates.fit =
+            best(3,
+                 [&] {
+                     for (std::size_t i = 0; i < Sample::distinct_patterns; ++i)
+                         sample.fitter().fit(sample.pattern(i), sample.variance(i), workspace, fit);
+                 }) /
+            static_cast<double>(Sample::distinct_patterns);
+    }
+    return rates;
+}
+
+} // namespace xrdct::bench
