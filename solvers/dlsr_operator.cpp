@@ -58,13 +58,17 @@ struct DlsrOperator::Impl {
     std::vector<double> global_values;
     PatternBasis::Tables tables;
     bool has_derivatives = false;
-    std::vector<float> lane_gram; ///< [slot][slot] at depth 0
+    std::vector<float> lane_gram, condensed_gram; ///< [slot][slot] at depth 0
     bool geometry_columns = true;
     std::vector<std::vector<float>> columns; ///< per global [ray][M]; empty: held
 
     mutable std::vector<AlignedFloats> scratch; ///< per thread
 
     std::size_t value_count() const { return values + globals; }
+    bool has_tables(std::span<const double> at) const {
+        return !lane_gram.empty() &&
+               std::equal(at.begin(), at.end(), global_values.begin(), global_values.end());
+    }
 
     /// The geometry and depths with its parameters changed.
     std::pair<ScanGeometry, DepthLayers> geometry_at(std::span<const double> changes) const {
@@ -250,6 +254,11 @@ struct DlsrOperator::Impl {
                                                  index(parts[p].lanes), index(m));
         }
         condensed->set_tables(fewer, m, tolerance);
+        const std::size_t slots = condensed->slots();
+        condensed_gram.resize(slots * slots);
+        const ConstMap middle(fewer.row(index(layers / 2)).data(), index(slots), index(m));
+        Map(condensed_gram.data(), index(slots), index(slots)).noalias() =
+            middle * middle.transpose();
         condensed_size = condensed->packed_size();
     }
 
@@ -487,22 +496,38 @@ const std::vector<float>& DlsrOperator::pixel_weight() const {
     return impl_->pixel_weight;
 }
 
+std::vector<double> DlsrOperator::table_rows(std::span<const double> values, bool derivatives,
+                                             std::size_t first, std::size_t every) const {
+    const Impl& impl = *impl_;
+    if (values.size() != value_count())
+        throw Error("DLSR: wrong number of values");
+    const auto globals = values.subspan(impl.values, impl.shape_globals);
+    if (impl.has_tables(globals))
+        return derivatives && !impl.has_derivatives
+                   ? impl.basis->table_rows(globals, false, true, first, every)
+                   : std::vector<double>();
+    return impl.basis->table_rows(globals, true, derivatives, first, every);
+}
+
 void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
+    set_point(values, derivatives, table_rows(values, derivatives, 0, 1));
+}
+
+void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
+                             std::span<const double> rows) {
     Impl& impl = *impl_;
     if (values.size() != value_count())
         throw Error("DLSR: wrong number of values");
-    const auto first_global = values.begin() + static_cast<std::ptrdiff_t>(impl.values);
-    const auto first_geometry = first_global + static_cast<std::ptrdiff_t>(impl.shape_globals);
-    const std::vector<double> globals(first_global, first_geometry);
-    impl.set_geometry(std::vector<double>(first_geometry, values.end()));
-    if (impl.lane_gram.empty() || globals != impl.global_values ||
-        impl.tables.part.size() != impl.shape_globals) {
-        impl.tables = impl.basis->tables(globals, derivatives);
+    const auto globals = values.subspan(impl.values, impl.shape_globals);
+    const auto geometry = values.subspan(impl.values + impl.shape_globals);
+    impl.set_geometry(std::vector<double>(geometry.begin(), geometry.end()));
+    if (!impl.has_tables(globals)) {
+        impl.tables = impl.basis->tables(globals, derivatives, rows);
         impl.has_derivatives = derivatives;
-        impl.global_values = globals;
+        impl.global_values.assign(globals.begin(), globals.end());
         impl.arrange_tables();
     } else if (derivatives && !impl.has_derivatives) {
-        impl.basis->add_derivatives(globals, impl.tables);
+        impl.basis->add_derivatives(globals, impl.tables, rows);
         impl.has_derivatives = true;
     }
     impl.point.assign(values.begin(), values.end());
@@ -714,6 +739,9 @@ std::size_t DlsrOperator::pixel_count() const {
 void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                                std::vector<float>& gram) const {
     const Impl& impl = *impl_;
+    // Condensed lanes say the same of a voxel within the condensation's tolerance, with less work.
+    const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
+    const std::vector<float>& lane_gram = impl.condensed ? impl.condensed_gram : impl.lane_gram;
     pixel = impl.lanes->projector().voxels()[i].pixel;
     values.clear();
     // Every value's pattern as lanes of the tables: first slot, number, factors.
@@ -725,7 +753,7 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
     thread_local std::vector<Column> columns;
     columns.clear();
     for (const auto& [p, v] : impl.members[i]) {
-        const auto& part = impl.lanes->parts()[p];
+        const auto& part = lanes.parts()[p];
         const std::size_t n = part.pixels.size();
         for (std::size_t d = 0; d <= part.shapes; ++d) {
             values.push_back(part.offset + d * n + v);
@@ -742,8 +770,8 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
         for (std::size_t b = 0; b <= a; ++b) {
             float sum = 0;
             for (std::size_t k = 0; k < columns[a].lanes; ++k) {
-                const float* row = impl.lane_gram.data() +
-                                   (columns[a].slot + k) * impl.lanes->slots() + columns[b].slot;
+                const float* row =
+                    lane_gram.data() + (columns[a].slot + k) * lanes.slots() + columns[b].slot;
                 float inner = 0;
                 for (std::size_t l = 0; l < columns[b].lanes; ++l)
                     inner += row[l] * columns[b].factor[l];

@@ -63,6 +63,12 @@ class DlsrOperator {
     /// global parameters are made, too, which the products and the gradient need. Throws Error for
     /// a wrong length, a distance of which nothing is left.
     void set_point(std::span<const double> values, bool derivatives);
+    /// The same in two steps, the first of which, the work on patterns that does not depend on the
+    /// rays, may be shared out: every `every`-th row from `first` on of what set_point() takes as
+    /// `rows` (PatternBasis::table_rows); empty where it needs nothing.
+    std::vector<double> table_rows(std::span<const double> values, bool derivatives,
+                                   std::size_t first, std::size_t every) const;
+    void set_point(std::span<const double> values, bool derivatives, std::span<const double> rows);
 
     /// Whether set_point() makes the columns of the geometry's parameters, which cost two
     /// projections each; where not (from the next point on) their derivatives count as 0.

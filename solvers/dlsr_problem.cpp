@@ -250,13 +250,21 @@ struct DlsrProblem::Impl {
     void stand_at(const std::vector<double>& x, bool derivatives) {
         if (x == at && (at_derivatives || !derivatives))
             return;
-        model.set_point(expand(x), derivatives);
+        // The patterns' part is the same on all ranks: each makes some rows.
+        const auto values = expand(x);
+        auto rows = communicator.collectively([&] {
+            return model.table_rows(values, derivatives,
+                                    static_cast<std::size_t>(communicator.rank()),
+                                    static_cast<std::size_t>(communicator.size()));
+        });
+        if (!rows.empty())
+            communicator.allreduce(std::span<double>(rows), mpi::Reduction::sum);
+        communicator.collectively([&] { model.set_point(values, derivatives, rows); });
         at = x;
         at_derivatives = derivatives;
         at_condensed = 0;
     }
-    void stand_at_linear() {
-        stand_at(linear, true);
+    void condense() {
         if (at_condensed != product_tolerance)
             model.condense(product_tolerance);
         at_condensed = product_tolerance;
@@ -427,8 +435,9 @@ void DlsrProblem::set_product_tolerance(double tolerance) {
 std::vector<double> DlsrProblem::information() {
     Impl& impl = *impl_;
     std::vector<double> result;
+    impl.stand_at(impl.linear, true);
     impl.communicator.collectively([&] {
-        impl.stand_at_linear();
+        impl.condense();
         const auto diagonal = impl.model.diagonal();
         result.assign(impl.unknowns, 0.0);
         for (std::size_t f = 0; f < impl.fields.size(); ++f)
@@ -464,8 +473,8 @@ void DlsrProblem::set_data(std::span<const float> data) {
 std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
     Impl& impl = *impl_;
     std::vector<double> result;
+    impl.stand_at(impl.linear, true);
     impl.communicator.collectively([&] {
-        impl.stand_at(impl.linear, true);
         std::vector<float> values(impl.model.value_count());
         impl.model.weighted_adjoint(rays, values);
         result = impl.contract(values);
@@ -573,10 +582,9 @@ double DlsrProblem::objective(std::span<const double> x) {
     Impl& impl = *impl_;
     const auto all = impl.whole(x);
     const double begin = now();
-    const double own = impl.communicator.collectively([&] {
-        impl.stand_at(all, false);
-        return impl.model.objective(impl.data, {});
-    });
+    impl.stand_at(all, false);
+    const double own =
+        impl.communicator.collectively([&] { return impl.model.objective(impl.data, {}); });
     ++impl.counts.objectives;
     impl.counts.operator_seconds += now() - begin;
     impl.misfit = impl.communicator.allreduce(own, mpi::Reduction::sum);
@@ -588,8 +596,8 @@ double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<
     const auto all = impl.whole(x);
     std::vector<double> slope;
     const double begin = now();
+    impl.stand_at(all, true);
     const double own = impl.communicator.collectively([&] {
-        impl.stand_at(all, true);
         std::vector<float> values(impl.model.value_count());
         const double result = impl.model.objective(impl.data, values);
         slope = impl.contract(values);
@@ -608,8 +616,9 @@ double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<
 void DlsrProblem::linearise(std::span<const double> x) {
     Impl& impl = *impl_;
     impl.linear = impl.whole(x);
+    impl.stand_at(impl.linear, true);
     impl.communicator.collectively([&] {
-        impl.stand_at_linear();
+        impl.condense();
         impl.spring_weight.assign(impl.fields.size(), {});
         for (std::size_t f = 0; f < impl.fields.size(); ++f) {
             if (!impl.smooth(f))
@@ -748,8 +757,9 @@ void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<doub
     const auto all = impl.whole(v);
     std::vector<double> result;
     const double begin = now();
+    impl.stand_at(impl.linear, true);
     impl.communicator.collectively([&] {
-        impl.stand_at_linear();
+        impl.condense();
         std::vector<float> product(impl.model.value_count());
         impl.model.gauss_newton(impl.expand_direction(all), product);
         result = impl.contract(product);

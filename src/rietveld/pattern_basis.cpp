@@ -213,11 +213,44 @@ struct PatternBasis::Impl {
     }
 
     void choose_nodes(std::size_t part, Family& family) const;
+    /// Rows [depth, node][channel]; of every `every`-th from `first` on only, the others 0.
     Matrix node_patterns(std::size_t part, const PatternModel& prepared,
-                         const std::vector<double>& depths) const;
+                         const std::vector<double>& depths, std::size_t first = 0,
+                         std::size_t every = 1) const;
     void build();
     std::vector<double> layer_depths(bool ghosts) const;
-    FloatMatrix part_table(std::size_t part, const PatternModel& prepared) const;
+    /// What part_table() takes: node patterns at all depths in the basis, [depth, node][M].
+    std::size_t table_rows(std::size_t part) const {
+        const std::size_t ghosts = options.layers > 1 ? 2 : 0;
+        return (options.layers + ghosts) * families[part].node_count;
+    }
+    FloatMatrix part_table(std::size_t part, const double* coefficients) const;
+    /// Calls each(part, model) for every table of these values, then above and below the values of
+    /// every global parameter for the derivatives.
+    template <class Each>
+    void for_tables(std::span<const double> values, bool with_values, bool with_derivatives,
+                    Each&& each) const {
+        if (with_values) {
+            const PatternModel at = prepared(values);
+            for (std::size_t part = 0; part < parts.size(); ++part)
+                each(part, at);
+        }
+        for (std::size_t g = 0; with_derivatives && g < globals.size(); ++g)
+            for (const int side : {1, -1}) {
+                std::vector<double> shifted(values.begin(), values.end());
+                shifted[g] = difference_centre(g, values) + side * difference(g);
+                each(globals[g].part, prepared(shifted));
+            }
+    }
+    /// Half the difference that a derivative is made of, and its centre within the range.
+    double difference(std::size_t g) const {
+        return 0.02 * span_of(parts[globals[g].part].global[globals[g].index]);
+    }
+    double difference_centre(std::size_t g, std::span<const double> values) const {
+        const auto& parameter = parts[globals[g].part].global[globals[g].index];
+        return std::clamp(values[g], parameter.lower + difference(g),
+                          parameter.upper - difference(g));
+    }
 };
 
 std::vector<double> PatternBasis::Impl::layer_depths(bool ghosts) const {
@@ -275,15 +308,17 @@ void PatternBasis::Impl::choose_nodes(std::size_t part, Family& family) const {
 
 /// [depth][node] rows of whitened patterns.
 Matrix PatternBasis::Impl::node_patterns(std::size_t part, const PatternModel& at,
-                                         const std::vector<double>& depths) const {
+                                         const std::vector<double>& depths, std::size_t first,
+                                         std::size_t every) const {
     const Family& family = families[part];
     const std::size_t rows = depths.size() * family.node_count;
-    Matrix patterns(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(axis.size()));
+    Matrix patterns =
+        Matrix::Zero(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(axis.size()));
 #pragma omp parallel
     {
         PatternModel work = at;
 #pragma omp for schedule(dynamic, 16)
-        for (std::size_t i = 0; i < rows; ++i) {
+        for (std::size_t i = first; i < rows; i += every) {
             set_node(part, work, i % family.node_count, family.nodes);
             evaluate(part, work, depths[i / family.node_count],
                      {patterns.row(static_cast<Eigen::Index>(i)).data(), axis.size()});
@@ -389,14 +424,14 @@ void PatternBasis::Impl::build() {
 }
 
 /// [layer][lane][M] of one part.
-FloatMatrix PatternBasis::Impl::part_table(std::size_t part, const PatternModel& at) const {
+FloatMatrix PatternBasis::Impl::part_table(std::size_t part, const double* rows) const {
     const Family& family = families[part];
     const auto nodes = static_cast<Eigen::Index>(family.node_count);
     const auto lanes = static_cast<Eigen::Index>(family.lanes);
     const bool ghosts = options.layers > 1;
     const auto depths = layer_depths(ghosts);
-    const Matrix patterns = node_patterns(part, at, depths);
-    const Matrix coefficients = patterns * basis.transpose(); // [depth, node][M]
+    const Eigen::Map<const Matrix> coefficients(rows, static_cast<Eigen::Index>(table_rows(part)),
+                                                basis.rows());
     const Eigen::Index m = basis.rows();
     Matrix layers(static_cast<Eigen::Index>(depths.size()) * lanes, m);
     for (std::size_t d = 0; d < depths.size(); ++d) {
@@ -544,17 +579,44 @@ void PatternBasis::shape_functions(std::size_t part, std::span<const double> eta
             combine(d, du.subspan(d * lanes, lanes));
 }
 
+std::vector<double> PatternBasis::table_rows(std::span<const double> globals, bool values,
+                                             bool derivatives, std::size_t first,
+                                             std::size_t every) const {
+    const Impl& impl = *impl_;
+    if (globals.size() != impl.globals.size())
+        throw Error("pattern basis: wrong number of global shape parameters");
+    const auto depths = impl.layer_depths(impl.options.layers > 1);
+    std::vector<double> result;
+    impl.for_tables(globals, values, derivatives, [&](std::size_t part, const PatternModel& at) {
+        const std::size_t begin = result.size(), rows = impl.table_rows(part);
+        result.resize(begin + rows * size());
+        Eigen::Map<Matrix>(result.data() + begin, static_cast<Eigen::Index>(rows),
+                           impl.basis.rows())
+            .noalias() =
+            impl.node_patterns(part, at, depths, first, every) * impl.basis.transpose();
+    });
+    return result;
+}
+
 PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool derivatives) const {
+    return tables(values, derivatives, table_rows(values, true, derivatives, 0, 1));
+}
+
+PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool derivatives,
+                                          std::span<const double> rows) const {
     const Impl& impl = *impl_;
     if (values.size() != impl.globals.size())
         throw Error("pattern basis: wrong number of global shape parameters");
     Tables result;
     const std::size_t m = size(), layers = impl.options.layers;
     result.values.assign(layers * impl.lane_count * m, 0.0F);
-    const PatternModel at = impl.prepared(values);
+    std::size_t taken = 0;
     for (std::size_t part = 0; part < impl.parts.size(); ++part) {
         const auto& family = impl.families[part];
-        const FloatMatrix table = impl.part_table(part, at);
+        if (taken + impl.table_rows(part) * m > rows.size())
+            throw Error("pattern basis: too few rows for the tables");
+        const FloatMatrix table = impl.part_table(part, rows.data() + taken);
+        taken += impl.table_rows(part) * m;
         for (std::size_t l = 0; l < layers; ++l)
             std::copy_n(table.data() + l * family.lanes * m, family.lanes * m,
                         result.values.data() + (l * impl.lane_count + family.first_lane) * m);
@@ -562,25 +624,29 @@ PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool d
     for (const auto& global : impl.globals)
         result.part.push_back(global.part);
     if (derivatives)
-        add_derivatives(values, result);
+        add_derivatives(values, result, rows.subspan(taken));
     return result;
 }
 
 void PatternBasis::add_derivatives(std::span<const double> values, Tables& tables) const {
+    add_derivatives(values, tables, table_rows(values, false, true, 0, 1));
+}
+
+void PatternBasis::add_derivatives(std::span<const double> values, Tables& tables,
+                                   std::span<const double> rows) const {
     const Impl& impl = *impl_;
     if (values.size() != impl.globals.size())
         throw Error("pattern basis: wrong number of global shape parameters");
     tables.derivatives.clear();
+    std::size_t taken = 0;
     for (std::size_t g = 0; g < impl.globals.size(); ++g) {
-        const auto& parameter = impl.parts[impl.globals[g].part].global[impl.globals[g].index];
-        const double half = 0.02 * span_of(parameter);
-        std::vector<double> shifted(values.begin(), values.end());
-        const double centre = std::clamp(values[g], parameter.lower + half, parameter.upper - half);
-        shifted[g] = centre + half;
-        const FloatMatrix upper = impl.part_table(impl.globals[g].part, impl.prepared(shifted));
-        shifted[g] = centre - half;
-        const FloatMatrix lower = impl.part_table(impl.globals[g].part, impl.prepared(shifted));
-        const FloatMatrix slope = (upper - lower) / static_cast<float>(2 * half);
+        const std::size_t part = impl.globals[g].part, each = impl.table_rows(part) * size();
+        if (taken + 2 * each > rows.size())
+            throw Error("pattern basis: too few rows for the derivatives");
+        const FloatMatrix upper = impl.part_table(part, rows.data() + taken),
+                          lower = impl.part_table(part, rows.data() + taken + each);
+        taken += 2 * each;
+        const FloatMatrix slope = (upper - lower) / static_cast<float>(2 * impl.difference(g));
         tables.derivatives.emplace_back(slope.data(), slope.data() + slope.size());
     }
 }
