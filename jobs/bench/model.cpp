@@ -136,6 +136,12 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         throw Error("bench: a prediction needs at least one rank");
     const double p = real(ranks), unknowns = number * real(w.unknowns);
     std::vector<Exchange> list;
+    // Each rank makes some rows of the tables of patterns, where a point is new.
+    const auto tables = [&] {
+        agree(list);
+        reduce(list, number * real(w.table_rows));
+        agree(list);
+    };
     switch (stage) {
     case Stage::fbp:
         fbp_exchanges(w, ranks, list);
@@ -150,6 +156,7 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         break;
     case Stage::gradient:
         gather_all(list, unknowns, p);
+        tables();
         agree(list);
         reduce(list, unknowns);
         reduce(list, number);
@@ -165,7 +172,15 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
             reduce(list, 4 * real(w.block_unknowns));
         break;
     case Stage::step: {
-        add(list, exchanges(w, Stage::gradient, ranks), step.gradients);
+        // The first gradient is taken where the last step ended.
+        std::vector<Exchange> gradient;
+        gather_all(gradient, unknowns, p);
+        agree(gradient);
+        reduce(gradient, unknowns);
+        reduce(gradient, number);
+        add(list, gradient, step.gradients);
+        for (std::size_t i = 1; i < step.gradients; ++i)
+            tables();
         add(list, exchanges(w, Stage::linearise, ranks), step.linearisations);
         add(list, exchanges(w, Stage::product, ranks), step.products);
         add(list, exchanges(w, Stage::precondition, ranks), step.preconditions);

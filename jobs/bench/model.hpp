@@ -42,9 +42,10 @@ struct Workload {
     double view_pixels = 0; ///< in the field of view
     // DLSR
     std::size_t unknowns = 0, globals = 0, basis = 0; ///< basis: coefficients of a pattern
-    std::size_t block_unknowns = 0;                   ///< of all voxels' blocks
-    double block_entries = 0;                         ///< of their triangular factors
-    std::size_t fields = 0;                           ///< filtered by the preconditioner
+    std::size_t table_rows = 0;     ///< numbers that the tables and their derivatives are made of
+    std::size_t block_unknowns = 0; ///< of all voxels' blocks
+    double block_entries = 0;       ///< of their triangular factors
+    std::size_t fields = 0;         ///< filtered by the preconditioner
     /// Floating-point operations and bytes of one rotation in a product, as condensed, and in a
     /// gradient (DlsrOperator::cost()).
     double product_projection = 0, product_tables = 0, product_bytes = 0;
