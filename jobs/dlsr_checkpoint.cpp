@@ -51,7 +51,8 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                       static_cast<double>(checkpoint.error_samples)});
         write_column(group, "geometry",
                      {checkpoint.settled ? 1.0 : 0.0, checkpoint.refine_axis ? 1.0 : 0.0,
-                      checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale});
+                      checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale,
+                      checkpoint.axis_change, checkpoint.axis_esd});
         write_column(group, "x", checkpoint.x);
         write_column(group, "error_squares", checkpoint.error_squares);
         using HeldOut = DlsrResult::HeldOut;
@@ -103,12 +104,14 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.reason = static_cast<int>(numbers[4]);
         checkpoint.error_samples = static_cast<int>(numbers[5]);
         const auto geometry = read_column(group, "geometry");
-        if (geometry.size() != 4 || !(geometry[3] > 0))
+        if (geometry.size() != 6 || !(geometry[3] > 0))
             throw Error("the geometry of the checkpoint is incomplete");
         checkpoint.settled = geometry[0] != 0;
         checkpoint.refine_axis = geometry[1] != 0;
         checkpoint.refine_distance = geometry[2] != 0;
         checkpoint.radial_scale = geometry[3];
+        checkpoint.axis_change = geometry[4];
+        checkpoint.axis_esd = geometry[5];
         checkpoint.x = read_column(group, "x");
         checkpoint.error_squares = read_column(group, "error_squares");
         for (const auto* column :

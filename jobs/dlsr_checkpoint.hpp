@@ -22,6 +22,7 @@ struct DlsrCheckpoint {
     /// What was decided about the geometry: the parameters that are refined, and by how much the
     /// radial scale was corrected.
     bool settled = false, refine_axis = false, refine_distance = false;
+    double axis_change = 0, axis_esd = 0; ///< of the axis where it was kept; esd 0: not known
     double radial_scale = 1;
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0;

@@ -162,7 +162,6 @@ class DlsrRun {
     std::vector<double> channel_weight_, start_values_;
     std::vector<DlsrField> fields_;
     bool parallax_ = false, resumed_ = false;
-    std::optional<petsc::UnknownEstimate> axis_estimate_; ///< before the last steps
     std::vector<GeometryParameter> geometry_parameters_;
     std::vector<DlsrGlobal> globals_; ///< shapes, then the geometry's
     std::vector<std::size_t> standards_;
@@ -824,7 +823,8 @@ void DlsrRun::settle_geometry() {
     bool changed = false;
     if (settings.axis_offset == "auto") {
         const auto axis = estimate(GeometryParameter::axis_offset);
-        axis_estimate_ = axis;
+        state_.axis_change = axis.change;
+        state_.axis_esd = axis.esd;
         state_.refine_axis = axis_matters(axis.change, axis.esd, step);
         changed = changed || state_.refine_axis;
         tell(fmt::format(
@@ -910,8 +910,9 @@ void DlsrRun::check_geometry() {
     const auto look = [&](GeometryParameter parameter, bool refined) {
         // What was kept before the last steps is not looked for again.
         const bool known =
-            parameter == GeometryParameter::axis_offset && !refined && axis_estimate_.has_value();
-        const auto found = known ? *axis_estimate_ : estimate(parameter);
+            parameter == GeometryParameter::axis_offset && !refined && state_.axis_esd > 0;
+        const auto found = known ? petsc::UnknownEstimate{state_.axis_change, state_.axis_esd, {}}
+                                 : estimate(parameter);
         const std::size_t unknown = geometry_unknown(parameter);
         GeometryEstimate result;
         result.refined = refined;
