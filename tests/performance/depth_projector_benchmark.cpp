@@ -17,12 +17,15 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
+#include "clock.hpp"
 #include "discs.hpp"
 #include "tomography/depth_projector.hpp"
 
 namespace {
 
 using namespace xrdct;
+using test::clock_rate;
+using test::processor_time;
 
 constexpr std::size_t family_blocks = 5, layers = 32;
 constexpr double step = 0.02;
@@ -39,25 +42,6 @@ struct Aligned {
 };
 using AlignedFloats = std::vector<float, Aligned<float>>;
 
-double processor_time() {
-    timespec now{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-/// Clock rate from a chain of dependent additions, one per cycle.
-double clock_rate() {
-    double best = 0;
-    for (int repetition = 0; repetition < 5; ++repetition) {
-        constexpr long count = 20'000'000;
-        unsigned long x = 1;
-        const double start = processor_time();
-        for (long i = 0; i < count; ++i)
-            asm volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0" : "+r"(x));
-        best = std::max(best, 4 * count / (processor_time() - start));
-    }
-    return best;
-}
 double clock_hz = 0;
 
 /// Rolled layers: eight single patterns everywhere, a family of forty in every other layer.

@@ -20,6 +20,7 @@
 #include <fmt/format.h>
 
 #include "base/units.hpp"
+#include "clock.hpp"
 #include "discs.hpp"
 #include "tomography/fbp.hpp"
 #include "tomography/ramp_filter.hpp"
@@ -28,6 +29,8 @@
 namespace {
 
 using namespace xrdct;
+using test::clock_rate;
+using test::processor_time;
 
 constexpr std::size_t n_translations = 570, n_rotations = 400;
 constexpr double step = 0.02;
@@ -39,26 +42,6 @@ void require(bool good, const std::string& what) {
         return;
     fmt::print(stderr, "tomography_benchmark: WRONG: {}\n", what);
     failed = true;
-}
-
-double processor_time() {
-    timespec now{};
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-/// Clock rate from a chain of dependent additions, one per cycle.
-double clock_rate() {
-    double best = 0;
-    for (int repetition = 0; repetition < 5; ++repetition) {
-        constexpr long count = 20'000'000;
-        unsigned long x = 1;
-        const double start = processor_time();
-        for (long i = 0; i < count; ++i)
-            asm volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0" : "+r"(x));
-        best = std::max(best, 4 * count / (processor_time() - start));
-    }
-    return best;
 }
 
 ScanGeometry geometry(double beam) {
