@@ -729,7 +729,10 @@ void DlsrRun::fit() {
         state_.phase = "final";
     if (state_.phase == "fit") {
         set_smoothness(choose ? first_smoothness : job_.dlsr.smoothness.value_or(0));
-        solve_and_replace("step", 1e-2, std::min(steps, choose ? 4 : 2));
+        // Strengths are compared from a fit that has settled: the next ones go on from it, and what
+        // its steps had left to gain would count for them.
+        solve_and_replace("step", choose ? job_.dlsr.convergence : 1e-2,
+                          std::min(steps, choose ? 8 : 2));
         if (settle)
             settle_geometry();
         state_.phase = choose ? "held-out" : "final";
