@@ -397,13 +397,9 @@ void DlsrRun::build_model() {
 /// the change of the data per unknown in standard deviations (root mean square), which bounds that
 /// of the unknowns.
 double DlsrRun::replace_data() {
-    const auto values = problem_->values(own(state_.x));
     std::vector<float> data(data_.size());
-    communicator_.collectively([&] {
-        model_->set_point(values, true);
-        model_->predict(data);
-    });
-    problem_->forget_point();
+    problem_->set_operator_point(own(state_.x), true);
+    communicator_.collectively([&] { model_->predict(data); });
     scan_.replace(*basis_, weight_, data);
     const std::size_t m = basis_->size();
     double change = 0;
@@ -634,11 +630,10 @@ DlsrResult::HeldOut DlsrRun::judge(double strength) {
     const std::size_t all = context_.scan.geometry().rotation.size(),
                       translations = context_.scan.geometry().translation.size();
     const auto weight = held_out_weight(true);
-    const auto values = problem_->values(own(state_.x));
     std::vector<double> sums(2 * all, 0.0);
+    problem_->set_operator_point(own(state_.x), false);
     communicator_.collectively([&] {
         model_->set_ray_weight(weight);
-        model_->set_point(values, false);
         const auto misfits = model_->rotation_misfits(data_);
         for (std::size_t i = 0; i < misfits.size(); ++i) {
             const std::size_t rotation = scan_.rotations().begin + i;
@@ -648,7 +643,6 @@ DlsrResult::HeldOut DlsrRun::judge(double strength) {
         }
         model_->set_ray_weight(used_weight_);
     });
-    problem_->forget_point();
     communicator_.allreduce(std::span<double>(sums), mpi::Reduction::sum);
     DlsrResult::HeldOut result;
     result.smoothness = strength;
@@ -1032,7 +1026,7 @@ void DlsrRun::resolutions() {
 DlsrResult DlsrRun::result() {
     DlsrResult result;
     const auto values = problem_->values(own(state_.x));
-    communicator_.collectively([&] { model_->set_point(values, true); });
+    problem_->set_operator_point(own(state_.x), true);
     model_->set_ray_weight(weight_);
     const auto first_global = values.begin() + static_cast<std::ptrdiff_t>(model_->global_offset());
     const std::vector<double> globals(

@@ -453,6 +453,9 @@ std::vector<double> DlsrProblem::information() {
     impl.sum(result);
     return result;
 }
+void DlsrProblem::set_operator_point(std::span<const double> x, bool derivatives) {
+    impl_->stand_at(impl_->whole(x), derivatives);
+}
 void DlsrProblem::forget_point() {
     impl_->at.clear();
 }

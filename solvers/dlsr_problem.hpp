@@ -86,7 +86,11 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Diagonal of Jᵀ W J at the point of linearise() for all unknowns, without smoothness, the
     /// depths of a voxel taken as 0; 0 for factors of scaled fields. Collective.
     std::vector<double> information();
-    /// The operator was moved to another point: its own is set again when it is needed.
+    /// Puts the operator at the point of x (own share), for what it is asked directly: its work on
+    /// patterns is shared out over the ranks. Collective.
+    void set_operator_point(std::span<const double> x, bool derivatives);
+    /// The operator was changed (columns of the geometry): its point is set again when it is
+    /// needed.
     void forget_point();
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);

@@ -52,4 +52,16 @@ ProcessResult DlsrTest::run_dlsr(const std::filesystem::path& results,
     return run_xrdct(arguments, ranks, 200, {}, kill_when);
 }
 
+void DlsrTest::expect_one_error(const ProcessResult& run, const std::vector<std::string>& words) {
+    EXPECT_FALSE(run.timed_out);
+    EXPECT_EQ(run.exit_code, 1) << run.errors;
+    const auto first = run.errors.find("xrdct: error:");
+    EXPECT_NE(first, std::string::npos) << run.errors;
+    EXPECT_EQ(run.errors.find("xrdct: error:", first + 1), std::string::npos) << run.errors;
+    EXPECT_EQ(run.errors.find("internal error"), std::string::npos) << run.errors;
+    for (const auto& word : words)
+        EXPECT_NE(run.errors.find(word), std::string::npos) << "'" << word << "' not in:\n"
+                                                            << run.errors;
+}
+
 } // namespace xrdct::test

@@ -32,6 +32,9 @@ class DlsrTest : public ::testing::Test {
     static ProcessResult run_dlsr(const std::filesystem::path& results,
                                   const std::vector<std::string>& more, int ranks = 2,
                                   const std::function<bool()>& kill_when = {});
+
+    /// The run ended in time with exit code 1 and one message that contains all of `words`.
+    static void expect_one_error(const ProcessResult& run, const std::vector<std::string>& words);
 };
 
 } // namespace xrdct::test
