@@ -53,6 +53,9 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                      {checkpoint.settled ? 1.0 : 0.0, checkpoint.refine_axis ? 1.0 : 0.0,
                       checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale,
                       checkpoint.axis_change, checkpoint.axis_esd});
+        write_column(group, "global_lower", checkpoint.ranges.lower);
+        write_column(group, "global_upper", checkpoint.ranges.upper);
+        write_column(group, "global_start", checkpoint.ranges.start);
         write_column(group, "x", checkpoint.x);
         write_column(group, "error_squares", checkpoint.error_squares);
         using HeldOut = DlsrResult::HeldOut;
@@ -112,6 +115,12 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.radial_scale = geometry[3];
         checkpoint.axis_change = geometry[4];
         checkpoint.axis_esd = geometry[5];
+        auto& ranges = checkpoint.ranges;
+        ranges = {read_column(group, "global_lower"), read_column(group, "global_upper"),
+                  read_column(group, "global_start")};
+        if (ranges.lower.size() != ranges.start.size() ||
+            ranges.upper.size() != ranges.start.size())
+            throw Error("the ranges of the checkpoint are incomplete");
         checkpoint.x = read_column(group, "x");
         checkpoint.error_squares = read_column(group, "error_squares");
         for (const auto* column :

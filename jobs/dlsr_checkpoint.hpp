@@ -1,5 +1,6 @@
 #pragma once
 
+#include "jobs/dlsr_model.hpp"
 #include "jobs/dlsr_output.hpp"
 
 #include <filesystem>
@@ -24,6 +25,7 @@ struct DlsrCheckpoint {
     bool settled = false, refine_axis = false, refine_distance = false;
     double axis_change = 0, axis_esd = 0; ///< of the axis where it was kept; esd 0: not known
     double radial_scale = 1;
+    GlobalRanges ranges; ///< of the global shapes where some were moved; empty: as the job has them
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0;
     std::vector<DlsrResult::Step> history;

@@ -241,4 +241,61 @@ DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional
     return setup;
 }
 
+GlobalRanges global_ranges(const DlsrSetup& setup) {
+    GlobalRanges ranges;
+    for (const auto& part : setup.parts)
+        for (const auto& shape : part.global) {
+            ranges.lower.push_back(shape.lower);
+            ranges.upper.push_back(shape.upper);
+            ranges.start.push_back(
+                shape_value(setup.model, part.kind == PatternPart::Kind::phase, part.index, shape));
+        }
+    return ranges;
+}
+
+void set_global_ranges(DlsrSetup& setup, const GlobalRanges& ranges) {
+    std::size_t g = 0;
+    for (auto& part : setup.parts)
+        for (auto& shape : part.global) {
+            shape.lower = setup.globals[g].lower = ranges.lower[g];
+            shape.upper = setup.globals[g].upper = ranges.upper[g];
+            set_shape_value(setup.model, part.kind == PatternPart::Kind::phase, part.index, shape,
+                            ranges.start[g]);
+            ++g;
+        }
+}
+
+std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const double> values) {
+    using Kind = ShapeParameter::Kind;
+    GlobalRanges ranges;
+    bool moved = false;
+    for (const auto& part : setup.parts)
+        for (const auto& shape : part.global) {
+            const std::size_t g = ranges.start.size();
+            const double value = values[g], width = shape.upper - shape.lower,
+                         margin = 1e-3 * width;
+            const bool place = shape.kind == Kind::cell || shape.kind == Kind::position;
+            const bool at_lower = value <= shape.lower + margin && (place || shape.lower > 0),
+                       at_upper = value >= shape.upper - margin;
+            double lower = shape.lower, upper = shape.upper;
+            if (place && (at_lower || at_upper)) {
+                lower = value - 0.5 * width;
+                upper = value + 0.5 * width;
+            } else if (at_lower) {
+                lower = value / 3;
+                upper = value + 0.5 * width;
+            } else if (at_upper) {
+                lower = shape.lower > 0 ? value - 0.5 * width : 0;
+                upper = value + width;
+            }
+            moved = moved || at_lower || at_upper;
+            ranges.lower.push_back(lower);
+            ranges.upper.push_back(upper);
+            ranges.start.push_back(std::clamp(value, lower, upper));
+        }
+    if (!moved)
+        return {};
+    return ranges;
+}
+
 } // namespace xrdct

@@ -5,6 +5,8 @@
 #include "solvers/dlsr_problem.hpp"
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,5 +52,15 @@ struct DlsrSetup {
     std::vector<DlsrQuantity> global_quantities;
 };
 DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional, double pixel);
+
+/// Ranges of the global shapes, for which patterns are tabulated, and where they start.
+struct GlobalRanges {
+    std::vector<double> lower, upper, start;
+};
+GlobalRanges global_ranges(const DlsrSetup& setup);
+void set_global_ranges(DlsrSetup& setup, const GlobalRanges& ranges);
+/// Ranges about `values` for the shapes that ended at the end of theirs, with the others as they
+/// are; nothing when none did. Ends that nature sets (widths of 0) stay.
+std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const double> values);
 
 } // namespace xrdct

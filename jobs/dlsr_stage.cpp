@@ -37,6 +37,8 @@ constexpr double layer_spacing = 0.2;
 /// First strength of the smoothness that is tried, and the factor between strengths.
 constexpr double first_smoothness = 8, smoothness_factor = 3;
 constexpr int most_strengths = 7;
+/// Steps with a strength that is tried, where they are cut short.
+constexpr int most_cut_steps = 4;
 /// Products with the Gauss-Newton matrix in a step.
 constexpr int most_products = 30;
 /// Part of the patterns' derivatives that the products may leave out: steps correct it.
@@ -49,6 +51,8 @@ constexpr double data_tolerance = 0.05;
 constexpr double error_window = 3;
 /// Products for what the maps make of a change of the geometry.
 constexpr int geometry_products = 25;
+/// Times that the ranges of global shapes are moved after their values.
+constexpr int most_moves = 6;
 /// Ranges of the axis [steps] and of the distance (relative), and what counts as a change of them.
 constexpr double axis_range = 2, distance_range = 0.3, axis_unit = 0.02, distance_unit = 0.01;
 /// A distance that the data tell worse than this (relative) is not refined.
@@ -152,8 +156,10 @@ class DlsrRun {
     std::vector<float> used_weight_; ///< of the rays that the fit sees
     double data_squares_ = 0;        ///< Σ W d² of these
     int passes_ = 0;                 ///< over the data, to replace them
+    int moves_ = 0;                  ///< of the ranges of global shapes
     std::string stop_reason_;
     bool converged_ = false;
+    bool step_was_cut_ = false; ///< the last one: trials before it were rejected
     std::vector<std::string> remarks_;
     std::vector<double> resolution_; ///< mm, per field; empty: not determined
     std::vector<double> esd_;        ///< of all unknowns, in their units; empty: none
@@ -184,6 +190,9 @@ class DlsrRun {
         state_.smoothness = strength;
     }
     void build_model();
+    void build_model_at(const std::vector<double>& values);
+    std::vector<double> global_values() const;
+    bool move_ranges();
     std::optional<DlsrCheckpoint> earlier_state() const;
     RadialAxis radial_axis() const {
         return RadialAxis::from_two_theta(context_.scan.two_theta(), context_.scan.wavelength());
@@ -202,6 +211,8 @@ class DlsrRun {
     DlsrResult::HeldOut judge(double strength);
     void use_rays(std::vector<float> weight);
     petsc::BoundedGaussNewtonOptions solver_options(double convergence, int steps) const;
+    enum class Stop { finished, range_left };
+    Stop take_steps(const std::string& what, double convergence, int steps, bool keep);
     void solve(const std::string& what, double convergence, int steps, bool keep);
     void solve_and_replace(const std::string& what, double convergence, int steps);
     double replace_data();
@@ -305,6 +316,11 @@ void DlsrRun::prepare() {
     if (found) {
         state_ = std::move(*found);
         resumed_ = true;
+        if (!state_.ranges.start.empty()) {
+            const auto values = problem_->values(own(state_.x));
+            set_global_ranges(setup_, state_.ranges);
+            build_model_at(values);
+        }
         hold_geometry(*problem_);
         if (state_.phase == "errors") {
             const auto reason = static_cast<petsc::StopReason>(state_.reason);
@@ -391,6 +407,43 @@ void DlsrRun::build_model() {
     hold_geometry(*problem_);
     use_rays(used_weight_.empty() ? weight_ : used_weight_);
     timings_.lap("prepare");
+}
+
+/// The setup has changed: the model is built again, and stands at `values` (in the operator's
+/// order).
+void DlsrRun::build_model_at(const std::vector<double>& values) {
+    build_model();
+    state_.x = communicator_.allgather(problem_->unknowns(values));
+    set_smoothness(state_.smoothness);
+}
+
+/// Of the global shapes at the state's x.
+std::vector<double> DlsrRun::global_values() const {
+    const std::size_t first = problem_->field_unknowns(setup_.fields.size()).begin;
+    std::vector<double> values;
+    for (std::size_t g = 0; g < setup_.globals.size(); ++g)
+        values.push_back(state_.x[first + g] * globals_[g].unit);
+    return values;
+}
+
+/// Global shapes at the end of the range for which patterns are tabulated get another range.
+bool DlsrRun::move_ranges() {
+    const auto ranges = moved_ranges(setup_, global_values());
+    if (!ranges || moves_++ >= most_moves)
+        return false;
+    const auto values = problem_->values(own(state_.x));
+    if (communicator_.is_root())
+        for (std::size_t g = 0; g < ranges->start.size(); ++g)
+            if (ranges->upper[g] != setup_.globals[g].upper)
+                fmt::print(stderr, "dlsr: {} {} leaves its range: {:.6g} to {:.6g} from here on\n",
+                           setup_.global_quantities[g].group, setup_.global_quantities[g].name,
+                           ranges->lower[g], ranges->upper[g]);
+    set_global_ranges(setup_, *ranges);
+    state_.ranges = *ranges;
+    build_model_at(values);
+    if (scan_.needs_model())
+        replace_data();
+    return true;
 }
 
 /// Masked samples and those beyond the threshold get what the model at the state's x says. Returns
@@ -518,8 +571,20 @@ petsc::BoundedGaussNewtonOptions DlsrRun::solver_options(double convergence, int
     return options;
 }
 
-/// Steps from the state's x; `keep`: the steps are those of the history and are saved.
+/// Steps from the state's x; `keep`: the steps are those of the history and are saved, and ranges
+/// of global shapes follow them.
 void DlsrRun::solve(const std::string& what, double convergence, int steps, bool keep) {
+    // At the end of a range steps are cut short; the next ones are judged afresh.
+    while (take_steps(what, convergence, steps, keep) == Stop::range_left && move_ranges())
+        state_.trust_radius = 0;
+    // The reason stays: a run resumed after the fit tells how it ended.
+    state_.iteration = 0;
+    state_.trust_radius = 0;
+    state_.initial_gradient_norm = 0;
+}
+
+DlsrRun::Stop DlsrRun::take_steps(const std::string& what, double convergence, int steps,
+                                  bool keep) {
     petsc::BoundedGaussNewton solver(session_, communicator_, *problem_, own(state_.x),
                                      solver_options(convergence, steps));
     if (state_.iteration > 0 || state_.initial_gradient_norm > 0) {
@@ -539,6 +604,7 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
         state_.initial_gradient_norm = state.initial_gradient_norm;
         state_.iteration = state.iteration;
         state_.reason = static_cast<int>(state.reason);
+        step_was_cut_ = report.accepted && report.rejected_trials > 0;
         const double rwp = std::sqrt(2 * problem_->last_misfit() / data_squares_);
         // Counted through: the fit is taken up again with other strengths and data.
         if (keep && report.accepted)
@@ -564,13 +630,11 @@ void DlsrRun::solve(const std::string& what, double convergence, int steps, bool
             if (report.reason == petsc::StopReason::non_finite_objective)
                 throw Error("dlsr: the fit diverged: the objective is not finite; start from "
                             "better maps or bound the amounts (dlsr.bounded)");
-            break;
+            return Stop::finished;
         }
+        if (keep && moves_ < most_moves && moved_ranges(setup_, global_values()))
+            return Stop::range_left;
     }
-    // The reason stays: a run resumed after the fit tells how it ended.
-    state_.iteration = 0;
-    state_.trust_radius = 0;
-    state_.initial_gradient_norm = 0;
 }
 
 /// Steps and replacements of the data in turn, until neither changes anything.
@@ -695,8 +759,12 @@ void DlsrRun::choose_smoothness() {
             state_.x = start->second;
         const auto kept = state_.x;
         set_smoothness(next);
-        solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 1,
-              false);
+        // One step, unless it had to be cut short: what it did not change would count for it.
+        int steps = 0;
+        do
+            solve(fmt::format("held out, smoothness {:.3g}, step", next), job_.dlsr.convergence, 1,
+                  false);
+        while (step_was_cut_ && ++steps < most_cut_steps);
         judge_and_keep(next);
         state_.x = kept;
         save();
@@ -727,6 +795,7 @@ void DlsrRun::fit() {
         // its steps had left to gain would count for them.
         solve_and_replace("step", choose ? job_.dlsr.convergence : 1e-2,
                           std::min(steps, choose ? 8 : 2));
+        timings_.lap("fit");
         if (settle)
             settle_geometry();
         state_.phase = choose ? "held-out" : "final";
@@ -854,9 +923,9 @@ void DlsrRun::settle_geometry() {
             apply_radial_scale(setup_, *model_, scale.factor, values);
             apply_radial_scale(setup_, scale.factor, model_distance());
             state_.radial_scale *= scale.factor;
-            build_model();
-            state_.x = communicator_.allgather(problem_->unknowns(values));
-            set_smoothness(state_.smoothness);
+            if (!state_.ranges.start.empty())
+                state_.ranges = global_ranges(setup_);
+            build_model_at(values);
             changed = true;
         } else {
             tell("radial scale: the standards do not agree: not corrected");
@@ -1028,9 +1097,7 @@ DlsrResult DlsrRun::result() {
     const auto values = problem_->values(own(state_.x));
     problem_->set_operator_point(own(state_.x), true);
     model_->set_ray_weight(weight_);
-    const auto first_global = values.begin() + static_cast<std::ptrdiff_t>(model_->global_offset());
-    const std::vector<double> globals(
-        first_global, first_global + static_cast<std::ptrdiff_t>(basis_->global_count()));
+    const auto globals = global_values();
     result.model = basis_->model_at(globals);
     result.geometry = geometry_;
     scan_.diagnose(*model_, result.model, weight_, result);

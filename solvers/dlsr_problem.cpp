@@ -8,6 +8,7 @@
 #include <cmath>
 #include <complex>
 #include <limits>
+#include <optional>
 
 #include <fftw3.h>
 #include <fmt/format.h>
@@ -20,6 +21,8 @@ namespace {
 /// Least symbol of the preconditioned operator: what the beam's blur has removed stays as it is.
 constexpr double least_symbol = 0.05;
 constexpr std::size_t most_pixel_unknowns = 64;
+/// Amounts (in their unit) that tell how the pattern changes with a shape.
+constexpr double telling_amount = 0.1;
 
 double now() {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
@@ -177,6 +180,14 @@ struct DlsrProblem::Impl {
     std::vector<float> factors;            ///< lower Cholesky factors, packed row by row
     std::vector<std::vector<float>> symbols;
     std::vector<double> single; ///< diagonal of factors and globals, per unknown (0: in a block)
+    /// What the data and the springs say of a voxel shape.
+    struct Curvature {
+        std::size_t amount = 0; ///< its field
+        /// Squared change of the pattern, relative to it, per unit of the shape; 0: not known.
+        double sensitivity = 0;
+        std::vector<float> information, springs; ///< of the amount; on the shape; per voxel
+    };
+    std::vector<std::optional<Curvature>> curvatures; ///< per field
 
     Impl(const mpi::Communicator& c, DlsrOperator& m, const ImageGrid& g)
         : communicator(c), model(m), grid(g), filter(g.n) {}
@@ -339,6 +350,7 @@ struct DlsrProblem::Impl {
             value /= static_cast<float>(mean);
     }
 
+    void start_curvatures();
     void make_preconditioner();
 };
 
@@ -642,6 +654,19 @@ void DlsrProblem::linearise(std::span<const double> x) {
     impl.make_preconditioner();
 }
 
+void DlsrProblem::Impl::start_curvatures() {
+    curvatures.assign(fields.size(), {});
+    for (std::size_t f = 0; f < fields.size(); ++f) {
+        if (fields[f].treatment != FieldTreatment::voxel || fields[f].shape < 0)
+            continue;
+        for (std::size_t a = 0; a < fields.size(); ++a)
+            if (fields[a].part == fields[f].part && fields[a].shape < 0 &&
+                fields[a].treatment == FieldTreatment::voxel)
+                curvatures[f] = Curvature{a, 0, std::vector<float>(voxels(f), 0.0F),
+                                          std::vector<float>(voxels(f), 0.0F)};
+    }
+}
+
 void DlsrProblem::Impl::make_preconditioner() {
     const double begin = now();
     // Which unknown belongs to a value, and to which field.
@@ -671,6 +696,8 @@ void DlsrProblem::Impl::make_preconditioner() {
     block_factor.assign(count, 0);
     factors.clear();
     std::vector<double> smooth_share(fields.size(), 0.0), shares(fields.size(), 0.0);
+    std::vector<std::vector<double>> sensitivities(fields.size());
+    start_curvatures();
     std::vector<std::size_t> members;
     std::vector<float> gram;
     std::vector<double> matrix;
@@ -706,6 +733,25 @@ void DlsrProblem::Impl::make_preconditioner() {
             // A relative ridge keeps the factor finite where patterns are nearly alike.
             matrix[a * n + a] = diagonal * (1 + 1e-4) + 1e-12;
         }
+        for (std::size_t a = 0; a < n; ++a) {
+            const std::size_t f = field_of[members[kept[a]]];
+            if (!curvatures[f])
+                continue;
+            auto& curvature = *curvatures[f];
+            const auto shape = static_cast<std::size_t>(unknown_of[members[kept[a]]]),
+                       v = shape - first[f];
+            for (std::size_t b = 0; b < n; ++b) {
+                if (field_of[members[kept[b]]] != curvature.amount)
+                    continue;
+                const double amount = linear[first[curvature.amount] + v],
+                             information = matrix[b * n + b];
+                curvature.information[v] = static_cast<float>(information);
+                curvature.springs[v] = static_cast<float>(springs_at[shape]);
+                if (std::abs(amount) > telling_amount && information > 0)
+                    sensitivities[f].push_back((matrix[a * n + a] - springs_at[shape]) /
+                                               (amount * amount * information));
+            }
+        }
         for (std::size_t a = 0; a < n; ++a)
             for (std::size_t b = 0; b <= a; ++b) {
                 double value = matrix[a * n + b];
@@ -716,6 +762,12 @@ void DlsrProblem::Impl::make_preconditioner() {
                 factors.push_back(static_cast<float>(matrix[a * n + b]));
             }
     }
+    for (std::size_t f = 0; f < fields.size(); ++f)
+        if (auto& all = sensitivities[f]; curvatures[f] && !all.empty()) {
+            const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
+            std::nth_element(all.begin(), middle, all.end());
+            curvatures[f]->sensitivity = std::max(*middle, 0.0);
+        }
     const std::size_t length = filter.length(), columns = length / 2 + 1;
     const double normalise = 1 / static_cast<double>(filter.map_size());
     symbols.assign(fields.size(), {});
@@ -753,6 +805,36 @@ void DlsrProblem::Impl::make_preconditioner() {
             communicator.allreduce(contract(product)[first[f]], mpi::Reduction::sum), 1e-12);
     }
     counts.precondition_seconds += now() - begin;
+}
+
+void DlsrProblem::retract(std::span<const double> base, std::span<double> trial) {
+    const Impl& impl = *impl_;
+    if (std::none_of(impl.curvatures.begin(), impl.curvatures.end(),
+                     [](const auto& curvature) { return curvature.has_value(); }))
+        return;
+    const auto from = impl_->whole(base), to = impl_->whole(trial);
+    for (std::size_t f = 0; f < impl.curvatures.size(); ++f) {
+        const auto& curvature = impl.curvatures[f];
+        if (!curvature || !(curvature->sensitivity > 0))
+            continue;
+        const auto& field = impl.fields[f];
+        const double farthest = 1 / std::sqrt(curvature->sensitivity);
+        for (std::size_t v = 0; v < impl.voxels(f); ++v) {
+            const std::size_t i = impl.first[f] + v;
+            if (i < impl.own.begin || i >= impl.own.end)
+                continue;
+            // min over Δη' of s I (a₁ Δη' − a₀ Δη)² + k (Δη' − Δη)²
+            const double before = from[impl.first[curvature->amount] + v],
+                         after = to[impl.first[curvature->amount] + v],
+                         information = curvature->sensitivity * curvature->information[v],
+                         springs = curvature->springs[v] + curvature->sensitivity;
+            const double step = (to[i] - from[i]) * (information * before * after + springs) /
+                                (information * after * after + springs);
+            trial[i - impl.own.begin] =
+                std::clamp(from[i] + std::clamp(step, -farthest, farthest),
+                           field.lower / field.unit, field.upper / field.unit);
+        }
+    }
 }
 
 void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<double> out) {

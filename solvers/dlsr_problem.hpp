@@ -109,6 +109,10 @@ class DlsrProblem final : public LeastSquaresProblem {
     void bounds(std::span<double> lower, std::span<double> upper) const override;
     double objective(std::span<const double> x) override;
     double objective_and_gradient(std::span<const double> x, std::span<double> gradient) override;
+    /// A voxel's pattern is amount × pattern(shape), so that a step (Δa, Δη) misses ΔaΔη of it. The
+    /// shape moves instead to where amount × change of the pattern is what the step meant, as far
+    /// as the smoothness lets it, and not farther than changes the pattern by as much as itself.
+    void retract(std::span<const double> base, std::span<double> trial) override;
     void linearise(std::span<const double> x) override;
     void gauss_newton_product(std::span<const double> v, std::span<double> out) override;
     void precondition(std::span<const double> v, std::span<double> out) override;

@@ -37,6 +37,13 @@ class LeastSquaresProblem {
     virtual double objective_and_gradient(std::span<const double> x,
                                           std::span<double> gradient) = 0;
 
+    /// Where the step from `base` to `trial` (of the linearised problem, within the bounds) leads
+    /// to: `trial` is replaced by another point within the bounds that differs in second order of
+    /// the step only. A problem that knows more of its curvature than H does makes steps longer
+    /// here that would have to be cut otherwise. Collective. By default the trial stays.
+    virtual void retract([[maybe_unused]] std::span<const double> base,
+                         [[maybe_unused]] std::span<double> trial) {}
+
     /// Fixes the point x of the two products below, until the next call. Collective. x is a point
     /// whose objective and gradient were asked for before, usually the last one.
     virtual void linearise(std::span<const double> x) = 0;

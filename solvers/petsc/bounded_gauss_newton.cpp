@@ -33,6 +33,7 @@ constexpr unsigned differs_from_trial = 4;
 /// A point where f is known.
 struct Point {
     std::vector<double> x, gradient;
+    std::vector<double> asked; ///< what the optimizer calls it: x before the retraction
     double objective = 0;
     bool known = false;
     bool has_gradient = false;
@@ -365,13 +366,20 @@ const Point* BoundedGaussNewton::Impl::find(std::span<const double> x, bool grad
     unsigned differences = 0;
     if (!present_.known || !std::equal(x.begin(), x.end(), present_.x.begin()))
         differences |= differs_from_present;
-    if (!trial_.known || !std::equal(x.begin(), x.end(), trial_.x.begin()))
+    if (!trial_.known || !std::equal(x.begin(), x.end(), trial_.asked.begin()))
         differences |= differs_from_trial;
     differences = guard_.combine(differences);
     if ((differences & differs_from_present) == 0)
         return &present_;
     if ((differences & differs_from_trial) != 0) {
-        trial_.x.assign(x.begin(), x.end());
+        trial_.asked.assign(x.begin(), x.end());
+        trial_.x = trial_.asked;
+        guard_.run([&] {
+            problem_.retract(present_.x, trial_.x);
+            return 0U;
+        });
+        if (guard_.failed())
+            return nullptr;
         evaluate_point(trial_, gradient);
     } else if (gradient && !trial_.has_gradient) {
         evaluate_point(trial_, true);
@@ -589,6 +597,7 @@ void BoundedGaussNewton::Impl::run_optimizer(StepReport& report) {
             sum += (trial_.x[i] - present_.x[i]) * (trial_.x[i] - present_.x[i]);
         report.step_length = std::sqrt(communicator_.allreduce(sum, mpi::Reduction::sum));
         std::swap(present_, trial_);
+        present_.asked.clear();
         trial_.known = false;
         linearised_ = false;
         ++iteration_;

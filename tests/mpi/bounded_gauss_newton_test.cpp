@@ -96,6 +96,50 @@ TEST(BoundedGaussNewton, FindsTheMinimumOfRosenbrock) {
     EXPECT_LT(outcome.last.iteration, 40);
 }
 
+/// Knows the curvature of Rosenbrock's valley: steps go along it.
+class CurvedRosenbrock : public DenseProblem {
+  public:
+    CurvedRosenbrock() : DenseProblem(world(), 8, test::rosenbrock()) {}
+    void retract(std::span<const double> base, std::span<double> trial) override {
+        hook("retract");
+        const Eigen::VectorXd from = whole(base);
+        Eigen::VectorXd to = whole(trial);
+        for (Eigen::Index i = 0; i < to.size(); i += 2)
+            to[i + 1] += (to[i] - from[i]) * (to[i] - from[i]);
+        const auto mine = own(to);
+        std::copy(mine.begin(), mine.end(), trial.begin());
+    }
+};
+
+TEST(BoundedGaussNewton, RetractsItsTrials) {
+    const Eigen::VectorXd start = Eigen::VectorXd::Constant(8, -1.2);
+    auto options = tight();
+    options.initial_trust_radius = 1e6;
+    DenseProblem plain(world(), 8, test::rosenbrock());
+    const auto straight = solve(plain, start, options);
+    CurvedRosenbrock curved;
+    const auto along = solve(curved, start, options);
+    EXPECT_LT((along.x - Eigen::VectorXd::Ones(8)).norm(), 1e-8);
+    EXPECT_EQ(along.rejected, 0);
+    EXPECT_LE(along.last.iteration, 3);
+    EXPECT_GT(straight.last.iteration + straight.rejected, along.last.iteration);
+    // What it says of the point is true of the retracted one.
+    EXPECT_NEAR(along.last.objective, plain.objective(plain.own(along.x)), 1e-14);
+}
+
+TEST(BoundedGaussNewton, ARetractionThatFailsEndsTheFit) {
+    CurvedRosenbrock problem;
+    problem.hook = [](const std::string& name) {
+        if (name == "retract")
+            throw Error("no way along there");
+    };
+    const Session session(world());
+    BoundedGaussNewton solver(session, world(), problem,
+                              problem.own(Eigen::VectorXd::Constant(8, -1.2)), tight());
+    EXPECT_THAT([&] { solver.step(); },
+                testing::ThrowsMessage<Error>(HasSubstr("no way along there")));
+}
+
 TEST(BoundedGaussNewton, KeepsBoundsOfRosenbrock) {
     DenseProblem problem(world(), 20, test::rosenbrock());
     problem.lower.setConstant(-2);

@@ -403,6 +403,96 @@ TEST(DlsrProblem, ProductsStayAtTheLinearisation) {
     EXPECT_GT(::distance(s.product(v), product), 1e-3 * ::norm(product));
 }
 
+/// Whole trial that a step from x leads to.
+std::vector<double> retracted(Spread& s, const std::vector<double>& x,
+                              const std::vector<double>& trial) {
+    auto own = s.share(trial);
+    s.problem->retract(s.share(x), own);
+    return s.whole(own);
+}
+
+TEST(DlsrProblem, ShapesMoveByWhatTheAmountsBecome) {
+    Fields fields = all_voxel(small());
+    fields[4].smoothness = 0; // a of the cathode: the data alone say
+    Spread s = spread(world(), fields), alone = spread(self(), fields);
+    const auto x = s.start();
+    // Before there is a linearisation nothing is known.
+    auto step = random_numbers(x.size(), 5);
+    EXPECT_EQ(retracted(s, x, moved(x, 0.1, step)), moved(x, 0.1, step));
+    s.linearise(x);
+    alone.linearise(x);
+
+    const auto amounts = s.problem->field_unknowns(0), shapes = s.problem->field_unknowns(4),
+               smooth = s.problem->field_unknowns(5);
+    ASSERT_EQ(amounts.size(), shapes.size());
+    // Ten times shorter steps are changed a hundred times less.
+    const auto change = [&](double h) {
+        const auto trial = moved(x, h, step);
+        return ::distance(retracted(s, x, trial), trial);
+    };
+    EXPECT_GT(change(0.1), 0);
+    EXPECT_NEAR(change(1e-3) / change(1e-2), 0.01, 1e-3);
+
+    const auto trial = moved(x, 0.2, step), there = retracted(s, x, trial);
+    const auto same = retracted(alone, x, trial);
+    EXPECT_LT(::distance(there, same), 1e-6 * ::norm(step));
+    for (std::size_t i = 0; i < x.size(); ++i)
+        if ((i < shapes.begin || i >= shapes.end) && (i < smooth.begin || i >= smooth.end)) {
+            EXPECT_EQ(there[i], trial[i]) << i;
+        }
+    int told = 0;
+    for (std::size_t v = 0; v < shapes.size(); ++v) {
+        const double before = x[amounts.begin + v], after = trial[amounts.begin + v];
+        if (std::abs(before) < 0.5 || std::abs(after) < 0.5)
+            continue;
+        const std::size_t i = shapes.begin + v;
+        const double meant = before * (trial[i] - x[i]);
+        EXPECT_LT(std::abs(after * (there[i] - x[i]) - meant),
+                  0.8 * std::abs(after * (trial[i] - x[i]) - meant))
+            << v;
+        ++told;
+    }
+    EXPECT_GT(told, 10);
+
+    // An amount that nearly vanishes does not throw its shape out of the range.
+    auto far = x;
+    for (std::size_t v = 0; v < shapes.size(); ++v) {
+        far[amounts.begin + v] = -1e-3;
+        far[shapes.begin + v] += 0.5;
+    }
+    const auto held = retracted(s, x, far);
+    const double unit = fields[4].unit;
+    for (std::size_t i = shapes.begin; i < shapes.end; ++i) {
+        EXPECT_GE(held[i], 2.855 / unit - 1e-9);
+        EXPECT_LE(held[i], 2.885 / unit + 1e-9);
+        EXPECT_LT(std::abs(held[i] - x[i]), 40);
+    }
+}
+
+TEST(DlsrProblem, RetractedStepsKeepWhatTheyPromise) {
+    // Amounts grow several times, as where a phase was not expected.
+    Fields fields = all_voxel(small());
+    fields[4].smoothness = fields[5].smoothness = 0;
+    Spread s = spread(self(), fields);
+    auto x = s.start();
+    const auto amounts = s.problem->field_unknowns(0), shapes = s.problem->field_unknowns(4);
+    s.linearise(x);
+    auto trial = x;
+    for (std::size_t v = 0; v < amounts.size(); v += 3) {
+        trial[amounts.begin + v] = 4 * x[amounts.begin + v];
+        trial[shapes.begin + v] += v % 2 == 0 ? 1 : -1;
+    }
+    const auto predicted = [&] {
+        std::vector<double> step(x.size());
+        for (std::size_t i = 0; i < x.size(); ++i)
+            step[i] = trial[i] - x[i];
+        return s.objective(x) + dot(s.gradient(x), step) + 0.5 * dot(s.product(step), step);
+    }();
+    const double plain = s.objective(trial), moved_there = s.objective(retracted(s, x, trial));
+    EXPECT_LT(std::abs(moved_there - predicted), 0.3 * std::abs(plain - predicted))
+        << plain << " " << moved_there << " " << predicted;
+}
+
 TEST(DlsrProblem, DataMayBeReplaced) {
     Spread s = spread(world(), all_voxel(small()));
     const auto x = s.start();

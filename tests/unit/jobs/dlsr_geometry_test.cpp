@@ -67,6 +67,47 @@ DlsrSetup setup() {
     return result;
 }
 
+TEST(GlobalRanges, FollowValuesThatEndAtTheirEnds) {
+    auto s = setup();
+    const double fe = s.model.phases[0].phase.cell().a, cu = s.model.phases[1].phase.cell().a;
+    const auto given = global_ranges(s);
+    ASSERT_EQ(given.start.size(), 4U);
+    EXPECT_DOUBLE_EQ(given.start[1], fe);
+    EXPECT_FALSE(moved_ranges(s, std::vector<double>{1e-3, fe, 1e-3, cu}));
+
+    // A cell moves its range along; an inverse size gets room upwards.
+    const std::vector<double> ended{1e-2, fe, 1e-3, 1.01 * cu};
+    const auto moved = moved_ranges(s, ended);
+    ASSERT_TRUE(moved);
+    EXPECT_NEAR(moved->lower[3], 1.0 * cu, 1e-9);
+    EXPECT_NEAR(moved->upper[3], 1.02 * cu, 1e-9);
+    EXPECT_GT(moved->upper[0], 1.9e-2);
+    EXPECT_GT(moved->lower[0], 0);
+    EXPECT_DOUBLE_EQ(moved->lower[1], given.lower[1]);
+    EXPECT_DOUBLE_EQ(moved->upper[2], given.upper[2]);
+    set_global_ranges(s, *moved);
+    EXPECT_NEAR(s.model.phases[1].cell[0].value, 1.01 * cu, 1e-9);
+    EXPECT_DOUBLE_EQ(s.model.phases[0].cell[0].value, fe);
+    EXPECT_EQ(s.globals[3].upper, moved->upper[3]);
+    EXPECT_EQ(global_ranges(s).lower, moved->lower);
+    EXPECT_FALSE(moved_ranges(s, ended));
+    // And a patterns' table can be made of it.
+    EXPECT_NO_THROW(PatternBasis(axis(), s.model, s.parts, std::vector<double>(600, 1.0),
+                                 PatternBasisOptions{}));
+}
+
+TEST(GlobalRanges, WidthsMayBeNothing) {
+    auto s = setup();
+    auto& shape = s.parts[0].global[0];
+    shape.lower = s.globals[0].lower = 0;
+    const double fe = s.model.phases[0].phase.cell().a, cu = s.model.phases[1].phase.cell().a;
+    EXPECT_FALSE(moved_ranges(s, std::vector<double>{0, fe, 1e-3, cu}));
+    const auto moved = moved_ranges(s, std::vector<double>{1e-2, fe, 1e-3, cu});
+    ASSERT_TRUE(moved);
+    EXPECT_EQ(moved->lower[0], 0);
+    EXPECT_GT(moved->upper[0], 1.5e-2);
+}
+
 using Standards = std::vector<std::size_t>;
 
 TEST(RadialStandards, AreElementsWithOneGlobalCell) {
