@@ -53,6 +53,10 @@ constexpr double error_window = 3;
 constexpr int geometry_products = 25;
 /// Times that the ranges of global shapes are moved after their values.
 constexpr int most_moves = 6;
+/// Rounds of geometry and maps in turn, and the changes of axis [steps] and distance (relative)
+/// that end them.
+constexpr int geometry_rounds = 5;
+constexpr double axis_settled = 0.01, distance_settled = 2e-4;
 /// Ranges of the axis [steps] and of the distance (relative), and what counts as a change of them.
 constexpr double axis_range = 2, distance_range = 0.3, axis_unit = 0.02, distance_unit = 0.01;
 /// A distance that the data tell worse than this (relative) is not refined.
@@ -203,6 +207,8 @@ class DlsrRun {
     std::size_t geometry_unknown(GeometryParameter parameter) const;
     void hold_geometry(DlsrProblem& problem) const;
     petsc::UnknownEstimate estimate(GeometryParameter parameter);
+    void refine_geometry(GeometryParameter parameter, const petsc::UnknownEstimate& first,
+                         double small);
     RadialScale radial_scale(const std::vector<double>& values,
                              const std::vector<double>& unknown_esd) const;
     void settle_geometry();
@@ -286,7 +292,6 @@ void DlsrRun::prepare() {
         geometry_parameters_.push_back(GeometryParameter::distance);
     state_.settings = context_.provenance.settings;
     state_.inputs = nlohmann::json(context_.provenance.inputs).dump();
-    state_.refine_axis = job_.dlsr.axis_offset == "refine";
     auto found = earlier_state();
     if (found && found->radial_scale != 1) {
         state_.radial_scale = found->radial_scale;
@@ -781,7 +786,7 @@ void DlsrRun::fit() {
     const bool choose = !job_.dlsr.smoothness && has_smooth_fields();
     const int steps = static_cast<int>(job_.dlsr.max_iterations);
     const bool settle =
-        !state_.settled && (job_.dlsr.axis_offset == "auto" || job_.dlsr.distance == "refine" ||
+        !state_.settled && (job_.dlsr.axis_offset != "fixed" || job_.dlsr.distance == "refine" ||
                             job_.dlsr.radial_scale == "metals");
     // What judges the strength is not seen before it is chosen.
     use_rays(choose && (state_.phase == "fit" || state_.phase == "held-out")
@@ -822,18 +827,41 @@ std::size_t DlsrRun::geometry_unknown(GeometryParameter parameter) const {
            static_cast<std::size_t>(at - geometry_parameters_.begin());
 }
 
-/// Frees what the state says is refined, and holds the rest where the job has it.
+/// Holds the geometry where the state has it.
 void DlsrRun::hold_geometry(DlsrProblem& problem) const {
     for (std::size_t g = 0; g < geometry_parameters_.size(); ++g) {
-        const bool axis = geometry_parameters_[g] == GeometryParameter::axis_offset;
-        const std::size_t global = setup_.globals.size() + g;
-        if (axis ? state_.refine_axis : state_.refine_distance)
-            problem.set_global_bounds(global, globals_[global].lower, globals_[global].upper);
-        else
-            problem.set_global_bounds(global, 0, 0);
+        const std::size_t global = setup_.globals.size() + g,
+                          unknown = geometry_unknown(geometry_parameters_[g]);
+        const double value =
+            state_.x.size() > unknown ? state_.x[unknown] * globals_[global].unit : 0;
+        problem.set_global_bounds(global, value, value);
     }
-    model_->set_geometry_columns(state_.refine_axis || state_.refine_distance);
+    model_->set_geometry_columns(false);
     problem.forget_point();
+}
+
+/// Moves a parameter of the geometry to where the data want it, `first` being the first estimate,
+/// and lets the maps follow, in turn: both at once would need a hundred products a step. Few
+/// products find a constant part of the change; two estimates tell which. Collective.
+void DlsrRun::refine_geometry(GeometryParameter parameter, const petsc::UnknownEstimate& first,
+                              double small) {
+    const std::size_t unknown = geometry_unknown(parameter);
+    const auto& global = globals_[unknown - problem_->field_unknowns(setup_.fields.size()).begin];
+    auto found = first;
+    double move = first.change, before = 0;
+    for (int round = 0; round < geometry_rounds; ++round) {
+        state_.x[unknown] =
+            std::clamp(state_.x[unknown] * global.unit + move, global.lower, global.upper) /
+            global.unit;
+        hold_geometry(*problem_);
+        solve("step", 2e-2, 2, true);
+        before = found.change;
+        found = estimate(parameter);
+        if (std::abs(found.change) <= small)
+            break;
+        const double left = found.change / before;
+        move = found.change / (1 - std::clamp(left, 0.0, 0.6));
+    }
 }
 
 /// Change and e.s.d. [mm, relative] from the state's point, with all maps adapting; the e.s.d. is
@@ -887,28 +915,40 @@ void DlsrRun::settle_geometry() {
             fmt::print(stderr, "dlsr: {}\n", text);
     };
     bool changed = false;
-    if (settings.axis_offset == "auto") {
+    if (settings.axis_offset != "fixed") {
         const auto axis = estimate(GeometryParameter::axis_offset);
         state_.axis_change = axis.change;
         state_.axis_esd = axis.esd;
-        state_.refine_axis = axis_matters(axis.change, axis.esd, step);
-        changed = changed || state_.refine_axis;
-        tell(fmt::format(
-            "axis offset: {:+.3f} +- {:.3f} steps from the one given: {} ({} products)",
-            axis.change / step, axis.esd / step,
-            state_.refine_axis ? "refined from here on" : "kept", axis.solve.iterations));
+        state_.refine_axis =
+            settings.axis_offset == "refine" || axis_matters(axis.change, axis.esd, step);
+        tell(
+            fmt::format("axis offset: {:+.3f} +- {:.3f} steps from the one given: {} ({} products)",
+                        axis.change / step, axis.esd / step,
+                        state_.refine_axis ? "refined" : "kept", axis.solve.iterations));
+        if (state_.refine_axis) {
+            refine_geometry(GeometryParameter::axis_offset, axis, axis_settled * step);
+            tell(fmt::format("axis offset: {:+.3f} steps from the one given",
+                             state_.x[geometry_unknown(GeometryParameter::axis_offset)] *
+                                 axis_unit));
+        }
     }
     if (settings.distance == "refine" && parallax_) {
         const auto distance = estimate(GeometryParameter::distance);
         state_.refine_distance = distance.esd < distance_guard;
-        changed = changed || state_.refine_distance;
         tell(fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}",
                          100 * distance.change, 100 * distance.esd,
-                         state_.refine_distance ? "refined from here on" : "kept"));
-        if (!state_.refine_distance)
+                         state_.refine_distance ? "refined" : "kept"));
+        if (state_.refine_distance) {
+            refine_geometry(GeometryParameter::distance, distance,
+                            std::max(distance.esd, distance_settled));
+            tell(fmt::format("distance: {:+.3f} % from the one given",
+                             100 * distance_unit *
+                                 state_.x[geometry_unknown(GeometryParameter::distance)]));
+        } else {
             remarks_.push_back(fmt::format("the distance is kept: the parallax tells it to {:.1f} "
                                            "% only",
                                            100 * distance.esd));
+        }
     }
     if (settings.radial_scale == "metals") {
         auto values = problem_->values(own(state_.x));
@@ -1168,6 +1208,11 @@ StageSummary run_dlsr_stage(StageContext& context) {
     const auto& job = context.job;
     const auto& communicator = context.communicator;
     const auto path = product_path(job, "dlsr");
+    const std::size_t rotations = context.scan.geometry().rotation.size();
+    if (static_cast<std::size_t>(communicator.size()) > rotations)
+        throw Error(fmt::format("{}: the dlsr stage shares the scan's rotations out over the "
+                                "ranks: {} ranks are too many for {} rotations",
+                                job.input.file.string(), communicator.size(), rotations));
     DlsrRun run(context, timings);
     run.prepare();
     run.check_senses();
