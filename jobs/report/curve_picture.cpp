@@ -83,6 +83,23 @@ Limits limits_of(const CurvePicture::Panel& panel, bool log_scale, bool from_zer
     return {from_zero && positive ? 0.0 : limits.low - pad, limits.high + pad};
 }
 
+/// Whether the curves are higher in the first third than in the last, where a legend would hide
+/// them.
+bool begins_high(const CurvePicture::Panel& panel) {
+    double first = 0, last = 0;
+    for (const auto& series : panel.series) {
+        const std::size_t third = std::max<std::size_t>(1, series.y.size() / 3);
+        for (std::size_t i = 0; i < third && i < series.y.size(); ++i) {
+            const double begin = series.y[i], end = series.y[series.y.size() - 1 - i];
+            if (std::isfinite(begin) && std::isfinite(end)) {
+                first += begin;
+                last += end;
+            }
+        }
+    }
+    return first > last;
+}
+
 } // namespace
 
 std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& picture,
@@ -162,7 +179,9 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
                                  "',16' tc rgb '{}'",
                                  quote_gnuplot(shown_name(panel.name)),
                                  hex_colour(category_colour(p))));
-        plot.add(panel.series.size() > 1 ? "set key top left samplen 1.5 noenhanced" : "unset key");
+        plot.add(panel.series.size() > 1 ? fmt::format("set key top {} samplen 1.5 noenhanced",
+                                                       begins_high(panel) ? "right" : "left")
+                                         : std::string("unset key"));
         std::string bands, curves;
         for (std::size_t k = 0; k < panel.series.size(); ++k) {
             const auto& series = panel.series[k];

@@ -175,14 +175,20 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
     const auto& history = diagnostics.history;
     if (history.size() < 2)
         return;
+    // First steps may see a part of the projections only: what they are compared with is the same
+    // part of the data.
+    const auto over_data = [](const auto& step) {
+        return step.misfit > 0 ? step.objective / step.misfit * step.rwp * step.rwp : nan;
+    };
+    const double last = over_data(history.back());
     std::vector<double> iteration, objective, misfit, gradient, rwp, decrease;
     for (std::size_t i = 0; i < history.size(); ++i) {
         iteration.push_back(history[i].iteration);
-        objective.push_back(history[i].objective / history.back().objective);
-        misfit.push_back(history[i].misfit / history.back().objective);
+        objective.push_back(over_data(history[i]) / last);
+        misfit.push_back(history[i].rwp * history[i].rwp / last);
         gradient.push_back(history[i].gradient_norm);
         rwp.push_back(100.0 * history[i].rwp);
-        decrease.push_back(i == 0 ? nan : 1.0 - history[i].objective / history[i - 1].objective);
+        decrease.push_back(i == 0 ? nan : 1.0 - over_data(history[i]) / over_data(history[i - 1]));
     }
     CurvePicture values;
     values.title = "Convergence of the DLSR";
@@ -214,8 +220,8 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
     };
     add("convergence",
         "Objective (half the squared residuals over their variance, plus smoothness) and the part "
-        "of "
-        "it that the data make, both over the last objective, and agreement after each step.",
+        "of it that the data make, both over the squares of the data that the step saw and over "
+        "the last objective, and agreement after each step.",
         values);
     add("convergence_steps",
         "What each step gained, relative to the objective, and the norm of the gradient.", steps);
