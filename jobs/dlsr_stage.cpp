@@ -18,6 +18,7 @@
 #include "solvers/petsc/unknown_estimate.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -132,6 +133,7 @@ class DlsrRun {
     void resolutions();
     DlsrResult result();
     double chosen_smoothness() const { return state_.smoothness; }
+    double checkpoint_seconds() const { return checkpoint_seconds_; }
     std::size_t unknowns() const { return problem_->size(); }
     void remove_checkpoint() const {
         std::error_code code;
@@ -163,7 +165,8 @@ class DlsrRun {
     int moves_ = 0;                  ///< of the ranges of global shapes
     std::string stop_reason_;
     bool converged_ = false;
-    bool step_was_cut_ = false; ///< the last one: trials before it were rejected
+    double checkpoint_seconds_ = 0; ///< spent on writing checkpoints, waiting included
+    bool step_was_cut_ = false;     ///< the last one: trials before it were rejected
     std::vector<std::string> remarks_;
     std::vector<double> resolution_; ///< mm, per field; empty: not determined
     std::vector<double> esd_;        ///< of all unknowns, in their units; empty: none
@@ -558,10 +561,13 @@ void DlsrRun::check_senses() {
 }
 
 void DlsrRun::save() {
+    const auto begin = std::chrono::steady_clock::now();
     communicator_.collectively([&] {
         if (communicator_.is_root())
             write_dlsr_checkpoint(checkpoint_path_, state_);
     });
+    checkpoint_seconds_ +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     stop_if_asked(communicator_);
 }
 
@@ -1256,7 +1262,8 @@ StageSummary run_dlsr_stage(StageContext& context) {
              {"steps", static_cast<double>(result.history.size())},
              {"rwp", result.rwp},
              {"gof", result.gof},
-             {"smoothness", run.chosen_smoothness()}}};
+             {"smoothness", run.chosen_smoothness()},
+             {"checkpoint_seconds", run.checkpoint_seconds()}}};
 }
 
 } // namespace xrdct
