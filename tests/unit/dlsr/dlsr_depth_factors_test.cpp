@@ -331,10 +331,10 @@ Fit fit(const SmallScan& scan, const std::vector<float>& made, const std::vector
     const double before = problem.last_misfit();
     const petsc::Session session(world());
     petsc::BoundedGaussNewtonOptions options;
-    options.max_iterations = 12;
-    options.objective_tolerance = 1e-9;
-    options.linear_tolerance = 1e-4;
-    options.linear_max_iterations = 400;
+    options.max_iterations = 6;
+    options.objective_tolerance = 1e-6;
+    options.linear_tolerance = 1e-3;
+    options.linear_max_iterations = 100;
     options.objective_noise = 1e-7;
     petsc::BoundedGaussNewton solver(session, world(), problem, problem.start(), options);
     while (solver.step().reason == petsc::StopReason::none) {
