@@ -85,9 +85,10 @@ std::string DlsrExitRay::describe(const mpi::Communicator& communicator,
     least = communicator.allreduce(least, mpi::Reduction::min);
     most = communicator.allreduce(most, mpi::Reduction::max);
     communicator.allreduce(std::span<double>(sums), mpi::Reduction::sum);
-    return fmt::format("exit rays leave at 2theta = {:.3g} deg: their absorption over that of the "
-                       "straight ray is {:.4f} to {:.4f}, {:.2g} from 1 (rms over rays and layers)",
-                       two_theta_, least, most, std::sqrt(sums[0] / sums[1]));
+    return fmt::format(
+        "exit rays leave at 2theta = {:.3g} deg: their transmission over that of the "
+        "straight ray is {:.4f} to {:.4f}, {:.2g} from 1 (rms over rays and layers)",
+        two_theta_, least, most, std::sqrt(sums[0] / sums[1]));
 }
 
 } // namespace xrdct
