@@ -290,6 +290,7 @@ AbsorptionProduct read_absorption_product(const Job& job) {
     const auto stage = file.root().open_group("entry/absorption");
     AbsorptionProduct product;
     product.transmission = stage.open_dataset("rays/transmission").read_all<float>();
+    product.mu = stage.open_dataset("attenuation/mu").read_all<float>();
     product.constant = nexus::read_value(stage, "amount_constant");
     return product;
 }

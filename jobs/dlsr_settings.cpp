@@ -95,6 +95,13 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                             "the widths of the lines");
     require(dlsr.layers >= 0 && dlsr.layers <= 1000, s, "dlsr.layers",
             "must lie between 0 and 1000");
+    dlsr.exit_ray = s.choice(
+        "dlsr.exit_ray", "straight", {"straight", "deviated"},
+        "way out of the sample that absorption counts: the rest of the straight ray, or rays that "
+        "leave at the mean 2theta of the lines, all around; \"deviated\" needs absorption.method "
+        "\"transmission\" or \"phases\"");
+    require(dlsr.exit_ray == "straight" || dlsr.layers != 1, s, "dlsr.exit_ray",
+            "\"deviated\" needs more than one of dlsr.layers");
     dlsr.max_iterations = s.integer("dlsr.max_iterations", 30, "most Gauss-Newton steps of a fit");
     require(dlsr.max_iterations >= 1, s, "dlsr.max_iterations", "must be at least 1");
     dlsr.convergence = s.number("dlsr.convergence", 1e-3, "",

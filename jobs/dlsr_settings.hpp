@@ -30,6 +30,7 @@ struct DlsrSettings {
     double standard_uncertainty = 1e-4; ///< relative, of their cells
     double tolerance = 3e-3;            ///< of the compression of the patterns
     long layers = 0;                    ///< along the beam; 0: by the widths of the lines
+    std::string exit_ray = "straight";  ///< straight, deviated: of the absorption
     long max_iterations = 30;
     double convergence = 1e-3;
     std::string petsc; ///< options for PETSc

@@ -1,5 +1,6 @@
 #include "base/error.hpp"
 #include "jobs/dlsr_checkpoint.hpp"
+#include "jobs/dlsr_exit_ray.hpp"
 #include "jobs/dlsr_geometry.hpp"
 #include "jobs/dlsr_model.hpp"
 #include "jobs/dlsr_output.hpp"
@@ -64,6 +65,9 @@ constexpr double axis_range = 2, distance_range = 0.3, axis_unit = 0.02, distanc
 constexpr double distance_guard = 0.02;
 /// Where there is no distance, lines are moved as if it were this [mm].
 constexpr double nominal_distance = 1000;
+/// Layers that factors of exit rays need at least, and a distance [mm] that makes no parallax.
+constexpr std::size_t least_exit_layers = 17;
+constexpr double far_away = 1e9;
 
 std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
                        const PatternModel& model, double half_depth, double distance) {
@@ -174,6 +178,8 @@ class DlsrRun {
     PatternBasisOptions basis_options_;
     std::vector<double> channel_weight_, start_values_;
     std::vector<DlsrField> fields_;
+    std::unique_ptr<DlsrExitRay> exit_ray_;
+    std::vector<float> depth_factors_; ///< [own ray][layer]; empty: 1
     bool parallax_ = false, resumed_ = false;
     std::vector<GeometryParameter> geometry_parameters_;
     std::vector<DlsrGlobal> globals_; ///< shapes, then the geometry's
@@ -281,15 +287,30 @@ void DlsrRun::prepare() {
     const double distance = scan.geometry().distance;
     parallax_ = std::isfinite(distance) && half_depth / distance > 1e-7;
     const auto axis = communicator_.collectively([&] { return radial_axis(); });
-    layers_ = DepthLayers::across(
-        parallax_ ? half_depth : 0,
-        parallax_ ? layers_for(job_.dlsr, axis, setup_.model, half_depth, distance) : 1);
+    const bool deviated = job_.dlsr.exit_ray == "deviated";
+    std::size_t layers =
+        parallax_ ? layers_for(job_.dlsr, axis, setup_.model, half_depth, distance) : 1;
+    if (deviated)
+        layers = job_.dlsr.layers > 0 ? static_cast<std::size_t>(job_.dlsr.layers)
+                                      : std::max(layers, least_exit_layers);
+    layers_ = DepthLayers::across(parallax_ || deviated ? half_depth : 0, layers);
     basis_options_.tolerance = job_.dlsr.tolerance;
     basis_options_.layers = layers_.count;
     basis_options_.depth_first = layers_.first;
     basis_options_.depth_spacing = layers_.spacing;
-    basis_options_.distance = parallax_ ? distance : 0;
+    basis_options_.distance = parallax_ ? distance : deviated ? far_away : 0;
     channel_weight_ = weights.channel_weight();
+    if (deviated) {
+        communicator_.collectively([&] {
+            exit_ray_ =
+                std::make_unique<DlsrExitRay>(context_, axis, setup_.model, channel_weight_);
+            depth_factors_ = exit_ray_->factors(scan_.geometry(), layers_);
+        });
+        remarks_.push_back(exit_ray_->describe(communicator_, depth_factors_, weight_));
+        if (communicator_.is_root())
+            fmt::print(stderr, "dlsr: {}\n", remarks_.back());
+        timings_.lap("exit rays");
+    }
     geometry_parameters_ = {GeometryParameter::axis_offset};
     if (parallax_)
         geometry_parameters_.push_back(GeometryParameter::distance);
@@ -388,9 +409,11 @@ void DlsrRun::build_model() {
     data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
     timings_.lap("compress");
     model_ = communicator_.collectively([&] {
-        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
-                                              setup_.pixels, weight_, transmission,
-                                              geometry_parameters_);
+        auto model =
+            std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_, setup_.pixels,
+                                           weight_, transmission, geometry_parameters_);
+        model->set_depth_factors(depth_factors_);
+        return model;
     });
     auto& start = start_values_;
     start.assign(model_->value_count(), 0.0);
@@ -529,8 +552,11 @@ void DlsrRun::check_senses() {
         [&] { return PatternBasis(axis, setup_.model, setup_.parts, channel_weight_, reversed); });
     const auto data = communicator_.collectively([&] { return scan_.compress(basis, weight); });
     auto model = communicator_.collectively([&] {
-        return DlsrOperator(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
-                            scan_.transmission(), geometry_parameters_);
+        DlsrOperator other(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
+                           scan_.transmission(), geometry_parameters_);
+        if (exit_ray_)
+            other.set_depth_factors(exit_ray_->factors(scan_.geometry(), layers_, true));
+        return other;
     });
     model.set_geometry_columns(false);
     model.set_ray_weight(weight);

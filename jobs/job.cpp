@@ -353,6 +353,8 @@ Job read_all(Settings& s, const std::filesystem::path& source) {
             "absorption.reference_phase",
             "is required to calibrate amounts (or give absorption.constant with "
             "absorption.calibration = \"constant\")");
+    require(job.dlsr.exit_ray == "straight" || absorption.method != "none", s, "dlsr.exit_ray",
+            "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
     require(absorption.method != "phases" || !job.phases.empty(), s, "absorption.method",
             "\"phases\" needs at least one [[phase]]");
     for (const auto* reserved :

@@ -67,6 +67,7 @@ PatternModel start_model(const Job& job, double wavelength, std::vector<std::str
 /// What the absorption stage's product tells the later ones.
 struct AbsorptionProduct {
     std::vector<float> transmission; ///< [rotation][translation]
+    std::vector<float> mu;           ///< [y][x], 1/mm
     std::optional<double> constant;  ///< volume fraction over S V²
 };
 /// Reads it. Throws Error when it is missing or was made with other settings.

@@ -215,7 +215,8 @@ void DlsrLanes::reduce(const AlignedFloats& q, std::span<float> direction) const
 }
 
 /// Of one rotation: [translation][packed] from the layers in `buffer`.
-void DlsrLanes::reduce_depth(const float* buffer, float* reduced) const {
+template <bool with_factors>
+void DlsrLanes::reduce_depth(std::size_t i, const float* buffer, float* reduced) const {
     using namespace simd;
     for (std::size_t b = 0; b < block_functions_.size(); ++b) {
         const float* plane = buffer + b * projector_->plane_size() + first_ray();
@@ -223,11 +224,15 @@ void DlsrLanes::reduce_depth(const float* buffer, float* reduced) const {
         for (std::size_t j = 0; j < translations_; ++j) {
             const float* ray = plane + j * projector_->ray_size();
             float* out = reduced + j * packed_ + block_first_[b] * block;
+            const float* of_layer =
+                with_factors ? depth_factors_->data() + (i * translations_ + j) * layers_ : nullptr;
             for (std::size_t f = 0; f < count; f += unrolled) {
                 Float8 sum[unrolled] = {};
                 const float* factor = depth_padded_.data() + f;
                 for (std::size_t l = 0; l < layers_; ++l, factor += functions_padded_) {
-                    const Float8 value = load(ray + l * block);
+                    Float8 value = load(ray + l * block);
+                    if constexpr (with_factors)
+                        value *= of_layer[l];
                     XRDCT_UNROLL(8)
                     for (std::size_t u = 0; u < unrolled; ++u)
                         sum[u] += value * factor[u];
@@ -239,7 +244,8 @@ void DlsrLanes::reduce_depth(const float* buffer, float* reduced) const {
     }
 }
 /// The adjoint.
-void DlsrLanes::spread_depth(const float* reduced, float* buffer) const {
+template <bool with_factors>
+void DlsrLanes::spread_depth(std::size_t i, const float* reduced, float* buffer) const {
     using namespace simd;
     for (std::size_t b = 0; b < block_functions_.size(); ++b) {
         float* plane = buffer + b * projector_->plane_size() + first_ray();
@@ -247,6 +253,8 @@ void DlsrLanes::spread_depth(const float* reduced, float* buffer) const {
         for (std::size_t j = 0; j < translations_; ++j) {
             float* ray = plane + j * projector_->ray_size();
             const float* in = reduced + j * packed_ + block_first_[b] * block;
+            const float* of_layer =
+                with_factors ? depth_factors_->data() + (i * translations_ + j) * layers_ : nullptr;
             for (std::size_t f = 0; f < count; f += unrolled) {
                 Float8 value[unrolled] = {};
                 for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
@@ -255,9 +263,10 @@ void DlsrLanes::spread_depth(const float* reduced, float* buffer) const {
                 for (std::size_t l = 0; l < layers_; ++l, factor += functions_padded_) {
                     float* to = ray + l * block;
                     Float8 sum = f == 0 ? broadcast(0) : load(to);
+                    const float own = with_factors ? of_layer[l] : 1.0F;
                     XRDCT_UNROLL(8)
                     for (std::size_t u = 0; u < unrolled; ++u)
-                        sum += value[u] * factor[u];
+                        sum += value[u] * (with_factors ? own * factor[u] : factor[u]);
                     store(to, sum);
                 }
             }
@@ -274,7 +283,10 @@ std::unique_ptr<DepthProjector> DlsrLanes::projector_of(const ScanGeometry& geom
 void DlsrLanes::project_lanes(const DepthProjector& projector, std::size_t i,
                               std::span<const float> q, float* buffer, float* reduced) const {
     projector.forward(i, q, {buffer, buffer_size()});
-    reduce_depth(buffer, reduced);
+    if (depth_factors_)
+        reduce_depth<true>(i, buffer, reduced);
+    else
+        reduce_depth<false>(i, buffer, reduced);
 }
 void DlsrLanes::project_lanes(std::size_t i, std::span<const float> q, float* buffer,
                               float* reduced) const {
@@ -300,7 +312,10 @@ void DlsrLanes::back_project(std::size_t i, const float* rays, float* buffer, fl
     Map(reduced, index(translations_), index(packed_)).noalias() =
         ConstMap(rays, index(translations_), index(m_)) *
         ConstMap(transposed_.data(), index(m_), index(packed_));
-    spread_depth(reduced, buffer);
+    if (depth_factors_)
+        spread_depth<true>(i, reduced, buffer);
+    else
+        spread_depth<false>(i, reduced, buffer);
     projector_->adjoint(i, {buffer, buffer_size()}, q);
 }
 

@@ -24,8 +24,8 @@ using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
 ///
 ///     ray[M] = Σ_v w_v Σ_l h_l(z_v) Σ_i q_vi B_i(z_l)[M]
 ///
-/// The dependence on depth is condensed to a few functions of the layer, fewer for lanes of little
-/// weight. Nothing is collective.
+/// or, with depth factors, A_l ray by ray in front of h_l. The dependence on depth is condensed to
+/// a few functions of the layer, fewer for lanes of little weight. Nothing is collective.
 class DlsrLanes {
   public:
     using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -72,6 +72,11 @@ class DlsrLanes {
     std::size_t layers() const { return layers_; }
     std::size_t packed_size() const { return packed_; }
 
+    /// Factors A [rotation][translation][layer] of what the layers of a ray contribute; null: 1.
+    void set_depth_factors(std::shared_ptr<const std::vector<float>> factors) {
+        depth_factors_ = std::move(factors);
+    }
+
     /// Takes the patterns [layer][slot · m + coefficient]. The functions of the depth are chosen at
     /// the first call, so that the model stays the same function afterwards; they leave out
     /// `tolerance` of the patterns' change.
@@ -106,8 +111,10 @@ class DlsrLanes {
 
   private:
     void choose_depth_functions(const Matrix& patterns, double tolerance);
-    void reduce_depth(const float* buffer, float* reduced) const;
-    void spread_depth(const float* reduced, float* buffer) const;
+    template <bool with_factors>
+    void reduce_depth(std::size_t i, const float* buffer, float* reduced) const;
+    template <bool with_factors>
+    void spread_depth(std::size_t i, const float* reduced, float* buffer) const;
     /// Of a block's plane in the projector's buffer.
     std::size_t first_ray() const { return projector_->padding() * projector_->ray_size(); }
 
@@ -120,6 +127,7 @@ class DlsrLanes {
     std::size_t functions_ = 0, packed_ = 0, functions_padded_ = 0;
     std::vector<float> depth_padded_; ///< the same with rows filled up to a multiple of eight
     std::vector<std::size_t> block_functions_, block_first_;
+    std::shared_ptr<const std::vector<float>> depth_factors_;
     std::vector<float> table_, transposed_; ///< [packed][m], [m][packed]
 };
 

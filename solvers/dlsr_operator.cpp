@@ -38,6 +38,7 @@ struct DlsrOperator::Impl {
     std::size_t rotations = 0, translations = 0, m = 0, layers = 1;
     std::vector<float> weight, transmission; ///< [ray]; transmission 0 where the weight is 0
 
+    std::shared_ptr<const std::vector<float>> depth_factors; ///< [ray][layer]; null: 1
     std::unique_ptr<DlsrLanes> lanes, condensed;
     std::size_t condensed_size = 0;
     std::size_t values = 0, globals = 0; ///< globals: shapes, then the geometry's
@@ -225,6 +226,7 @@ struct DlsrOperator::Impl {
         }
         const auto [moved, stretched] = geometry_at(geometry_values);
         condensed = std::make_unique<DlsrLanes>(moved, grid, stretched, pixels, counts, shapes);
+        condensed->set_depth_factors(depth_factors);
         const Matrix full = patterns();
         Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
         for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -582,6 +584,28 @@ void DlsrOperator::set_ray_weight(std::span<const float> ray_weight) {
         if (!(ray_weight[r] >= 0) || (ray_weight[r] > 0 && !(impl_->transmission[r] > 0)))
             throw Error("DLSR: a ray that was left out cannot be given a weight");
     impl_->weight.assign(ray_weight.begin(), ray_weight.end());
+}
+
+void DlsrOperator::set_depth_factors(std::span<const float> factors) {
+    Impl& impl = *impl_;
+    impl.depth_factors.reset();
+    if (!factors.empty()) {
+        const std::size_t layers = impl.depth_layers.count;
+        if (layers < 2)
+            throw Error("DLSR: a model without depth has no depth factors");
+        if (factors.size() != ray_count() * layers)
+            throw Error(fmt::format("DLSR: {} depth factors for {} rays and {} layers",
+                                    factors.size(), ray_count(), layers));
+        std::vector<float> used(factors.begin(), factors.end());
+        for (std::size_t k = 0; k < used.size(); ++k)
+            if (!(impl.transmission[k / layers] > 0))
+                used[k] = 1;
+            else if (!(used[k] > 0) || !std::isfinite(used[k]))
+                throw Error("DLSR: a depth factor is not positive and finite");
+        impl.depth_factors = std::make_shared<const std::vector<float>>(std::move(used));
+    }
+    impl.lanes->set_depth_factors(impl.depth_factors);
+    impl.condensed.reset();
 }
 
 void DlsrOperator::predict(std::span<float> rays) const {

@@ -28,6 +28,8 @@ enum class GeometryParameter {
 /// with w the strip weights, h_l the linear shares of the depth layers, S the amounts and η the
 /// shapes of the parts in the voxels. What a rank computes needs all voxels and its own rays only.
 ///
+/// With depth factors (set_depth_factors) h_l is A_l(ω, t) h_l.
+///
 /// Values of a point, a direction or a gradient are one vector [value_count()]: for every part its
 /// amounts [voxel], then each of its voxel shape parameters [voxel], voxels in the order of
 /// pixels(part); after all parts the global parameters: shapes in the order of the basis, then the
@@ -77,6 +79,14 @@ class DlsrOperator {
     /// construction. Throws Error for a wrong length or a ray that had weight 0 and gets one.
     void set_ray_weight(std::span<const float> ray_weight);
 
+    /// Factors A [own rotation][translation][layer] of what a ray gets from its depths, which its
+    /// transmission multiplies besides: the absorption of rays that leave at an angle
+    /// (exit_ray_factors). They stay with ray and layer where parameters of the geometry move rays
+    /// or depths. Empty: 1, the same to the last bit as never set. From the next point on; throws
+    /// Error for a wrong length, factors that are not positive and finite (rays of weight 0 may
+    /// have any), a model without depth.
+    void set_depth_factors(std::span<const float> factors);
+
     /// m [own ray][M].
     void predict(std::span<float> rays) const;
     /// What every part adds to m, summed over the rays of a rotation that have weight:
@@ -100,16 +110,16 @@ class DlsrOperator {
     /// out = Jᵀ W J direction.
     void gauss_newton(std::span<const float> direction, std::span<float> out) const;
 
-    /// Own rays' share of the diagonal of Jᵀ W J, the depths of a voxel taken as 0; exact for the
-    /// global parameters (after set_point with derivatives).
+    /// Own rays' share of the diagonal of Jᵀ W J, the depths of a voxel taken as 0 and depth
+    /// factors as 1; exact for the global parameters (after set_point with derivatives).
     std::vector<float> diagonal() const;
     /// Σ_j w_jv² W_j T_j² per pixel [y · n + x] over own rays.
     const std::vector<float>& pixel_weight() const;
     /// Pixels that carry any part.
     std::size_t pixel_count() const;
     /// The i-th of them, the indices of its values (without globals) and their Gram matrix
-    /// ⟨∂m/∂value, ∂m/∂value⟩ at depth 0 [value][value], not weighted: with Σ pixel_weight over the
-    /// ranks the diagonal block of Jᵀ W J. The vectors are reused.
+    /// ⟨∂m/∂value, ∂m/∂value⟩ at depth 0 [value][value], not weighted, depth factors 1: with Σ
+    /// pixel_weight over the ranks the diagonal block of Jᵀ W J. The vectors are reused.
     void pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                      std::vector<float>& gram) const;
 

@@ -64,12 +64,18 @@ TEST_F(DlsrInput, Settings) {
         {"dlsr.distance=auto", {"dlsr.distance", "refine"}},
         {"dlsr.radial_scale=metal", {"dlsr.radial_scale", "metals"}},
         {"dlsr.standard_uncertainty=0", {"dlsr.standard_uncertainty", "0.1"}},
+        {"dlsr.exit_ray=deviate", {"dlsr.exit_ray", "deviated"}},
     };
     for (const auto& [setting, words] : cases) {
         SCOPED_TRACE(setting);
         expect_failure(results, {"--set", setting}, 0, words);
     }
     expect_failure(results, {"--set", "stages=[\"dslr\"]"}, 0, {"dslr", "nearest is 'dlsr'"});
+    const std::string deviated = "dlsr.exit_ray=deviated";
+    expect_failure(results, {"--set", deviated, "--set", "absorption.method=none"}, 0,
+                   {"dlsr.exit_ray", "absorption.method", "none"});
+    expect_failure(results, {"--set", deviated, "--set", "dlsr.layers=1"}, 0,
+                   {"dlsr.exit_ray", "dlsr.layers"});
     // What only the model can tell.
     expect_failure(results, {"--set", "dlsr.standards=[\"Fee\"]"}, 2,
                    {"dlsr.standards", "'Fee'", "nearest is 'Fe'"});
@@ -134,6 +140,35 @@ TEST_F(DlsrInput, AbsentPhaseAndMaskOfOneVoxel) {
     const auto fraction = map_of(results / "dlsr.nxs", "entry/dlsr/LiC6/weight_fraction");
     for (const double value : fraction)
         EXPECT_FALSE(value > 0);
+}
+
+TEST_F(DlsrInput, DeviatedExitRays) {
+    std::vector<std::vector<double>> maps;
+    for (const int ranks : {0, 1, 2}) {
+        const auto results = new_results("exit-" + std::to_string(ranks));
+        auto more = hasty;
+        more.insert(more.end(),
+                    {"--set", ranks > 0 ? "dlsr.exit_ray=deviated" : "dlsr.exit_ray=straight"});
+        const auto run = run_dlsr(results, more, std::max(ranks, 1));
+        ASSERT_EQ(run.exit_code, 0) << run.errors;
+        EXPECT_EQ(run.errors.find("exit rays leave at 2theta = ") != std::string::npos, ranks > 0)
+            << run.errors;
+        EXPECT_NE(run.errors.find("senses given are right"), std::string::npos) << run.errors;
+        maps.push_back(map_of(results / "dlsr.nxs", "entry/dlsr/NMC532/scale"));
+    }
+    const auto difference = [&](std::size_t a, std::size_t b) {
+        double square = 0, size = 0;
+        for (std::size_t i = 0; i < maps[a].size(); ++i)
+            if (std::isfinite(maps[a][i])) {
+                square += std::pow(maps[a][i] - maps[b][i], 2);
+                size += maps[b][i] * maps[b][i];
+            }
+        return std::sqrt(square / size);
+    };
+    // A few hundredths of a change, the same on both numbers of ranks.
+    EXPECT_GT(difference(1, 0), 1e-4);
+    EXPECT_LT(difference(1, 0), 0.2);
+    EXPECT_LT(difference(2, 1), 0.1 * difference(1, 0));
 }
 
 /// Restores the scan of the shared cell.
