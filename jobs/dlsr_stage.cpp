@@ -382,7 +382,7 @@ void DlsrRun::build_model() {
     model_ = communicator_.collectively([&] {
         return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
                                               setup_.pixels, weight_, transmission,
-                                              geometry_parameters_);
+                                              geometry_parameters_, setup_.layer_centre);
     });
     auto& start = start_values_;
     start.assign(model_->value_count(), 0.0);
@@ -522,7 +522,7 @@ void DlsrRun::check_senses() {
     const auto data = communicator_.collectively([&] { return scan_.compress(basis, weight); });
     auto model = communicator_.collectively([&] {
         return DlsrOperator(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
-                            scan_.transmission(), geometry_parameters_);
+                            scan_.transmission(), geometry_parameters_, setup_.layer_centre);
     });
     model.set_geometry_columns(false);
     model.set_ray_weight(weight);

@@ -122,6 +122,9 @@ struct PhaseSettings {
     double microstrain = 0; ///< dimensionless, ε = Δd/d
     Treatment gauss_microstrain_treatment = Treatment::fixed;
     double gauss_microstrain = 0; ///< the same with a Gaussian shape
+    Miller march_axis{}; ///< preferred orientation along the layers' normal; 0 0 0: no texture
+    double march = 1;    ///< March coefficient
+    Treatment march_treatment = Treatment::fixed;
     Treatment displacement_treatment = Treatment::fixed;
     double displacement = 0; ///< Å², overall B added to the CIF's
     Treatment depth_treatment = Treatment::fixed;
