@@ -122,8 +122,9 @@ struct PhaseSettings {
     double microstrain = 0; ///< dimensionless, ε = Δd/d
     Treatment gauss_microstrain_treatment = Treatment::fixed;
     double gauss_microstrain = 0; ///< the same with a Gaussian shape
-    Miller march_axis{}; ///< preferred orientation along the layers' normal; 0 0 0: no texture
-    double march = 1;    ///< March coefficient
+    /// hkl of the preferred orientation along the layers' normal; 0 0 0: no texture
+    std::array<int, 3> march_axis{};
+    double march = 1; ///< March coefficient
     Treatment march_treatment = Treatment::fixed;
     Treatment displacement_treatment = Treatment::fixed;
     double displacement = 0; ///< Å², overall B added to the CIF's

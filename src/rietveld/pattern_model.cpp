@@ -391,7 +391,14 @@ double model_wavelength(const RadialAxis& axis, const PatternModel& model) {
 /// Factors Σ_h harmonics[h] m_2h(r) of lines with these moments.
 std::vector<double> ring_factors(const std::vector<std::vector<double>>& moments, double r,
                                  std::span<const double> harmonics) {
-    const auto weights = ring_weights(march_coefficients(r), harmonics);
+    // Tables ask for many patterns with one r.
+    thread_local double last = 0;
+    thread_local std::vector<double> coefficients;
+    if (r != last) {
+        coefficients = march_coefficients(r);
+        last = r;
+    }
+    const auto weights = ring_weights(coefficients, harmonics);
     std::vector<double> factors;
     for (const auto& of_line : moments)
         factors.push_back(std::inner_product(weights.begin(), weights.end(), of_line.begin(), 0.0));

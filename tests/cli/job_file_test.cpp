@@ -42,11 +42,11 @@ TEST(JobFile, TreatmentsPerParameter) {
 TEST(JobFile, Texture) {
     const auto job = parse_job(
         minimal + "march_axis = [0, 0, 1]\nmarch = 0.7\nrefine_march = 'global'\n", "job.toml");
-    EXPECT_EQ(job.phases[0].march_axis, (Miller{0, 0, 1}));
+    EXPECT_EQ(job.phases[0].march_axis, (std::array<int, 3>{0, 0, 1}));
     EXPECT_EQ(job.phases[0].march, 0.7);
     EXPECT_EQ(job.phases[0].march_treatment, Treatment::global);
     const auto none = parse_job(minimal, "job.toml");
-    EXPECT_EQ(none.phases[0].march_axis, Miller{});
+    EXPECT_EQ(none.phases[0].march_axis, (std::array<int, 3>{}));
     EXPECT_EQ(none.phases[0].march, 1);
     const auto refused = [](const std::string& text, const char* key, const char* word) {
         EXPECT_THAT(message_of(minimal + text),

@@ -182,8 +182,12 @@ const SmallScan& flat_scan() {
 }
 
 const SmallScan& textured_scan() {
-    static const SmallScan scan(
-        {.n = 9, .march = 0.7, .metal_march = 1.5, .layer_centre = {0.7, -1.4}});
+    static const SmallScan scan({.n = 9,
+                                 .rotations = 5,
+                                 .layers = 9,
+                                 .march = 0.7,
+                                 .metal_march = 1.5,
+                                 .layer_centre = {0.7, -1.4}});
     return scan;
 }
 
