@@ -1,6 +1,7 @@
 #include "jobs/dlsr_model.hpp"
 
 #include "base/error.hpp"
+#include "crystal/march_dollase.hpp"
 #include "mpi/hdf5.hpp"
 #include "mpi/nexus.hpp"
 
@@ -93,6 +94,15 @@ DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional
     DlsrSetup setup;
     setup.model = conventional.model;
     const std::size_t size = conventional.n * conventional.n;
+    double area = 0;
+    for (std::size_t i = 0; i < size; ++i)
+        if (conventional.sample[i]) {
+            setup.layer_centre[0] += conventional.x[i % conventional.n];
+            setup.layer_centre[1] += conventional.x[i / conventional.n];
+            area += 1;
+        }
+    for (double& coordinate : setup.layer_centre)
+        coordinate /= std::max(area, 1.0);
     const auto gap =
         std::max<std::size_t>(1, static_cast<std::size_t>(std::lround(job.dlsr.gap / pixel)));
     const auto pixels_of = [&](const std::vector<unsigned char>& mask) {
@@ -207,6 +217,11 @@ DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional
                        1e-7, {phase.name, "gauss_microstrain_squared", ""});
             }
         }
+        if (settings.march_treatment == Treatment::global) {
+            const double r = phase.texture.r, half = 0.15 * std::max(1.0, r);
+            global(part, ShapeParameter::Kind::march, 0, r, std::max(least_march, r - half),
+                   std::min(largest_march, r + half), 0.01, {phase.name, "march", ""});
+        }
         setup.parts.push_back(std::move(part));
     }
     const auto everywhere = pixels_of(conventional.sample);
@@ -274,11 +289,17 @@ std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const
             const std::size_t g = ranges.start.size();
             const double value = values[g], width = shape.upper - shape.lower,
                          margin = 1e-3 * width;
-            const bool place = shape.kind == Kind::cell || shape.kind == Kind::position;
-            const bool at_lower = value <= shape.lower + margin && (place || shape.lower > 0),
-                       at_upper = value >= shape.upper - margin;
+            const bool place = shape.kind == Kind::cell || shape.kind == Kind::position,
+                       march = shape.kind == Kind::march;
+            const bool at_lower = value <= shape.lower + margin &&
+                                  (place || shape.lower > (march ? least_march : 0)),
+                       at_upper = value >= shape.upper - margin &&
+                                  !(march && shape.upper >= largest_march);
             double lower = shape.lower, upper = shape.upper;
-            if (place && (at_lower || at_upper)) {
+            if (march && (at_lower || at_upper)) {
+                lower = std::max(least_march, value - 0.5 * width);
+                upper = std::min(largest_march, value + 0.5 * width);
+            } else if (place && (at_lower || at_upper)) {
                 lower = value - 0.5 * width;
                 upper = value + 0.5 * width;
             } else if (at_lower) {

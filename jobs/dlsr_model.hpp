@@ -4,6 +4,7 @@
 #include "rietveld/pattern_basis.hpp"
 #include "solvers/dlsr_problem.hpp"
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,6 +51,8 @@ struct DlsrSetup {
     std::vector<Field> fields; ///< every amount and voxel shape, fixed ones too
     std::vector<DlsrGlobal> globals;
     std::vector<DlsrQuantity> global_quantities;
+    /// Centroid of the sample (x, y) [mm], which the layers of textured phases are wound about.
+    std::array<double, 2> layer_centre{};
 };
 DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional, double pixel);
 

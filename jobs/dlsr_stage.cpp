@@ -409,9 +409,9 @@ void DlsrRun::build_model() {
     data_ = communicator_.collectively([&] { return scan_.compress(*basis_, weight_); });
     timings_.lap("compress");
     model_ = communicator_.collectively([&] {
-        auto model =
-            std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_, setup_.pixels,
-                                           weight_, transmission, geometry_parameters_);
+        auto model = std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
+                                                    setup_.pixels, weight_, transmission,
+                                                    geometry_parameters_, setup_.layer_centre);
         model->set_depth_factors(depth_factors_);
         return model;
     });
@@ -553,7 +553,7 @@ void DlsrRun::check_senses() {
     const auto data = communicator_.collectively([&] { return scan_.compress(basis, weight); });
     auto model = communicator_.collectively([&] {
         DlsrOperator other(scan_.geometry(), grid_, basis, layers_, setup_.pixels, weight_,
-                           scan_.transmission(), geometry_parameters_);
+                           scan_.transmission(), geometry_parameters_, setup_.layer_centre);
         if (exit_ray_)
             other.set_depth_factors(exit_ray_->factors(scan_.geometry(), layers_, true));
         return other;

@@ -122,6 +122,10 @@ struct PhaseSettings {
     double microstrain = 0; ///< dimensionless, ε = Δd/d
     Treatment gauss_microstrain_treatment = Treatment::fixed;
     double gauss_microstrain = 0; ///< the same with a Gaussian shape
+    /// hkl of the preferred orientation along the layers' normal; 0 0 0: no texture
+    std::array<int, 3> march_axis{};
+    double march = 1; ///< March coefficient
+    Treatment march_treatment = Treatment::fixed;
     Treatment displacement_treatment = Treatment::fixed;
     double displacement = 0; ///< Å², overall B added to the CIF's
     Treatment depth_treatment = Treatment::fixed;

@@ -1,6 +1,7 @@
 #include "jobs/model_settings.hpp"
 
 #include "base/error.hpp"
+#include "crystal/march_dollase.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -28,6 +29,53 @@ Words words_of(JobKind kind) {
         return {{"fixed", "global", "voxel"}, {"fixed", "global"}, "global"};
     const std::vector<std::string> words{"fixed", "refined", "global", "voxel"};
     return {words, words, "refined"};
+}
+
+/// Texture about the normal of wound layers, which only the dlsr stage knows.
+void read_texture(Settings& s, const std::string& prefix, JobKind kind, PhaseSettings& phase) {
+    if (kind == JobKind::pattern) {
+        // A table copied from a resolved job may say that there is none.
+        const std::string unknown =
+            "is of layers wound about an axis and seen from all sides; a single pattern knows no "
+            "texture";
+        if (s.has(prefix + "march_axis"))
+            require(s.numbers(prefix + "march_axis", {}, "", unknown).empty(), s,
+                    prefix + "march_axis", unknown);
+        if (s.has(prefix + "march"))
+            require(s.number(prefix + "march", 1, "", unknown) == 1, s, prefix + "march", unknown);
+        if (s.has(prefix + "refine_march"))
+            require(s.text(prefix + "refine_march", "fixed", unknown) == "fixed", s,
+                    prefix + "refine_march", unknown);
+        return;
+    }
+    const auto axis =
+        s.numbers(prefix + "march_axis", {}, "",
+                  "hkl of the preferred orientation along the normal of layers that are wound "
+                  "about the sample's centre, such as [0, 0, 1]; empty: no texture");
+    phase.march = s.number(prefix + "march", 1, "",
+                           "March coefficient of the texture; below 1: platelets that lie along "
+                           "the layers; 1: none");
+    phase.march_treatment = treatment_from(
+        s.choice(prefix + "refine_march", "fixed", {"fixed", "global"},
+                 "treatment of the March coefficient by the dlsr stage; the stages before it keep "
+                 "its start"));
+    require(
+        phase.march >= least_march && phase.march <= largest_march, s, prefix + "march",
+        fmt::format("must lie between {} and {}, is {}", least_march, largest_march, phase.march));
+    if (axis.empty()) {
+        require(phase.march == 1, s, prefix + "march",
+                "needs march_axis, the direction that is preferred");
+        require(phase.march_treatment == Treatment::fixed, s, prefix + "refine_march",
+                "needs march_axis, the direction that is preferred");
+        return;
+    }
+    require(axis.size() == 3 &&
+                std::all_of(axis.begin(), axis.end(),
+                            [](double i) { return i == std::round(i) && std::abs(i) <= 99; }),
+            s, prefix + "march_axis", "expected three integers, such as [0, 0, 1]");
+    for (std::size_t i = 0; i < 3; ++i)
+        phase.march_axis[i] = static_cast<int>(axis[i]);
+    require(phase.march_axis != std::array<int, 3>{}, s, prefix + "march_axis", "0 0 0 is no direction");
 }
 
 Bounds read_bounds(Settings& s, const std::string& key, const std::string& unit) {
@@ -129,6 +177,7 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
                                        "microstrain of Gaussian shape, relative spread of d; takes "
                                        "up what parallax does to the widths; 0: none");
     require(phase.gauss_microstrain >= 0, s, prefix + "gauss_microstrain", "must not be negative");
+    read_texture(s, prefix, kind, phase);
     phase.displacement_treatment =
         treatment_from(s.choice(prefix + "refine_displacement", "fixed", words.whole_object,
                                 "treatment of the displacement parameter"));
@@ -243,6 +292,10 @@ void add_phases(PatternModel& model, std::span<const PhaseSettings> phases,
         phase.gauss_microstrain.refine = settings.gauss_microstrain_treatment != Treatment::fixed;
         apply(settings.gauss_microstrain_bounds, phase.gauss_microstrain, where,
               "gauss_microstrain");
+        if (settings.march != 1 || settings.march_treatment != Treatment::fixed) {
+            phase.texture.axis = settings.march_axis;
+            phase.texture.r = settings.march;
+        }
         phase.b_overall.value = settings.displacement;
         phase.b_overall.refine = settings.displacement_treatment != Treatment::fixed;
         apply(settings.displacement_bounds, phase.b_overall, where, "displacement");

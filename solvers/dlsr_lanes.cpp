@@ -4,6 +4,7 @@
 #include "tomography/simd.hpp"
 
 #include <array>
+#include <cmath>
 
 #include <Eigen/Dense>
 
@@ -25,14 +26,15 @@ Eigen::Index index(std::size_t i) {
 
 DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
                      std::span<const std::vector<std::size_t>> pixels,
-                     std::span<const std::size_t> lanes, std::span<const std::size_t> shapes)
+                     std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
+                     std::span<const RingFunctions> rings, std::array<double, 2> centre)
     : translations_(geometry.translation.size()) {
     // Single lanes share blocks with those that occur most often like themselves; a family fills
     // blocks of its own.
     const std::size_t n_parts = pixels.size();
     std::vector<std::size_t> order;
     for (std::size_t p = 0; p < n_parts; ++p)
-        if (lanes[p] == 1)
+        if (lanes[p] * rings[p].size() == 1)
             order.push_back(p);
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
         return pixels[a].size() > pixels[b].size();
@@ -46,10 +48,12 @@ DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const 
         auto& part = parts_[p];
         part.lanes = lanes[p];
         part.shapes = shapes[p];
-        if (part.lanes > 1) {
+        part.ring = rings[p];
+        if (part.all_lanes() > 1) {
             part.slot = slot;
-            slot += (part.lanes + block - 1) / block * block;
+            slot += (part.all_lanes() + block - 1) / block * block;
         }
+        textured_ = textured_ || part.ring.size() > 1;
     }
     slots_ = slot;
     std::vector<std::uint32_t> blocks(grid.size(), 0);
@@ -58,7 +62,8 @@ DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const 
         present[p].assign(grid.size(), 0);
         const auto& part = parts_[p];
         std::uint32_t bits = 0;
-        for (std::size_t b = part.slot / block; b <= (part.slot + part.lanes - 1) / block; ++b)
+        for (std::size_t b = part.slot / block; b <= (part.slot + part.all_lanes() - 1) / block;
+             ++b)
             bits |= std::uint32_t{1} << b;
         for (const std::size_t pixel : pixels[p]) {
             if (pixel >= grid.size())
@@ -72,7 +77,9 @@ DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const 
         if (blocks[i])
             voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
     if (slot / block > 32)
-        throw Error("DLSR: too many patterns that vary from voxel to voxel");
+        throw Error(textured_ ? "DLSR: too many patterns that vary from voxel to voxel; strongly "
+                                "textured phases have many, fewer with fixed cells"
+                              : "DLSR: too many patterns that vary from voxel to voxel");
     projector_ = std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers);
     layers_ = projector_->layers().count;
     const auto ordered = projector_->voxels();
@@ -86,11 +93,87 @@ DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const 
             const std::size_t first = projector_->offset(i, first_block);
             part.coefficient.push_back(first + part.slot % block);
             part.block_stride.push_back(
-                part.lanes > block ? projector_->offset(i, first_block + 1) - first : 0);
+                part.all_lanes() > block ? projector_->offset(i, first_block + 1) - first : 0);
+            if (part.ring.size() == 1)
+                continue;
+            const double x = grid.coordinate(ordered[i].pixel % grid.n) - centre[0],
+                         y = grid.coordinate(ordered[i].pixel / grid.n) - centre[1],
+                         square = x * x + y * y;
+            const bool off = square > 1e-12 * grid.pixel * grid.pixel;
+            part.normal.push_back({static_cast<float>(off ? (x * x - y * y) / square : 0),
+                                   static_cast<float>(off ? 2 * x * y / square : 0)});
         }
         part.offset = values_;
         values_ += part.pixels.size() * (1 + part.shapes);
     }
+    if (textured_)
+        for (std::size_t i = 0; i < geometry.rotation.size(); ++i)
+            turned_.push_back({std::cos(2 * geometry.omega(i)), std::sin(2 * geometry.omega(i))});
+}
+
+/// With φ the normal's azimuth its depth is sin(φ − ω), cos ψ, so that cos 2ψ = −cos 2(φ − ω), and
+/// cos 2hψ are Chebyshev polynomials of that.
+template <class Each>
+void DlsrLanes::for_ring(const Part& part, std::size_t v, std::size_t i, Each&& each) const {
+    const double c = static_cast<double>(part.normal[v][0]),
+                 s = static_cast<double>(part.normal[v][1]);
+    const double argument = -(c * turned_[i][0] + s * turned_[i][1]);
+    const bool centre = c == 0 && s == 0;
+    for (std::size_t function = 1; function < part.ring.size(); ++function) {
+        // Clenshaw's sum.
+        const auto& a = part.ring[function];
+        double next = 0, after = 0;
+        for (std::size_t h = a.size(); h-- > 1;) {
+            const double here = a[h] + 2 * argument * next - after;
+            after = next;
+            next = here;
+        }
+        each(function, static_cast<float>(centre ? a[0] : a[0] + argument * next - after));
+    }
+}
+
+void DlsrLanes::turn(std::size_t i, std::span<float> q) const {
+    for (const auto& part : parts_) {
+        if (part.ring.size() == 1)
+            continue;
+        for (std::size_t v = 0; v < part.pixels.size(); ++v) {
+            const auto at = [&](std::size_t lane) -> float& {
+                return q[part.coefficient[v] + lane / block * part.block_stride[v] + lane % block];
+            };
+            for_ring(part, v, i, [&](std::size_t function, float value) {
+                for (std::size_t lane = 0; lane < part.lanes; ++lane)
+                    at(function * part.lanes + lane) = value * at(lane);
+            });
+        }
+    }
+}
+
+void DlsrLanes::turn_back(std::size_t i, std::span<float> q) const {
+    for (const auto& part : parts_) {
+        if (part.ring.size() == 1)
+            continue;
+        for (std::size_t v = 0; v < part.pixels.size(); ++v) {
+            const auto at = [&](std::size_t lane) -> float& {
+                return q[part.coefficient[v] + lane / block * part.block_stride[v] + lane % block];
+            };
+            for_ring(part, v, i, [&](std::size_t function, float value) {
+                for (std::size_t lane = 0; lane < part.lanes; ++lane) {
+                    float& from = at(function * part.lanes + lane);
+                    at(lane) += value * from;
+                    from = 0;
+                }
+            });
+        }
+    }
+}
+
+double DlsrLanes::ring_product(std::size_t part, std::size_t function, std::size_t other_part,
+                               std::size_t other_function) const {
+    const auto &a = parts_[part].ring[function], &b = parts_[other_part].ring[other_function];
+    double sum = 0;
+    for (std::size_t h = 0; h < std::min(a.size(), b.size()); ++h)
+        sum += (h == 0 ? 1 : 0.5) * a[h] * b[h];
+    return sum;
 }
 
 void DlsrLanes::set_tables(const Matrix& patterns, std::size_t m, double tolerance) {
@@ -130,9 +213,10 @@ void DlsrLanes::choose_depth_functions(const Matrix& full, double tolerance) {
     std::vector<double> part_norm(slots_, 0.0);
     for (const auto& part : parts_) {
         double norm = 0;
-        for (std::size_t i = part.slot; i < part.slot + part.lanes; ++i)
+        for (std::size_t i = part.slot; i < part.slot + part.all_lanes(); ++i)
             norm = std::max<double>(norm, reduced.middleCols(index(i * m), index(m)).squaredNorm());
-        std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.lanes, norm);
+        std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.all_lanes(),
+                    norm);
     }
     block_functions_.assign(slots_ / block, 1);
     for (std::size_t lane = 0; lane < slots_; ++lane) {
@@ -282,7 +366,15 @@ std::unique_ptr<DepthProjector> DlsrLanes::projector_of(const ScanGeometry& geom
 
 void DlsrLanes::project_lanes(const DepthProjector& projector, std::size_t i,
                               std::span<const float> q, float* buffer, float* reduced) const {
-    projector.forward(i, q, {buffer, buffer_size()});
+    const std::size_t size = projector.buffer_size();
+    if (textured_) {
+        const std::span<float> turned{buffer + size, q.size()};
+        std::copy(q.begin(), q.end(), turned.begin());
+        turn(i, turned);
+        projector.forward(i, turned, {buffer, size});
+    } else {
+        projector.forward(i, q, {buffer, size});
+    }
     if (depth_factors_)
         reduce_depth<true>(i, buffer, reduced);
     else
@@ -316,13 +408,15 @@ void DlsrLanes::back_project(std::size_t i, const float* rays, float* buffer, fl
         spread_depth<true>(i, reduced, buffer);
     else
         spread_depth<false>(i, reduced, buffer);
-    projector_->adjoint(i, {buffer, buffer_size()}, q);
+    projector_->adjoint(i, {buffer, projector_->buffer_size()}, q);
+    if (textured_)
+        turn_back(i, q);
 }
 
 std::vector<DlsrLanes::PackedLane> DlsrLanes::lanes_of(std::size_t p) const {
     std::vector<PackedLane> result;
     const auto& part = parts_[p];
-    for (std::size_t i = 0; i < part.lanes; ++i) {
+    for (std::size_t i = 0; i < part.all_lanes(); ++i) {
         const std::size_t slot = part.slot + i, b = slot / block;
         for (std::size_t f = 0; f < block_functions_[b]; ++f)
             result.push_back({f, i, (block_first_[b] + f) * block + slot % block});

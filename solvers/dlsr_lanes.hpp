@@ -7,6 +7,7 @@
 #include "tomography/scan_geometry.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -24,21 +25,35 @@ using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
 ///
 ///     ray[M] = Σ_v w_v Σ_l h_l(z_v) Σ_i q_vi B_i(z_l)[M]
 ///
-/// or, with depth factors, A_l ray by ray in front of h_l. The dependence on depth is condensed to
-/// a few functions of the layer, fewer for lanes of little weight. Nothing is collective.
+/// or, with depth factors, A_l ray by ray in front of h_l.
+/// A part with texture has its lanes once for every function f_c of the angle ψ between the layers'
+/// normal and the beam, the first of which is 1: a voxel's lane i stands in the lanes (c, i) of its
+/// rays with f_c(ψ_v(ω)) q_vi.
+/// The dependence on depth is condensed to a few functions of the layer, fewer for lanes of little
+/// weight. Nothing is collective.
 class DlsrLanes {
   public:
     using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     static constexpr std::size_t block = 8;
 
-    /// `lanes[part]` lanes and `shapes[part]` voxel shape parameters of the parts. Throws Error for
-    /// pixels outside the grid or more lanes than the projector takes.
+    /// Functions of ψ [function][harmonic]: f_c(ψ) = Σ_h a_ch cos 2hψ, the first one {1}.
+    using RingFunctions = std::vector<std::vector<double>>;
+
+    /// `lanes[part]` lanes, `shapes[part]` voxel shape parameters and `rings[part]` functions of ψ
+    /// of the parts. Layers are normal to the line from `centre` (x, y) [mm] to the voxel; for a
+    /// voxel there the functions count as their means over ψ. Throws Error for pixels outside the
+    /// grid or more lanes than the projector takes.
     DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
               std::span<const std::vector<std::size_t>> pixels, std::span<const std::size_t> lanes,
-              std::span<const std::size_t> shapes);
+              std::span<const std::size_t> shapes, std::span<const RingFunctions> rings,
+              std::array<double, 2> centre);
 
     struct Part {
         std::size_t lanes = 1, shapes = 0;
+        RingFunctions ring{{1}};
+        /// cos 2φ and sin 2φ [voxel] of the normal's azimuth, both 0 at the centre; only with
+        /// texture
+        std::vector<std::array<float, 2>> normal;
         std::size_t slot = 0; ///< of its first lane among the lanes of a ray
         std::vector<std::size_t> pixels;
         /// Of each voxel: its first among all coefficients, and from one block of eight to the
@@ -48,6 +63,9 @@ class DlsrLanes {
         /// [voxel][1 + shapes][lane]: u, then S ∂u/∂η; empty for one lane, where u = 1
         std::vector<float> functions;
 
+        std::size_t all_lanes() const {
+            return ring.size() * lanes;
+        } ///< of a ray: [function][lane]
         /// Calls each(place among the coefficients, first lane, last lane + 1) for the blocks of a
         /// voxel.
         template <class Each>
@@ -86,7 +104,9 @@ class DlsrLanes {
     void assemble(std::span<const float> direction, AlignedFloats& q) const;
     void reduce(const AlignedFloats& q, std::span<float> direction) const;
 
-    std::size_t buffer_size() const { return projector_->buffer_size(); }
+    std::size_t buffer_size() const {
+        return projector_->buffer_size() + (textured_ ? projector_->coefficient_count() : 0);
+    }
     std::size_t reduced_size() const { return projector_->translations() * packed_; }
     /// Rays [translation][m] of one rotation; `buffer` [buffer_size()], `reduced` [reduced_size()].
     void project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
@@ -101,7 +121,11 @@ class DlsrLanes {
     void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
                       std::span<float> q) const;
 
-    /// Where a part's lanes lie among the packed ones.
+    /// Mean over ψ of the product of two functions of one or two parts.
+    double ring_product(std::size_t part, std::size_t function, std::size_t other_part,
+                        std::size_t other_function) const;
+
+    /// Where a part's lanes [function][lane] lie among the packed ones.
     struct PackedLane {
         std::size_t function, lane, place;
     };
@@ -111,6 +135,13 @@ class DlsrLanes {
 
   private:
     void choose_depth_functions(const Matrix& patterns, double tolerance);
+    /// Calls each(function > 0, value) of the functions of ψ of a part's voxel at a rotation.
+    template <class Each>
+    void for_ring(const Part& part, std::size_t v, std::size_t i, Each&& each) const;
+    /// What a voxel adds at a rotation, from its coefficients; and the adjoint, which leaves the
+    /// lanes of the functions beyond the first one at 0.
+    void turn(std::size_t i, std::span<float> q) const;
+    void turn_back(std::size_t i, std::span<float> q) const;
     template <bool with_factors>
     void reduce_depth(std::size_t i, const float* buffer, float* reduced) const;
     template <bool with_factors>
@@ -120,6 +151,8 @@ class DlsrLanes {
 
     std::unique_ptr<DepthProjector> projector_;
     std::vector<Part> parts_;
+    bool textured_ = false;
+    std::vector<std::array<double, 2>> turned_; ///< cos 2ω, sin 2ω [rotation]; only with texture
     std::size_t values_ = 0, slots_ = 0, layers_ = 0, translations_ = 0, m_ = 0;
     /// Lanes of little weight need fewer functions: a block of eight lanes takes the first
     /// block_functions_[block] and lies packed as [function][8] from 8 · block_first_[block] on.

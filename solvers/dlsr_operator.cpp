@@ -35,6 +35,7 @@ struct DlsrOperator::Impl {
     ScanGeometry geometry;
     ImageGrid grid;
     DepthLayers depth_layers;
+    std::array<double, 2> layer_centre{};
     std::size_t rotations = 0, translations = 0, m = 0, layers = 1;
     std::vector<float> weight, transmission; ///< [ray]; transmission 0 where the weight is 0
 
@@ -145,17 +146,36 @@ struct DlsrOperator::Impl {
                 const auto& part = lanes->parts()[p];
                 std::copy_n(tables.values.data() +
                                 (source_layer(l) * basis->lane_count() + basis->first_lane(p)) * m,
-                            part.lanes * m, full.row(index(l)).data() + part.slot * m);
+                            part.all_lanes() * m, full.row(index(l)).data() + part.slot * m);
             }
         return full;
+    }
+    /// [slot][slot] of patterns [slot · M + coefficient]; between the first functions of ψ of two
+    /// parts the mean over ψ, all functions included: what a voxel's values have in common over a
+    /// turn.
+    void make_gram(const DlsrLanes& of, const float* patterns, std::vector<float>& gram) const {
+        const std::size_t slots = of.slots();
+        gram.resize(slots * slots);
+        const ConstMap rows(patterns, index(slots), index(m));
+        Map all(gram.data(), index(slots), index(slots));
+        all.noalias() = rows * rows.transpose();
+        const auto& parts = of.parts();
+        for (std::size_t p = 0; p < parts.size(); ++p)
+            for (std::size_t o = 0; o < parts.size(); ++o)
+                for (std::size_t f = 1; f < parts[p].ring.size(); ++f)
+                    for (std::size_t g = 1; g < parts[o].ring.size(); ++g) {
+                        const auto mean = static_cast<float>(of.ring_product(p, f, o, g));
+                        const Eigen::Index own = index(parts[p].lanes),
+                                           other = index(parts[o].lanes);
+                        all.block(index(parts[p].slot), index(parts[o].slot), own, other) +=
+                            mean * all.block(index(parts[p].slot + f * parts[p].lanes),
+                                             index(parts[o].slot + g * parts[o].lanes), own, other);
+                    }
     }
     void arrange_tables() {
         const Matrix full = patterns();
         lanes->set_tables(full, m, depth_tolerance);
-        const std::size_t slots = lanes->slots();
-        lane_gram.resize(slots * slots);
-        const ConstMap middle(full.row(index(layers / 2)).data(), index(slots), index(m));
-        Map(lane_gram.data(), index(slots), index(slots)).noalias() = middle * middle.transpose();
+        make_gram(*lanes, full.row(index(layers / 2)).data(), lane_gram);
     }
     /// A single layer is projected as two alike.
     std::size_t source_layer(std::size_t l) const {
@@ -215,6 +235,7 @@ struct DlsrOperator::Impl {
         std::vector<Combinations> combinations(parts.size());
         std::vector<std::vector<std::size_t>> pixels;
         std::vector<std::size_t> counts, shapes;
+        std::vector<DlsrLanes::RingFunctions> rings;
         for (std::size_t p = 0; p < parts.size(); ++p) {
             const bool family = parts[p].lanes > DlsrLanes::block;
             if (family)
@@ -223,9 +244,11 @@ struct DlsrOperator::Impl {
             counts.push_back(family ? static_cast<std::size_t>(combinations[p].to.rows())
                                     : parts[p].lanes);
             shapes.push_back(parts[p].shapes);
+            rings.push_back(parts[p].ring);
         }
         const auto [moved, stretched] = geometry_at(geometry_values);
-        condensed = std::make_unique<DlsrLanes>(moved, grid, stretched, pixels, counts, shapes);
+        condensed = std::make_unique<DlsrLanes>(moved, grid, stretched, pixels, counts, shapes,
+                                                rings, layer_centre);
         condensed->set_depth_factors(depth_factors);
         const Matrix full = patterns();
         Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
@@ -235,8 +258,8 @@ struct DlsrOperator::Impl {
                               all = (1 + part.shapes) * parts[p].lanes;
             if (combinations[p].to.size() == 0) {
                 part.functions = parts[p].functions;
-                fewer.middleCols(index(part.slot * m), index(part.lanes * m)) =
-                    full.middleCols(index(parts[p].slot * m), index(part.lanes * m));
+                fewer.middleCols(index(part.slot * m), index(part.all_lanes() * m)) =
+                    full.middleCols(index(parts[p].slot * m), index(part.all_lanes() * m));
                 continue;
             }
             const Matrix to = combinations[p].to.transpose().cast<float>(),
@@ -251,16 +274,15 @@ struct DlsrOperator::Impl {
                                      index(parts[p].lanes), Eigen::OuterStride<>(index(all))) *
                                  to;
             for (std::size_t l = 0; l < layers; ++l)
-                Map(fewer.row(index(l)).data() + part.slot * m, index(part.lanes), index(m))
-                    .noalias() = from * ConstMap(full.row(index(l)).data() + parts[p].slot * m,
-                                                 index(parts[p].lanes), index(m));
+                for (std::size_t f = 0; f < part.ring.size(); ++f)
+                    Map(fewer.row(index(l)).data() + (part.slot + f * part.lanes) * m,
+                        index(part.lanes), index(m))
+                        .noalias() = from * ConstMap(full.row(index(l)).data() +
+                                                         (parts[p].slot + f * parts[p].lanes) * m,
+                                                     index(parts[p].lanes), index(m));
         }
         condensed->set_tables(fewer, m, tolerance);
-        const std::size_t slots = condensed->slots();
-        condensed_gram.resize(slots * slots);
-        const ConstMap middle(fewer.row(index(layers / 2)).data(), index(slots), index(m));
-        Map(condensed_gram.data(), index(slots), index(slots)).noalias() =
-            middle * middle.transpose();
+        make_gram(*condensed, fewer.row(index(layers / 2)).data(), condensed_gram);
         condensed_size = condensed->packed_size();
     }
 
@@ -282,7 +304,7 @@ struct DlsrOperator::Impl {
         make_geometry_columns();
         std::vector<Matrix> slopes(shape_globals);
         for (std::size_t g = 0; g < shape_globals; ++g) {
-            const std::size_t count = lanes->parts()[tables.part[g]].lanes;
+            const std::size_t count = lanes->parts()[tables.part[g]].all_lanes();
             Matrix full(index(layers), index(count * m));
             for (std::size_t l = 0; l < layers; ++l)
                 std::copy_n(tables.derivatives[g].data() + source_layer(l) * count * m, count * m,
@@ -396,7 +418,8 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
                            const PatternBasis& basis, const DepthLayers& layers,
                            std::span<const std::vector<std::size_t>> pixels,
                            std::span<const float> ray_weight, std::span<const float> transmission,
-                           std::span<const GeometryParameter> geometry_parameters)
+                           std::span<const GeometryParameter> geometry_parameters,
+                           std::array<double, 2> layer_centre)
     : impl_(std::make_unique<Impl>()) {
     Impl& impl = *impl_;
     impl.basis = &basis;
@@ -432,12 +455,16 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
     impl.geometry_values.assign(geometry_parameters.size(), 0.0);
     impl.grid = grid;
     impl.depth_layers = layers;
+    impl.layer_centre = layer_centre;
     std::vector<std::size_t> lanes, shapes;
+    std::vector<DlsrLanes::RingFunctions> rings;
     for (std::size_t p = 0; p < pixels.size(); ++p) {
         lanes.push_back(basis.lanes(p));
         shapes.push_back(basis.parts()[p].voxel.size());
+        rings.push_back(basis.ring_functions(p));
     }
-    impl.lanes = std::make_unique<DlsrLanes>(geometry, grid, layers, pixels, lanes, shapes);
+    impl.lanes = std::make_unique<DlsrLanes>(geometry, grid, layers, pixels, lanes, shapes, rings,
+                                             layer_centre);
     impl.layers = impl.lanes->layers();
     impl.values = impl.lanes->value_count();
     const auto ordered = impl.lanes->projector().voxels();

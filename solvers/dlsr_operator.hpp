@@ -4,6 +4,7 @@
 #include "tomography/depth_projector.hpp"
 #include "tomography/scan_geometry.hpp"
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -25,8 +26,10 @@ enum class GeometryParameter {
 ///
 ///     m(ω, t)[M] = T(ω, t) Σ_v w_v(ω, t) Σ_p S_pv Σ_l h_l(z_v(ω)) Σ_i u_pi(η_pv) B_pi(z_l)
 ///
-/// with w the strip weights, h_l the linear shares of the depth layers, S the amounts and η the
-/// shapes of the parts in the voxels. What a rank computes needs all voxels and its own rays only.
+/// With texture a part's tables are Σ_c f_c(ψ_v(ω)) B_pci with the functions f_c of the basis, ψ
+/// the angle between the normal of the layers in voxel v and the beam. Here are w the strip
+/// weights, h_l the linear shares of the depth layers, S the amounts and η the shapes of the parts
+/// in the voxels. What a rank computes needs all voxels and its own rays only.
 ///
 /// With depth factors (set_depth_factors) h_l is A_l(ω, t) h_l.
 ///
@@ -41,11 +44,13 @@ class DlsrOperator {
     /// `geometry`: own rotations only, all translations. `pixels[part]`: where a part exists [y · n
     /// + x]. `ray_weight` and `transmission` [own rotation][translation]; weight 0 leaves a ray out
     /// (its transmission may then be NaN). Throws Error for lengths and geometry parameters that
-    /// come twice or that layers without depth do not know; parts without pixels are fine.
+    /// come twice or that layers without depth do not know; parts without pixels are fine. Textured
+    /// parts have their layers wound about `layer_centre` (x, y) [mm] of the grid.
     DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid, const PatternBasis& basis,
                  const DepthLayers& layers, std::span<const std::vector<std::size_t>> pixels,
                  std::span<const float> ray_weight, std::span<const float> transmission,
-                 std::span<const GeometryParameter> geometry_parameters = {});
+                 std::span<const GeometryParameter> geometry_parameters = {},
+                 std::array<double, 2> layer_centre = {});
     ~DlsrOperator();
     DlsrOperator(DlsrOperator&&) noexcept;
     DlsrOperator& operator=(DlsrOperator&&) noexcept;
@@ -118,8 +123,9 @@ class DlsrOperator {
     /// Pixels that carry any part.
     std::size_t pixel_count() const;
     /// The i-th of them, the indices of its values (without globals) and their Gram matrix
-    /// ⟨∂m/∂value, ∂m/∂value⟩ at depth 0 [value][value], not weighted, depth factors 1: with Σ
-    /// pixel_weight over the ranks the diagonal block of Jᵀ W J. The vectors are reused.
+    /// ⟨∂m/∂value, ∂m/∂value⟩ at depth 0 [value][value], of textured parts the mean over a turn,
+    /// not weighted, depth factors 1: with Σ pixel_weight over the ranks the diagonal block of
+    /// Jᵀ W J. The vectors are reused.
     void pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                      std::vector<float>& gram) const;
 

@@ -657,6 +657,18 @@ std::vector<Reflection> Phase::reflections(double d_min, const ScatteringOptions
     return list;
 }
 
+std::vector<Miller> Phase::equivalent_reflections(const Miller& hkl) const {
+    std::vector<Miller> family;
+    for (const gemmi::Op& op : structure_->operations.sym_ops) {
+        const auto e = op.apply_to_hkl(hkl);
+        family.push_back({e[0], e[1], e[2]});
+        family.push_back({-e[0], -e[1], -e[2]});
+    }
+    std::sort(family.begin(), family.end());
+    family.erase(std::unique(family.begin(), family.end()), family.end());
+    return family;
+}
+
 double Phase::mass_attenuation(double energy) const {
     const Structure& s = *structure_;
     double sum = 0;
@@ -676,7 +688,8 @@ double Phase::mass_attenuation(double energy) const {
 }
 
 std::vector<PowderLine> merge_coincident(const std::vector<Reflection>& reflections,
-                                         CrystalSystem system, char unique_axis) {
+                                         CrystalSystem system, char unique_axis,
+                                         std::vector<std::size_t>* line) {
     // The coefficients of 1/d² that go with the independent parameters of the reciprocal metric.
     const auto key = [&](const Miller& m) -> std::array<int, 6> {
         const auto [h, k, l] = m;
@@ -702,10 +715,13 @@ std::vector<PowderLine> merge_coincident(const std::vector<Reflection>& reflecti
     struct Entry {
         PowderLine line;
         double strongest = -1;
+        std::vector<std::size_t> members;
     };
     std::map<std::array<int, 6>, Entry> lines;
     for (const Reflection& r : reflections) {
         Entry& entry = lines[key(r.hkl)];
+        if (line)
+            entry.members.push_back(static_cast<std::size_t>(&r - reflections.data()));
         const double intensity = r.multiplicity * r.structure_factor_squared;
         entry.line.intensity += intensity;
         entry.line.multiplicity += r.multiplicity;
@@ -715,13 +731,23 @@ std::vector<PowderLine> merge_coincident(const std::vector<Reflection>& reflecti
             entry.line.hkl = r.hkl;
         }
     }
-    std::vector<PowderLine> result;
-    result.reserve(lines.size());
+    std::vector<const Entry*> order;
+    order.reserve(lines.size());
     for (const auto& [k, entry] : lines)
-        result.push_back(entry.line);
-    std::sort(result.begin(), result.end(), [](const PowderLine& p, const PowderLine& q) {
+        order.push_back(&entry);
+    std::sort(order.begin(), order.end(), [](const Entry* a, const Entry* b) {
+        const PowderLine &p = a->line, &q = b->line;
         return p.d != q.d ? p.d > q.d : p.hkl > q.hkl;
     });
+    std::vector<PowderLine> result;
+    result.reserve(lines.size());
+    if (line)
+        line->assign(reflections.size(), 0);
+    for (const Entry* entry : order) {
+        for (const std::size_t member : entry->members)
+            (*line)[member] = result.size();
+        result.push_back(entry->line);
+    }
     return result;
 }
 

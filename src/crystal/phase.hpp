@@ -62,6 +62,9 @@ class Phase {
     /// list would exceed 100,000 families.
     std::vector<Reflection> reflections(double d_min, const ScatteringOptions& options = {}) const;
 
+    /// The Laue-equivalent reflections of `hkl`, itself and Friedel mates included, each once.
+    std::vector<Miller> equivalent_reflections(const Miller& hkl) const;
+
     /// Mass attenuation coefficient μ/ρ [cm²/g] at an energy [keV]: photoelectric, Compton and
     /// Rayleigh (xraylib). Throws Error for an energy outside the tables.
     double mass_attenuation(double energy) const;
@@ -88,8 +91,9 @@ struct PowderLine {
 };
 
 /// Merges families whose d coincide whatever the cell (333/511 in cubic, 3 0 3 / 3 0 −3 on
-/// hexagonal axes).
+/// hexagonal axes). `line`, when given, takes the index of every reflection's line.
 std::vector<PowderLine> merge_coincident(const std::vector<Reflection>& reflections,
-                                         CrystalSystem system, char unique_axis = 'b');
+                                         CrystalSystem system, char unique_axis = 'b',
+                                         std::vector<std::size_t>* line = nullptr);
 
 } // namespace xrdct

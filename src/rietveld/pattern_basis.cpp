@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "crystal/march_dollase.hpp"
 #include "rietveld/peak_profile.hpp"
 
 #include <algorithm>
@@ -20,6 +21,11 @@ using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::
 
 constexpr std::size_t most_voxel_parameters = 3;
 constexpr std::size_t lane_multiple = 8;
+/// Part of a line's factor (rms over ψ) that the functions of ψ may leave out, and the least
+/// harmonics that count.
+constexpr double ring_tolerance = 0.01, least_harmonic = 1e-3;
+/// Lines weaker than this part of the strongest have no say in the functions of ψ.
+constexpr double weakest_ring_line = 1e-3;
 constexpr std::size_t fewest_nodes = 5, most_nodes = 15;
 
 /// Chebyshev nodes of the first kind on [−1, 1] and the polynomials' values.
@@ -73,8 +79,11 @@ void require_part(const PatternModel& model, const PatternPart& part) {
     for (const auto* list : {&part.voxel, &part.global})
         for (const auto& parameter : *list) {
             const bool of_peak = parameter.kind == Kind::position || parameter.kind == Kind::fwhm;
-            if ((phase && (of_peak || (parameter.kind == Kind::cell &&
-                                       parameter.index >= model.phases[part.index].cell.size()))) ||
+            if ((phase &&
+                 (of_peak ||
+                  (parameter.kind == Kind::cell &&
+                   parameter.index >= model.phases[part.index].cell.size()) ||
+                  (parameter.kind == Kind::march && !model.phases[part.index].texture.any()))) ||
                 (peak && !of_peak) || (!phase && !peak))
                 throw Error("pattern basis: a part has no such parameter");
             if (!(parameter.upper > parameter.lower))
@@ -100,6 +109,8 @@ double shape_value(const PatternModel& model, bool phase, std::size_t part,
         return p.microstrain.value;
     case Kind::gauss_microstrain:
         return p.gauss_microstrain.value * p.gauss_microstrain.value;
+    case Kind::march:
+        return p.texture.r;
     default:
         throw Error("pattern basis: a phase has no such parameter");
     }
@@ -127,6 +138,9 @@ void set_shape_value(PatternModel& model, bool phase, std::size_t part,
     case Kind::gauss_microstrain:
         p.gauss_microstrain.value = std::sqrt(std::max(0.0, value));
         break;
+    case Kind::march:
+        p.texture.r = value;
+        break;
     default:
         throw Error("pattern basis: a phase has no such parameter");
     }
@@ -149,6 +163,7 @@ struct PatternBasis::Impl {
         Eigen::MatrixXd functions;   ///< [node][lane]: values of u at the nodes
         Eigen::MatrixXd combination; ///< [lane][node]: tables from the patterns at the nodes
         std::size_t first_lane = 0, lanes = 1;
+        std::vector<std::vector<double>> ring{{1}}; ///< [component][harmonic]
     };
     std::vector<Family> families;
     struct Global {
@@ -166,10 +181,12 @@ struct PatternBasis::Impl {
     bool is_phase(std::size_t part) const { return parts[part].kind == PatternPart::Kind::phase; }
 
     /// √w times the pattern of a part for unit amount; `work` holds the shape.
-    void evaluate(std::size_t part, PatternModel& work, double depth, std::span<double> y) const {
+    void evaluate(std::size_t part, PatternModel& work, double depth, std::span<double> y,
+                  std::size_t component = 0) const {
         const PatternPart& p = parts[part];
         if (p.kind == PatternPart::Kind::phase) {
             work.phases[p.index].depth.value = depth;
+            work.phases[p.index].texture.harmonics = families[part].ring[component];
             calculator.evaluate_phase(work, p.index, y);
         } else if (p.kind == PatternPart::Kind::background) {
             calculator.chebyshev(p.index, y);
@@ -213,16 +230,19 @@ struct PatternBasis::Impl {
     }
 
     void choose_nodes(std::size_t part, Family& family) const;
-    /// Rows [depth, node][channel]; of every `every`-th from `first` on only, the others 0.
+    void choose_ring_functions(std::size_t part, Family& family) const;
+    /// Rows [component, depth, node][channel]; of every `every`-th from `first` on only, the others
+    /// 0.
     Matrix node_patterns(std::size_t part, const PatternModel& prepared,
                          const std::vector<double>& depths, std::size_t first = 0,
                          std::size_t every = 1) const;
     void build();
     std::vector<double> layer_depths(bool ghosts) const;
-    /// What part_table() takes: node patterns at all depths in the basis, [depth, node][M].
+    /// What part_table() takes: node patterns at all depths in the basis, [component, depth,
+    /// node][M].
     std::size_t table_rows(std::size_t part) const {
         const std::size_t ghosts = options.layers > 1 ? 2 : 0;
-        return (options.layers + ghosts) * families[part].node_count;
+        return families[part].ring.size() * (options.layers + ghosts) * families[part].node_count;
     }
     FloatMatrix part_table(std::size_t part, const double* coefficients) const;
     /// Calls each(part, model) for every table of these values, then above and below the values of
@@ -306,12 +326,61 @@ void PatternBasis::Impl::choose_nodes(std::size_t part, Family& family) const {
     }
 }
 
-/// [depth][node] rows of whitened patterns.
+/// The leading functions of ψ of the lines' factors, at the ends of a range of r as well.
+void PatternBasis::Impl::choose_ring_functions(std::size_t part, Family& family) const {
+    const PatternPart& p = parts[part];
+    if (p.kind != PatternPart::Kind::phase || !model.phases[p.index].texture.any())
+        return;
+    std::vector<double> coefficients{model.phases[p.index].texture.r};
+    for (const auto& parameter : p.global)
+        if (parameter.kind == ShapeParameter::Kind::march)
+            for (const double share : {0.0, 0.5, 1.0})
+                coefficients.push_back(parameter.lower + share * span_of(parameter));
+    const auto& lines = calculator.reflections(p.index);
+    double strongest = 0;
+    for (const auto& line : lines)
+        strongest = std::max(strongest, line.intensity);
+    std::vector<std::vector<double>> rows;
+    std::size_t harmonics = 0;
+    for (const double r : coefficients) {
+        const auto all = calculator.ring_harmonics(p.index, r, march_terms);
+        for (std::size_t i = 0; i < lines.size(); ++i) {
+            if (lines[i].intensity < weakest_ring_line * strongest)
+                continue;
+            rows.push_back(all[i]);
+            for (std::size_t h = 1; h < march_terms; ++h)
+                if (std::abs(all[i][h]) > least_harmonic)
+                    harmonics = std::max(harmonics, h);
+        }
+    }
+    if (harmonics == 0)
+        return;
+    Eigen::MatrixXd relative(static_cast<Eigen::Index>(rows.size()),
+                             static_cast<Eigen::Index>(harmonics));
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        for (std::size_t h = 1; h <= harmonics; ++h)
+            relative(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(h - 1)) =
+                rows[i][h] / rows[i][0];
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(relative.transpose() * relative);
+    for (Eigen::Index c = 0; c < relative.cols(); ++c) {
+        if (std::sqrt(0.5 * relative.rowwise().squaredNorm().maxCoeff()) < ring_tolerance)
+            break;
+        const Eigen::VectorXd vector = eigen.eigenvectors().col(relative.cols() - 1 - c);
+        relative -= (relative * vector).eval() * vector.transpose();
+        std::vector<double> function(harmonics + 1, 0.0);
+        for (std::size_t h = 1; h <= harmonics; ++h)
+            function[h] = vector(static_cast<Eigen::Index>(h - 1));
+        family.ring.push_back(std::move(function));
+    }
+}
+
+/// [component][depth][node] rows of whitened patterns.
 Matrix PatternBasis::Impl::node_patterns(std::size_t part, const PatternModel& at,
                                          const std::vector<double>& depths, std::size_t first,
                                          std::size_t every) const {
     const Family& family = families[part];
-    const std::size_t rows = depths.size() * family.node_count;
+    const std::size_t of_component = depths.size() * family.node_count,
+                      rows = family.ring.size() * of_component;
     Matrix patterns =
         Matrix::Zero(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(axis.size()));
 #pragma omp parallel
@@ -320,8 +389,9 @@ Matrix PatternBasis::Impl::node_patterns(std::size_t part, const PatternModel& a
 #pragma omp for schedule(dynamic, 16)
         for (std::size_t i = first; i < rows; i += every) {
             set_node(part, work, i % family.node_count, family.nodes);
-            evaluate(part, work, depths[i / family.node_count],
-                     {patterns.row(static_cast<Eigen::Index>(i)).data(), axis.size()});
+            evaluate(part, work, depths[i % of_component / family.node_count],
+                     {patterns.row(static_cast<Eigen::Index>(i)).data(), axis.size()},
+                     i / of_component);
         }
     }
     return patterns;
@@ -344,14 +414,16 @@ void PatternBasis::Impl::build() {
     for (std::size_t part = 0; part < parts.size(); ++part) {
         Family& family = families[part];
         choose_nodes(part, family);
+        choose_ring_functions(part, family);
         family.first_lane = lane_count;
         const Matrix patterns = node_patterns(part, at_start, depths);
         add(patterns);
         if (family.node_count > 1) {
-            // [node][depth, channel]: the functions of the shape are the leading left vectors.
+            // [node][component, depth, channel]: the functions of the shape are the leading left
+            // vectors.
             const auto nodes = static_cast<Eigen::Index>(family.node_count);
             Matrix overlap = Matrix::Zero(nodes, nodes);
-            for (std::size_t d = 0; d < depths.size(); ++d) {
+            for (std::size_t d = 0; d < family.ring.size() * depths.size(); ++d) {
                 const auto block = patterns.middleRows(static_cast<Eigen::Index>(d) * nodes, nodes);
                 overlap.noalias() += block * block.transpose();
             }
@@ -379,7 +451,7 @@ void PatternBasis::Impl::build() {
             family.functions = Eigen::MatrixXd::Ones(1, 1);
             family.combination = Eigen::MatrixXd::Ones(1, 1);
         }
-        lane_count += family.lanes;
+        lane_count += family.ring.size() * family.lanes;
         // Patterns at both ends of the global parameters belong to the family, too.
         for (std::size_t g = 0; g < globals.size(); ++g) {
             if (globals[g].part != part)
@@ -423,30 +495,29 @@ void PatternBasis::Impl::build() {
     }
 }
 
-/// [layer][lane][M] of one part.
+/// [layer][component, lane][M] of one part.
 FloatMatrix PatternBasis::Impl::part_table(std::size_t part, const double* rows) const {
     const Family& family = families[part];
     const auto nodes = static_cast<Eigen::Index>(family.node_count);
-    const auto lanes = static_cast<Eigen::Index>(family.lanes);
+    const auto components = static_cast<Eigen::Index>(family.ring.size());
+    const auto lanes = static_cast<Eigen::Index>(family.lanes), all = components * lanes;
     const bool ghosts = options.layers > 1;
-    const auto depths = layer_depths(ghosts);
+    const auto depths = static_cast<Eigen::Index>(layer_depths(ghosts).size());
     const Eigen::Map<const Matrix> coefficients(rows, static_cast<Eigen::Index>(table_rows(part)),
                                                 basis.rows());
-    const Eigen::Index m = basis.rows();
-    Matrix layers(static_cast<Eigen::Index>(depths.size()) * lanes, m);
-    for (std::size_t d = 0; d < depths.size(); ++d) {
-        const auto at_depth = static_cast<Eigen::Index>(d);
-        layers.middleRows(at_depth * lanes, lanes) =
-            family.combination * coefficients.middleRows(at_depth * nodes, nodes);
-    }
+    Matrix layers(depths * all, basis.rows());
+    for (Eigen::Index c = 0; c < components; ++c)
+        for (Eigen::Index d = 0; d < depths; ++d)
+            layers.middleRows(d * all + c * lanes, lanes) =
+                family.combination * coefficients.middleRows((c * depths + d) * nodes, nodes);
     if (!ghosts)
         return layers.cast<float>();
     // A piecewise linear function through the values errs by h²/12 f″ in the mean; one with its
     // nodes shifted by that has no mean error.
-    const auto inner = static_cast<Eigen::Index>(options.layers) * lanes;
-    const Matrix table = layers.middleRows(lanes, inner) -
-                         (layers.middleRows(2 * lanes, inner) -
-                          2 * layers.middleRows(lanes, inner) + layers.topRows(inner)) /
+    const auto inner = static_cast<Eigen::Index>(options.layers) * all;
+    const Matrix table = layers.middleRows(all, inner) -
+                         (layers.middleRows(2 * all, inner) - 2 * layers.middleRows(all, inner) +
+                          layers.topRows(inner)) /
                              12;
     return table.cast<float>();
 }
@@ -505,6 +576,9 @@ const std::vector<PatternPart>& PatternBasis::parts() const {
 }
 std::size_t PatternBasis::lanes(std::size_t part) const {
     return impl_->families[part].lanes;
+}
+const std::vector<std::vector<double>>& PatternBasis::ring_functions(std::size_t part) const {
+    return impl_->families[part].ring;
 }
 std::size_t PatternBasis::first_lane(std::size_t part) const {
     return impl_->families[part].first_lane;
@@ -617,8 +691,9 @@ PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool d
             throw Error("pattern basis: too few rows for the tables");
         const FloatMatrix table = impl.part_table(part, rows.data() + taken);
         taken += impl.table_rows(part) * m;
+        const std::size_t each = family.ring.size() * family.lanes * m;
         for (std::size_t l = 0; l < layers; ++l)
-            std::copy_n(table.data() + l * family.lanes * m, family.lanes * m,
+            std::copy_n(table.data() + l * each, each,
                         result.values.data() + (l * impl.lane_count + family.first_lane) * m);
     }
     for (const auto& global : impl.globals)

@@ -17,6 +17,7 @@ struct ShapeParameter {
         size,              ///< 1 / crystallite size [1/Å]
         microstrain,       ///< ε
         gauss_microstrain, ///< ε_G²
+        march,             ///< March coefficient of a textured phase
         position,          ///< of a single peak [deg 2θ]
         fwhm,              ///< of a single peak [deg 2θ]
     };
@@ -58,6 +59,10 @@ struct PatternBasisOptions {
 ///  * for a part whose shape varies from voxel to voxel, functions u_i(η) of the shape η and tables
 ///    B_i: pattern(η, z_l) = Σ_i u_i(η) B_i(z_l), i < lanes(part). A part with one shape has one
 ///    lane, u = 1.
+///  * the lines of a textured phase have factors M(ψ) that depend on the angle ψ between fibre axis
+///    and beam; M is m_0 plus the few functions f_c(ψ) = Σ_h a_ch cos 2hψ that leave out 1 % of a
+///    line, chosen for its lines and the range of r: pattern(ψ) = Σ_c f_c(ψ) component c, f_0 = 1.
+///    The mean of f_c over ψ is 0, that of f_c f_d (c, d > 0) is 1/2 for c = d, else 0.
 /// Between layers patterns are interpolated linearly; the tables are those of the piecewise linear
 /// function of least error rather than the patterns at the layers.
 /// Immutable; shareable by threads.
@@ -77,7 +82,12 @@ class PatternBasis {
     std::size_t layer_count() const;
     const std::vector<PatternPart>& parts() const;
     std::size_t lanes(std::size_t part) const;
-    std::size_t first_lane(std::size_t part) const; ///< lanes of all parts are numbered through
+    /// [component][harmonic] a_ch of a part's functions of ψ; {{1}} without texture. Every
+    /// component has lanes(part) lanes, with the same functions of the shape.
+    const std::vector<std::vector<double>>& ring_functions(std::size_t part) const;
+    std::size_t components(std::size_t part) const { return ring_functions(part).size(); }
+    /// Lanes of all parts are numbered through: [part][component][lane].
+    std::size_t first_lane(std::size_t part) const;
     std::size_t lane_count() const;
     std::size_t global_count() const; ///< global shape parameters of all parts, in their order
     /// Values of the global shape parameters in the model of construction.
@@ -94,8 +104,8 @@ class PatternBasis {
 
     struct Tables {
         std::vector<float> values; ///< [layer][lane][M]
-        /// [global][layer][lane of the part the parameter belongs to][M] derivatives; empty when
-        /// not asked for
+        /// [global][layer][component, lane of the part the parameter belongs to][M] derivatives;
+        /// empty when not asked for
         std::vector<std::vector<float>> derivatives;
         std::vector<std::size_t> part; ///< of each global parameter
     };

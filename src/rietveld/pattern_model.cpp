@@ -2,11 +2,13 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "crystal/march_dollase.hpp"
 #include "rietveld/line_calculator.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <numeric>
 #include <set>
 
 namespace xrdct {
@@ -386,6 +388,23 @@ double model_wavelength(const RadialAxis& axis, const PatternModel& model) {
     return model.wavelength.value > 0 ? model.wavelength.value : axis.wavelength();
 }
 
+/// Factors Σ_h harmonics[h] m_2h(r) of lines with these moments.
+std::vector<double> ring_factors(const std::vector<std::vector<double>>& moments, double r,
+                                 std::span<const double> harmonics) {
+    // Tables ask for many patterns with one r.
+    thread_local double last = 0;
+    thread_local std::vector<double> coefficients;
+    if (r != last) {
+        coefficients = march_coefficients(r);
+        last = r;
+    }
+    const auto weights = ring_weights(coefficients, harmonics);
+    std::vector<double> factors;
+    for (const auto& of_line : moments)
+        factors.push_back(std::inner_product(weights.begin(), weights.end(), of_line.begin(), 0.0));
+    return factors;
+}
+
 /// The wavelengths of the source with their relative intensities.
 std::vector<std::pair<double, double>> wavelengths(const RadialAxis& axis,
                                                    const PatternModel& model) {
@@ -500,8 +519,11 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
             stretch = std::min(stretch, ratio);
         }
         const double d_min = shortest / (2 * largest_sine) * stretch / (1 + cell_margin);
-        auto lines = merge_coincident(phase.phase.reflections(d_min, scattering),
-                                      phase.phase.crystal_system(), phase.phase.unique_axis());
+        const auto families = phase.phase.reflections(d_min, scattering);
+        std::vector<std::size_t> line_of;
+        auto lines =
+            merge_coincident(families, phase.phase.crystal_system(), phase.phase.unique_axis(),
+                             phase.texture.any() ? &line_of : nullptr);
         double strongest = 0;
         const LineCalculator calculator(model, phase, wavelength, width_floor(axis));
         std::vector<double> strength;
@@ -531,14 +553,42 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
                 fmt::format("phase '{}' has no line between {:.3f} and {:.3f} deg two_theta",
                             phase.name, axis.edges().front(), axis.edges().back()));
         }
+        constexpr std::size_t left_out = std::numeric_limits<std::size_t>::max();
         std::vector<PowderLine> kept;
+        std::vector<std::size_t> place(lines.size(), left_out);
         for (std::size_t i = 0; i < lines.size(); ++i) {
             // Lines beyond the reach of the wavelength at this cell may enter with another.
             if (strength[i] > weakest_line * strongest ||
                 (strength[i] == 0 && lines[i].intensity > 0)) {
+                place[i] = kept.size();
                 kept.push_back(lines[i]);
             }
         }
+        Texture texture;
+        texture.made = phase.texture;
+        if (phase.texture.any()) {
+            texture.moments.assign(kept.size(), std::vector<double>(march_terms, 0.0));
+            for (std::size_t i = 0; i < families.size(); ++i) {
+                const std::size_t line = place[line_of[i]];
+                if (line == left_out)
+                    continue;
+                const double share = families[i].multiplicity *
+                                     families[i].structure_factor_squared / kept[line].intensity;
+                const auto moments =
+                    axis_moments(phase.phase, now, families[i].hkl, phase.texture.axis);
+                for (std::size_t term = 0; term < march_terms; ++term)
+                    texture.moments[line][term] += share * moments[term];
+            }
+            try {
+                texture.factors =
+                    ring_factors(texture.moments, phase.texture.r, phase.texture.harmonics);
+            } catch (const Error& error) {
+                throw Error(fmt::format("phase '{}': {}", phase.name, error.what()));
+            }
+            for (std::size_t line = 0; line < kept.size(); ++line)
+                kept[line].intensity *= texture.factors[line];
+        }
+        textures_.push_back(std::move(texture));
         lines_.push_back(std::move(kept));
     }
 }
@@ -626,6 +676,42 @@ void accumulate(const ProfileBuffer& profile, const Combination& c, double* __re
 
 } // namespace
 
+std::vector<double> PatternCalculator::texture_factors(const PhaseModel& phase,
+                                                       std::size_t index) const {
+    const Texture& texture = textures_[index];
+    if (phase.texture == texture.made) {
+        return {};
+    }
+    if (!texture.made.any() || phase.texture.axis != texture.made.axis) {
+        throw Error(fmt::format("phase '{}': the axis of its texture is not the one the calculator "
+                                "was made for",
+                                phase.name));
+    }
+    auto factors = ring_factors(texture.moments, phase.texture.r, phase.texture.harmonics);
+    for (std::size_t line = 0; line < factors.size(); ++line) {
+        factors[line] /= texture.factors[line];
+    }
+    return factors;
+}
+
+std::vector<std::vector<double>> PatternCalculator::ring_harmonics(std::size_t phase, double r,
+                                                                   std::size_t count) const {
+    const Texture& texture = textures_.at(phase);
+    if (!texture.made.any()) {
+        throw Error("a phase without texture has no harmonics");
+    }
+    std::vector<std::vector<double>> result(texture.moments.size());
+    for (std::size_t h = 0; h < count; ++h) {
+        std::vector<double> only(h + 1, 0.0);
+        only[h] = 1;
+        const auto factors = ring_factors(texture.moments, r, only);
+        for (std::size_t line = 0; line < factors.size(); ++line) {
+            result[line].push_back(factors[line]);
+        }
+    }
+    return result;
+}
+
 void PatternCalculator::evaluate(const PatternModel& model, std::span<double> y) const {
     evaluate(model, {}, y, {});
 }
@@ -658,6 +744,7 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
         if (scale == 0 && columns.scale < 0) {
             continue;
         }
+        const auto texture = texture_factors(phase, p);
         for (std::size_t source = 0; source < sources.size(); ++source) {
             const auto [wavelength, ratio] = sources[source];
             const LineCalculator calculator(model, phase, wavelength, floor);
@@ -671,7 +758,8 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
                 if (profile.size() == 0) {
                     continue;
                 }
-                const double factor = phase.line_factor(index);
+                const double factor =
+                    phase.line_factor(index) * (texture.empty() ? 1 : texture[index]);
                 const double unit = ratio * factor * line.intensity; // at scale 1
                 const double amplitude = scale * unit;
                 for (std::size_t i = 0; i < profile.size(); ++i) {
@@ -793,6 +881,7 @@ void PatternCalculator::evaluate(const PatternModel& model, std::span<const std:
 void PatternCalculator::evaluate_phase(const PatternModel& model, std::size_t phase,
                                        std::span<double> y) const {
     std::fill(y.begin(), y.end(), 0.0);
+    const auto texture = texture_factors(model.phases[phase], phase);
     ProfileBuffer profile;
     CalculatedLine line;
     for (const auto& [wavelength, ratio] : wavelengths(axis_, model)) {
@@ -804,7 +893,8 @@ void PatternCalculator::evaluate_phase(const PatternModel& model, std::size_t ph
             channel_averaged_profile(axis_, line.position, line.profile.fwhm, line.profile.mixing,
                                      model.profile_range, false, profile);
             const double amplitude = model.phases[phase].scale.value * ratio *
-                                     model.phases[phase].line_factor(index) * line.intensity;
+                                     model.phases[phase].line_factor(index) *
+                                     (texture.empty() ? 1 : texture[index]) * line.intensity;
             for (std::size_t i = 0; i < profile.size(); ++i) {
                 y[profile.first + i] += amplitude * profile.value[i];
             }
@@ -847,6 +937,7 @@ std::vector<PatternLine> PatternCalculator::lines(const PatternModel& model) con
     CalculatedLine line;
     for (std::size_t p = 0; p < model.phases.size(); ++p) {
         const std::size_t start = result.size();
+        const auto texture = texture_factors(model.phases[p], p);
         const LineCalculator calculator(model, model.phases[p], model_wavelength(axis_, model),
                                         width_floor(axis_));
         for (std::size_t index = 0; index < lines_[p].size(); ++index) {
@@ -856,7 +947,7 @@ std::vector<PatternLine> PatternCalculator::lines(const PatternModel& model) con
                 result.push_back({p, powder_line.hkl, powder_line.multiplicity,
                                   1 / std::sqrt(line.inverse_d_squared), line.position,
                                   model.phases[p].scale.value * model.phases[p].line_factor(index) *
-                                      line.intensity});
+                                      (texture.empty() ? 1 : texture[index]) * line.intensity});
             }
         }
         std::sort(

@@ -32,6 +32,15 @@ struct SecondWavelength {
     double ratio = 0.5;    ///< of its intensity to that of the first
 };
 
+/// Preferred orientation about a fibre axis, see crystal/march_dollase.hpp.
+struct MarchTexture {
+    Miller axis{};                    ///< hkl along the fibre axis; 0 0 0: no texture
+    double r = 1;                     ///< March coefficient
+    std::vector<double> harmonics{1}; ///< lines get the factors Σ_h harmonics[h] m_2h(r)
+    bool any() const { return axis != Miller{}; }
+    bool operator==(const MarchTexture&) const = default;
+};
+
 /// A crystalline phase of the pattern: y = scale · Σ_lines m|F|² LP exp(−2 B sin²θ/λ²) Ω.
 struct PhaseModel {
     /// Cell parameters and name from the phase; nothing refined but the scale.
@@ -51,6 +60,10 @@ struct PhaseModel {
     /// the centre (parallax): tan 2θ' = (1 − (displacement + depth) / D) tan 2θ, intensity
     /// (D / (D − depth))². Area detectors only; a refined depth needs a fixed cell.
     Parameter depth;
+
+    /// The angles between reflections and the axis are those of the cell at the calculator's
+    /// construction.
+    MarchTexture texture;
 
     /// Factors on the lines' intensities, in the order of PatternCalculator::reflections; empty or
     /// beyond the end: 1. Set by a refinement that extracts intensities; tied to the calculator's
@@ -141,8 +154,9 @@ struct PatternLine {
 class PatternCalculator {
   public:
     /// Throws Error for: a phase named twice or not named, a phase without a line in range, a
-    /// wavelength ≤ 0, displacement or depth without distance, a depth of Bragg–Brentano geometry
-    /// or beyond half the distance, bounds that exclude the value, widths that vanish.
+    /// wavelength ≤ 0, a March coefficient out of its range, displacement or depth without
+    /// distance, a depth of Bragg–Brentano geometry or beyond half the distance, bounds that
+    /// exclude the value, widths that vanish.
     PatternCalculator(const RadialAxis& axis, const PatternModel& model, double cell_margin = 0.06);
 
     const RadialAxis& axis() const { return axis_; }
@@ -165,11 +179,26 @@ class PatternCalculator {
     /// Lines whose apparent position lies on the axis, by phase and rising 2θ.
     std::vector<PatternLine> lines(const PatternModel& model) const;
     /// The merged reflections of a phase the calculator works with (fixed list, see cell_margin).
+    /// The intensities of a textured phase hold the factors of its texture at construction.
     const std::vector<PowderLine>& reflections(std::size_t phase) const { return lines_[phase]; }
+    /// Factors m_2h(r) [line][harmonic < count] of a textured phase's lines. Throws Error for a
+    /// phase without texture.
+    std::vector<std::vector<double>> ring_harmonics(std::size_t phase, double r,
+                                                    std::size_t count) const;
 
   private:
+    /// Of a phase whose texture is not the one at construction: factors [line] to get from that one
+    /// to its own; else empty.
+    std::vector<double> texture_factors(const PhaseModel& phase, std::size_t index) const;
+
     RadialAxis axis_;
     std::vector<std::vector<PowderLine>> lines_;
+    struct Texture {
+        MarchTexture made;                        ///< at construction
+        std::vector<std::vector<double>> moments; ///< [line][term]
+        std::vector<double> factors;              ///< [line], contained in the lines
+    };
+    std::vector<Texture> textures_;
 };
 
 } // namespace xrdct

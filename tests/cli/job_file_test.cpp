@@ -39,6 +39,32 @@ TEST(JobFile, TreatmentsPerParameter) {
     EXPECT_TRUE(std::isnan(job.phases[0].start_cell[0]));
 }
 
+TEST(JobFile, Texture) {
+    const auto job = parse_job(
+        minimal + "march_axis = [0, 0, 1]\nmarch = 0.7\nrefine_march = 'global'\n", "job.toml");
+    EXPECT_EQ(job.phases[0].march_axis, (std::array<int, 3>{0, 0, 1}));
+    EXPECT_EQ(job.phases[0].march, 0.7);
+    EXPECT_EQ(job.phases[0].march_treatment, Treatment::global);
+    const auto none = parse_job(minimal, "job.toml");
+    EXPECT_EQ(none.phases[0].march_axis, (std::array<int, 3>{}));
+    EXPECT_EQ(none.phases[0].march, 1);
+    const auto refused = [](const std::string& text, const char* key, const char* word) {
+        EXPECT_THAT(message_of(minimal + text),
+                    ::testing::AllOf(HasSubstr("folder/job.toml"), HasSubstr(key), HasSubstr(word)))
+            << text;
+    };
+    refused("march = 0.7\n", "].march", "march_axis");
+    refused("refine_march = 'global'\n", "].refine_march", "march_axis");
+    refused("march_axis = [0, 0, 0]\nmarch = 0.7\n", "].march_axis", "no direction");
+    refused("march_axis = [0, 1]\nmarch = 0.7\n", "].march_axis", "three integers");
+    refused("march_axis = [0, 0, 0.5]\nmarch = 0.7\n", "].march_axis", "three integers");
+    for (const char* value : {"0.0", "-1.0", "0.1", "6.0", "nan"})
+        refused(std::string("march_axis = [0, 0, 1]\nmarch = ") + value + "\n", "].march",
+                "between 0.2 and 5");
+    refused("march_axis = [0, 0, 1]\nrefine_march = 'voxel'\n", "].refine_march", "global");
+    refused("march_axes = [0, 0, 1]\n", "].march_axes", "march_axis");
+}
+
 TEST(JobFile, OverridesReachEverything) {
     const auto job = parse_job(minimal, "job.toml",
                                {"fbp.window=cosine", "phase.NMC (P).a=voxel", "phase[0].size=120.5",

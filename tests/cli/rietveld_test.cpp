@@ -329,6 +329,9 @@ TEST_F(RietveldCommand, UnknownKeysAndOptions) {
     expect_failure(quick({"--exclude", "3"}), {"--exclude", "FROM:TO"});
     expect_failure(quick({"--set", "pattern.excluded=[[3.0, 2.0]]"}), {"pattern.excluded"});
     expect_failure({"rietveld"}, {"job file or a pattern"});
+    for (const char* texture : {"march=0.7", "march_axis=[0, 0, 1]", "refine_march=global"})
+        expect_failure(quick({"--set", std::string("phase[0].") + texture}),
+                       {"march", "single pattern knows no texture"});
     write_text(folder_ / "job.toml", "[pattern]\nfile = 'pattern.xy'\nfil = 1\n");
     expect_failure({"rietveld", "job.toml"}, {"job.toml", "pattern.fil'", "pattern.file"});
     expect_failure({"rietveld", "job.toml", "--phase", "Fe=Fe.cif"}, {"--phase", "job file"});

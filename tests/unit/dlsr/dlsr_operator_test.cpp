@@ -32,16 +32,84 @@ std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direc
     return rays;
 }
 
+/// Factor of a line whose equivalents stand at angles δ (their cosines) to the fibre axis, itself
+/// at ψ to the beam: the double mean that defines it.
+double ring_factor(double cos_psi, const std::vector<double>& cosines, double r) {
+    constexpr int steps = 40;
+    const double sin_psi = std::sqrt(std::max(0.0, 1 - cos_psi * cos_psi));
+    double sum = 0;
+    for (const double c : cosines)
+        for (int i = 0; i < steps / 2; ++i) {
+            const double alpha = std::acos(sin_psi * std::cos(2 * M_PI * (i + 0.5) / steps));
+            for (int j = 0; j < steps / 2; ++j) {
+                const double x = std::cos(alpha) * c + std::sin(alpha) *
+                                                           std::sqrt(std::max(0.0, 1 - c * c)) *
+                                                           std::cos(2 * M_PI * (j + 0.5) / steps);
+                sum += 1 / std::pow(std::sqrt(r * r * x * x + (1 - x * x) / r), 3);
+            }
+        }
+    return sum / (0.25 * steps * steps) / static_cast<double>(cosines.size());
+}
+
+/// Of the cathode about 0 0 1 or of the metal about 1 1 1.
+std::vector<double> axis_cosines(bool cathode, const PatternModel& model, const Miller& hkl) {
+    std::vector<double> cosines;
+    if (cathode) {
+        const double a = model.phases[0].cell[0].value, c = model.phases[0].cell[1].value;
+        const double along = hkl[2] / c,
+                     across =
+                         std::sqrt(4.0 / 3 * (hkl[0] * (hkl[0] + hkl[1]) + hkl[1] * hkl[1])) / a;
+        return {along / std::hypot(along, across)};
+    }
+    const double norm = std::sqrt(3.0 * (hkl[0] * hkl[0] + hkl[1] * hkl[1] + hkl[2] * hkl[2]));
+    for (int signs = 0; signs < 8; ++signs)
+        cosines.push_back(((signs & 1 ? -hkl[0] : hkl[0]) + (signs & 2 ? -hkl[1] : hkl[1]) +
+                           (signs & 4 ? -hkl[2] : hkl[2])) /
+                          norm);
+    return cosines;
+}
+
+enum class LayersOf { wound, radial, untextured };
+
+/// Factors of all lines of a textured phase for a voxel at (x, y) from the centre of the layers.
+std::vector<double> texture_factors(const PatternCalculator& calculator, const PatternModel& model,
+                                    std::size_t phase, double r, double x, double y, double omega,
+                                    LayersOf layers) {
+    // The beam runs along z = −x sin ω + y cos ω.
+    const double radius = std::hypot(x, y);
+    double cosine = (-x * std::sin(omega) + y * std::cos(omega)) / radius;
+    if (layers == LayersOf::radial)
+        cosine = std::sqrt(1 - cosine * cosine);
+    std::vector<double> factors;
+    for (const auto& line : calculator.reflections(phase)) {
+        const auto cosines = axis_cosines(phase == 0, model, line.hkl);
+        if (radius > 1e-9) {
+            factors.push_back(ring_factor(cosine, cosines, r));
+            continue;
+        }
+        double mean = 0;
+        for (int i = 0; i < 32; ++i)
+            mean += ring_factor(std::cos(M_PI * (i + 0.5) / 32), cosines, r) / 32;
+        factors.push_back(mean);
+    }
+    return factors;
+}
+
 /// Every voxel's own pattern at its depth times its strip weights: rays [ray][M] in double until
 /// they are compressed. Depths are multiplied by `depth_factor`.
 std::vector<float> brute_force(const SmallScan& scan, const DlsrOperator& op,
-                               std::span<const double> values, double depth_factor = 1) {
+                               std::span<const double> values, double depth_factor = 1,
+                               LayersOf layers = LayersOf::wound) {
     const auto& g = scan.geometry;
     const std::size_t translations = g.translation.size(), n = scan.axis.size();
     const StripProjector strips(g, scan.grid, {.field_of_view_only = false});
-    const PatternCalculator calculator(scan.axis, scan.model);
+    PatternModel plain = scan.model;
     PatternModel model =
         scan.basis->model_at(values.subspan(op.global_offset(), scan.basis->global_count()));
+    const double march[2] = {model.phases[0].texture.r, model.phases[1].texture.r};
+    for (std::size_t phase = 0; phase < 2; ++phase)
+        plain.phases[phase].texture = model.phases[phase].texture = {};
+    const PatternCalculator calculator(scan.axis, plain);
     model.distance = std::isfinite(g.distance) ? g.distance : 0;
     for (auto& phase : model.phases)
         phase.scale.value = 1;
@@ -77,6 +145,11 @@ std::vector<float> brute_force(const SmallScan& scan, const DlsrOperator& op,
                         for (int c = 0; c < 2; ++c)
                             model.phases[0].cell[static_cast<std::size_t>(c)].value =
                                 values[op.offset(p, c) + v];
+                    if (march[phase] != 1 && layers != LayersOf::untextured)
+                        model.phases[phase].line_factors =
+                            texture_factors(calculator, plain, phase, march[phase],
+                                            x - scan.options.layer_centre[0],
+                                            yy - scan.options.layer_centre[1], w, layers);
                     calculator.evaluate_phase(model, phase, y);
                 }
                 for (std::size_t j = 0; j < translations; ++j) {
@@ -108,6 +181,16 @@ const SmallScan& flat_scan() {
     return scan;
 }
 
+const SmallScan& textured_scan() {
+    static const SmallScan scan({.n = 9,
+                                 .rotations = 5,
+                                 .layers = 9,
+                                 .march = 0.7,
+                                 .metal_march = 1.5,
+                                 .layer_centre = {0.7, -1.4}});
+    return scan;
+}
+
 class DlsrForward : public testing::TestWithParam<SmallScanOptions> {};
 
 TEST_P(DlsrForward, IsTheSumOfVoxelsEachAtItsDepth) {
@@ -123,6 +206,38 @@ TEST_P(DlsrForward, IsTheSumOfVoxelsEachAtItsDepth) {
     EXPECT_GT(test::distance(brute_force(scan, op, values, 0), expected), 0.03 * norm(expected));
     EXPECT_GT(test::distance(brute_force(scan, op, values, -1), expected), 0.06 * norm(expected));
 }
+
+class DlsrTexture : public testing::TestWithParam<SmallScanOptions> {};
+
+TEST_P(DlsrTexture, IsTheSumOfVoxelsEachWithItsLines) {
+    const SmallScan scan(GetParam());
+    DlsrOperator op = scan.make_operator();
+    const auto values = scan.values(op);
+    const auto found = predict(op, values), expected = brute_force(scan, op, values);
+    const double error = test::distance(found, expected);
+    EXPECT_LT(error, 0.005 * norm(expected));
+    // Layers across these and no texture are another matter.
+    for (const auto layers : {LayersOf::radial, LayersOf::untextured})
+        EXPECT_LT(error, 0.1 * test::distance(brute_force(scan, op, values, 1, layers), expected));
+}
+
+constexpr const char* texture_names[] = {"BothPhases", "OffCentreAndReversed", "OneLane"};
+INSTANTIATE_TEST_SUITE_P(
+    All, DlsrTexture,
+    testing::Values(SmallScanOptions{.n = 9, .rotations = 4, .march = 0.7, .metal_march = 1.5},
+                    SmallScanOptions{.n = 8,
+                                     .rotations = 4,
+                                     .range = 360,
+                                     .rotation_sense = -1,
+                                     .march = 0.6,
+                                     .layer_centre = {0.7, -1.4}},
+                    SmallScanOptions{.n = 8,
+                                     .rotations = 4,
+                                     .distance = infinity,
+                                     .layers = 1,
+                                     .tolerance = 1e-4,
+                                     .metal_march = 0.5}),
+    [](const auto& info) { return std::string(texture_names[info.index]); });
 
 constexpr const char* case_names[] = {"HalfTurn", "FullTurn", "SenseReversed", "WithoutDepth",
                                       "MoreThanATile"};
@@ -175,6 +290,9 @@ TEST(DlsrOperator, JacobianIsTheDerivativeOfThePrediction) {
 TEST(DlsrOperator, JacobianWithoutDepth) {
     check_jacobian(flat_scan());
 }
+TEST(DlsrOperator, JacobianWithTexture) {
+    check_jacobian(textured_scan());
+}
 
 std::vector<float> random_direction(const SmallScan& scan, const DlsrOperator& op, unsigned seed) {
     auto direction = random_floats(op.value_count(), seed);
@@ -185,7 +303,7 @@ std::vector<float> random_direction(const SmallScan& scan, const DlsrOperator& o
 }
 
 TEST(DlsrOperator, AdjointIsTheTransposeOfTheJacobian) {
-    for (const SmallScan* scan : {&deep_scan(), &flat_scan()}) {
+    for (const SmallScan* scan : {&deep_scan(), &flat_scan(), &textured_scan()}) {
         DlsrOperator op = scan->make_operator();
         op.set_point(scan->values(op), true);
         const auto direction = random_direction(*scan, op, 1);
@@ -216,8 +334,7 @@ TEST(DlsrOperator, AdjointIsTheTransposeOfTheJacobian) {
     }
 }
 
-TEST(DlsrOperator, GaussNewtonIsTheWeightedNormalProduct) {
-    const SmallScan& scan = deep_scan();
+void check_normal_product(const SmallScan& scan) {
     DlsrOperator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const auto direction = random_direction(scan, op, 3);
@@ -237,10 +354,16 @@ TEST(DlsrOperator, GaussNewtonIsTheWeightedNormalProduct) {
     EXPECT_LT(test::distance(found, expected), 1e-5 * norm(expected));
 }
 
+TEST(DlsrOperator, GaussNewtonIsTheWeightedNormalProduct) {
+    check_normal_product(deep_scan());
+}
+TEST(DlsrOperator, GaussNewtonWithTexture) {
+    check_normal_product(textured_scan());
+}
+
 // A condensed product errs by the square of the tolerance, more or less, and an exact one comes
 // back with the next point.
-TEST(DlsrOperator, CondensedProducts) {
-    const SmallScan scan;
+void check_condensed_products(const SmallScan& scan) {
     auto op = scan.make_operator();
     const auto values = scan.values(op);
     op.set_point(values, true);
@@ -275,9 +398,14 @@ TEST(DlsrOperator, CondensedProducts) {
     op.gauss_newton(direction, again);
     EXPECT_EQ(again, exact);
 }
+TEST(DlsrOperator, CondensedProducts) {
+    check_condensed_products(deep_scan());
+}
+TEST(DlsrOperator, CondensedProductsWithTexture) {
+    check_condensed_products(textured_scan());
+}
 
-TEST(DlsrOperator, SumsOfParts) {
-    SmallScan scan;
+void check_sums_of_parts(SmallScan scan) {
     scan.weight[5] = scan.weight[17] = 0;
     auto op = scan.make_operator();
     const auto values = scan.values(op);
@@ -304,6 +432,13 @@ TEST(DlsrOperator, SumsOfParts) {
         EXPECT_GT(largest, 0) << p;
         EXPECT_LT(worst, 1e-5 * largest) << p;
     }
+}
+
+TEST(DlsrOperator, SumsOfParts) {
+    check_sums_of_parts(SmallScan());
+}
+TEST(DlsrOperator, SumsOfPartsWithTexture) {
+    check_sums_of_parts(SmallScan({.n = 7, .march = 0.7}));
 }
 
 TEST(DlsrOperator, MisfitsOfRotations) {
@@ -483,6 +618,44 @@ TEST(DlsrOperator, DiagonalAndBlocksAreThoseOfTheColumns) {
         }
     }
     EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), static_cast<long>(seen.size()));
+}
+
+// The functions of ψ enter with their means over a turn.
+TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
+    const SmallScan scan({.n = 7,
+                          .rotations = 24,
+                          .range = 360,
+                          .distance = infinity,
+                          .layers = 1,
+                          .globals = false,
+                          .march = 0.6});
+    DlsrOperator op = scan.make_operator();
+    op.set_point(scan.values(op), true);
+    const std::size_t m = scan.basis->size();
+    const auto found = op.diagonal();
+    double worst = 0, without = 0;
+    const SmallScan untextured({.n = 7,
+                                .rotations = 24,
+                                .range = 360,
+                                .distance = infinity,
+                                .layers = 1,
+                                .globals = false});
+    DlsrOperator plain = untextured.make_operator();
+    plain.set_point(untextured.values(plain), true);
+    const auto plain_diagonal = plain.diagonal();
+    for (std::size_t v = 0; v < op.pixels(cathode_part).size(); ++v) {
+        std::vector<float> unit(op.value_count(), 0.0F);
+        unit[op.offset(cathode_part) + v] = 1;
+        auto column = jacobian(op, unit);
+        for (std::size_t k = 0; k < column.size(); ++k)
+            column[k] *= std::sqrt(scan.weight[k / m]);
+        const double expected = dot(column, column);
+        worst = std::max(worst, std::abs(found[op.offset(cathode_part) + v] / expected - 1));
+        without =
+            std::max(without, std::abs(plain_diagonal[op.offset(cathode_part) + v] / expected - 1));
+    }
+    EXPECT_LT(worst, 0.15);
+    EXPECT_GT(without, worst);
 }
 
 TEST(DlsrOperator, PointMayMoveWithAndWithoutDerivatives) {

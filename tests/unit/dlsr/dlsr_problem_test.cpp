@@ -7,6 +7,7 @@
 
 #include <Eigen/Dense>
 #include <algorithm>
+#include <fmt/format.h>
 #include <functional>
 #include <gmock/gmock.h>
 #include <limits>
@@ -199,6 +200,23 @@ TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanks) {
         EXPECT_LT(::distance(apart.product(v), product), 1e-6 * ::norm(product));
         EXPECT_LT(::distance(apart.precondition(v), preconditioned), 1e-5 * ::norm(preconditioned));
     }
+}
+
+TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanksWithTexture) {
+    const SmallScan scan({.n = 7, .rotations = 6, .layers = 5, .march = 0.7, .metal_march = 1.5});
+    const DlsrOperator whole = scan.make_operator();
+    const auto truth = scan.perturbed(whole, 0.15, 1), start = scan.values(whole);
+    const Fields fields = all_voxel(scan);
+    Spread apart(world(), scan, fields, truth, start), alone(self(), scan, fields, truth, start);
+    const auto x = moved(alone.start(), 0.1, random_numbers(alone.problem->size(), 2));
+    EXPECT_NEAR(apart.objective(x) / alone.objective(x), 1, 1e-6);
+    const auto gradient = alone.gradient(x);
+    EXPECT_LT(::distance(apart.gradient(x), gradient), 1e-6 * ::norm(gradient));
+    apart.linearise(x);
+    alone.linearise(x);
+    const auto v = random_numbers(x.size(), 3);
+    const auto product = alone.product(v);
+    EXPECT_LT(::distance(apart.product(v), product), 1e-6 * ::norm(product));
 }
 
 TEST(DlsrProblem, UnknownsAndValues) {
@@ -677,6 +695,89 @@ TEST(DlsrProblem, RecoversThePhantomItMade) {
         << petsc::describe(report.reason) << " after " << report.iteration << " steps, f " << first
         << " to " << report.objective;
     EXPECT_LE(report.iteration, 12);
+}
+
+// Amounts of a ring of textured particles, and their March coefficient, from data that a model with
+// texture predicts; without texture the amounts err and the misfit stays.
+TEST(DlsrProblem, TextureIsFoundAndMissed) {
+    const SmallScanOptions options{
+        .n = 7, .rotations = 24, .distance = infinity, .layers = 1, .march = 0.75};
+    auto without = options;
+    without.march = 1;
+    const SmallScan scan(options), plain(without);
+    Fields fields = all_voxel(scan);
+    fields.resize(4);
+    fields[peak_part].treatment = fields[term_part].treatment = FieldTreatment::fixed;
+    for (std::size_t p : {cathode_part, metal_part})
+        fields[p].smoothness = 0;
+    const DlsrOperator whole = scan.make_operator();
+    const auto truth = scan.values(whole);
+    auto start = truth;
+    for (std::size_t v = 0; v < whole.pixels(cathode_part).size(); ++v)
+        start[whole.offset(cathode_part) + v] = scan.unit_amount[cathode_part];
+    // The March coefficient is the second global parameter of the cathode.
+    const std::size_t march = whole.global_offset() + 1;
+    start[march] += 0.06;
+    const petsc::Session session(world());
+    const auto fit = [&](DlsrOperator& op, const SmallScan& of, const std::vector<float>& data,
+                         const std::vector<double>& from) {
+        const auto rotations =
+            mpi::block_range(of.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
+                             static_cast<std::size_t>(world().rank()));
+        DlsrProblem problem(world(), op, of.grid, of.part_geometry(rotations), data, fields,
+                            globals_of(of), from);
+        petsc::BoundedGaussNewtonOptions solver_options;
+        solver_options.max_iterations = 20;
+        solver_options.objective_tolerance = 0;
+        solver_options.gradient_tolerance = 1e-5;
+        solver_options.linear_tolerance = 1e-4;
+        solver_options.linear_max_iterations = 200;
+        solver_options.objective_noise = 1e-7;
+        petsc::BoundedGaussNewton solver(session, world(), problem, problem.start(),
+                                         solver_options);
+        while (solver.step().reason == petsc::StopReason::none) {
+        }
+        problem.objective(solver.x());
+        return std::pair(problem.values(solver.x()), problem.last_misfit());
+    };
+    const auto rotations =
+        mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
+                         static_cast<std::size_t>(world().rank()));
+    DlsrOperator op = scan.make_operator(rotations), other = plain.make_operator(rotations);
+    op.set_point(truth, false);
+    std::vector<float> data(op.coefficient_count());
+    op.predict(data);
+    const std::size_t m = scan.basis->size(), channels = scan.axis.size(), rays = op.ray_count();
+    std::vector<float> patterns(rays * channels), plain_data(rays * plain.basis->size());
+    scan.basis->expand(data, patterns);
+    for (std::size_t r = 0; r < rays; ++r)
+        plain.basis->compress({patterns.data() + r * channels, channels},
+                              {plain_data.data() + r * plain.basis->size(), plain.basis->size()});
+    double square = 0;
+    for (std::size_t r = 0; r < rays; ++r)
+        for (std::size_t i = 0; i < m; ++i)
+            square += 0.5 * std::pow(data[r * m + i], 2);
+    square = world().allreduce(square, mpi::Reduction::sum);
+
+    const auto [found, misfit] = fit(op, scan, data, start);
+    auto plain_start = start;
+    plain_start.erase(plain_start.begin() + static_cast<std::ptrdiff_t>(march));
+    const auto [missed, plain_misfit] = fit(other, plain, plain_data, plain_start);
+    double error = 0, plain_error = 0;
+    const std::size_t first = whole.offset(cathode_part), count = whole.pixels(cathode_part).size();
+    for (std::size_t v = first; v < first + count; ++v) {
+        error += std::pow(found[v] / truth[v] - 1, 2) / static_cast<double>(count);
+        plain_error += std::pow(missed[v] / truth[v] - 1, 2) / static_cast<double>(count);
+    }
+    EXPECT_LT(std::sqrt(error), 1e-3);
+    EXPECT_NEAR(found[march], truth[march], 2e-4);
+    EXPECT_GT(std::sqrt(plain_error), 0.02);
+    EXPECT_LT(misfit, 1e-7 * square);
+    EXPECT_GT(plain_misfit, 4e-4 * square);
+    EXPECT_GT(plain_misfit, 5000 * misfit);
+    testing::Test::RecordProperty("figures", fmt::format("{} {} {} {}", std::sqrt(error),
+                                                         std::sqrt(plain_error), misfit / square,
+                                                         plain_misfit / square));
 }
 
 std::string message(const std::function<void(Fields&, std::vector<DlsrGlobal>&,

@@ -17,12 +17,17 @@ RadialAxis small_axis(std::size_t channels) {
     return RadialAxis::from_two_theta(two_theta, 0.11979);
 }
 
-PatternModel small_model(double width) {
+PatternModel small_model(const SmallScanOptions& options) {
+    const double width = options.width;
     PatternModel model;
     model.instrument.w.value = width * width;
     model.phases.emplace_back(cathode());
     model.phases.back().size.value = 2000;
+    if (options.march != 1)
+        model.phases.back().texture = {{0, 0, 1}, options.march, {1}};
     model.phases.emplace_back(copper());
+    if (options.metal_march != 1)
+        model.phases.back().texture = {{1, 1, 1}, options.metal_march, {1}};
     model.set_background(2);
     SinglePeak peak;
     peak.name = "separator";
@@ -32,13 +37,15 @@ PatternModel small_model(double width) {
     return model;
 }
 
-std::vector<PatternPart> small_parts(bool globals) {
+std::vector<PatternPart> small_parts(const SmallScanOptions& options) {
     PatternPart cathode{PatternPart::Kind::phase, 0, {}, {}};
     cathode.voxel = {{Kind::cell, 0, 2.855, 2.885}, {Kind::cell, 1, 14.15, 14.35}};
     PatternPart metal{PatternPart::Kind::phase, 1, {}, {}};
     PatternPart peak{PatternPart::Kind::peak, 0, {}, {}};
-    if (globals) {
+    if (options.globals) {
         cathode.global = {{Kind::size, 0, 1 / 4000.0, 1 / 1000.0}};
+        if (options.march != 1)
+            cathode.global.push_back({Kind::march, 0, options.march - 0.1, options.march + 0.1});
         metal.global = {{Kind::cell, 0, 3.605, 3.625}};
         peak.global = {{Kind::position, 0, 1.88, 1.93}};
     }
@@ -48,7 +55,7 @@ std::vector<PatternPart> small_parts(bool globals) {
 } // namespace
 
 SmallScan::SmallScan(const SmallScanOptions& o)
-    : options(o), axis(small_axis(o.channels)), model(small_model(o.width)) {
+    : options(o), axis(small_axis(o.channels)), model(small_model(o)) {
     for (std::size_t i = 0; i < o.rotations; ++i)
         geometry.rotation.push_back(
             o.range * (static_cast<double>(i) + 0.1 * std::sin(2.0 * static_cast<double>(i))) /
@@ -90,12 +97,12 @@ SmallScan::SmallScan(const SmallScanOptions& o)
     std::vector<double> channel_weight;
     for (std::size_t k = 0; k < axis.size(); ++k)
         channel_weight.push_back(1e-6 * (1.3 + std::sin(0.3 * static_cast<double>(k))));
-    basis = std::make_unique<PatternBasis>(axis, model, small_parts(o.globals), channel_weight,
-                                           basis_options);
+    basis =
+        std::make_unique<PatternBasis>(axis, model, small_parts(o), channel_weight, basis_options);
     const auto tables = basis->tables(basis->start_globals(), false);
     for (std::size_t p = 0; p < 4; ++p) {
         double square = 0;
-        for (std::size_t i = 0; i < basis->lanes(p) * basis->size(); ++i)
+        for (std::size_t i = 0; i < basis->lanes(p) * basis->size(); ++i) // of the mean over ψ
             square += std::pow(tables.values[basis->first_lane(p) * basis->size() + i], 2);
         unit_amount.push_back(1 / std::sqrt(square));
     }
@@ -120,7 +127,9 @@ DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations) const {
             layers,
             pixels,
             part<float>(weight, rotations),
-            part<float>(transmission, rotations)};
+            part<float>(transmission, rotations),
+            {},
+            options.layer_centre};
 }
 
 std::vector<double> SmallScan::scale(const DlsrOperator& op) const {

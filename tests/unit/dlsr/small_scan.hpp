@@ -5,6 +5,7 @@
 #include "solvers/dlsr_operator.hpp"
 #include "tomography/scan_geometry.hpp"
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <span>
@@ -25,6 +26,10 @@ struct SmallScanOptions {
     bool globals = true; ///< crystallite size, cell of the metal, place of the peak are refined
     double tolerance = 1e-3;
     double width = 0.08; ///< deg, of the lines
+    /// March coefficients of the cathode (0 0 1; refined with the globals) and the metal (1 1 1);
+    /// 1: no texture.
+    double march = 1, metal_march = 1;
+    std::array<double, 2> layer_centre{}; ///< mm
 };
 
 /// A scan of a cathode (cells a and c per voxel), a metal, a peak and a background term, each in
