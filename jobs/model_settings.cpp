@@ -75,7 +75,8 @@ void read_texture(Settings& s, const std::string& prefix, JobKind kind, PhaseSet
             s, prefix + "march_axis", "expected three integers, such as [0, 0, 1]");
     for (std::size_t i = 0; i < 3; ++i)
         phase.march_axis[i] = static_cast<int>(axis[i]);
-    require(phase.march_axis != std::array<int, 3>{}, s, prefix + "march_axis", "0 0 0 is no direction");
+    require(phase.march_axis != std::array<int, 3>{}, s, prefix + "march_axis",
+            "0 0 0 is no direction");
 }
 
 Bounds read_bounds(Settings& s, const std::string& key, const std::string& unit) {

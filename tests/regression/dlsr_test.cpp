@@ -161,6 +161,31 @@ TEST_F(DlsrRuns, SameOnOneToFourRanks) {
     }
 }
 
+// The simulated cell has no texture: a coefficient that starts elsewhere ends at 1, one that is
+// held there spoils the fit.
+TEST_F(DlsrRuns, MarchCoefficientOfAnUntexturedCell) {
+    const auto fit = [&](const std::string& name, const std::string& treatment) {
+        const auto results = cell().parent_path() / ("march-" + name);
+        const auto run =
+            run_xrdct({"run", (cell() / "job.toml").string(), "--set",
+                       "stages=[\"absorption\",\"fbp\",\"rietveld\",\"dlsr\"]", "--set",
+                       "output=" + results.string(), "--set", "phase.NMC532.march_axis=[0, 0, 1]",
+                       "--set", "phase.NMC532.march=0.85", "--set",
+                       "phase.NMC532.refine_march=" + treatment, "--set", "dlsr.smoothness=0.5",
+                       "--set", "dlsr.amount_smoothness=3", "--set", "dlsr.error_samples=2"},
+                      2, 200);
+        EXPECT_EQ(run.exit_code, 0) << run.errors;
+        return results / "dlsr.nxs";
+    };
+    const auto refined = fit("refined", "global"), held = fit("held", "fixed");
+    const auto file = hdf5::File::open(refined, hdf5::Access::read_only);
+    const auto globals = file.root().open_group("entry/dlsr/globals");
+    const double march = globals.open_dataset("NMC532_march").read_scalar();
+    record("march", march);
+    EXPECT_NEAR(march, 1, 0.03);
+    EXPECT_GT(number(held, "rwp"), number(refined, "rwp") + 7e-4);
+}
+
 // Held-out projections choose a strength of which neither neighbour predicts better.
 TEST_F(DlsrRuns, ChosenSmoothness) {
     const auto results = new_results("auto");
