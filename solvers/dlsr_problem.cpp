@@ -807,12 +807,13 @@ void DlsrProblem::Impl::make_preconditioner() {
     counts.precondition_seconds += now() - begin;
 }
 
-void DlsrProblem::retract(std::span<const double> base, std::span<double> trial) {
+void DlsrProblem::retract(std::span<const double>, std::span<double> trial) {
     const Impl& impl = *impl_;
     if (std::none_of(impl.curvatures.begin(), impl.curvatures.end(),
                      [](const auto& curvature) { return curvature.has_value(); }))
         return;
-    const auto from = impl_->whole(base), to = impl_->whole(trial);
+    const auto to = impl_->whole(trial);
+    const auto& from = impl.linear;
     for (std::size_t f = 0; f < impl.curvatures.size(); ++f) {
         const auto& curvature = impl.curvatures[f];
         if (!curvature || !(curvature->sensitivity > 0))

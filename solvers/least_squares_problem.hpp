@@ -37,7 +37,7 @@ class LeastSquaresProblem {
     virtual double objective_and_gradient(std::span<const double> x,
                                           std::span<double> gradient) = 0;
 
-    /// Where the step from `base` to `trial` (of the linearised problem, within the bounds) leads
+    /// Where the step from `base`, the point of linearise(), to `trial` (within the bounds) leads
     /// to: `trial` is replaced by another point within the bounds that differs in second order of
     /// the step only. A problem that knows more of its curvature than H does makes steps longer
     /// here that would have to be cut otherwise. Collective. By default the trial stays.

@@ -184,6 +184,9 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         add(list, exchanges(w, Stage::linearise, ranks), step.linearisations);
         add(list, exchanges(w, Stage::product, ranks), step.products);
         add(list, exchanges(w, Stage::precondition, ranks), step.preconditions);
+        // A trial is gathered to be retracted.
+        gather_all(list, unknowns, p,
+                   real(std::max(step.objectives, std::max<std::size_t>(step.gradients, 1) - 1)));
         std::vector<Exchange> objective;
         gather_all(objective, unknowns, p);
         agree(objective);
