@@ -36,7 +36,9 @@ namespace {
 constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// Distance of layers in standard deviations of the narrowest line.
 constexpr double layer_spacing = 0.2;
-/// First strength of the smoothness that is tried, and the factor between strengths.
+/// First strength of the smoothness that is tried, the strongest one too, and the factor between
+/// strengths. Stronger ones leave so few independent values that samples of noise do not tell their
+/// e.s.d.
 constexpr double first_smoothness = 8, smoothness_factor = 3;
 constexpr int most_strengths = 7;
 /// Steps with a strength that is tried, where they are cut short.
@@ -763,7 +765,7 @@ DlsrResult::HeldOut DlsrRun::judge(double strength) {
 /// The largest strength that predicts the held-out projections no worse than the best one, within
 /// one standard error of their differences, projection by projection (the one-standard-error rule
 /// of Breiman et al., Classification and Regression Trees, 1984). Strengths are tried from the
-/// first one upwards as long as that holds, and downwards as long as they predict better than that.
+/// first one, which is the strongest, downwards as long as they predict better than that.
 void DlsrRun::choose_smoothness() {
     auto& held_out = state_.held_out;
     const auto tried = [&](double strength) {
@@ -786,7 +788,7 @@ void DlsrRun::choose_smoothness() {
     while (static_cast<int>(held_out.size()) < most_strengths) {
         const auto choice = choose_strength(held_out);
         double from = choice.chosen, next = choice.chosen * smoothness_factor;
-        if (tried(next)) {
+        if (next > 1.01 * first_smoothness || tried(next)) {
             from = choice.best;
             next = choice.best / smoothness_factor;
             if (!choice.best_is_clear || tried(next))

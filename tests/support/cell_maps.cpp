@@ -148,4 +148,19 @@ CellErrors compare_cathode(const std::filesystem::path& cell, const std::filesys
     return result;
 }
 
+double noise_spread(const std::filesystem::path& cell, const std::filesystem::path& one,
+                    const std::filesystem::path& other, const std::string& parameter) {
+    const auto fraction = map_of(cell / "truth.nxs", "entry/truth/NMC532/volume_fraction");
+    const std::string path = "entry/dlsr/NMC532/" + parameter;
+    const auto a = map_of(one, path), b = map_of(other, path),
+               esd_a = map_of(one, path + "_errors"), esd_b = map_of(other, path + "_errors");
+    std::vector<double> relative;
+    for (std::size_t i = 0; i < fraction.size(); ++i)
+        if (fraction[i] > 0.31 && std::isfinite(a[i] - b[i]) && esd_a[i] > 0 && esd_b[i] > 0)
+            relative.push_back((a[i] - b[i]) / std::hypot(esd_a[i], esd_b[i]));
+    std::sort(relative.begin(), relative.end());
+    return relative.empty() ? std::numeric_limits<double>::quiet_NaN()
+                            : 0.5 * (quantile(relative, 0.8413) - quantile(relative, 0.1587));
+}
+
 } // namespace xrdct::test

@@ -47,4 +47,9 @@ struct CellErrors {
 CellErrors compare_cathode(const std::filesystem::path& cell, const std::filesystem::path& product,
                            const std::string& stage, const std::string& parameter);
 
+/// Robust spread, as in CellErrors, of the difference of two DLSR of one cell with different noise,
+/// over the e.s.d. of that difference: what the model's errors do to both is not in it.
+double noise_spread(const std::filesystem::path& cell, const std::filesystem::path& one,
+                    const std::filesystem::path& other, const std::string& parameter);
+
 } // namespace xrdct::test
