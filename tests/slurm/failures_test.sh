@@ -48,7 +48,7 @@ equal_maps() {
 hold() {
     local attempt
     for ((attempt = 0; attempt < 2400; ++attempt)); do
-        if [ -e "$1/dlsr-checkpoint.nxs" ]; then
+        if [ -e "$1/dlsr-checkpoint.nxs" ] && grep -q '"iteration": [1-9]' "$1/progress.json"; then
             mapfile -t ranks < <(pgrep -f "^$xrdct run $work/cell/$1.toml")
             [ ${#ranks[@]} -eq 2 ] || fail "$1: not two ranks: ${ranks[*]}"
             kill -STOP "${ranks[@]}" && return
