@@ -327,7 +327,6 @@ void DlsrRun::prepare() {
 
     // Where an earlier run stopped.
     state_.x = communicator_.allgather(std::span<const double>(problem_->start()));
-    problem_->objective(problem_->start());
     if (communicator_.is_root())
         fmt::print(
             stderr,
@@ -439,6 +438,8 @@ void DlsrRun::build_model() {
     problem_->set_product_tolerance(product_tolerance);
     hold_geometry(*problem_);
     use_rays(used_weight_.empty() ? weight_ : used_weight_);
+    // Functions of the depth are chosen at the first point: the start, wherever the fit stands.
+    problem_->objective(problem_->start());
     timings_.lap("prepare");
 }
 

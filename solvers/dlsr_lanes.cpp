@@ -132,7 +132,8 @@ void DlsrLanes::for_ring(const Part& part, std::size_t v, std::size_t i, Each&& 
     }
 }
 
-void DlsrLanes::turn(std::size_t i, std::span<float> q) const {
+template <class Each>
+void DlsrLanes::for_turned(std::size_t i, std::span<float> q, Each&& each) const {
     for (const auto& part : parts_) {
         if (part.ring.size() == 1)
             continue;
@@ -142,29 +143,21 @@ void DlsrLanes::turn(std::size_t i, std::span<float> q) const {
             };
             for_ring(part, v, i, [&](std::size_t function, float value) {
                 for (std::size_t lane = 0; lane < part.lanes; ++lane)
-                    at(function * part.lanes + lane) = value * at(lane);
+                    each(at(lane), at(function * part.lanes + lane), value);
             });
         }
     }
 }
 
+void DlsrLanes::turn(std::size_t i, std::span<float> q) const {
+    for_turned(i, q, [](float& own, float& turned, float value) { turned = value * own; });
+}
+
 void DlsrLanes::turn_back(std::size_t i, std::span<float> q) const {
-    for (const auto& part : parts_) {
-        if (part.ring.size() == 1)
-            continue;
-        for (std::size_t v = 0; v < part.pixels.size(); ++v) {
-            const auto at = [&](std::size_t lane) -> float& {
-                return q[part.coefficient[v] + lane / block * part.block_stride[v] + lane % block];
-            };
-            for_ring(part, v, i, [&](std::size_t function, float value) {
-                for (std::size_t lane = 0; lane < part.lanes; ++lane) {
-                    float& from = at(function * part.lanes + lane);
-                    at(lane) += value * from;
-                    from = 0;
-                }
-            });
-        }
-    }
+    for_turned(i, q, [](float& own, float& turned, float value) {
+        own += value * turned;
+        turned = 0;
+    });
 }
 
 double DlsrLanes::ring_product(std::size_t part, std::size_t function, std::size_t other_part,

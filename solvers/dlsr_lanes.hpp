@@ -138,6 +138,10 @@ class DlsrLanes {
     /// Calls each(function > 0, value) of the functions of ψ of a part's voxel at a rotation.
     template <class Each>
     void for_ring(const Part& part, std::size_t v, std::size_t i, Each&& each) const;
+    /// Calls each(coefficient, the same lane's of a function > 0, value of the function) of all
+    /// voxels with texture.
+    template <class Each>
+    void for_turned(std::size_t i, std::span<float> q, Each&& each) const;
     /// What a voxel adds at a rotation, from its coefficients; and the adjoint, which leaves the
     /// lanes of the functions beyond the first one at 0.
     void turn(std::size_t i, std::span<float> q) const;
