@@ -40,7 +40,7 @@ says "--force" "$answer"
 
 echo "a stop before the time limit, and the job goes on where it was"
 sed -e 's/^output.*/output = "dlsr"\nstages = ["absorption", "fbp", "rietveld", "dlsr"]/' job.toml >dlsr.toml
-printf '\n[dlsr]\nerror_samples = 100\n' >>dlsr.toml # long enough to be stopped
+printf '\n[dlsr]\nerror_samples = 800\n' >>dlsr.toml # long enough to be stopped
 answer=$("$xrdct" submit dlsr.toml --ranks 2 2>&1) || fail "$answer"
 id=$(number "$answer")
 answer=$("$xrdct" submit dlsr.toml --force 2>&1) && fail "two jobs in one folder"
@@ -54,7 +54,7 @@ until_says "goes on from" "$xrdct" logs dlsr
 says "kept" "$("$xrdct" status dlsr)"
 
 echo "a job file that is changed before it is continued"
-until_says "iteration" "$xrdct" status dlsr
+until_says "running" "$xrdct" status dlsr
 sed -i 's/^title.*/title = "another"/' dlsr.toml
 scontrol requeue "$id"
 start_now "$id"
