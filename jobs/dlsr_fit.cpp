@@ -1,0 +1,273 @@
+#include "jobs/dlsr_fit.hpp"
+
+#include "base/error.hpp"
+#include "jobs/run_record.hpp"
+#include "jobs/stop_request.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace xrdct {
+
+namespace {
+
+/// Products with the Gauss-Newton matrix in a step.
+constexpr int most_products = 30;
+/// Steps between two replacements of masked and outlying samples, and the change of the data
+/// (standard deviations per unknown) that ends them.
+constexpr int steps_per_pass = 2;
+constexpr double data_tolerance = 0.05;
+/// Times that the ranges of global shapes are moved after their values.
+constexpr int most_moves = 6;
+
+} // namespace
+
+petsc::BoundedGaussNewtonOptions dlsr_solver_options(double convergence, int steps) {
+    petsc::BoundedGaussNewtonOptions options;
+    options.max_iterations = steps;
+    options.objective_tolerance = convergence;
+    options.linear_tolerance = 0.04;
+    options.linear_max_iterations = most_products;
+    options.objective_noise = 1e-7;
+    options.initial_trust_radius = 1e6; // the problem is nearly quadratic: full steps first
+    return options;
+}
+
+DlsrFit::DlsrFit(const petsc::Session& session, DlsrSystem& system)
+    : session_(session), system_(system), communicator_(system.communicator()),
+      checkpoint_path_(system.job().output / "dlsr-checkpoint.nxs") {
+    const auto& context = system_.context();
+    state_.settings = context.provenance.settings;
+    state_.inputs = nlohmann::json(context.provenance.inputs).dump();
+    auto found = earlier_state();
+    if (found && found->radial_scale != 1) {
+        state_.radial_scale = found->radial_scale;
+        system_.scale_radial_axis(state_.radial_scale);
+    }
+    system_.build(state_.x);
+    const auto& problem = system_.problem();
+    state_.x = communicator_.allgather(std::span<const double>(problem.start()));
+    if (communicator_.is_root())
+        fmt::print(
+            stderr,
+            "dlsr: {} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers as {} "
+            "packed functions\n",
+            problem.size(), system_.ray_count(), context.scan.n_channel(), system_.basis().size(),
+            system_.layers().count, system_.model().packed_size());
+    communicator_.collectively([&] {
+        if (!found || found->x.size() == state_.x.size())
+            return;
+        if (!context.options.force)
+            throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
+                                    "over",
+                                    checkpoint_path_.string()));
+        found.reset();
+    });
+    if (found)
+        go_on_from(std::move(*found));
+}
+
+/// Where an earlier run of the same job stopped. Collective.
+std::optional<DlsrCheckpoint> DlsrFit::earlier_state() const {
+    const auto& options = system_.context().options;
+    return communicator_.collectively([&]() -> std::optional<DlsrCheckpoint> {
+        if (!options.resume)
+            return {};
+        std::optional<DlsrCheckpoint> earlier;
+        try {
+            earlier = read_dlsr_checkpoint(checkpoint_path_);
+        } catch (const Error&) {
+            if (!options.force)
+                throw;
+        }
+        if (!earlier)
+            return {};
+        if (earlier->settings != state_.settings || earlier->inputs != state_.inputs) {
+            if (options.force)
+                return {};
+            throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
+                                    "over",
+                                    checkpoint_path_.string()));
+        }
+        return earlier;
+    });
+}
+
+void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
+    state_ = std::move(earlier);
+    resumed_ = true;
+    if (!state_.ranges.start.empty()) {
+        const auto at = values();
+        system_.set_ranges(state_.ranges);
+        rebuild_at(at);
+    }
+    hold_geometry();
+    if (state_.phase == "errors") {
+        const auto reason = static_cast<petsc::StopReason>(state_.reason);
+        stop_reason_ = std::string(petsc::describe(reason));
+        converged_ = petsc::is_converged(reason);
+    }
+    if (communicator_.is_root())
+        fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
+                   state_.iteration, state_.phase);
+    // The data are those of this point now, so a fit that had ended goes on.
+    if (system_.scan().needs_model()) {
+        system_.replace_data(state_.x);
+        if (state_.phase != "errors") {
+            state_.iteration = state_.reason = 0;
+            state_.trust_radius = state_.initial_gradient_norm = 0;
+        }
+    }
+}
+
+void DlsrFit::set_smoothness(double strength) {
+    const auto& fields = system_.setup().fields;
+    for (std::size_t f = 0; f < fields.size(); ++f)
+        if (fields[f].field.shape >= 0)
+            system_.problem().set_smoothness(f, strength, fields[f].field.edge);
+    state_.smoothness = strength;
+}
+
+void DlsrFit::rebuild_at(const std::vector<double>& values) {
+    system_.build(state_.x);
+    state_.x = communicator_.allgather(system_.problem().unknowns(values));
+    set_smoothness(state_.smoothness);
+}
+
+/// Global shapes at the end of the range for which patterns are tabulated get another range.
+/// Collective.
+bool DlsrFit::move_ranges() {
+    const auto& setup = system_.setup();
+    const auto ranges = moved_ranges(setup, system_.global_values(state_.x));
+    if (!ranges || moves_++ >= most_moves)
+        return false;
+    const auto at = values();
+    if (communicator_.is_root())
+        for (std::size_t g = 0; g < ranges->start.size(); ++g)
+            if (ranges->upper[g] != setup.globals[g].upper)
+                fmt::print(stderr, "dlsr: {} {} leaves its range: {:.6g} to {:.6g} from here on\n",
+                           setup.global_quantities[g].group, setup.global_quantities[g].name,
+                           ranges->lower[g], ranges->upper[g]);
+    system_.set_ranges(*ranges);
+    state_.ranges = *ranges;
+    rebuild_at(at);
+    if (system_.scan().needs_model())
+        system_.replace_data(state_.x);
+    return true;
+}
+
+void DlsrFit::save() {
+    const auto begin = std::chrono::steady_clock::now();
+    communicator_.collectively([&] {
+        if (communicator_.is_root())
+            write_dlsr_checkpoint(checkpoint_path_, state_);
+    });
+    checkpoint_seconds_ +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    stop_if_asked(communicator_);
+}
+
+void DlsrFit::remove_checkpoint() const {
+    std::error_code code;
+    if (communicator_.is_root())
+        std::filesystem::remove(checkpoint_path_, code);
+}
+
+void DlsrFit::solve(const std::string& what, double convergence, int steps, bool keep) {
+    // At the end of a range steps are cut short; the next ones are judged afresh.
+    while (take_steps(what, convergence, steps, keep) == Stop::range_left && move_ranges())
+        state_.trust_radius = 0;
+    // The reason stays: a run resumed after the fit tells how it ended.
+    state_.iteration = 0;
+    state_.trust_radius = 0;
+    state_.initial_gradient_norm = 0;
+}
+
+/// Steps until they end, or a global shape is at the end of its range. Collective.
+DlsrFit::Stop DlsrFit::take_steps(const std::string& what, double convergence, int steps,
+                                  bool keep) {
+    petsc::BoundedGaussNewton solver(session_, communicator_, system_.problem(), own_x(),
+                                     dlsr_solver_options(convergence, steps));
+    if (state_.iteration > 0 || state_.initial_gradient_norm > 0) {
+        petsc::BoundedGaussNewton::State state;
+        state.x = own_x();
+        state.trust_radius = state_.trust_radius;
+        state.initial_gradient_norm = state_.initial_gradient_norm;
+        state.iteration = state_.iteration;
+        state.reason = static_cast<petsc::StopReason>(state_.reason);
+        solver.restore(state);
+    }
+    for (;;) {
+        const auto report = solver.step();
+        const auto state = solver.state();
+        state_.x = communicator_.allgather(std::span<const double>(state.x));
+        state_.trust_radius = state.trust_radius;
+        state_.initial_gradient_norm = state.initial_gradient_norm;
+        state_.iteration = state.iteration;
+        state_.reason = static_cast<int>(state.reason);
+        step_was_cut_ = report.accepted && report.rejected_trials > 0;
+        const double misfit = system_.problem().last_misfit(),
+                     rwp = std::sqrt(2 * misfit / system_.data_squares());
+        // Counted through: the fit is taken up again with other strengths and data.
+        if (keep && report.accepted)
+            state_.history.push_back({static_cast<int>(state_.history.size()) + 1, report.objective,
+                                      misfit, report.gradient_norm, report.step_length, rwp,
+                                      report.linear_iterations});
+        if (auto* record = RunRecord::current())
+            record->iterate(report.iteration, rwp);
+        if (communicator_.is_root())
+            fmt::print(stderr,
+                       "dlsr: {} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, "
+                       "{} products ({} packed functions){}\n",
+                       what, report.iteration, report.objective, 100 * rwp, report.gradient_norm,
+                       report.step_length, report.linear_iterations,
+                       system_.model().condensed_size(),
+                       report.rejected_trials > 0
+                           ? fmt::format(", {} trials rejected", report.rejected_trials)
+                           : "");
+        if (keep)
+            save();
+        if (report.reason != petsc::StopReason::none) {
+            stop_reason_ = std::string(petsc::describe(report.reason));
+            converged_ = petsc::is_converged(report.reason);
+            if (report.reason == petsc::StopReason::non_finite_objective)
+                throw Error("dlsr: the fit diverged: the objective is not finite; start from "
+                            "better maps or bound the amounts (dlsr.bounded)");
+            return Stop::finished;
+        }
+        if (keep && moves_ < most_moves &&
+            moved_ranges(system_.setup(), system_.global_values(state_.x)))
+            return Stop::range_left;
+    }
+}
+
+void DlsrFit::solve_and_replace(const std::string& what, double convergence, int steps) {
+    if (!system_.scan().needs_model()) {
+        solve(what, convergence, steps, true);
+        return;
+    }
+    const std::size_t before = state_.history.size();
+    for (;;) {
+        const auto taken = static_cast<int>(state_.history.size() - before);
+        solve(what, convergence, std::clamp(steps - taken, 1, steps_per_pass), true);
+        const bool settled = system_.replace_data(state_.x) < data_tolerance;
+        if (settled && converged_)
+            return;
+        if (static_cast<int>(state_.history.size() - before) >= steps) {
+            if (converged_) {
+                converged_ = false;
+                stop_reason_ = "maximum number of iterations, the replaced data still change";
+                state_.reason = static_cast<int>(petsc::StopReason::max_iterations);
+            }
+            return;
+        }
+        state_.reason = 0;
+    }
+}
+
+} // namespace xrdct

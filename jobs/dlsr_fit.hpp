@@ -1,0 +1,78 @@
+#pragma once
+
+#include "jobs/dlsr_checkpoint.hpp"
+#include "jobs/dlsr_system.hpp"
+#include "solvers/petsc/bounded_gauss_newton.hpp"
+#include "solvers/petsc/session.hpp"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace xrdct {
+
+/// Of the steps of a DLSR.
+petsc::BoundedGaussNewtonOptions dlsr_solver_options(double convergence, int steps);
+
+/// A system and where its fit stands: takes steps, and keeps the state in a checkpoint. What is
+/// done when is the caller's. Members are collective unless said otherwise.
+class DlsrFit {
+  public:
+    /// Builds the system, and goes on where an earlier run of the same job stopped when the
+    /// context's options say so. Session and system must outlive it. Throws Error on all ranks for
+    /// a checkpoint of another job.
+    DlsrFit(const petsc::Session& session, DlsrSystem& system);
+    DlsrFit(const DlsrFit&) = delete;
+    DlsrFit& operator=(const DlsrFit&) = delete;
+
+    // Not collective.
+    const petsc::Session& session() const { return session_; }
+    DlsrSystem& system() const { return system_; }
+    DlsrCheckpoint& state() { return state_; }
+    bool resumed() const { return resumed_; }
+    const std::string& stop_reason() const { return stop_reason_; }
+    bool converged() const { return converged_; }
+    bool step_was_cut() const { return step_was_cut_; } ///< the last one: trials were rejected
+    double checkpoint_seconds() const { return checkpoint_seconds_; } ///< waiting included
+    /// This rank's share of the state's x.
+    std::vector<double> own_x() const { return system_.own_share(state_.x); }
+
+    /// Of the state's x, in the operator's order.
+    std::vector<double> values() const { return system_.problem().values(own_x()); }
+    /// Holds the geometry where the state has it. Not collective.
+    void hold_geometry() const { system_.hold_geometry(state_.x); }
+    void set_smoothness(double strength);
+    /// The setup has changed: the system is built again, and stands at `values` (in the operator's
+    /// order).
+    void rebuild_at(const std::vector<double>& values);
+    /// Steps from the state's x; `keep`: the steps are those of the history and are saved, and
+    /// ranges of global shapes follow them.
+    void solve(const std::string& what, double convergence, int steps, bool keep);
+    /// Steps and replacements of the data in turn, until neither changes anything.
+    void solve_and_replace(const std::string& what, double convergence, int steps);
+    /// Writes the checkpoint; then ends the run if that was asked for.
+    void save();
+    void remove_checkpoint() const;
+
+  private:
+    std::optional<DlsrCheckpoint> earlier_state() const;
+    void go_on_from(DlsrCheckpoint earlier);
+    enum class Stop { finished, range_left };
+    Stop take_steps(const std::string& what, double convergence, int steps, bool keep);
+    bool move_ranges();
+
+    const petsc::Session& session_;
+    DlsrSystem& system_;
+    const mpi::Communicator& communicator_;
+    std::filesystem::path checkpoint_path_;
+    DlsrCheckpoint state_;
+    bool resumed_ = false;
+    int moves_ = 0; ///< of the ranges of global shapes
+    std::string stop_reason_;
+    bool converged_ = false;
+    bool step_was_cut_ = false;
+    double checkpoint_seconds_ = 0;
+};
+
+} // namespace xrdct
