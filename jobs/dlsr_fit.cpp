@@ -141,24 +141,21 @@ void DlsrFit::rebuild_at(const std::vector<double>& values) {
 
 /// Global shapes at the end of the range for which patterns are tabulated get another range.
 /// Collective.
-bool DlsrFit::move_ranges() {
+void DlsrFit::move_to(const GlobalRanges& ranges) {
     const auto& setup = system_.setup();
-    const auto ranges = moved_ranges(setup, system_.global_values(state_.x));
-    if (!ranges || moves_++ >= most_moves)
-        return false;
+    ++moves_;
     const auto at = values();
     if (communicator_.is_root())
-        for (std::size_t g = 0; g < ranges->start.size(); ++g)
-            if (ranges->upper[g] != setup.globals[g].upper)
+        for (std::size_t g = 0; g < ranges.start.size(); ++g)
+            if (ranges.upper[g] != setup.globals[g].upper)
                 fmt::print(stderr, "dlsr: {} {} leaves its range: {:.6g} to {:.6g} from here on\n",
                            setup.global_quantities[g].group, setup.global_quantities[g].name,
-                           ranges->lower[g], ranges->upper[g]);
-    system_.set_ranges(*ranges);
-    state_.ranges = *ranges;
+                           ranges.lower[g], ranges.upper[g]);
+    system_.set_ranges(ranges);
+    state_.ranges = ranges;
     rebuild_at(at);
     if (system_.scan().needs_model())
         system_.replace_data(state_.x);
-    return true;
 }
 
 void DlsrFit::save() {
@@ -180,17 +177,20 @@ void DlsrFit::remove_checkpoint() const {
 
 void DlsrFit::solve(const std::string& what, double convergence, int steps, bool keep) {
     // At the end of a range steps are cut short; the next ones are judged afresh.
-    while (take_steps(what, convergence, steps, keep) == Stop::range_left && move_ranges())
+    while (const auto ranges = take_steps(what, convergence, steps, keep)) {
+        move_to(*ranges);
         state_.trust_radius = 0;
+    }
     // The reason stays: a run resumed after the fit tells how it ended.
     state_.iteration = 0;
     state_.trust_radius = 0;
     state_.initial_gradient_norm = 0;
 }
 
-/// Steps until they end, or a global shape is at the end of its range. Collective.
-DlsrFit::Stop DlsrFit::take_steps(const std::string& what, double convergence, int steps,
-                                  bool keep) {
+/// Steps until they end (nothing), or global shapes at the end of their ranges need these.
+/// Collective.
+std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double convergence,
+                                                int steps, bool keep) {
     petsc::BoundedGaussNewton solver(session_, communicator_, system_.problem(), own_x(),
                                      dlsr_solver_options(convergence, steps));
     if (state_.iteration > 0 || state_.initial_gradient_norm > 0) {
@@ -238,11 +238,12 @@ DlsrFit::Stop DlsrFit::take_steps(const std::string& what, double convergence, i
             if (report.reason == petsc::StopReason::non_finite_objective)
                 throw Error("dlsr: the fit diverged: the objective is not finite; start from "
                             "better maps or bound the amounts (dlsr.bounded)");
-            return Stop::finished;
+            return {};
         }
-        if (keep && moves_ < most_moves &&
-            moved_ranges(system_.setup(), system_.global_values(state_.x)))
-            return Stop::range_left;
+        if (!keep || moves_ >= most_moves)
+            continue;
+        if (auto ranges = moved_ranges(system_.setup(), system_.global_values(state_.x)))
+            return ranges;
     }
 }
 

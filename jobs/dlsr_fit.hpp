@@ -58,9 +58,9 @@ class DlsrFit {
   private:
     std::optional<DlsrCheckpoint> earlier_state() const;
     void go_on_from(DlsrCheckpoint earlier);
-    enum class Stop { finished, range_left };
-    Stop take_steps(const std::string& what, double convergence, int steps, bool keep);
-    bool move_ranges();
+    std::optional<GlobalRanges> take_steps(const std::string& what, double convergence, int steps,
+                                           bool keep);
+    void move_to(const GlobalRanges& ranges);
 
     const petsc::Session& session_;
     DlsrSystem& system_;
