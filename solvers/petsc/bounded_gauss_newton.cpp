@@ -597,7 +597,6 @@ void BoundedGaussNewton::Impl::run_optimizer(StepReport& report) {
             sum += (trial_.x[i] - present_.x[i]) * (trial_.x[i] - present_.x[i]);
         report.step_length = std::sqrt(communicator_.allreduce(sum, mpi::Reduction::sum));
         std::swap(present_, trial_);
-        present_.asked.clear();
         trial_.known = false;
         linearised_ = false;
         ++iteration_;
