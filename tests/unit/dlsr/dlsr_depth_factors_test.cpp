@@ -19,20 +19,8 @@ using namespace xrdct;
 using namespace xrdct::test;
 using testing::HasSubstr;
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-const std::vector<GeometryParameter> both{GeometryParameter::axis_offset,
-                                          GeometryParameter::distance};
-
-const mpi::Communicator& world() {
-    static const mpi::Communicator communicator = mpi::Communicator::world();
-    return communicator;
-}
 mpi::BlockRange all_rotations(const SmallScan& scan) {
     return {0, scan.geometry.rotation.size()};
-}
-mpi::BlockRange own_rotations(const SmallScan& scan) {
-    return mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
-                            static_cast<std::size_t>(world().rank()));
 }
 
 DlsrOperator make_operator(const SmallScan& scan, const mpi::BlockRange& rotations,
@@ -76,16 +64,6 @@ std::vector<float> random_direction(const SmallScan& scan, const DlsrOperator& o
     return direction;
 }
 
-std::vector<float> predict(const DlsrOperator& op) {
-    std::vector<float> rays(op.coefficient_count());
-    op.predict(rays);
-    return rays;
-}
-std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direction) {
-    std::vector<float> rays(op.coefficient_count());
-    op.jacobian(direction, rays);
-    return rays;
-}
 std::vector<float> adjoint(const DlsrOperator& op, std::span<const float> rays) {
     std::vector<float> direction(op.value_count());
     op.adjoint(rays, direction);
@@ -180,40 +158,7 @@ TEST(DepthFactors, ScaleWhatTheLayersContribute) {
 TEST(DepthFactors, JacobianIsTheDerivativeOfThePrediction) {
     const SmallScan& scan = small();
     DlsrOperator op = make_operator(scan, own_rotations(scan), random_factors(scan));
-    const auto values = values_of(scan, op), scale = scale_of(scan, op);
-    std::vector<std::pair<std::size_t, std::size_t>> groups;
-    for (std::size_t p = 0; p < 4; ++p)
-        for (int shape = -1; shape < static_cast<int>(scan.basis->parts()[p].voxel.size()); ++shape)
-            groups.emplace_back(op.offset(p, shape), op.pixels(p).size());
-    for (std::size_t g = op.global_offset(); g < op.value_count(); ++g)
-        groups.emplace_back(g, 1);
-    for (const auto& [begin, count] : groups) {
-        const bool geometry = begin + 2 >= op.value_count();
-        const auto random = random_floats(count, static_cast<unsigned>(begin + 1));
-        std::vector<float> direction(op.value_count(), 0.0F);
-        for (std::size_t i = 0; i < count; ++i)
-            direction[begin + i] = geometry ? static_cast<float>(scale[begin])
-                                            : random[i] * static_cast<float>(scale[begin + i]);
-        const auto at = [&](double h) {
-            auto moved = values;
-            for (std::size_t i = 0; i < moved.size(); ++i)
-                moved[i] += h * direction[i];
-            op.set_point(moved, false);
-            return predict(op);
-        };
-        constexpr double h = 0.02;
-        const auto a = at(h), b = at(-h), c = at(2 * h), d = at(-2 * h);
-        std::vector<float> expected(a.size());
-        for (std::size_t i = 0; i < a.size(); ++i)
-            expected[i] = static_cast<float>(
-                (8 * (static_cast<double>(a[i]) - b[i]) - (static_cast<double>(c[i]) - d[i])) /
-                (12 * h));
-        op.set_point(values, true);
-        const auto found = jacobian(op, direction);
-        EXPECT_GT(norm(expected), 0);
-        EXPECT_LT(test::distance(found, expected), (geometry ? 2e-2 : 1e-3) * norm(expected))
-            << "values from " << begin;
-    }
+    check_jacobian(op, values_of(scan, op), scale_of(scan, op));
 }
 
 // ⟨J v, p⟩ = ⟨v, Jᵀ p⟩ summed over the ranks, and both as on one rank.
@@ -304,26 +249,7 @@ Fit fit(const SmallScan& scan, const std::vector<float>& made, const std::vector
     maker.set_point(start, false);
     maker.set_point(truth, false);
     const auto data = predict(maker);
-    std::vector<DlsrField> fields;
-    for (std::size_t p = 0; p < 4; ++p)
-        fields.push_back({.part = p,
-                          .lower = -infinity,
-                          .upper = infinity,
-                          .unit = 0.5 * scan.unit_amount[p],
-                          .edge = infinity});
-    fields.push_back({.part = cathode_part,
-                      .shape = 0,
-                      .lower = 2.855,
-                      .upper = 2.885,
-                      .unit = 0.005,
-                      .edge = infinity});
-    fields.push_back({.part = cathode_part,
-                      .shape = 1,
-                      .lower = 14.15,
-                      .upper = 14.35,
-                      .unit = 0.04,
-                      .edge = infinity});
-    DlsrProblem problem(world(), op, scan.grid, scan.part_geometry(range), data, fields,
+    DlsrProblem problem(world(), op, scan.grid, scan.part_geometry(range), data, voxel_fields(scan),
                         {{-2, 2, 0.02}, {-0.3, 0.3, 0.01}}, start);
     for (std::size_t g = 0; g < 2; ++g)
         problem.set_global_bounds(g, 0, 0);

@@ -11,7 +11,6 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
-#include <limits>
 #include <optional>
 
 namespace {
@@ -19,20 +18,6 @@ namespace {
 using namespace xrdct;
 using namespace xrdct::test;
 using testing::HasSubstr;
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-const std::vector<GeometryParameter> both{GeometryParameter::axis_offset,
-                                          GeometryParameter::distance};
-
-const mpi::Communicator& world() {
-    static const mpi::Communicator communicator = mpi::Communicator::world();
-    return communicator;
-}
-
-mpi::BlockRange own_rotations(const SmallScan& scan) {
-    return mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
-                            static_cast<std::size_t>(world().rank()));
-}
 
 DlsrOperator make_operator(const SmallScan& scan, const ScanGeometry& geometry,
                            const mpi::BlockRange& rotations,
@@ -59,13 +44,6 @@ std::vector<double> values_of(const SmallScan& scan, const DlsrOperator& op, dou
     values[op.value_count() - 2] = axis;
     values[op.value_count() - 1] = distance;
     return values;
-}
-
-std::vector<float> predict(DlsrOperator& op, const std::vector<double>& values) {
-    op.set_point(values, false);
-    std::vector<float> rays(op.coefficient_count());
-    op.predict(rays);
-    return rays;
 }
 
 /// As patterns in the channels, which scans with other bases have in common.
@@ -199,18 +177,11 @@ struct Problem {
         const auto start = scan.values(op);
         op.set_point(start, false);
         data = predict(op, values_of(scan, op, axis, distance));
-        std::vector<DlsrField> fields;
-        for (std::size_t p = 0; p < 4; ++p)
-            fields.push_back({.part = p,
-                              .lower = -infinity,
-                              .upper = infinity,
-                              .unit = 0.5 * scan.unit_amount[p],
-                              .smoothness = 1e-4,
-                              .edge = infinity});
-        std::vector<DlsrGlobal> globals;
-        for (const auto& part : scan.basis->parts())
-            for (const auto& p : part.global)
-                globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
+        auto fields = voxel_fields(scan);
+        fields.resize(4); // the amounts
+        for (auto& field : fields)
+            field.smoothness = 1e-4;
+        auto globals = globals_of(scan);
         globals.push_back({-2, 2, 0.02});
         globals.push_back({-0.3, 0.3, 0.01});
         problem.emplace(world(), op, scan.grid, scan.part_geometry(rotations), data, fields,

@@ -14,23 +14,7 @@ using namespace xrdct;
 using namespace xrdct::test;
 using testing::HasSubstr;
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr float nan_float = std::numeric_limits<float>::quiet_NaN();
-
-std::vector<float> predict(const DlsrOperator& op) {
-    std::vector<float> rays(op.coefficient_count());
-    op.predict(rays);
-    return rays;
-}
-std::vector<float> predict(DlsrOperator& op, std::span<const double> values) {
-    op.set_point(values, false);
-    return predict(op);
-}
-std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direction) {
-    std::vector<float> rays(op.coefficient_count());
-    op.jacobian(direction, rays);
-    return rays;
-}
 
 /// Factor of a line whose equivalents stand at angles δ (their cosines) to the fibre axis, itself
 /// at ψ to the beam: the double mean that defines it.
@@ -248,40 +232,9 @@ INSTANTIATE_TEST_SUITE_P(All, DlsrForward,
                                          SmallScanOptions{.n = 19, .rotations = 2, .pixel = 0.6}),
                          [](const auto& info) { return std::string(case_names[info.index]); });
 
-/// Relative difference of J d and the change of predict() along d, by parts of the values.
 void check_jacobian(const SmallScan& scan) {
     DlsrOperator op = scan.make_operator();
-    const auto values = scan.values(op), scale = scan.scale(op);
-    std::vector<std::pair<std::size_t, std::size_t>> groups;
-    for (std::size_t p = 0; p < 4; ++p)
-        for (int shape = -1; shape < static_cast<int>(scan.basis->parts()[p].voxel.size()); ++shape)
-            groups.emplace_back(op.offset(p, shape), op.pixels(p).size());
-    for (std::size_t g = 0; g < scan.basis->global_count(); ++g)
-        groups.emplace_back(op.global_offset() + g, 1);
-    for (const auto& [begin, count] : groups) {
-        const auto random = random_floats(count, static_cast<unsigned>(begin + 1));
-        std::vector<float> direction(op.value_count(), 0.0F);
-        for (std::size_t i = 0; i < count; ++i)
-            direction[begin + i] = random[i] * static_cast<float>(scale[begin + i]);
-        const auto at = [&](double h) {
-            auto moved = values;
-            for (std::size_t i = 0; i < moved.size(); ++i)
-                moved[i] += h * direction[i];
-            return predict(op, moved);
-        };
-        constexpr double h = 0.02;
-        const auto a = at(h), b = at(-h), c = at(2 * h), d = at(-2 * h);
-        std::vector<float> expected(a.size());
-        for (std::size_t i = 0; i < a.size(); ++i)
-            expected[i] = static_cast<float>(
-                (8 * (static_cast<double>(a[i]) - b[i]) - (static_cast<double>(c[i]) - d[i])) /
-                (12 * h));
-        op.set_point(values, true);
-        const auto found = jacobian(op, direction);
-        EXPECT_GT(norm(expected), 0);
-        EXPECT_LT(test::distance(found, expected), 1e-3 * norm(expected))
-            << "values from " << begin;
-    }
+    test::check_jacobian(op, scan.values(op), scan.scale(op));
 }
 
 TEST(DlsrOperator, JacobianIsTheDerivativeOfThePrediction) {

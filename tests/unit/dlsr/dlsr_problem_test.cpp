@@ -20,12 +20,6 @@ using namespace xrdct;
 using namespace xrdct::test;
 using testing::HasSubstr;
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-const mpi::Communicator& world() {
-    static const mpi::Communicator communicator = mpi::Communicator::world();
-    return communicator;
-}
 const mpi::Communicator& self() {
     static const mpi::Communicator communicator = mpi::Communicator::self();
     return communicator;
@@ -35,29 +29,12 @@ using Fields = std::vector<DlsrField>;
 
 /// Everything per voxel, both kinds of smoothness on the cells, gaps bridged for one of them.
 Fields all_voxel(const SmallScan& scan) {
-    Fields fields;
-    for (std::size_t p = 0; p < 4; ++p)
-        fields.push_back({.part = p,
-                          .lower = -infinity,
-                          .upper = infinity,
-                          .unit = 0.5 * scan.unit_amount[p],
-                          .edge = infinity});
-    fields.push_back({.part = cathode_part,
-                      .shape = 0,
-                      .lower = 2.855,
-                      .upper = 2.885,
-                      .unit = 0.005,
-                      .smoothness = 0.3,
-                      .edge = infinity,
-                      .max_gap = 1});
-    fields.push_back({.part = cathode_part,
-                      .shape = 1,
-                      .lower = 14.15,
-                      .upper = 14.35,
-                      .unit = 0.04,
-                      .smoothness = 0.4,
-                      .edge = 0.7,
-                      .max_gap = 4});
+    Fields fields = voxel_fields(scan);
+    fields[4].smoothness = 0.3;
+    fields[4].max_gap = 1;
+    fields[5].smoothness = 0.4;
+    fields[5].edge = 0.7;
+    fields[5].max_gap = 4;
     return fields;
 }
 
@@ -74,14 +51,6 @@ Fields mixed(const SmallScan& scan) {
     fields[4].upper = 1.01;
     fields[4].unit = 0.001;
     return fields;
-}
-
-std::vector<DlsrGlobal> globals_of(const SmallScan& scan) {
-    std::vector<DlsrGlobal> globals;
-    for (const auto& part : scan.basis->parts())
-        for (const auto& p : part.global)
-            globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
-    return globals;
 }
 
 /// A problem whose rotations are spread over the ranks of a communicator.

@@ -2,7 +2,10 @@
 
 #include "unit/rietveld/structures.hpp"
 
+#include <gtest/gtest.h>
+
 #include <random>
+#include <utility>
 
 namespace xrdct::test {
 
@@ -185,6 +188,103 @@ std::vector<double> SmallScan::perturbed(const DlsrOperator& op, double amount,
     for (std::size_t i = 0; i < result.size(); ++i)
         result[i] += amount * size[i] * uniform(random);
     return result;
+}
+
+const mpi::Communicator& world() {
+    static const mpi::Communicator communicator = mpi::Communicator::world();
+    return communicator;
+}
+
+mpi::BlockRange own_rotations(const SmallScan& scan) {
+    return mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
+                            static_cast<std::size_t>(world().rank()));
+}
+
+std::vector<DlsrField> voxel_fields(const SmallScan& scan) {
+    std::vector<DlsrField> fields;
+    for (std::size_t p = 0; p < 4; ++p)
+        fields.push_back({.part = p,
+                          .lower = -infinity,
+                          .upper = infinity,
+                          .unit = 0.5 * scan.unit_amount[p],
+                          .edge = infinity});
+    fields.push_back({.part = cathode_part,
+                      .shape = 0,
+                      .lower = 2.855,
+                      .upper = 2.885,
+                      .unit = 0.005,
+                      .edge = infinity});
+    fields.push_back({.part = cathode_part,
+                      .shape = 1,
+                      .lower = 14.15,
+                      .upper = 14.35,
+                      .unit = 0.04,
+                      .edge = infinity});
+    return fields;
+}
+
+std::vector<DlsrGlobal> globals_of(const SmallScan& scan) {
+    std::vector<DlsrGlobal> globals;
+    for (const auto& part : scan.basis->parts())
+        for (const auto& p : part.global)
+            globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
+    return globals;
+}
+
+std::vector<float> predict(const DlsrOperator& op) {
+    std::vector<float> rays(op.coefficient_count());
+    op.predict(rays);
+    return rays;
+}
+
+std::vector<float> predict(DlsrOperator& op, std::span<const double> values) {
+    op.set_point(values, false);
+    return predict(op);
+}
+
+std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direction) {
+    std::vector<float> rays(op.coefficient_count());
+    op.jacobian(direction, rays);
+    return rays;
+}
+
+void check_jacobian(DlsrOperator& op, const std::vector<double>& values,
+                    const std::vector<double>& scale) {
+    const auto& parts = op.basis().parts();
+    std::vector<std::pair<std::size_t, std::size_t>> groups;
+    for (std::size_t p = 0; p < parts.size(); ++p)
+        for (int shape = -1; shape < static_cast<int>(parts[p].voxel.size()); ++shape)
+            groups.emplace_back(op.offset(p, shape), op.pixels(p).size());
+    for (std::size_t g = op.global_offset(); g < op.value_count(); ++g)
+        groups.emplace_back(g, 1);
+    const std::size_t first_geometry = op.global_offset() + op.basis().global_count();
+    for (const auto& [begin, count] : groups) {
+        // The geometry's columns are differences themselves.
+        const bool geometry = begin >= first_geometry;
+        const auto random = random_floats(count, static_cast<unsigned>(begin + 1));
+        std::vector<float> direction(op.value_count(), 0.0F);
+        for (std::size_t i = 0; i < count; ++i)
+            direction[begin + i] =
+                (geometry ? 1 : random[i]) * static_cast<float>(scale[begin + i]);
+        const auto at = [&](double h) {
+            auto moved = values;
+            for (std::size_t i = 0; i < moved.size(); ++i)
+                moved[i] += h * direction[i];
+            return predict(op, moved);
+        };
+        constexpr double h = 0.02;
+        const auto a = at(h), b = at(-h), c = at(2 * h), d = at(-2 * h);
+        std::vector<float> expected(a.size());
+        for (std::size_t i = 0; i < a.size(); ++i)
+            expected[i] = static_cast<float>(
+                (8 * (static_cast<double>(a[i]) - b[i]) - (static_cast<double>(c[i]) - d[i])) /
+                (12 * h));
+        op.set_point(values, true);
+        const auto found = jacobian(op, direction);
+        EXPECT_GT(norm(expected), 0);
+        EXPECT_LT(distance(found, expected), (geometry ? 2e-2 : 1e-3) * norm(expected))
+            << "values from " << begin;
+    }
 }
 
 std::vector<float> random_floats(std::size_t size, unsigned seed) {

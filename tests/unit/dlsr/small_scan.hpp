@@ -1,17 +1,26 @@
 #pragma once
 
+#include "mpi/communicator.hpp"
 #include "mpi/decomposition.hpp"
 #include "rietveld/pattern_basis.hpp"
 #include "solvers/dlsr_operator.hpp"
+#include "solvers/dlsr_problem.hpp"
 #include "tomography/scan_geometry.hpp"
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
 
 namespace xrdct::test {
+
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
+/// Parameters of the geometry that models with depth know.
+inline const std::vector<GeometryParameter> both{GeometryParameter::axis_offset,
+                                                 GeometryParameter::distance};
+const mpi::Communicator& world();
 
 /// Parts of SmallScan.
 inline constexpr std::size_t cathode_part = 0, metal_part = 1, peak_part = 2, term_part = 3;
@@ -69,6 +78,20 @@ struct SmallScan {
     /// Typical size of each value: amounts, ranges of shapes.
     std::vector<double> scale(const DlsrOperator& model) const;
 };
+
+mpi::BlockRange own_rotations(const SmallScan& scan); ///< shared out over the world's ranks
+
+/// Everything per voxel and without smoothness: amounts of the four parts, cells a and c.
+std::vector<DlsrField> voxel_fields(const SmallScan& scan);
+std::vector<DlsrGlobal> globals_of(const SmallScan& scan);
+
+std::vector<float> predict(const DlsrOperator& op); ///< at its point
+std::vector<float> predict(DlsrOperator& op, std::span<const double> values);
+std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direction);
+/// Expects J d to be the change of predict() at `values` along d, for every kind of values of a
+/// part and every global one; `scale`: typical size of each value.
+void check_jacobian(DlsrOperator& op, const std::vector<double>& values,
+                    const std::vector<double>& scale);
 
 std::vector<float> random_floats(std::size_t size, unsigned seed); ///< in [−1, 1)
 double dot(std::span<const float> a, std::span<const float> b);
