@@ -17,7 +17,7 @@ namespace {
 constexpr double error_window = 3;
 
 /// Own unknowns at bounds that the gradient at x points at.
-std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, const std::vector<double>& x) {
+std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, std::span<const double> x) {
     std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
     problem.bounds(lower, upper);
     problem.objective_and_gradient(x, gradient);
@@ -28,52 +28,67 @@ std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, const std::vector<doub
     return held;
 }
 
-/// Of the state's sums over the samples; maps are smoothed.
-std::vector<double> errors_of(const DlsrSystem& system, const DlsrCheckpoint& state) {
+/// Of sums over the samples; maps are smoothed. Collective.
+TeamArray<double> errors_of(DlsrFit& fit) {
+    const auto& system = fit.system();
     auto& problem = system.problem();
+    const auto& team = system.team();
     const auto& fields = system.setup().fields;
-    const int samples = state.error_samples;
-    const auto information = problem.information();
-    std::vector<double> esd(state.x.size(), 0.0);
-    for (std::size_t f = 0; f <= fields.size(); ++f) {
-        const auto range = problem.field_unknowns(f);
-        const bool voxels = f < fields.size() && fields[f].field.treatment == FieldTreatment::voxel;
-        if (!voxels) {
-            for (std::size_t i = range.begin; i < range.end; ++i)
-                esd[i] = std::sqrt(state.error_squares[i] / samples);
-            continue;
-        }
-        // An unknown that is held has no sample.
-        std::vector<double> squares, own;
-        for (std::size_t i = range.begin; i < range.end; ++i) {
-            squares.push_back(state.error_squares[i] / samples);
-            own.push_back(information[i]);
-        }
-        const auto variance =
-            smoothed_variance(squares, own, system.model().pixels(fields[f].field.part),
-                              system.grid().n, error_window);
-        for (std::size_t i = range.begin; i < range.end; ++i)
-            esd[i] = variance[i - range.begin] > 0 ? std::sqrt(variance[i - range.begin])
-                                                   : std::numeric_limits<double>::quiet_NaN();
-    }
-    return esd;
+    const int samples = fit.state().error_samples;
+    const TeamArray<double> information(team, problem.whole(problem.information()));
+    const auto sums = problem.whole(fit.error_squares());
+    return system.communicator().collectively([&] {
+        TeamArray<double> esd;
+        esd.resize(team, problem.size());
+        team.together([&] {
+            for (std::size_t f = 0; f <= fields.size(); ++f) {
+                if (!team.has(f))
+                    continue;
+                const auto range = problem.field_unknowns(f);
+                const bool voxels =
+                    f < fields.size() && fields[f].field.treatment == FieldTreatment::voxel;
+                if (!voxels) {
+                    for (std::size_t i = range.begin; i < range.end; ++i)
+                        esd[i] = std::sqrt(sums[i] / samples);
+                    continue;
+                }
+                // An unknown that is held has no sample.
+                std::vector<double> squares, own;
+                for (std::size_t i = range.begin; i < range.end; ++i) {
+                    squares.push_back(sums[i] / samples);
+                    own.push_back(information[i]);
+                }
+                const auto variance =
+                    smoothed_variance(squares, own, system.model().pixels(fields[f].field.part),
+                                      system.grid().n, error_window);
+                for (std::size_t i = range.begin; i < range.end; ++i)
+                    esd[i] = variance[i - range.begin] > 0
+                                 ? std::sqrt(variance[i - range.begin])
+                                 : std::numeric_limits<double>::quiet_NaN();
+            }
+        });
+        return esd;
+    });
 }
 
 } // namespace
 
-std::vector<double> sample_errors(DlsrFit& fit) {
+TeamArray<double> sample_errors(DlsrFit& fit) {
     const auto& system = fit.system();
     const auto& communicator = system.communicator();
     auto& problem = system.problem();
     auto& state = fit.state();
     const int samples = static_cast<int>(system.job().dlsr.error_samples);
-    const auto x = fit.own_x();
+    const auto& x = fit.x();
     petsc::BoundedGaussNewton solver(fit.session(), communicator, problem, x,
                                      dlsr_solver_options(system.job().dlsr.convergence, 1));
     const auto held = at_bounds(problem, x);
     problem.linearise(x);
-    if (state.error_squares.size() != state.x.size()) {
-        state.error_squares.assign(state.x.size(), 0.0);
+    auto& squares = fit.error_squares();
+    if (state.error_samples == 0)
+        squares.clear();
+    if (squares.empty()) {
+        squares.assign(x.size(), 0.0);
         state.error_samples = 0;
     }
     Progress progress("dlsr: e.s.d.", static_cast<std::size_t>(samples), communicator.is_root());
@@ -88,15 +103,14 @@ std::vector<double> sample_errors(DlsrFit& fit) {
         const auto right = problem.back_project(noise);
         std::vector<double> change(x.size());
         solver.solve_linear(right, change, held, linear);
-        const auto all = communicator.allgather(std::span<const double>(change));
-        for (std::size_t i = 0; i < all.size(); ++i)
-            state.error_squares[i] += all[i] * all[i];
+        for (std::size_t i = 0; i < change.size(); ++i)
+            squares[i] += change[i] * change[i];
         ++state.error_samples;
         progress.update(static_cast<std::size_t>(state.error_samples));
         fit.save();
     }
     progress.finish(fmt::format("{} samples of noise", samples));
-    return errors_of(system, state);
+    return errors_of(fit);
 }
 
 } // namespace xrdct

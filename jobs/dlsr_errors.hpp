@@ -2,14 +2,12 @@
 
 #include "jobs/dlsr_fit.hpp"
 
-#include <vector>
-
 namespace xrdct {
 
-/// E.s.d. of all unknowns where the fit has ended, in their units, from the job's number of samples
-/// of noise (at least one) that are propagated through the linearised problem; those done are kept
-/// in the state and its checkpoint. Unknowns at their bounds stay there: NaN where nothing tells
-/// the e.s.d. of a map. Collective.
-std::vector<double> sample_errors(DlsrFit& fit);
+/// E.s.d. of all unknowns where the fit has ended, in their units and the team's memory, from the
+/// job's number of samples of noise (at least one) that are propagated through the linearised
+/// problem; those done are kept in the state and its checkpoint. Unknowns at their bounds stay
+/// there: NaN where nothing tells the e.s.d. of a map. Collective.
+TeamArray<double> sample_errors(DlsrFit& fit);
 
 } // namespace xrdct

@@ -49,9 +49,9 @@ DlsrFit::DlsrFit(const petsc::Session& session, DlsrSystem& system)
         state_.radial_scale = found->radial_scale;
         system_.scale_radial_axis(state_.radial_scale);
     }
-    system_.build(state_.x);
+    system_.build(globals_);
     const auto& problem = system_.problem();
-    state_.x = communicator_.allgather(std::span<const double>(problem.start()));
+    stand_at(problem.start());
     if (communicator_.is_root())
         fmt::print(
             stderr,
@@ -60,7 +60,7 @@ DlsrFit::DlsrFit(const petsc::Session& session, DlsrSystem& system)
             problem.size(), system_.ray_count(), context.scan.n_channel(), system_.basis().size(),
             system_.layers().count, system_.model().packed_size());
     communicator_.collectively([&] {
-        if (!found || found->x.size() == state_.x.size())
+        if (!found || found->x.size() == problem.size())
             return;
         if (!context.options.force)
             throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
@@ -100,6 +100,10 @@ std::optional<DlsrCheckpoint> DlsrFit::earlier_state() const {
 
 void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
     state_ = std::move(earlier);
+    stand_at(own_share(state_.x));
+    if (state_.error_squares.size() == state_.x.size())
+        error_squares_ = own_share(state_.error_squares);
+    state_.x = state_.error_squares = {};
     resumed_ = true;
     if (!state_.ranges.start.empty()) {
         const auto at = values();
@@ -117,7 +121,7 @@ void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
                    state_.iteration, state_.phase);
     // The data are those of this point now, so a fit that had ended goes on.
     if (system_.scan().needs_model()) {
-        system_.replace_data(state_.x);
+        system_.replace_data(x_);
         if (state_.phase != "errors") {
             state_.iteration = state_.reason = 0;
             state_.trust_radius = state_.initial_gradient_norm = 0;
@@ -133,10 +137,33 @@ void DlsrFit::set_smoothness(double strength) {
     state_.smoothness = strength;
 }
 
-void DlsrFit::rebuild_at(const std::vector<double>& values) {
-    system_.build(state_.x);
-    state_.x = communicator_.allgather(system_.problem().unknowns(values));
+void DlsrFit::rebuild_at(std::span<const double> values) {
+    system_.build(globals_);
+    stand_at(system_.problem().unknowns(values));
     set_smoothness(state_.smoothness);
+}
+
+void DlsrFit::stand_at(std::vector<double> x) {
+    x_ = std::move(x);
+    globals_ = system_.global_unknowns(x_);
+}
+
+void DlsrFit::set_global(std::size_t global, double value) {
+    globals_[global] = value;
+    const auto own = system_.problem().own();
+    if (const std::size_t i = system_.first_global() + global; i >= own.begin && i < own.end)
+        x_[i - own.begin] = value;
+}
+
+TeamArray<double> DlsrFit::values() const {
+    const auto lent = system_.problem().values(x_);
+    return communicator_.collectively([&] { return TeamArray<double>(system_.team(), lent); });
+}
+
+std::vector<double> DlsrFit::own_share(const std::vector<double>& whole) const {
+    const auto range = system_.problem().own();
+    return {whole.begin() + static_cast<std::ptrdiff_t>(range.begin),
+            whole.begin() + static_cast<std::ptrdiff_t>(range.end)};
 }
 
 /// Global shapes at the end of the range for which patterns are tabulated get another range.
@@ -155,15 +182,18 @@ void DlsrFit::move_to(const GlobalRanges& ranges) {
     state_.ranges = ranges;
     rebuild_at(at);
     if (system_.scan().needs_model())
-        system_.replace_data(state_.x);
+        system_.replace_data(x_);
 }
 
 void DlsrFit::save() {
     const auto begin = std::chrono::steady_clock::now();
+    state_.x = communicator_.gather(x_);
+    state_.error_squares = communicator_.gather(error_squares_);
     communicator_.collectively([&] {
         if (communicator_.is_root())
             write_dlsr_checkpoint(checkpoint_path_, state_);
     });
+    state_.x = state_.error_squares = {};
     checkpoint_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     stop_if_asked(communicator_);
@@ -191,11 +221,11 @@ void DlsrFit::solve(const std::string& what, double convergence, int steps, bool
 /// Collective.
 std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double convergence,
                                                 int steps, bool keep) {
-    petsc::BoundedGaussNewton solver(session_, communicator_, system_.problem(), own_x(),
+    petsc::BoundedGaussNewton solver(session_, communicator_, system_.problem(), x_,
                                      dlsr_solver_options(convergence, steps));
     if (state_.iteration > 0 || state_.initial_gradient_norm > 0) {
         petsc::BoundedGaussNewton::State state;
-        state.x = own_x();
+        state.x = x_;
         state.trust_radius = state_.trust_radius;
         state.initial_gradient_norm = state_.initial_gradient_norm;
         state.iteration = state_.iteration;
@@ -205,7 +235,7 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
     for (;;) {
         const auto report = solver.step();
         const auto state = solver.state();
-        state_.x = communicator_.allgather(std::span<const double>(state.x));
+        stand_at(state.x);
         state_.trust_radius = state.trust_radius;
         state_.initial_gradient_norm = state.initial_gradient_norm;
         state_.iteration = state.iteration;
@@ -242,7 +272,7 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
         }
         if (!keep || moves_ >= most_moves)
             continue;
-        if (auto ranges = moved_ranges(system_.setup(), system_.global_values(state_.x)))
+        if (auto ranges = moved_ranges(system_.setup(), system_.global_values(globals_)))
             return ranges;
     }
 }
@@ -256,7 +286,7 @@ void DlsrFit::solve_and_replace(const std::string& what, double convergence, int
     for (;;) {
         const auto taken = static_cast<int>(state_.history.size() - before);
         solve(what, convergence, std::clamp(steps - taken, 1, steps_per_pass), true);
-        const bool settled = system_.replace_data(state_.x) < data_tolerance;
+        const bool settled = system_.replace_data(x_) < data_tolerance;
         if (settled && converged_)
             return;
         if (static_cast<int>(state_.history.size() - before) >= steps) {

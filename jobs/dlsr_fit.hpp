@@ -29,24 +29,32 @@ class DlsrFit {
     // Not collective.
     const petsc::Session& session() const { return session_; }
     DlsrSystem& system() const { return system_; }
+    /// Of the checkpoint, but for x and error_squares.
     DlsrCheckpoint& state() { return state_; }
     bool resumed() const { return resumed_; }
     const std::string& stop_reason() const { return stop_reason_; }
     bool converged() const { return converged_; }
     bool step_was_cut() const { return step_was_cut_; } ///< the last one: trials were rejected
     double checkpoint_seconds() const { return checkpoint_seconds_; } ///< waiting included
-    /// This rank's share of the state's x.
-    std::vector<double> own_x() const { return system_.own_share(state_.x); }
+    /// Where the fit stands: this rank's share of the unknowns, and the global ones.
+    const std::vector<double>& x() const { return x_; }
+    const std::vector<double>& globals() const { return globals_; }
+    /// Changes a global unknown.
+    void set_global(std::size_t global, double value);
+    /// Sums over the samples of noise, own share; empty: none yet.
+    std::vector<double>& error_squares() { return error_squares_; }
 
-    /// Of the state's x, in the operator's order.
-    std::vector<double> values() const { return system_.problem().values(own_x()); }
-    /// Holds the geometry where the state has it. Not collective.
-    void hold_geometry() const { system_.hold_geometry(state_.x); }
+    /// Stands at x (own share) from now on.
+    void stand_at(std::vector<double> x);
+    /// Where the fit stands, in the operator's order; a copy in the memory of the system's team.
+    TeamArray<double> values() const;
+    /// Holds the geometry where the fit has it. Not collective.
+    void hold_geometry() const { system_.hold_geometry(globals_); }
     void set_smoothness(double strength);
     /// The setup has changed: the system is built again, and stands at `values` (in the operator's
-    /// order).
-    void rebuild_at(const std::vector<double>& values);
-    /// Steps from the state's x; `keep`: the steps are those of the history and are saved, and
+    /// order; not those that the problem lends).
+    void rebuild_at(std::span<const double> values);
+    /// Steps from x; `keep`: the steps are those of the history and are saved, and
     /// ranges of global shapes follow them.
     void solve(const std::string& what, double convergence, int steps, bool keep);
     /// Steps and replacements of the data in turn, until neither changes anything.
@@ -58,6 +66,7 @@ class DlsrFit {
   private:
     std::optional<DlsrCheckpoint> earlier_state() const;
     void go_on_from(DlsrCheckpoint earlier);
+    std::vector<double> own_share(const std::vector<double>& whole) const;
     std::optional<GlobalRanges> take_steps(const std::string& what, double convergence, int steps,
                                            bool keep);
     void move_to(const GlobalRanges& ranges);
@@ -67,6 +76,7 @@ class DlsrFit {
     const mpi::Communicator& communicator_;
     std::filesystem::path checkpoint_path_;
     DlsrCheckpoint state_;
+    std::vector<double> x_, globals_, error_squares_;
     bool resumed_ = false;
     int moves_ = 0; ///< of the ranges of global shapes
     std::string stop_reason_;

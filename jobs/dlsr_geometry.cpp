@@ -120,7 +120,7 @@ RadialScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
     return result;
 }
 
-void apply_radial_scale(DlsrSetup& setup, double factor, double distance) {
+void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, double distance) {
     auto& model = setup.model;
     const double before = model.distance > 0 ? 1 - model.displacement.value / model.distance : 1.0;
     model.distance = distance;
@@ -131,8 +131,11 @@ void apply_radial_scale(DlsrSetup& setup, double factor, double distance) {
         field.field.lower *= factor;
         field.field.upper *= factor;
         field.field.unit *= factor;
-        for (double& value : field.start)
-            value *= factor;
+        team.together([&] {
+            if (team.rank() == 0)
+                for (double& value : field.start)
+                    value *= factor;
+        });
         auto& shape =
             setup.parts[field.field.part].voxel[static_cast<std::size_t>(field.field.shape)];
         shape.lower *= factor;
@@ -156,17 +159,21 @@ void apply_radial_scale(DlsrSetup& setup, double factor, double distance) {
 }
 
 void apply_radial_scale(const DlsrSetup& setup, const DlsrOperator& model, double factor,
-                        std::vector<double>& values) {
-    for (const auto& field : setup.fields) {
-        if (field.field.shape < 0 || !is_length(field.quantity))
-            continue;
-        const std::size_t first = model.offset(field.field.part, field.field.shape);
-        for (std::size_t v = 0; v < model.pixels(field.field.part).size(); ++v)
-            values[first + v] *= factor;
-    }
-    for (std::size_t g = 0; g < setup.global_quantities.size(); ++g)
-        if (is_length(setup.global_quantities[g]))
-            values[model.global_offset() + g] *= factor;
+                        std::span<double> values) {
+    model.team().together([&] {
+        if (model.team().rank() != 0)
+            return;
+        for (const auto& field : setup.fields) {
+            if (field.field.shape < 0 || !is_length(field.quantity))
+                continue;
+            const std::size_t first = model.offset(field.field.part, field.field.shape);
+            for (std::size_t v = 0; v < model.pixels(field.field.part).size(); ++v)
+                values[first + v] *= factor;
+        }
+        for (std::size_t g = 0; g < setup.global_quantities.size(); ++g)
+            if (is_length(setup.global_quantities[g]))
+                values[model.global_offset() + g] *= factor;
+    });
 }
 
 std::optional<GeometryEstimate> sinogram_axis(const ScanGeometry& geometry,

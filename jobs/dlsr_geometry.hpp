@@ -54,11 +54,12 @@ RadialScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
 
 /// The setup for data whose axis has tan 2θ too large by `factor`: lines move with it, and the
 /// lengths of cells that are refined, with their ranges and units, are multiplied by it. `distance`
-/// [mm] is that of the detector, any positive number where there is none.
-void apply_radial_scale(DlsrSetup& setup, double factor, double distance);
-/// The same for values in the operator's order.
+/// [mm] is that of the detector, any positive number where there is none. Collective over the team
+/// that holds the setup's maps.
+void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, double distance);
+/// The same for values in the operator's order, in the memory of its team. Collective over it.
 void apply_radial_scale(const DlsrSetup& setup, const DlsrOperator& model, double factor,
-                        std::vector<double>& values);
+                        std::span<double> values);
 
 /// A parameter of the geometry that the data have an opinion of.
 struct GeometryEstimate {

@@ -31,8 +31,8 @@ petsc::UnknownEstimate estimate(const DlsrFit& fit, GeometryParameter parameter)
     petsc::LinearSolveOptions options;
     options.tolerance = 1e-3;
     options.max_iterations = geometry_products;
-    auto result = petsc::estimate_unknown(fit.session(), system.communicator(), problem,
-                                          fit.own_x(), unknown, options);
+    auto result = petsc::estimate_unknown(fit.session(), system.communicator(), problem, fit.x(),
+                                          system.first_global() + unknown, options);
     double rays = 0;
     for (const float w : system.used_weight())
         rays += w > 0;
@@ -56,9 +56,9 @@ void refine_geometry(DlsrFit& fit, GeometryParameter parameter, const petsc::Unk
     double move = first.change, before = 0;
     for (int round = 0; round < geometry_rounds; ++round) {
         const auto& global = fit.system().global_of(unknown);
-        auto& x = fit.state().x;
-        x[unknown] =
-            std::clamp(x[unknown] * global.unit + move, global.lower, global.upper) / global.unit;
+        fit.set_global(unknown, std::clamp(fit.globals()[unknown] * global.unit + move,
+                                           global.lower, global.upper) /
+                                    global.unit);
         fit.hold_geometry();
         fit.solve("step", 2e-2, 2, true);
         before = found.change;
@@ -70,17 +70,16 @@ void refine_geometry(DlsrFit& fit, GeometryParameter parameter, const petsc::Unk
     }
 }
 
-/// `values` in the operator's order, `unknown_esd` of all unknowns or empty. Not collective.
+/// `values` in the operator's order, `esd` of the global unknowns or empty. Not collective.
 RadialScale radial_scale(const DlsrSystem& system, std::span<const double> values,
-                         std::span<const double> unknown_esd) {
+                         std::span<const double> esd) {
     const auto& setup = system.setup();
     std::vector<double> cells, esds;
     for (const std::size_t phase : system.standards()) {
         const std::size_t g = global_cell(setup, phase);
         cells.push_back(values[system.model().global_offset() + g]);
-        esds.push_back(unknown_esd.empty()
-                           ? std::numeric_limits<double>::quiet_NaN()
-                           : unknown_esd[system.first_global() + g] * setup.globals[g].unit);
+        esds.push_back(esd.empty() ? std::numeric_limits<double>::quiet_NaN()
+                                   : esd[g] * setup.globals[g].unit);
     }
     return compare_standards(setup, system.radial_axis(), system.standards(), cells, esds,
                              system.job().dlsr.standard_uncertainty);
@@ -136,9 +135,10 @@ void settle_axis(DlsrFit& fit) {
     if (!state.refine_axis)
         return;
     refine_geometry(fit, GeometryParameter::axis_offset, axis, axis_settled * step);
-    tell(system, fmt::format("axis offset: {:+.3f} steps from the one given",
-                             state.x[system.geometry_unknown(GeometryParameter::axis_offset)] *
-                                 DlsrSystem::axis_unit));
+    tell(system,
+         fmt::format("axis offset: {:+.3f} steps from the one given",
+                     fit.globals()[system.geometry_unknown(GeometryParameter::axis_offset)] *
+                         DlsrSystem::axis_unit));
 }
 
 void settle_distance(DlsrFit& fit) {
@@ -156,9 +156,10 @@ void settle_distance(DlsrFit& fit) {
     }
     refine_geometry(fit, GeometryParameter::distance, distance,
                     std::max(distance.esd, distance_settled));
-    tell(system, fmt::format("distance: {:+.3f} % from the one given",
-                             100 * DlsrSystem::distance_unit *
-                                 state.x[system.geometry_unknown(GeometryParameter::distance)]));
+    tell(system,
+         fmt::format("distance: {:+.3f} % from the one given",
+                     100 * DlsrSystem::distance_unit *
+                         fit.globals()[system.geometry_unknown(GeometryParameter::distance)]));
 }
 
 /// True when the scale was corrected.
@@ -166,10 +167,10 @@ bool settle_radial_scale(DlsrFit& fit) {
     auto& system = fit.system();
     auto& state = fit.state();
     auto values = fit.values();
-    std::vector<double> esd;
-    system.problem().linearise(fit.own_x());
-    for (const double variance : system.problem().block_variances())
-        esd.push_back(std::sqrt(variance));
+    system.problem().linearise(fit.x());
+    auto esd = system.global_unknowns(system.problem().block_variances());
+    for (double& value : esd)
+        value = std::sqrt(value);
     const auto scale = radial_scale(system, values, esd);
     if (!scale.agree()) {
         tell(system, "radial scale: the standards do not agree: not corrected");
@@ -177,7 +178,8 @@ bool settle_radial_scale(DlsrFit& fit) {
     }
     tell(system, fmt::format("radial scale: {:+.0f} ppm by the standards: corrected",
                              1e6 * (scale.factor - 1)));
-    apply_radial_scale(system.setup(), system.model(), scale.factor, values);
+    system.communicator().collectively(
+        [&] { apply_radial_scale(system.setup(), system.model(), scale.factor, values.span()); });
     system.scale_radial_axis(scale.factor);
     state.radial_scale *= scale.factor;
     if (!state.ranges.start.empty())
@@ -217,7 +219,7 @@ DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd) {
         GeometryEstimate estimated;
         estimated.refined = refined;
         estimated.found =
-            refined ? state.x[unknown] * system.global_of(unknown).unit : found.change;
+            refined ? fit.globals()[unknown] * system.global_of(unknown).unit : found.change;
         estimated.esd = found.esd;
         return estimated;
     };

@@ -12,7 +12,8 @@ namespace xrdct {
 /// again and the maps have to follow. Collective.
 bool settle_geometry(DlsrFit& fit);
 
-/// What the fit says of the geometry in the end; `esd` of all unknowns, in their units, or empty.
+/// What the fit says of the geometry in the end; `esd` of the global unknowns, in their units, or
+/// empty.
 /// Collective.
 DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd);
 

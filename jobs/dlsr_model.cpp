@@ -90,7 +90,17 @@ ConventionalResult read_conventional_result(const Job& job, double wavelength,
     return result;
 }
 
-DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional, double pixel) {
+void ConventionalResult::release_starts() {
+    for (auto& phase : phases) {
+        phase.scale = {};
+        phase.cell = {};
+    }
+    areas = {};
+    background = {};
+}
+
+DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalResult& conventional,
+                          double pixel) {
     DlsrSetup setup;
     setup.model = conventional.model;
     const std::size_t size = conventional.n * conventional.n;
@@ -110,16 +120,17 @@ DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional
         for (std::size_t i = 0; i < size; ++i)
             if (mask[i] && conventional.sample[i])
                 pixels.push_back(i);
-        return pixels;
+        return TeamArray<std::size_t>(team, pixels);
     };
     const auto amount = [&](std::size_t part, const DlsrQuantity& quantity,
                             const std::vector<double>& map, bool signed_values,
                             FieldTreatment treatment) {
         DlsrSetup::Field field;
         field.quantity = quantity;
-        field.start.assign(size, 0.0);
+        std::vector<double> start(size, 0.0);
         for (std::size_t i = 0; i < size && i < map.size(); ++i)
-            field.start[i] = std::isfinite(map[i]) ? map[i] : 0;
+            start[i] = std::isfinite(map[i]) ? map[i] : 0;
+        field.start = {team, start};
         std::vector<double> magnitudes;
         for (const std::size_t i : setup.pixels[part])
             magnitudes.push_back(std::abs(field.start[i]));
@@ -183,12 +194,13 @@ DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional
                 high += margin;
                 DlsrSetup::Field field;
                 field.quantity = quantity;
-                field.start.assign(size, middle);
+                std::vector<double> map(size, middle);
                 for (const std::size_t pixel_index : setup.pixels[at]) {
                     const double start = maps.cell[i].empty() ? middle : maps.cell[i][pixel_index];
                     if (std::isfinite(start))
-                        field.start[pixel_index] = std::clamp(start, low, high);
+                        map[pixel_index] = std::clamp(start, low, high);
                 }
+                field.start = {team, map};
                 field.field.part = at;
                 field.field.shape = static_cast<int>(part.voxel.size());
                 field.field.lower = low;

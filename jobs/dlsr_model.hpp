@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/team.hpp"
 #include "jobs/pipeline.hpp"
 #include "rietveld/pattern_basis.hpp"
 #include "solvers/dlsr_problem.hpp"
@@ -27,6 +28,9 @@ struct ConventionalResult {
     std::vector<PhaseMaps> phases;
     std::vector<std::vector<double>> areas;      ///< of the single peaks
     std::vector<std::vector<double>> background; ///< per Chebyshev term
+
+    /// Gives up the maps but for sample and masks: a setup has what it needs of them.
+    void release_starts();
 };
 /// Reads the rietveld stage's product. Throws Error when it is missing or was made with other
 /// settings.
@@ -42,11 +46,11 @@ struct DlsrQuantity {
 struct DlsrSetup {
     PatternModel model;
     std::vector<PatternPart> parts;
-    std::vector<std::vector<std::size_t>> pixels; ///< per part
+    std::vector<TeamArray<std::size_t>> pixels; ///< per part
     struct Field {
         DlsrField field;
         DlsrQuantity quantity;
-        std::vector<double> start; ///< map [y · n + x]
+        TeamArray<double> start; ///< map [y · n + x]
     };
     std::vector<Field> fields; ///< every amount and voxel shape, fixed ones too
     std::vector<DlsrGlobal> globals;
@@ -54,7 +58,9 @@ struct DlsrSetup {
     /// Centroid of the sample (x, y) [mm], which the layers of textured phases are wound about.
     std::array<double, 2> layer_centre{};
 };
-DlsrSetup make_dlsr_setup(const Job& job, const ConventionalResult& conventional, double pixel);
+/// Maps lie in the memory of the team. Collective over it.
+DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalResult& conventional,
+                          double pixel);
 
 /// Ranges of the global shapes, for which patterns are tabulated, and where they start.
 struct GlobalRanges {

@@ -12,9 +12,10 @@ namespace {
 constexpr std::size_t part_of_width = 5, least_spacing = 8;
 } // namespace
 
-DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProblem& problem,
-                                 petsc::BoundedGaussNewton& solver, std::span<const double> x,
-                                 const DlsrSetup& setup, const ImageGrid& grid, int products) {
+DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
+                                 DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
+                                 std::span<const double> x, const DlsrSetup& setup,
+                                 const ImageGrid& grid, int products) {
     DlsrResolutions result;
     result.width.assign(setup.fields.size(), 0.0);
     std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
@@ -26,12 +27,14 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProb
         held[i] = (x[i] <= lower[i] + 1e-9 && gradient[i] > 0) ||
                   (x[i] >= upper[i] - 1e-9 && gradient[i] < 0);
     const auto all_held = communicator.allgather(std::span<const std::uint8_t>(held));
-    const auto variance = problem.block_variances();
+    const auto own_variance = problem.block_variances();
+    const auto variance = communicator.collectively(
+        [&, all = problem.whole(own_variance)] { return TeamArray<double>(team, all); });
     const std::size_t spacing = std::max(least_spacing, grid.n / part_of_width);
     const auto own = problem.own();
 
     for (const bool cells : {true, false}) {
-        std::vector<double> impulse(problem.size(), 0.0);
+        std::vector<double> impulse(x.size(), 0.0); // own share
         struct Map {
             std::size_t field = 0;
             Impulses impulses;
@@ -46,7 +49,7 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProb
                 result.width[f] = grid.pixel;
                 continue;
             }
-            const auto& pixels = setup.pixels[field.part];
+            const auto pixels = setup.pixels[field.part].span();
             const std::size_t first = problem.field_unknowns(f).begin;
             std::vector<double> information(pixels.size(), 0.0);
             for (std::size_t v = 0; v < pixels.size(); ++v)
@@ -72,15 +75,16 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProb
                              spread.end());
             map.height = spread[spread.size() / 2];
             for (std::size_t i = 0; i < map.impulses.voxel.size(); ++i)
-                impulse[first + map.impulses.voxel[i]] = map.height * map.impulses.sign[i];
+                if (const std::size_t unknown = first + map.impulses.voxel[i];
+                    unknown >= own.begin && unknown < own.end)
+                    impulse[unknown - own.begin] = map.height * map.impulses.sign[i];
             maps.push_back(std::move(map));
         }
         if (maps.empty())
             continue;
-        const std::span<const double> mine(impulse.data() + own.begin, own.size());
         std::vector<double> seen(x.size()), response_of_all(x.size());
-        problem.gauss_newton_product(mine, seen);
-        const auto springs = problem.smoothness_product(mine);
+        problem.gauss_newton_product(impulse, seen);
+        const auto springs = problem.smoothness_product(impulse);
         for (std::size_t i = 0; i < x.size(); ++i)
             seen[i] -= springs[i];
         ++result.products;
@@ -88,9 +92,9 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProb
         linear.tolerance = 0.01;
         linear.max_iterations = products;
         result.products += solver.solve_linear(seen, response_of_all, held, linear).iterations;
-        const auto found = communicator.allgather(std::span<const double>(response_of_all));
+        const auto found = problem.whole(response_of_all);
         for (const auto& map : maps) {
-            const auto& pixels = setup.pixels[problem.fields()[map.field].part];
+            const auto pixels = setup.pixels[problem.fields()[map.field].part].span();
             const std::size_t first = problem.field_unknowns(map.field).begin;
             std::vector<double> response(pixels.size());
             for (std::size_t v = 0; v < pixels.size(); ++v)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/team.hpp"
 #include "jobs/dlsr_model.hpp"
 #include "mpi/communicator.hpp"
 #include "solvers/dlsr_problem.hpp"
@@ -20,9 +21,10 @@ struct DlsrResolutions {
 /// voxel, linearised at `x` (this rank's share): (H + S)⁻¹ H e, with H that of the data, S that
 /// of the smoothness and e impulses well apart in several maps at once. Cells and amounts are
 /// solved for one after the other, with at most `products` products each. `solver` is one of the
-/// problem. Collective; leaves the problem linearised at x.
-DlsrResolutions find_resolutions(const mpi::Communicator& communicator, DlsrProblem& problem,
-                                 petsc::BoundedGaussNewton& solver, std::span<const double> x,
-                                 const DlsrSetup& setup, const ImageGrid& grid, int products);
+/// problem, `team` the problem's. Collective; leaves the problem linearised at x.
+DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
+                                 DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
+                                 std::span<const double> x, const DlsrSetup& setup,
+                                 const ImageGrid& grid, int products);
 
 } // namespace xrdct

@@ -36,7 +36,7 @@ void check_senses(DlsrFit& fit) {
     const double as_is = misfit_of(system.problem());
     system.model().set_ray_weight(system.weight());
 
-    const auto reversed = system.reversed(weight, fit.state().x);
+    const auto reversed = system.reversed(weight, fit.globals());
     if (!reversed.problem) {
         system.remark("the opposite depth sense could not be tried: its patterns need another "
                       "number of values");

@@ -82,12 +82,12 @@ std::vector<double> map_resolutions(const DlsrFit& fit) {
     const auto& system = fit.system();
     const auto& communicator = system.communicator();
     const auto& settings = system.job().dlsr;
-    const auto x = fit.own_x();
+    const auto& x = fit.x();
     petsc::BoundedGaussNewton solver(fit.session(), communicator, system.problem(), x,
                                      dlsr_solver_options(settings.convergence, 1));
     const auto found =
-        find_resolutions(communicator, system.problem(), solver, x, system.setup(), system.grid(),
-                         static_cast<int>(settings.resolution_products));
+        find_resolutions(communicator, system.team(), system.problem(), solver, x, system.setup(),
+                         system.grid(), static_cast<int>(settings.resolution_products));
     if (!communicator.is_root())
         return found.width;
     fmt::print(stderr, "dlsr: effective resolution (FWHM):");
@@ -102,18 +102,18 @@ std::vector<double> map_resolutions(const DlsrFit& fit) {
 
 /// What follows from a fit that has ended; empty vectors were not asked for.
 struct Findings {
-    std::vector<double> esd; ///< of all unknowns, in their units
+    TeamArray<double> esd; ///< of all unknowns, in their units
     DlsrGeometry geometry;
     std::vector<double> resolution; ///< mm, per field
 };
 
 /// A field as a map; `values` in the operator's order.
-DlsrResult::Map map_of(DlsrFit& fit, std::size_t f, const std::vector<double>& values,
+DlsrResult::Map map_of(DlsrFit& fit, std::size_t f, std::span<const double> values,
                        const Findings& findings) {
     const auto& system = fit.system();
     const auto& grid = system.grid();
     const auto& field = system.setup().fields[f];
-    const auto& pixels = system.model().pixels(field.field.part);
+    const auto pixels = system.model().pixels(field.field.part);
     const std::size_t first = system.model().offset(field.field.part, field.field.shape);
     DlsrResult::Map map;
     map.quantity = field.quantity;
@@ -142,9 +142,9 @@ DlsrResult result_of(DlsrFit& fit, const Findings& findings) {
     const auto& esd = findings.esd;
     DlsrResult result;
     const auto values = fit.values();
-    system.problem().set_operator_point(fit.own_x(), true);
+    system.problem().set_operator_point(fit.x(), true);
     system.model().set_ray_weight(system.weight());
-    const auto globals = system.global_values(state.x);
+    const auto globals = system.global_values(fit.globals());
     result.model = system.basis().model_at(globals);
     result.geometry = findings.geometry;
     system.scan().diagnose(system.model(), result.model, system.weight(), result);
@@ -155,7 +155,7 @@ DlsrResult result_of(DlsrFit& fit, const Findings& findings) {
     result.sample = conventional.sample;
     for (const auto& phase : conventional.phases)
         result.masks.push_back(phase.mask);
-    for (std::size_t f = 0; f < setup.fields.size(); ++f)
+    for (std::size_t f = 0; f < setup.fields.size() && system.communicator().is_root(); ++f)
         result.maps.push_back(map_of(fit, f, values, findings));
     for (std::size_t g = 0; g < setup.globals.size(); ++g) {
         const auto& global = setup.globals[g];
@@ -216,7 +216,9 @@ StageSummary run_dlsr_stage(StageContext& context) {
         findings.esd = sample_errors(fit);
         timings.lap("errors");
     }
-    findings.geometry = check_geometry(fit, findings.esd);
+    findings.geometry = check_geometry(
+        fit, findings.esd.empty() ? std::span<const double>()
+                                  : findings.esd.span().subspan(system.first_global()));
     timings.lap("geometry");
     if (job.dlsr.resolution_products > 0) {
         findings.resolution = map_resolutions(fit);

@@ -53,7 +53,7 @@ StrengthChoice choose_strength(const std::vector<DlsrResult::HeldOut>& tried) {
     return choice;
 }
 
-/// What the held-out projections say of the state's x: squared residual over variance per
+/// What the held-out projections say of where the fit stands: squared residual over variance per
 /// coefficient, over all and of each of them. Collective.
 DlsrResult::HeldOut judge(const DlsrFit& fit, double strength) {
     const auto& system = fit.system();
@@ -61,7 +61,7 @@ DlsrResult::HeldOut judge(const DlsrFit& fit, double strength) {
     const std::size_t all = geometry.rotation.size(), translations = geometry.translation.size();
     const auto weight = held_out_weight(system, true);
     std::vector<double> sums(2 * all, 0.0);
-    system.problem().set_operator_point(fit.own_x(), false);
+    system.problem().set_operator_point(fit.x(), false);
     system.communicator().collectively([&] {
         auto& model = system.model();
         model.set_ray_weight(weight);
@@ -117,7 +117,7 @@ void choose_smoothness(DlsrFit& fit) {
     std::map<double, std::vector<double>> found; // what is not there any more starts from the state
     const auto judge_and_keep = [&](double strength) {
         held_out.push_back(judge(fit, strength));
-        found[strength] = state.x;
+        found[strength] = fit.x();
         if (system.communicator().is_root())
             fmt::print(stderr, "dlsr: smoothness {:.3g}: {:.6f} per held-out coefficient\n",
                        strength, held_out.back().chi_squared);
@@ -136,8 +136,8 @@ void choose_smoothness(DlsrFit& fit) {
                 break;
         }
         if (const auto start = found.find(from); start != found.end())
-            state.x = start->second;
-        const auto kept = state.x;
+            fit.stand_at(start->second);
+        const auto kept = fit.x();
         fit.set_smoothness(next);
         // One step, unless it had to be cut short: what it did not change would count for it.
         int steps = 0;
@@ -146,14 +146,14 @@ void choose_smoothness(DlsrFit& fit) {
                       system.job().dlsr.convergence, 1, false);
         while (fit.step_was_cut() && ++steps < most_cut_steps);
         judge_and_keep(next);
-        state.x = kept;
+        fit.stand_at(kept);
         fit.save();
     }
     const auto choice = choose_strength(held_out);
     for (auto& entry : held_out)
         entry.error = choice.error_of(entry);
     if (const auto start = found.find(choice.chosen); start != found.end())
-        state.x = start->second;
+        fit.stand_at(start->second);
     fit.set_smoothness(choice.chosen);
 }
 

@@ -42,13 +42,14 @@ std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
 } // namespace
 
 DlsrSystem::DlsrSystem(StageContext& context, Timings& timings, DlsrScan& scan)
-    : context_(context), timings_(timings), scan_(scan) {
+    : context_(context), timings_(timings), scan_(scan), team_(context.communicator) {
     std::vector<std::string> notes;
     conventional_ = communicator().collectively(
         [&] { return read_conventional_result(job(), context_.scan.wavelength(), notes); });
     grid_ = context_.scan.grid();
     setup_ = communicator().collectively(
-        [&] { return make_dlsr_setup(job(), conventional_, grid_.pixel); });
+        [&] { return make_dlsr_setup(team_, job(), conventional_, grid_.pixel); });
+    conventional_.release_starts();
     standards_ = communicator().collectively([&] {
         auto standards = radial_standards(setup_, job().dlsr.standards);
         if (job().dlsr.radial_scale == "metals" && standards.empty())
@@ -130,7 +131,18 @@ void DlsrSystem::choose_layers() {
     }
 }
 
-void DlsrSystem::build(const std::vector<double>& x) {
+std::unique_ptr<DlsrOperator> DlsrSystem::make_operator(const PatternBasis& basis) const {
+    return communicator().collectively([&] {
+        std::vector<std::span<const std::size_t>> pixels;
+        for (const auto& of_part : setup_.pixels)
+            pixels.push_back(of_part.span());
+        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, basis, layers_, pixels,
+                                              weight_, scan_.transmission(), geometry_parameters_,
+                                              setup_.layer_centre, team_);
+    });
+}
+
+void DlsrSystem::build(std::span<const double> globals) {
     problem_.reset();
     model_.reset();
     basis_ = communicator().collectively([&] {
@@ -140,25 +152,29 @@ void DlsrSystem::build(const std::vector<double>& x) {
     timings_.lap("basis");
     data_ = communicator().collectively([&] { return scan_.compress(*basis_, weight_); });
     timings_.lap("compress");
-    model_ = communicator().collectively([&] {
-        auto model = std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *basis_, layers_,
-                                                    setup_.pixels, weight_, scan_.transmission(),
-                                                    geometry_parameters_, setup_.layer_centre);
-        model->set_depth_factors(depth_factors_);
-        return model;
-    });
+    model_ = make_operator(*basis_);
+    communicator().collectively([&] { model_->set_depth_factors(depth_factors_); });
     auto& start = start_values_;
-    start.assign(model_->value_count(), 0.0);
     fields_.clear();
-    for (const auto& field : setup_.fields) {
+    for (const auto& field : setup_.fields)
         fields_.push_back(field.field);
-        const auto& pixels = model_->pixels(field.field.part);
-        const std::size_t first = model_->offset(field.field.part, field.field.shape);
-        for (std::size_t v = 0; v < pixels.size(); ++v)
-            start[first + v] = field.start[pixels[v]];
-    }
-    for (std::size_t g = 0; g < basis_->global_count(); ++g)
-        start[model_->global_offset() + g] = basis_->start_globals()[g];
+    communicator().collectively([&] {
+        start.resize(team_, model_->value_count());
+        team_.together([&] {
+            for (std::size_t f = 0; f < setup_.fields.size(); ++f) {
+                const auto& field = setup_.fields[f];
+                if (!team_.has(f))
+                    continue;
+                const auto pixels = model_->pixels(field.field.part);
+                const std::size_t first = model_->offset(field.field.part, field.field.shape);
+                for (std::size_t v = 0; v < pixels.size(); ++v)
+                    start[first + v] = field.start[pixels[v]];
+            }
+            for (std::size_t g = 0; g < model_->global_count() && team_.rank() == 0; ++g)
+                start[model_->global_offset() + g] =
+                    g < basis_->global_count() ? basis_->start_globals()[g] : 0;
+        });
+    });
     globals_ = setup_.globals;
     const auto& geometry = context_.scan.geometry();
     const double step = std::abs(geometry.step());
@@ -166,9 +182,9 @@ void DlsrSystem::build(const std::vector<double>& x) {
     if (parallax_)
         globals_.push_back({-distance_range, distance_range, distance_unit});
     problem_ = std::make_unique<DlsrProblem>(communicator(), *model_, grid_, geometry, data_,
-                                             fields_, globals_, start);
+                                             fields_, globals_, start, &team_);
     problem_->set_product_tolerance(product_tolerance);
-    hold_geometry(x);
+    hold_geometry(globals);
     use_rays(used_weight_.empty() ? weight_ : used_weight_);
     // Functions of the depth are chosen at the first point: the start, wherever the fit stands.
     problem_->objective(problem_->start());
@@ -176,7 +192,8 @@ void DlsrSystem::build(const std::vector<double>& x) {
 }
 
 void DlsrSystem::scale_radial_axis(double factor) {
-    apply_radial_scale(setup_, factor, model_distance());
+    communicator().collectively(
+        [&] { apply_radial_scale(team_, setup_, factor, model_distance()); });
 }
 
 double DlsrSystem::model_distance() const {
@@ -195,9 +212,9 @@ void DlsrSystem::use_rays(std::vector<float> weight) {
     data_squares_ = communicator().allreduce(sum, mpi::Reduction::sum);
 }
 
-double DlsrSystem::replace_data(const std::vector<double>& x) {
+double DlsrSystem::replace_data(std::span<const double> x) {
     std::vector<float> data(data_.size());
-    problem_->set_operator_point(own_share(x), true);
+    problem_->set_operator_point(x, true);
     communicator().collectively([&] { model_->predict(data); });
     scan_.replace(*basis_, weight_, data);
     const std::size_t m = basis_->size();
@@ -227,11 +244,10 @@ double DlsrSystem::replace_data(const std::vector<double>& x) {
     return change;
 }
 
-void DlsrSystem::hold_geometry(DlsrProblem& problem, const std::vector<double>& x) const {
+void DlsrSystem::hold_geometry(DlsrProblem& problem, std::span<const double> globals) const {
     for (std::size_t g = 0; g < geometry_parameters_.size(); ++g) {
-        const std::size_t global = setup_.globals.size() + g,
-                          unknown = geometry_unknown(geometry_parameters_[g]);
-        const double value = x.size() > unknown ? x[unknown] * globals_[global].unit : 0;
+        const std::size_t global = setup_.globals.size() + g;
+        const double value = globals.size() > global ? globals[global] * globals_[global].unit : 0;
         problem.set_global_bounds(global, value, value);
     }
     model_->set_geometry_columns(false);
@@ -244,7 +260,7 @@ void DlsrSystem::free_geometry() const {
 }
 
 DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
-                                          const std::vector<double>& x) const {
+                                          std::span<const double> globals) const {
     Reversed result;
     auto options = basis_options_;
     options.depth_first = -basis_options_.depth_first;
@@ -255,22 +271,19 @@ DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
     });
     result.data =
         communicator().collectively([&] { return scan_.compress(*result.basis, weight); });
-    result.model = communicator().collectively([&] {
-        auto other = std::make_unique<DlsrOperator>(scan_.geometry(), grid_, *result.basis, layers_,
-                                                    setup_.pixels, weight_, scan_.transmission(),
-                                                    geometry_parameters_, setup_.layer_centre);
-        if (exit_ray_)
-            other->set_depth_factors(exit_ray_->factors(scan_.geometry(), layers_, true));
-        return other;
-    });
+    result.model = make_operator(*result.basis);
+    if (exit_ray_)
+        communicator().collectively([&] {
+            result.model->set_depth_factors(exit_ray_->factors(scan_.geometry(), layers_, true));
+        });
     result.model->set_geometry_columns(false);
     result.model->set_ray_weight(weight);
     if (result.model->value_count() != start_values_.size())
         return result;
     result.problem = std::make_unique<DlsrProblem>(communicator(), *result.model, grid_,
                                                    context_.scan.geometry(), result.data, fields_,
-                                                   globals_, start_values_);
-    hold_geometry(*result.problem, x);
+                                                   globals_, start_values_, &team_);
+    hold_geometry(*result.problem, globals);
     return result;
 }
 
@@ -284,10 +297,14 @@ bool DlsrSystem::has_smooth_fields() const {
     });
 }
 
-std::vector<double> DlsrSystem::own_share(const std::vector<double>& whole) const {
-    const auto range = problem_->own();
-    return {whole.begin() + static_cast<std::ptrdiff_t>(range.begin),
-            whole.begin() + static_cast<std::ptrdiff_t>(range.end)};
+std::vector<double> DlsrSystem::global_unknowns(std::span<const double> x) const {
+    const auto own = problem_->own();
+    std::vector<double> globals(globals_.size(), 0.0);
+    for (std::size_t g = 0; g < globals.size(); ++g)
+        if (const std::size_t i = first_global() + g; i >= own.begin && i < own.end)
+            globals[g] = x[i - own.begin];
+    communicator().allreduce(std::span<double>(globals), mpi::Reduction::sum);
+    return globals;
 }
 
 std::size_t DlsrSystem::first_global() const {
@@ -296,14 +313,13 @@ std::size_t DlsrSystem::first_global() const {
 
 std::size_t DlsrSystem::geometry_unknown(GeometryParameter parameter) const {
     const auto at = std::find(geometry_parameters_.begin(), geometry_parameters_.end(), parameter);
-    return first_global() + setup_.globals.size() +
-           static_cast<std::size_t>(at - geometry_parameters_.begin());
+    return setup_.globals.size() + static_cast<std::size_t>(at - geometry_parameters_.begin());
 }
 
-std::vector<double> DlsrSystem::global_values(const std::vector<double>& x) const {
+std::vector<double> DlsrSystem::global_values(std::span<const double> globals) const {
     std::vector<double> values;
     for (std::size_t g = 0; g < setup_.globals.size(); ++g)
-        values.push_back(x[first_global() + g] * globals_[g].unit);
+        values.push_back(globals[g] * globals_[g].unit);
     return values;
 }
 

@@ -33,23 +33,24 @@ class DlsrSystem {
     DlsrSystem(const DlsrSystem&) = delete;
     DlsrSystem& operator=(const DlsrSystem&) = delete;
 
-    /// Patterns, data, operator and problem of the setup. The geometry is held where `x` (see
+    /// Patterns, data, operator and problem of the setup. The geometry is held where `globals` (see
     /// hold_geometry) has it.
-    void build(const std::vector<double>& x);
+    void build(std::span<const double> globals);
     /// The setup for data whose axis has tan 2θ too large by `factor`: see apply_radial_scale. To
-    /// be built again. Not collective.
+    /// be built again.
     void scale_radial_axis(double factor);
     /// To be built again. Not collective.
     void set_ranges(const GlobalRanges& ranges) { set_global_ranges(setup_, ranges); }
 
     /// The rays of this weight are those that the fit sees from now on.
     void use_rays(std::vector<float> weight);
-    /// Masked samples and those beyond the threshold get what the model at `x` (all unknowns) says.
+    /// Masked samples and those beyond the threshold get what the model at `x` (own share) says.
     /// Returns the change of the data per unknown in standard deviations (root mean square), which
     /// bounds that of the unknowns.
-    double replace_data(const std::vector<double>& x);
-    /// Holds the geometry where `x` (all unknowns; empty: not known yet) has it. Not collective.
-    void hold_geometry(const std::vector<double>& x) const { hold_geometry(*problem_, x); }
+    double replace_data(std::span<const double> x);
+    /// Holds the geometry where `globals` (the global unknowns; empty: not known yet) has it. Not
+    /// collective.
+    void hold_geometry(std::span<const double> globals) const { hold_geometry(*problem_, globals); }
     /// Lets the products with the Gauss-Newton matrix see the geometry, until it is held again. Not
     /// collective.
     void free_geometry() const;
@@ -62,7 +63,9 @@ class DlsrSystem {
         std::unique_ptr<DlsrOperator> model;
         std::unique_ptr<DlsrProblem> problem; ///< none: its patterns need another number of values
     };
-    Reversed reversed(std::span<const float> weight, const std::vector<double>& x) const;
+    Reversed reversed(std::span<const float> weight, std::span<const double> globals) const;
+    /// The global unknowns out of all ranks' shares.
+    std::vector<double> global_unknowns(std::span<const double> x) const;
 
     // What follows is not collective.
     const StageContext& context() const { return context_; }
@@ -87,17 +90,14 @@ class DlsrSystem {
     bool has_parallax() const { return parallax_; }
     bool has_smooth_fields() const; ///< voxel shapes that a strength of the smoothness is about
 
-    /// This rank's share of all unknowns.
-    std::vector<double> own_share(const std::vector<double>& whole) const;
+    const Team& team() const { return team_; }
     /// First of the global unknowns: those of the shapes, then the geometry's.
     std::size_t first_global() const;
-    std::size_t geometry_unknown(GeometryParameter parameter) const;
+    std::size_t geometry_unknown(GeometryParameter parameter) const; ///< among the global ones
     /// Unit and range of a global unknown.
-    const DlsrGlobal& global_of(std::size_t unknown) const {
-        return globals_[unknown - first_global()];
-    }
-    /// Of the global shapes where all unknowns are `x`.
-    std::vector<double> global_values(const std::vector<double>& x) const;
+    const DlsrGlobal& global_of(std::size_t unknown) const { return globals_[unknown]; }
+    /// Of the global shapes where the global unknowns are `globals`.
+    std::vector<double> global_values(std::span<const double> globals) const;
 
     /// For the reader of the result.
     void remark(std::string text) { remarks_.push_back(std::move(text)); }
@@ -106,12 +106,14 @@ class DlsrSystem {
   private:
     void read_weights(const FactoredWeights& weights);
     void choose_layers();
-    void hold_geometry(DlsrProblem& problem, const std::vector<double>& x) const;
+    void hold_geometry(DlsrProblem& problem, std::span<const double> globals) const;
+    std::unique_ptr<DlsrOperator> make_operator(const PatternBasis& basis) const;
     double model_distance() const;
 
     StageContext& context_;
     Timings& timings_;
     DlsrScan& scan_;
+    mpi::NodeTeam team_; ///< has the maps
     ConventionalResult conventional_;
     ImageGrid grid_;
     DlsrSetup setup_;
@@ -132,7 +134,7 @@ class DlsrSystem {
     std::unique_ptr<PatternBasis> basis_;
     std::vector<float> data_;
     std::unique_ptr<DlsrOperator> model_;
-    std::vector<double> start_values_;
+    TeamArray<double> start_values_;
     std::vector<DlsrField> fields_;
     std::vector<DlsrGlobal> globals_; ///< shapes, then the geometry's
     std::unique_ptr<DlsrProblem> problem_;

@@ -24,11 +24,12 @@ Eigen::Index index(std::size_t i) {
 
 } // namespace
 
-DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
-                     std::span<const std::vector<std::size_t>> pixels,
+DlsrLanes::DlsrLanes(const Team& team, const ScanGeometry& geometry, const ImageGrid& grid,
+                     const DepthLayers& layers,
+                     std::span<const std::span<const std::size_t>> pixels,
                      std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
                      std::span<const RingFunctions> rings, std::array<double, 2> centre)
-    : translations_(geometry.translation.size()) {
+    : team_(team), translations_(geometry.translation.size()) {
     // Single lanes share blocks with those that occur most often like themselves; a family fills
     // blocks of its own.
     const std::size_t n_parts = pixels.size();
@@ -85,27 +86,43 @@ DlsrLanes::DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const 
     const auto ordered = projector_->voxels();
     for (std::size_t p = 0; p < n_parts; ++p) {
         auto& part = parts_[p];
-        const std::size_t first_block = part.slot / block;
-        for (std::size_t i = 0; i < ordered.size(); ++i) {
-            if (!present[p][ordered[i].pixel])
-                continue;
-            part.pixels.push_back(ordered[i].pixel);
-            const std::size_t first = projector_->offset(i, first_block);
-            part.coefficient.push_back(first + part.slot % block);
-            part.block_stride.push_back(
-                part.all_lanes() > block ? projector_->offset(i, first_block + 1) - first : 0);
-            if (part.ring.size() == 1)
-                continue;
-            const double x = grid.coordinate(ordered[i].pixel % grid.n) - centre[0],
-                         y = grid.coordinate(ordered[i].pixel / grid.n) - centre[1],
-                         square = x * x + y * y;
-            const bool off = square > 1e-12 * grid.pixel * grid.pixel;
-            part.normal.push_back({static_cast<float>(off ? (x * x - y * y) / square : 0),
-                                   static_cast<float>(off ? 2 * x * y / square : 0)});
-        }
+        const auto n =
+            static_cast<std::size_t>(std::count(present[p].begin(), present[p].end(), 1));
+        part.pixels.resize(team, n);
+        part.coefficient.resize(team, n);
+        part.block_stride.resize(team, n);
+        if (part.ring.size() > 1)
+            part.normal.resize(team, n);
         part.offset = values_;
-        values_ += part.pixels.size() * (1 + part.shapes);
+        values_ += n * (1 + part.shapes);
     }
+    team.together([&] {
+        for (std::size_t p = 0; p < n_parts; ++p) {
+            if (!team.has(p))
+                continue;
+            auto& part = parts_[p];
+            const std::size_t first_block = part.slot / block;
+            std::size_t v = 0;
+            for (std::size_t i = 0; i < ordered.size(); ++i) {
+                if (!present[p][ordered[i].pixel])
+                    continue;
+                part.pixels[v] = ordered[i].pixel;
+                const std::size_t first = projector_->offset(i, first_block);
+                part.coefficient[v] = static_cast<std::uint32_t>(first + part.slot % block);
+                part.block_stride[v] = static_cast<std::uint32_t>(
+                    part.all_lanes() > block ? projector_->offset(i, first_block + 1) - first : 0);
+                if (part.ring.size() > 1) {
+                    const double x = grid.coordinate(ordered[i].pixel % grid.n) - centre[0],
+                                 y = grid.coordinate(ordered[i].pixel / grid.n) - centre[1],
+                                 square = x * x + y * y;
+                    const bool off = square > 1e-12 * grid.pixel * grid.pixel;
+                    part.normal[v] = {static_cast<float>(off ? (x * x - y * y) / square : 0),
+                                      static_cast<float>(off ? 2 * x * y / square : 0)};
+                }
+                ++v;
+            }
+        }
+    });
     if (textured_)
         for (std::size_t i = 0; i < geometry.rotation.size(); ++i)
             turned_.push_back({std::cos(2 * geometry.omega(i)), std::sin(2 * geometry.omega(i))});
@@ -237,58 +254,76 @@ void DlsrLanes::choose_depth_functions(const Matrix& full, double tolerance) {
     }
     packed_ *= block;
 }
-void DlsrLanes::assemble(std::span<const float> direction, AlignedFloats& q) const {
-    q.assign(projector_->coefficient_count(), 0.0F);
-    for (const auto& part : parts_) {
-        const std::size_t n = part.pixels.size();
-        const float* amounts = direction.data() + part.offset;
-        if (part.functions.empty()) {
-            for (std::size_t v = 0; v < n; ++v)
-                q[part.coefficient[v]] = amounts[v];
-            continue;
-        }
-        const std::size_t stride = (1 + part.shapes) * part.lanes;
+void DlsrLanes::assemble(std::span<const float> direction, std::span<float> q) const {
+    team_.together([&] {
+        // Places that no lane fills must be 0.
+        const auto [from, to] = team_.share(q.size());
+        std::fill(q.begin() + static_cast<std::ptrdiff_t>(from),
+                  q.begin() + static_cast<std::ptrdiff_t>(to), 0.0F);
+    });
+    team_.together([&] {
+        for (const auto& part : parts_) {
+            const std::size_t n = part.pixels.size();
+            const auto [from, to] = team_.share(n);
+            const float* amounts = direction.data() + part.offset;
+            if (part.functions.empty()) {
+                for (std::size_t v = from; v < to; ++v)
+                    q[part.coefficient[v]] = amounts[v];
+                continue;
+            }
+            const std::size_t stride = (1 + part.shapes) * part.lanes;
 #pragma omp parallel for schedule(static)
-        for (std::size_t v = 0; v < n; ++v) {
-            const float* u = part.functions.data() + v * stride;
-            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
-                float* out = q.data() + place;
-                for (std::size_t i = begin; i < end; ++i)
-                    out[i - begin] = amounts[v] * u[i];
-                for (std::size_t d = 0; d < part.shapes; ++d) {
-                    const float change = amounts[(1 + d) * n + v];
-                    const float* du = u + (1 + d) * part.lanes;
+            for (std::size_t v = from; v < to; ++v) {
+                const float* u = part.functions.data() + v * stride;
+                part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                    float* out = q.data() + place;
                     for (std::size_t i = begin; i < end; ++i)
-                        out[i - begin] += change * du[i];
-                }
-            });
+                        out[i - begin] = amounts[v] * u[i];
+                    for (std::size_t d = 0; d < part.shapes; ++d) {
+                        const float change = amounts[(1 + d) * n + v];
+                        const float* du = u + (1 + d) * part.lanes;
+                        for (std::size_t i = begin; i < end; ++i)
+                            out[i - begin] += change * du[i];
+                    }
+                });
+            }
         }
-    }
+    });
 }
-void DlsrLanes::reduce(const AlignedFloats& q, std::span<float> direction) const {
-    for (const auto& part : parts_) {
-        const std::size_t n = part.pixels.size();
-        float* amounts = direction.data() + part.offset;
-        if (part.functions.empty()) {
-            for (std::size_t v = 0; v < n; ++v)
-                amounts[v] = q[part.coefficient[v]];
-            continue;
-        }
-        const std::size_t stride = (1 + part.shapes) * part.lanes;
+void DlsrLanes::reduce(std::span<const float> q, std::size_t stride,
+                       std::span<float> direction) const {
+    const std::size_t members = team_.size();
+    team_.together([&] {
+        for (const auto& part : parts_) {
+            const std::size_t n = part.pixels.size();
+            const auto [from, to] = team_.share(n);
+            float* amounts = direction.data() + part.offset;
+            if (part.functions.empty()) {
+                for (std::size_t v = from; v < to; ++v) {
+                    float sum = 0;
+                    for (std::size_t member = 0; member < members; ++member)
+                        sum += q[member * stride + part.coefficient[v]];
+                    amounts[v] = sum;
+                }
+                continue;
+            }
+            const std::size_t width = (1 + part.shapes) * part.lanes;
 #pragma omp parallel for schedule(static)
-        for (std::size_t v = 0; v < n; ++v) {
-            const float* u = part.functions.data() + v * stride;
-            std::array<float, 4> sums{};
-            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
-                const float* in = q.data() + place;
+            for (std::size_t v = from; v < to; ++v) {
+                const float* u = part.functions.data() + v * width;
+                std::array<float, 4> sums{};
+                for (std::size_t member = 0; member < members; ++member)
+                    part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                        const float* in = q.data() + member * stride + place;
+                        for (std::size_t d = 0; d <= part.shapes; ++d)
+                            for (std::size_t i = begin; i < end; ++i)
+                                sums[d] += in[i - begin] * u[d * part.lanes + i];
+                    });
                 for (std::size_t d = 0; d <= part.shapes; ++d)
-                    for (std::size_t i = begin; i < end; ++i)
-                        sums[d] += in[i - begin] * u[d * part.lanes + i];
-            });
-            for (std::size_t d = 0; d <= part.shapes; ++d)
-                amounts[d * n + v] = sums[d];
+                    amounts[d * n + v] = sums[d];
+            }
         }
-    }
+    });
 }
 
 /// Of one rotation: [translation][packed] from the layers in `buffer`.

@@ -3,12 +3,14 @@
 // Private to the solvers: one rotation of the DLSR's forward model, from the coefficients of voxels
 // through rays and depths to patterns, and its adjoint.
 
+#include "base/team.hpp"
 #include "tomography/depth_projector.hpp"
 #include "tomography/scan_geometry.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -30,7 +32,8 @@ using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
 /// normal and the beam, the first of which is 1: a voxel's lane i stands in the lanes (c, i) of its
 /// rays with f_c(ψ_v(ω)) q_vi.
 /// The dependence on depth is condensed to a few functions of the layer, fewer for lanes of little
-/// weight. Nothing is collective.
+/// weight. What voxels have lies in the memory of the team, over which the constructor, assemble()
+/// and reduce() are collective.
 class DlsrLanes {
   public:
     using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -42,26 +45,27 @@ class DlsrLanes {
     /// `lanes[part]` lanes, `shapes[part]` voxel shape parameters and `rings[part]` functions of ψ
     /// of the parts. Layers are normal to the line from `centre` (x, y) [mm] to the voxel; for a
     /// voxel there the functions count as their means over ψ. Throws Error for pixels outside the
-    /// grid or more lanes than the projector takes.
-    DlsrLanes(const ScanGeometry& geometry, const ImageGrid& grid, const DepthLayers& layers,
-              std::span<const std::vector<std::size_t>> pixels, std::span<const std::size_t> lanes,
-              std::span<const std::size_t> shapes, std::span<const RingFunctions> rings,
-              std::array<double, 2> centre);
+    /// grid or more lanes than the projector takes. The same on all members of `team`, which must
+    /// outlive the object; rotations may differ. Collective.
+    DlsrLanes(const Team& team, const ScanGeometry& geometry, const ImageGrid& grid,
+              const DepthLayers& layers, std::span<const std::span<const std::size_t>> pixels,
+              std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
+              std::span<const RingFunctions> rings, std::array<double, 2> centre);
 
     struct Part {
         std::size_t lanes = 1, shapes = 0;
         RingFunctions ring{{1}};
         /// cos 2φ and sin 2φ [voxel] of the normal's azimuth, both 0 at the centre; only with
         /// texture
-        std::vector<std::array<float, 2>> normal;
+        TeamArray<std::array<float, 2>> normal;
         std::size_t slot = 0; ///< of its first lane among the lanes of a ray
-        std::vector<std::size_t> pixels;
+        TeamArray<std::size_t> pixels;
         /// Of each voxel: its first among all coefficients, and from one block of eight to the
         /// next.
-        std::vector<std::size_t> coefficient, block_stride;
+        TeamArray<std::uint32_t> coefficient, block_stride;
         std::size_t offset = 0; ///< among the values: amounts [voxel], then shapes [shape][voxel]
         /// [voxel][1 + shapes][lane]: u, then S ∂u/∂η; empty for one lane, where u = 1
-        std::vector<float> functions;
+        TeamArray<float> functions;
 
         std::size_t all_lanes() const {
             return ring.size() * lanes;
@@ -100,9 +104,12 @@ class DlsrLanes {
     /// `tolerance` of the patterns' change.
     void set_tables(const Matrix& patterns, std::size_t m, double tolerance);
 
-    /// Coefficients of a direction [value_count()] by the parts' functions, and the adjoint.
-    void assemble(std::span<const float> direction, AlignedFloats& q) const;
-    void reduce(const AlignedFloats& q, std::span<float> direction) const;
+    /// Coefficients of a direction [value_count()] by the parts' functions, in the memory of the
+    /// team [coefficient_count]. Collective.
+    void assemble(std::span<const float> direction, std::span<float> q) const;
+    /// The adjoint, of the sum over the members' coefficients, `stride` apart in the memory of the
+    /// team, into its memory. Collective.
+    void reduce(std::span<const float> q, std::size_t stride, std::span<float> direction) const;
 
     std::size_t buffer_size() const {
         return projector_->buffer_size() + (textured_ ? projector_->coefficient_count() : 0);
@@ -153,6 +160,7 @@ class DlsrLanes {
     /// Of a block's plane in the projector's buffer.
     std::size_t first_ray() const { return projector_->padding() * projector_->ray_size(); }
 
+    const Team& team_;
     std::unique_ptr<DepthProjector> projector_;
     std::vector<Part> parts_;
     bool textured_ = false;

@@ -31,6 +31,8 @@ Eigen::Index index(std::size_t i) {
 } // namespace
 
 struct DlsrOperator::Impl {
+    const Team& team;
+    explicit Impl(const Team& t) : team(t) {}
     const PatternBasis* basis = nullptr;
     ScanGeometry geometry;
     ImageGrid grid;
@@ -51,12 +53,15 @@ struct DlsrOperator::Impl {
     std::vector<std::array<std::unique_ptr<DepthProjector>, 2>> beside;
     std::vector<double> beside_at;
     std::vector<float> pixel_weight;
-    /// Of every voxel of the projector: (part, voxel within it).
-    std::vector<std::vector<std::pair<std::uint16_t, std::uint32_t>>> members;
+    /// Of every voxel of the projector, from members[first_member[i]] on: part, voxel within it.
+    struct Member {
+        std::uint32_t part, voxel;
+    };
+    TeamArray<std::uint32_t> first_member;
+    TeamArray<Member> members;
 
     // The point.
-    std::vector<double> point;
-    AlignedFloats coefficients;
+    TeamArray<float> coefficients;
     std::vector<double> global_values;
     PatternBasis::Tables tables;
     bool has_derivatives = false;
@@ -65,6 +70,9 @@ struct DlsrOperator::Impl {
     std::vector<std::vector<float>> columns; ///< per global [ray][M]; empty: held
 
     mutable std::vector<AlignedFloats> scratch; ///< per thread
+    // Of products: a direction's coefficients, each member's sums, [member][globals].
+    mutable TeamArray<float> assembled, sums;
+    mutable TeamArray<double> global_sums;
 
     std::size_t value_count() const { return values + globals; }
     bool has_tables(std::span<const double> at) const {
@@ -138,6 +146,37 @@ struct DlsrOperator::Impl {
         }
     }
 
+    /// Functions and coefficients of this member's voxels.
+    void set_voxels(std::span<const double> at) {
+        for (std::size_t p = 0; p < lanes->parts().size(); ++p) {
+            auto& part = lanes->parts()[p];
+            const std::size_t n = part.pixels.size();
+            const auto [first, last] = team.share(n);
+            const double* amounts = at.data() + part.offset;
+            if (part.lanes == 1 && part.shapes == 0) {
+                for (std::size_t v = first; v < last; ++v)
+                    coefficients[part.coefficient[v]] = static_cast<float>(amounts[v]);
+                continue;
+            }
+            const std::size_t stride = (1 + part.shapes) * part.lanes;
+#pragma omp parallel for schedule(static)
+            for (std::size_t v = first; v < last; ++v) {
+                std::array<double, 3> eta{};
+                for (std::size_t d = 0; d < part.shapes; ++d)
+                    eta[d] = amounts[(1 + d) * n + v];
+                float* u = part.functions.data() + v * stride;
+                basis->shape_functions(p, {eta.data(), part.shapes}, {u, part.lanes},
+                                       {u + part.lanes, part.shapes * part.lanes});
+                const auto amount = static_cast<float>(amounts[v]);
+                part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                    for (std::size_t i = begin; i < end; ++i)
+                        coefficients[place + i - begin] = amount * u[i];
+                });
+                for (std::size_t i = part.lanes; i < stride; ++i)
+                    u[i] *= amount;
+            }
+        }
+    }
     /// Patterns of all lanes, [layer][slot · M + coefficient].
     Matrix patterns() const {
         Matrix full = Matrix::Zero(index(layers), index(lanes->slots() * m));
@@ -233,22 +272,22 @@ struct DlsrOperator::Impl {
         condensed.reset();
         const auto& parts = lanes->parts();
         std::vector<Combinations> combinations(parts.size());
-        std::vector<std::vector<std::size_t>> pixels;
+        std::vector<std::span<const std::size_t>> pixels;
         std::vector<std::size_t> counts, shapes;
         std::vector<DlsrLanes::RingFunctions> rings;
         for (std::size_t p = 0; p < parts.size(); ++p) {
             const bool family = parts[p].lanes > DlsrLanes::block;
             if (family)
                 combinations[p] = combine(parts[p], tolerance);
-            pixels.push_back(parts[p].pixels);
+            pixels.push_back(parts[p].pixels.span());
             counts.push_back(family ? static_cast<std::size_t>(combinations[p].to.rows())
                                     : parts[p].lanes);
             shapes.push_back(parts[p].shapes);
             rings.push_back(parts[p].ring);
         }
         const auto [moved, stretched] = geometry_at(geometry_values);
-        condensed = std::make_unique<DlsrLanes>(moved, grid, stretched, pixels, counts, shapes,
-                                                rings, layer_centre);
+        condensed = std::make_unique<DlsrLanes>(team, moved, grid, stretched, pixels, counts,
+                                                shapes, rings, layer_centre);
         condensed->set_depth_factors(depth_factors);
         const Matrix full = patterns();
         Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
@@ -264,15 +303,20 @@ struct DlsrOperator::Impl {
             }
             const Matrix to = combinations[p].to.transpose().cast<float>(),
                          from = combinations[p].from.transpose().cast<float>();
-            part.functions.resize(n * own);
-            for (std::size_t d = 0; d <= part.shapes; ++d)
-                Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(part.functions.data() + d * part.lanes,
-                                                            index(n), index(part.lanes),
-                                                            Eigen::OuterStride<>(index(own)))
-                    .noalias() = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>(
-                                     parts[p].functions.data() + d * parts[p].lanes, index(n),
-                                     index(parts[p].lanes), Eigen::OuterStride<>(index(all))) *
-                                 to;
+            part.functions.resize(team, n * own);
+            team.together([&] {
+                const auto [first, last] = team.share(n);
+                for (std::size_t d = 0; d <= part.shapes; ++d)
+                    Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(
+                        part.functions.data() + first * own + d * part.lanes, index(last - first),
+                        index(part.lanes), Eigen::OuterStride<>(index(own)))
+                        .noalias() =
+                        Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>(
+                            parts[p].functions.data() + first * all + d * parts[p].lanes,
+                            index(last - first), index(parts[p].lanes),
+                            Eigen::OuterStride<>(index(all))) *
+                        to;
+            });
             for (std::size_t l = 0; l < layers; ++l)
                 for (std::size_t f = 0; f < part.ring.size(); ++f)
                     Map(fewer.row(index(l)).data() + (part.slot + f * part.lanes) * m,
@@ -346,22 +390,29 @@ struct DlsrOperator::Impl {
     }
     /// For every rotation: rays = T A q (plus the columns times `global`), handed to
     /// each(first ray, rays [translation][M]), which may change them; then, with `back`, the
-    /// adjoint is added to `back` and `global_out`. With `weighted`, rotations without any weight
-    /// are passed over.
+    /// adjoint is added up in this member's `sums` and `global_sums`. With `weighted`, rotations
+    /// without any weight are passed over. An empty q: rays are 0.
     template <class Each>
-    void sweep(const DlsrLanes& by, const AlignedFloats* q, const float* global, Each&& each,
-               AlignedFloats* back, float* global_out, bool weighted = false) const {
+    void sweep(const DlsrLanes& by, std::span<const float> q, const float* global, Each&& each,
+               bool back, bool weighted = false) const {
         const auto threads = static_cast<std::size_t>(omp_get_max_threads());
+        const std::size_t count = by.projector().coefficient_count();
         std::vector<AlignedFloats> partial(back ? threads : 0);
         std::vector<std::vector<double>> partial_global(threads, std::vector<double>(globals, 0.0));
+        const std::span<float> mine =
+            back ? sums.span().subspan(team.rank() * sums_stride(), count) : std::span<float>();
 #pragma omp parallel
         {
             const auto own = static_cast<std::size_t>(omp_get_thread_num());
             float* buffer = thread_scratch(by.buffer_size() + by.reduced_size() + translations * m);
             float* reduced = buffer + by.buffer_size();
             float* rays = reduced + by.reduced_size();
-            if (back)
-                partial[own].assign(by.projector().coefficient_count(), 0.0F);
+            std::span<float> sum = mine;
+            if (back && own > 0) {
+                partial[own].resize(count);
+                sum = partial[own];
+            }
+            std::fill(sum.begin(), sum.end(), 0.0F);
 #pragma omp for schedule(static)
             for (std::size_t i = 0; i < rotations; ++i) {
                 const std::size_t first = i * translations;
@@ -370,8 +421,8 @@ struct DlsrOperator::Impl {
                                 weight.begin() + static_cast<std::ptrdiff_t>(first + translations),
                                 [](float w) { return w == 0; }))
                     continue;
-                if (q) {
-                    by.project(i, *q, buffer, reduced, rays);
+                if (!q.empty()) {
+                    by.project(i, q, buffer, reduced, rays);
                     for (std::size_t j = 0; j < translations; ++j)
                         Map(rays + j * m, 1, index(m)) *= transmission[first + j];
                 } else {
@@ -394,33 +445,61 @@ struct DlsrOperator::Impl {
                                 .sum());
                 for (std::size_t j = 0; j < translations; ++j)
                     Map(rays + j * m, 1, index(m)) *= transmission[first + j];
-                by.back_project(i, rays, buffer, reduced, partial[own]);
+                by.back_project(i, rays, buffer, reduced, sum);
             }
         }
         if (!back)
             return;
-        *back = std::move(partial[0]);
         for (std::size_t t = 1; t < threads; ++t)
             if (!partial[t].empty())
 #pragma omp parallel for schedule(static)
-                for (std::size_t i = 0; i < back->size(); ++i)
-                    (*back)[i] += partial[t][i];
+                for (std::size_t i = 0; i < count; ++i)
+                    mine[i] += partial[t][i];
         for (std::size_t g = 0; g < globals; ++g) {
-            double sum = 0;
+            double& sum = global_sums[team.rank() * globals + g];
+            sum = 0;
             for (std::size_t t = 0; t < threads; ++t)
                 sum += partial_global[t][g];
-            global_out[g] = static_cast<float>(sum);
         }
+    }
+    /// Of a member's sums; whole cache lines.
+    std::size_t sums_stride() const {
+        return (lanes->projector().coefficient_count() + 15) / 16 * 16;
+    }
+    void make_room() const {
+        assembled.resize(team, lanes->projector().coefficient_count());
+        sums.resize(team, team.size() * sums_stride());
+        global_sums.resize(team, team.size() * globals);
+    }
+    /// The sums of all members as values.
+    void collect(const DlsrLanes& by, std::span<float> direction) const {
+        by.reduce(sums.span(), sums_stride(), direction);
+        if (globals > 0)
+            team.together([&] {
+                for (std::size_t g = 0; g < globals && team.rank() == 0; ++g) {
+                    double sum = 0;
+                    for (std::size_t member = 0; member < team.size(); ++member)
+                        sum += global_sums[member * globals + g];
+                    direction[values + g] = static_cast<float>(sum);
+                }
+            });
+    }
+    /// A direction's coefficients in `by`.
+    std::span<const float> assemble(const DlsrLanes& by, std::span<const float> direction) const {
+        make_room();
+        const auto q = assembled.span().first(by.projector().coefficient_count());
+        by.assemble(direction, q);
+        return q;
     }
 };
 
 DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
                            const PatternBasis& basis, const DepthLayers& layers,
-                           std::span<const std::vector<std::size_t>> pixels,
+                           std::span<const std::span<const std::size_t>> pixels,
                            std::span<const float> ray_weight, std::span<const float> transmission,
                            std::span<const GeometryParameter> geometry_parameters,
-                           std::array<double, 2> layer_centre)
-    : impl_(std::make_unique<Impl>()) {
+                           std::array<double, 2> layer_centre, const Team& team)
+    : impl_(std::make_unique<Impl>(team)) {
     Impl& impl = *impl_;
     impl.basis = &basis;
     impl.geometry = geometry;
@@ -463,19 +542,37 @@ DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
         shapes.push_back(basis.parts()[p].voxel.size());
         rings.push_back(basis.ring_functions(p));
     }
-    impl.lanes = std::make_unique<DlsrLanes>(geometry, grid, layers, pixels, lanes, shapes, rings,
-                                             layer_centre);
+    impl.lanes = std::make_unique<DlsrLanes>(team, geometry, grid, layers, pixels, lanes, shapes,
+                                             rings, layer_centre);
     impl.layers = impl.lanes->layers();
     impl.values = impl.lanes->value_count();
     const auto ordered = impl.lanes->projector().voxels();
-    std::vector<std::uint32_t> place(grid.size(), 0);
-    for (std::size_t i = 0; i < ordered.size(); ++i)
-        place[ordered[i].pixel] = static_cast<std::uint32_t>(i);
-    impl.members.resize(ordered.size());
-    for (std::size_t p = 0; p < pixels.size(); ++p)
-        for (std::uint32_t v = 0; v < impl.lanes->parts()[p].pixels.size(); ++v)
-            impl.members[place[impl.lanes->parts()[p].pixels[v]]].emplace_back(
-                static_cast<std::uint16_t>(p), v);
+    std::size_t member_count = 0;
+    for (const auto& part : impl.lanes->parts())
+        member_count += part.pixels.size();
+    impl.first_member.resize(team, ordered.size() + 1);
+    impl.members.resize(team, member_count);
+    team.together([&] {
+        if (team.rank() != 0)
+            return;
+        std::vector<std::uint32_t> place(grid.size(), 0);
+        for (std::size_t i = 0; i < ordered.size(); ++i)
+            place[ordered[i].pixel] = static_cast<std::uint32_t>(i);
+        const auto for_members = [&](auto&& each) {
+            const auto& parts = impl.lanes->parts();
+            for (std::uint32_t p = 0; p < parts.size(); ++p)
+                for (std::uint32_t v = 0; v < parts[p].pixels.size(); ++v)
+                    each(place[parts[p].pixels[v]], Impl::Member{p, v});
+        };
+        // Counted, then filled from the front, which moves the beginnings one voxel on.
+        std::vector<std::uint32_t> next(ordered.size() + 1, 0);
+        for_members([&](std::uint32_t i, Impl::Member) { ++next[i + 1]; });
+        for (std::size_t i = 0; i < ordered.size(); ++i)
+            next[i + 1] += next[i];
+        std::copy(next.begin(), next.end(), impl.first_member.begin());
+        for_members(
+            [&](std::uint32_t i, Impl::Member member) { impl.members[next[i]++] = member; });
+    });
     impl.shape_globals = basis.global_count();
     impl.globals = impl.shape_globals + geometry_parameters.size();
     impl.scratch.resize(static_cast<std::size_t>(omp_get_max_threads()));
@@ -493,6 +590,10 @@ DlsrOperator::~DlsrOperator() = default;
 DlsrOperator::DlsrOperator(DlsrOperator&&) noexcept = default;
 DlsrOperator& DlsrOperator::operator=(DlsrOperator&&) noexcept = default;
 
+const Team& DlsrOperator::team() const {
+    return impl_->team;
+}
+
 const PatternBasis& DlsrOperator::basis() const {
     return *impl_->basis;
 }
@@ -505,8 +606,8 @@ std::size_t DlsrOperator::coefficient_count() const {
 std::size_t DlsrOperator::value_count() const {
     return impl_->value_count();
 }
-const std::vector<std::size_t>& DlsrOperator::pixels(std::size_t part) const {
-    return impl_->lanes->parts()[part].pixels;
+std::span<const std::size_t> DlsrOperator::pixels(std::size_t part) const {
+    return impl_->lanes->parts()[part].pixels.span();
 }
 std::size_t DlsrOperator::offset(std::size_t part, int shape) const {
     const auto& p = impl_->lanes->parts()[part];
@@ -525,21 +626,28 @@ const std::vector<float>& DlsrOperator::pixel_weight() const {
     return impl_->pixel_weight;
 }
 
-std::vector<double> DlsrOperator::table_rows(std::span<const double> values, bool derivatives,
-                                             std::size_t first, std::size_t every) const {
+std::size_t DlsrOperator::table_size(std::span<const double> values, bool derivatives) const {
     const Impl& impl = *impl_;
     if (values.size() != value_count())
         throw Error("DLSR: wrong number of values");
+    const bool made = impl.has_tables(values.subspan(impl.values, impl.shape_globals));
+    return impl.basis->table_size(!made, derivatives && !(made && impl.has_derivatives));
+}
+
+void DlsrOperator::table_rows(std::span<const double> values, bool derivatives, std::size_t first,
+                              std::size_t every, std::span<double> rows) const {
+    const Impl& impl = *impl_;
+    if (table_size(values, derivatives) == 0)
+        return;
     const auto globals = values.subspan(impl.values, impl.shape_globals);
-    if (impl.has_tables(globals))
-        return derivatives && !impl.has_derivatives
-                   ? impl.basis->table_rows(globals, false, true, first, every)
-                   : std::vector<double>();
-    return impl.basis->table_rows(globals, true, derivatives, first, every);
+    const bool made = impl.has_tables(globals);
+    impl.basis->table_rows(globals, !made, derivatives, first, every, rows);
 }
 
 void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
-    set_point(values, derivatives, table_rows(values, derivatives, 0, 1));
+    std::vector<double> rows(table_size(values, derivatives));
+    table_rows(values, derivatives, 0, 1, rows);
+    set_point(values, derivatives, rows);
 }
 
 void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
@@ -559,37 +667,13 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
         impl.basis->add_derivatives(globals, impl.tables, rows);
         impl.has_derivatives = true;
     }
-    impl.point.assign(values.begin(), values.end());
     impl.condensed.reset();
-    impl.coefficients.assign(impl.lanes->projector().coefficient_count(), 0.0F);
-    for (std::size_t p = 0; p < impl.lanes->parts().size(); ++p) {
-        auto& part = impl.lanes->parts()[p];
-        const std::size_t n = part.pixels.size();
-        const double* amounts = values.data() + part.offset;
-        if (part.lanes == 1 && part.shapes == 0) {
-            for (std::size_t v = 0; v < n; ++v)
-                impl.coefficients[part.coefficient[v]] = static_cast<float>(amounts[v]);
-            continue;
-        }
-        const std::size_t stride = (1 + part.shapes) * part.lanes;
-        part.functions.resize(n * stride);
-#pragma omp parallel for schedule(static)
-        for (std::size_t v = 0; v < n; ++v) {
-            std::array<double, 3> eta{};
-            for (std::size_t d = 0; d < part.shapes; ++d)
-                eta[d] = amounts[(1 + d) * n + v];
-            float* u = part.functions.data() + v * stride;
-            impl.basis->shape_functions(p, {eta.data(), part.shapes}, {u, part.lanes},
-                                        {u + part.lanes, part.shapes * part.lanes});
-            const auto amount = static_cast<float>(amounts[v]);
-            part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
-                for (std::size_t i = begin; i < end; ++i)
-                    impl.coefficients[place + i - begin] = amount * u[i];
-            });
-            for (std::size_t i = part.lanes; i < stride; ++i)
-                u[i] *= amount;
-        }
-    }
+    impl.team.together([] {}); // nobody reads what is to change
+    impl.coefficients.resize(impl.team, impl.lanes->projector().coefficient_count());
+    for (auto& part : impl.lanes->parts())
+        if (part.lanes > 1 || part.shapes > 0)
+            part.functions.resize(impl.team, part.pixels.size() * (1 + part.shapes) * part.lanes);
+    impl.team.together([&] { impl.set_voxels(values); });
     if (derivatives)
         impl.make_columns();
 }
@@ -639,11 +723,11 @@ void DlsrOperator::predict(std::span<float> rays) const {
     if (rays.size() != coefficient_count())
         throw Error("DLSR: wrong number of rays");
     impl_->sweep(
-        *impl_->lanes, &impl_->coefficients, nullptr,
+        *impl_->lanes, impl_->coefficients, nullptr,
         [&](std::size_t first, const float* values) {
             std::copy_n(values, impl_->translations * impl_->m, rays.data() + first * impl_->m);
         },
-        nullptr, nullptr);
+        false);
 }
 
 std::vector<float> DlsrOperator::part_sums() const {
@@ -693,33 +777,38 @@ std::vector<double> DlsrOperator::misfits(std::span<const float> data,
         (!gradient.empty() && gradient.size() != value_count()))
         throw Error("DLSR: wrong sizes for the objective");
     std::vector<double> sums(impl.rotations, 0.0);
-    AlignedFloats back;
-    impl.sweep(
-        *impl.lanes, &impl.coefficients, nullptr,
-        [&](std::size_t first, float* rays) {
-            double sum = 0;
-            for (std::size_t j = 0; j < impl.translations; ++j) {
-                const float weight = impl.weight[first + j];
-                float* r = rays + j * impl.m;
-                const float* d = data.data() + (first + j) * impl.m;
-                if (weight == 0) {
-                    std::fill_n(r, impl.m, 0.0F);
-                    continue;
+    const auto work = [&] {
+        impl.sweep(
+            *impl.lanes, impl.coefficients, nullptr,
+            [&](std::size_t first, float* rays) {
+                double sum = 0;
+                for (std::size_t j = 0; j < impl.translations; ++j) {
+                    const float weight = impl.weight[first + j];
+                    float* r = rays + j * impl.m;
+                    const float* d = data.data() + (first + j) * impl.m;
+                    if (weight == 0) {
+                        std::fill_n(r, impl.m, 0.0F);
+                        continue;
+                    }
+                    float square = 0;
+                    for (std::size_t i = 0; i < impl.m; ++i) {
+                        const float difference = r[i] - d[i];
+                        square += difference * difference;
+                        r[i] = weight * difference;
+                    }
+                    sum += static_cast<double>(weight) * square;
                 }
-                float square = 0;
-                for (std::size_t i = 0; i < impl.m; ++i) {
-                    const float difference = r[i] - d[i];
-                    square += difference * difference;
-                    r[i] = weight * difference;
-                }
-                sum += static_cast<double>(weight) * square;
-            }
-            sums[first / impl.translations] = 0.5 * sum;
-        },
-        gradient.empty() ? nullptr : &back,
-        gradient.empty() ? nullptr : gradient.data() + impl.values, true);
-    if (!gradient.empty())
-        impl.lanes->reduce(back, gradient);
+                sums[first / impl.translations] = 0.5 * sum;
+            },
+            !gradient.empty(), true);
+    };
+    if (gradient.empty()) {
+        work();
+        return sums;
+    }
+    impl.make_room();
+    impl.team.together(work);
+    impl.collect(*impl.lanes, gradient);
     return sums;
 }
 
@@ -727,14 +816,15 @@ void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> r
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the Jacobian");
-    AlignedFloats q;
-    impl.lanes->assemble(direction, q);
-    impl.sweep(
-        *impl.lanes, &q, direction.data() + impl.values,
-        [&](std::size_t first, const float* values) {
-            std::copy_n(values, impl.translations * impl.m, rays.data() + first * impl.m);
-        },
-        nullptr, nullptr);
+    const auto q = impl.assemble(*impl.lanes, direction);
+    impl.team.together([&] {
+        impl.sweep(
+            *impl.lanes, q, direction.data() + impl.values,
+            [&](std::size_t first, const float* values) {
+                std::copy_n(values, impl.translations * impl.m, rays.data() + first * impl.m);
+            },
+            false);
+    });
 }
 
 void DlsrOperator::adjoint(std::span<const float> rays, std::span<float> direction) const {
@@ -748,43 +838,59 @@ void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the adjoint");
-    AlignedFloats sums;
-    impl.sweep(
-        *impl.lanes, nullptr, nullptr,
-        [&](std::size_t first, float* values) {
-            for (std::size_t j = 0; j < impl.translations; ++j) {
-                const float weight = weighted ? impl.weight[first + j] : 1;
-                const float* from = rays.data() + (first + j) * impl.m;
-                for (std::size_t i = 0; i < impl.m; ++i)
-                    values[j * impl.m + i] = weight * from[i];
-            }
-        },
-        &sums, direction.data() + impl.values);
-    impl.lanes->reduce(sums, direction);
+    impl.make_room();
+    impl.team.together([&] {
+        impl.sweep(
+            *impl.lanes, {}, nullptr,
+            [&](std::size_t first, float* values) {
+                for (std::size_t j = 0; j < impl.translations; ++j) {
+                    const float weight = weighted ? impl.weight[first + j] : 1;
+                    const float* from = rays.data() + (first + j) * impl.m;
+                    for (std::size_t i = 0; i < impl.m; ++i)
+                        values[j * impl.m + i] = weight * from[i];
+                }
+            },
+            true);
+    });
+    impl.collect(*impl.lanes, direction);
 }
 
 void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<float> out) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || out.size() != value_count())
         throw Error("DLSR: wrong sizes for the Gauss-Newton product");
-    AlignedFloats q, back;
     const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
-    lanes.assemble(direction, q);
-    impl.sweep(
-        lanes, &q, direction.data() + impl.values,
-        [&](std::size_t first, float* rays) {
-            for (std::size_t j = 0; j < impl.translations; ++j) {
-                const float weight = impl.weight[first + j];
-                for (std::size_t i = 0; i < impl.m; ++i)
-                    rays[j * impl.m + i] *= weight;
-            }
-        },
-        &back, out.data() + impl.values, true);
-    lanes.reduce(back, out);
+    const auto q = impl.assemble(lanes, direction);
+    impl.team.together([&] {
+        impl.sweep(
+            lanes, q, direction.data() + impl.values,
+            [&](std::size_t first, float* rays) {
+                for (std::size_t j = 0; j < impl.translations; ++j) {
+                    const float weight = impl.weight[first + j];
+                    for (std::size_t i = 0; i < impl.m; ++i)
+                        rays[j * impl.m + i] *= weight;
+                }
+            },
+            true, true);
+    });
+    impl.collect(lanes, out);
 }
 
 std::size_t DlsrOperator::pixel_count() const {
-    return impl_->members.size();
+    return impl_->lanes->projector().voxels().size();
+}
+
+void DlsrOperator::pixel_values(std::size_t i, std::size_t& pixel,
+                                std::vector<std::size_t>& values) const {
+    const Impl& impl = *impl_;
+    pixel = impl.lanes->projector().voxels()[i].pixel;
+    values.clear();
+    for (std::size_t k = impl.first_member[i]; k < impl.first_member[i + 1]; ++k) {
+        const auto [p, v] = impl.members[k];
+        const auto& part = impl.lanes->parts()[p];
+        for (std::size_t d = 0; d <= part.shapes; ++d)
+            values.push_back(part.offset + d * part.pixels.size() + v);
+    }
 }
 
 void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
@@ -793,8 +899,7 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
     // Condensed lanes say the same of a voxel within the condensation's tolerance, with less work.
     const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
     const std::vector<float>& lane_gram = impl.condensed ? impl.condensed_gram : impl.lane_gram;
-    pixel = impl.lanes->projector().voxels()[i].pixel;
-    values.clear();
+    pixel_values(i, pixel, values);
     // Every value's pattern as lanes of the tables: first slot, number, factors.
     struct Column {
         std::size_t slot, lanes;
@@ -803,17 +908,15 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
     static const float one = 1;
     thread_local std::vector<Column> columns;
     columns.clear();
-    for (const auto& [p, v] : impl.members[i]) {
+    for (std::size_t k = impl.first_member[i]; k < impl.first_member[i + 1]; ++k) {
+        const auto [p, v] = impl.members[k];
         const auto& part = lanes.parts()[p];
-        const std::size_t n = part.pixels.size();
-        for (std::size_t d = 0; d <= part.shapes; ++d) {
-            values.push_back(part.offset + d * n + v);
+        for (std::size_t d = 0; d <= part.shapes; ++d)
             columns.push_back(
                 {part.slot, part.lanes,
                  part.functions.empty()
                      ? &one
                      : part.functions.data() + (v * (1 + part.shapes) + d) * part.lanes});
-        }
     }
     const std::size_t count = values.size();
     gram.assign(count * count, 0.0F);
@@ -843,6 +946,15 @@ std::vector<float> DlsrOperator::diagonal() const {
         for (std::size_t a = 0; a < values.size(); ++a)
             result[values[a]] = gram[a * values.size() + a] * impl.pixel_weight[pixel];
     }
+    const auto of_globals = global_diagonal();
+    std::copy(of_globals.begin(), of_globals.end(),
+              result.begin() + static_cast<std::ptrdiff_t>(impl.values));
+    return result;
+}
+
+std::vector<float> DlsrOperator::global_diagonal() const {
+    const Impl& impl = *impl_;
+    std::vector<float> result(impl.globals, 0.0F);
     for (std::size_t g = 0; g < impl.columns.size(); ++g) {
         if (impl.columns[g].empty())
             continue;
@@ -855,7 +967,7 @@ std::vector<float> DlsrOperator::diagonal() const {
             }
             sum += static_cast<double>(square) * impl.weight[r];
         }
-        result[impl.values + g] = static_cast<float>(sum);
+        result[g] = static_cast<float>(sum);
     }
     return result;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/team.hpp"
 #include "rietveld/pattern_basis.hpp"
 #include "tomography/depth_projector.hpp"
 #include "tomography/scan_geometry.hpp"
@@ -38,28 +39,35 @@ enum class GeometryParameter {
 /// pixels(part); after all parts the global parameters: shapes in the order of the basis, then the
 /// geometry's. Their derivatives are dense columns [ray][M]; those of the geometry are differences
 /// of projections over a small part of a step (a few 1e-3 of the distance). Uses the threads of
-/// OpenMP; nothing is collective. Objects are not shared by threads.
+/// OpenMP. Objects are not shared by threads.
+///
+/// The members of a team hold what the voxels have once, make it together and add up what their
+/// rays give: calls marked collective are so over the team, with the same arguments but for rays.
+/// Where such a call fills a vector of values, that is memory of the team (TeamArray), the same for
+/// all, and the sum over its members. A team of one shares nothing.
 class DlsrOperator {
   public:
     /// `geometry`: own rotations only, all translations. `pixels[part]`: where a part exists [y · n
     /// + x]. `ray_weight` and `transmission` [own rotation][translation]; weight 0 leaves a ray out
     /// (its transmission may then be NaN). Throws Error for lengths and geometry parameters that
     /// come twice or that layers without depth do not know; parts without pixels are fine. Textured
-    /// parts have their layers wound about `layer_centre` (x, y) [mm] of the grid.
+    /// parts have their layers wound about `layer_centre` (x, y) [mm] of the grid. `team` must
+    /// outlive the operator. Collective.
     DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid, const PatternBasis& basis,
-                 const DepthLayers& layers, std::span<const std::vector<std::size_t>> pixels,
+                 const DepthLayers& layers, std::span<const std::span<const std::size_t>> pixels,
                  std::span<const float> ray_weight, std::span<const float> transmission,
                  std::span<const GeometryParameter> geometry_parameters = {},
-                 std::array<double, 2> layer_centre = {});
+                 std::array<double, 2> layer_centre = {}, const Team& team = Team::alone());
     ~DlsrOperator();
     DlsrOperator(DlsrOperator&&) noexcept;
     DlsrOperator& operator=(DlsrOperator&&) noexcept;
 
+    const Team& team() const;
     const PatternBasis& basis() const;
     std::size_t ray_count() const;         ///< own rays
     std::size_t coefficient_count() const; ///< own rays × M
     std::size_t value_count() const;
-    const std::vector<std::size_t>& pixels(std::size_t part) const;
+    std::span<const std::size_t> pixels(std::size_t part) const; ///< in the operator's order
     /// Where the amounts (shape < 0) or a voxel shape parameter of a part begin among the values.
     std::size_t offset(std::size_t part, int shape = -1) const;
     std::size_t global_offset() const;
@@ -68,13 +76,16 @@ class DlsrOperator {
 
     /// Fixes the point at which everything below is taken. With `derivatives` the columns of the
     /// global parameters are made, too, which the products and the gradient need. Throws Error for
-    /// a wrong length, a distance of which nothing is left.
+    /// a wrong length, a distance of which nothing is left. Collective.
     void set_point(std::span<const double> values, bool derivatives);
     /// The same in two steps, the first of which, the work on patterns that does not depend on the
     /// rays, may be shared out: every `every`-th row from `first` on of what set_point() takes as
-    /// `rows` (PatternBasis::table_rows); empty where it needs nothing.
-    std::vector<double> table_rows(std::span<const double> values, bool derivatives,
-                                   std::size_t first, std::size_t every) const;
+    /// `rows` [table_size()] (PatternBasis::table_rows) is written, the others stay. Not
+    /// collective.
+    std::size_t table_size(std::span<const double> values, bool derivatives) const;
+    void table_rows(std::span<const double> values, bool derivatives, std::size_t first,
+                    std::size_t every, std::span<double> rows) const;
+    /// Collective.
     void set_point(std::span<const double> values, bool derivatives, std::span<const double> rows);
 
     /// Whether set_point() makes the columns of the geometry's parameters, which cost two
@@ -98,31 +109,36 @@ class DlsrOperator {
     /// [own rotation][part][M].
     std::vector<float> part_sums() const;
     /// ½ Σ weight |m − data|² over own rays and, unless `gradient` is empty, its gradient (after
-    /// set_point with derivatives). `data` [own ray][M].
+    /// set_point with derivatives). `data` [own ray][M]. Collective with a gradient.
     double objective(std::span<const float> data, std::span<float> gradient) const;
     /// The objective's share of every own rotation.
     std::vector<double> rotation_misfits(std::span<const float> data) const;
-    /// rays = J direction.
+    /// rays = J direction. Collective.
     void jacobian(std::span<const float> direction, std::span<float> rays) const;
-    /// direction = Jᵀ rays (no weights).
+    /// direction = Jᵀ rays (no weights). Collective.
     void adjoint(std::span<const float> rays, std::span<float> direction) const;
-    /// direction = Jᵀ W rays.
+    /// direction = Jᵀ W rays. Collective.
     void weighted_adjoint(std::span<const float> rays, std::span<float> direction) const;
     /// Until the next point, gauss_newton() takes families of patterns in the few combinations that
     /// the derivatives at this point need: `tolerance` is the part of them (norm) that may be left
     /// out, and of the patterns' change with depth. A few times cheaper; 0: exact again.
+    /// Collective.
     void condense(double tolerance);
-    /// out = Jᵀ W J direction.
+    /// out = Jᵀ W J direction. Collective.
     void gauss_newton(std::span<const float> direction, std::span<float> out) const;
 
     /// Own rays' share of the diagonal of Jᵀ W J, the depths of a voxel taken as 0 and depth
     /// factors as 1; exact for the global parameters (after set_point with derivatives).
     std::vector<float> diagonal() const;
+    /// The global parameters' part of it.
+    std::vector<float> global_diagonal() const;
     /// Σ_j w_jv² W_j T_j² per pixel [y · n + x] over own rays.
     const std::vector<float>& pixel_weight() const;
     /// Pixels that carry any part.
     std::size_t pixel_count() const;
-    /// The i-th of them, the indices of its values (without globals) and their Gram matrix
+    /// The i-th of them and the indices of its values (without globals). The vector is reused.
+    void pixel_values(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values) const;
+    /// The same and their Gram matrix
     /// ⟨∂m/∂value, ∂m/∂value⟩ at depth 0 [value][value], of textured parts the mean over a turn,
     /// not weighted, depth factors 1: with Σ pixel_weight over the ranks the diagonal block of
     /// Jᵀ W J. The vectors are reused.

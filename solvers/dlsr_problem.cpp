@@ -1,6 +1,7 @@
 #include "solvers/dlsr_problem.hpp"
 
 #include "base/error.hpp"
+#include "base/team.hpp"
 #include "mpi/decomposition.hpp"
 
 #include <algorithm>
@@ -115,7 +116,7 @@ struct Spring {
     float strength;
 };
 
-std::vector<Spring> springs_of(const std::vector<std::size_t>& pixels, std::size_t n,
+std::vector<Spring> springs_of(std::span<const std::size_t> pixels, std::size_t n,
                                std::size_t max_gap) {
     std::vector<std::int32_t> place(n * n, -1);
     for (std::size_t v = 0; v < pixels.size(); ++v)
@@ -146,132 +147,182 @@ std::vector<Spring> springs_of(const std::vector<std::size_t>& pixels, std::size
 
 struct DlsrProblem::Impl {
     const mpi::Communicator& communicator;
+    std::optional<mpi::NodeTeam> own_team;
+    const mpi::NodeTeam& team;
     DlsrOperator& model;
     ImageGrid grid;
     std::span<const float> data;
     std::vector<DlsrField> fields;
     std::vector<DlsrGlobal> globals;
-    std::vector<double> start_values;
+    TeamArray<double> start_values;
     std::vector<std::size_t> first; ///< unknown of each field; globals after the last
     std::size_t unknowns = 0;
     mpi::BlockRange own;
-    std::vector<std::vector<Spring>> springs;
+    std::vector<TeamArray<Spring>> springs;
     std::vector<float> pixel_weight; ///< of all ranks
     MapFilter filter;
     std::vector<float> projection_symbol; ///< of the projection, mean 1
     double misfit = 0, product_tolerance = 0;
     Counts counts;
 
+    // What passes through, whole: unknowns, values of the model, a direction of these, a product.
+    TeamArray<double> gathered, values;
+    TeamArray<float> direction, product;
+
     // The model's point.
-    std::vector<double> at; ///< unknowns (whole) at which the operator stands
-    bool at_derivatives = false;
+    TeamArray<double> at; ///< unknowns (whole) at which the operator stands
+    bool stands = false, at_derivatives = false;
     double at_condensed = 0; ///< tolerance to which the operator is condensed
     // Linearisation.
-    std::vector<double> linear;
-    std::vector<std::vector<float>> spring_weight; ///< lagged, per field with an edge
+    TeamArray<double> linear;
+    std::vector<TeamArray<float>> spring_weight; ///< lagged, per field with an edge
     struct Block {
         std::uint32_t first = 0;
         std::uint16_t count = 0;
+        std::size_t factor = 0; ///< first entry
     };
-    std::vector<Block> blocks;
-    std::vector<std::uint32_t> block_unknowns, block_pixels;
-    std::vector<std::uint16_t> block_fields;
-    std::vector<std::size_t> block_factor; ///< first entry of each block's factor
-    std::vector<float> factors;            ///< lower Cholesky factors, packed row by row
-    std::vector<std::vector<float>> symbols;
-    std::vector<double> single; ///< diagonal of factors and globals, per unknown (0: in a block)
+    TeamArray<Block> blocks;
+    TeamArray<std::uint32_t> block_unknowns, block_places; ///< and where there each unknown is
+    TeamArray<std::uint16_t> block_fields;
+    TeamArray<float> factors;          ///< lower Cholesky factors, packed row by row
+    TeamArray<float> solved, filtered; ///< [block unknown]
+    TeamArray<double> preconditioned;
+    TeamArray<std::int32_t> unknown_of; ///< of the model's values; −1: none
+    TeamArray<std::uint16_t> field_of;
+    std::vector<std::vector<float>> symbols;            ///< of the fields that this rank filters
+    std::vector<std::pair<std::size_t, double>> single; ///< diagonal of factors and globals
     /// What the data and the springs say of a voxel shape.
     struct Curvature {
         std::size_t amount = 0; ///< its field
         /// Squared change of the pattern, relative to it, per unit of the shape; 0: not known.
         double sensitivity = 0;
-        std::vector<float> information, springs; ///< of the amount; on the shape; per voxel
+        TeamArray<float> information, springs; ///< of the amount; on the shape; per voxel
     };
     std::vector<std::optional<Curvature>> curvatures; ///< per field
 
-    Impl(const mpi::Communicator& c, DlsrOperator& m, const ImageGrid& g)
-        : communicator(c), model(m), grid(g), filter(g.n) {}
+    Impl(const mpi::Communicator& c, const mpi::NodeTeam* t, DlsrOperator& m, const ImageGrid& g)
+        : communicator(c), team(t ? *t : own_team.emplace(c, 1)), model(m), grid(g), filter(g.n) {}
 
     std::size_t voxels(std::size_t f) const { return model.pixels(fields[f].part).size(); }
     std::size_t offset(std::size_t f) const {
         return model.offset(fields[f].part, fields[f].shape);
     }
 
-    std::vector<double> whole(std::span<const double> x) {
+    /// The shares of all ranks.
+    std::span<const double> whole(std::span<const double> x) {
         const double begin = now();
-        auto all = communicator.allgather(x);
+        gathered.resize(team, unknowns);
+        team.gather(x, gathered.span());
         counts.exchange_seconds += now() - begin;
-        return all;
+        return gathered;
     }
-    std::vector<double> expand(const std::vector<double>& x) const {
-        std::vector<double> values = start_values;
-        for (std::size_t f = 0; f < fields.size(); ++f) {
-            double* to = values.data() + offset(f);
-            if (fields[f].treatment == FieldTreatment::voxel)
-                for (std::size_t v = 0; v < voxels(f); ++v)
-                    to[v] = x[first[f] + v] * fields[f].unit;
-            else if (fields[f].treatment == FieldTreatment::scaled)
-                for (std::size_t v = 0; v < voxels(f); ++v)
-                    to[v] *= x[first[f]] * fields[f].unit;
-        }
-        for (std::size_t g = 0; g < globals.size(); ++g)
-            values[model.global_offset() + g] = x[first.back() + g] * globals[g].unit;
+    /// The part of voxels [from, to) of a field that is this rank's own.
+    std::pair<std::size_t, std::size_t> own_voxels(std::size_t f) const {
+        const std::size_t begin = first[f], end = begin + voxels(f);
+        const std::size_t from = std::clamp(own.begin, begin, end),
+                          to = std::clamp(own.end, begin, end);
+        return {from - begin, to - begin};
+    }
+    bool owns(std::size_t unknown) const { return unknown >= own.begin && unknown < own.end; }
+    std::span<const double> expand(std::span<const double> x) {
+        team.together([] {}); // nobody reads any more what was there
+        team.together([&] {
+            for (std::size_t f = 0; f < fields.size(); ++f) {
+                double* to = values.data() + offset(f);
+                const double* from = start_values.data() + offset(f);
+                const auto [begin, end] = team.share(voxels(f));
+                const bool each = fields[f].treatment == FieldTreatment::voxel;
+                const double factor = fields[f].treatment == FieldTreatment::scaled
+                                          ? x[first[f]] * fields[f].unit
+                                          : 1;
+                for (std::size_t v = begin; v < end; ++v)
+                    to[v] = each ? x[first[f] + v] * fields[f].unit : from[v] * factor;
+            }
+            for (std::size_t g = 0; g < globals.size() && team.rank() == 0; ++g)
+                values[model.global_offset() + g] = x[first.back() + g] * globals[g].unit;
+        });
         return values;
     }
-    std::vector<float> expand_direction(const std::vector<double>& x) const {
-        std::vector<float> values(start_values.size(), 0.0F);
-        for (std::size_t f = 0; f < fields.size(); ++f) {
-            float* to = values.data() + offset(f);
-            const double* from = start_values.data() + offset(f);
-            if (fields[f].treatment == FieldTreatment::voxel)
-                for (std::size_t v = 0; v < voxels(f); ++v)
-                    to[v] = static_cast<float>(x[first[f] + v] * fields[f].unit);
-            else if (fields[f].treatment == FieldTreatment::scaled)
-                for (std::size_t v = 0; v < voxels(f); ++v)
-                    to[v] = static_cast<float>(from[v] * x[first[f]] * fields[f].unit);
-        }
-        for (std::size_t g = 0; g < globals.size(); ++g)
-            values[model.global_offset() + g] =
-                static_cast<float>(x[first.back() + g] * globals[g].unit);
-        return values;
+    std::span<const float> expand_direction(std::span<const double> x) {
+        direction.resize(team, model.value_count());
+        team.together([&] {
+            for (std::size_t f = 0; f < fields.size(); ++f) {
+                if (fields[f].treatment == FieldTreatment::fixed)
+                    continue;
+                float* to = direction.data() + offset(f);
+                const double* from = start_values.data() + offset(f);
+                const auto [begin, end] = team.share(voxels(f));
+                const bool each = fields[f].treatment == FieldTreatment::voxel;
+                for (std::size_t v = begin; v < end; ++v)
+                    to[v] = static_cast<float>((each ? x[first[f] + v] : from[v] * x[first[f]]) *
+                                               fields[f].unit);
+            }
+            for (std::size_t g = 0; g < globals.size() && team.rank() == 0; ++g)
+                direction[model.global_offset() + g] =
+                    static_cast<float>(x[first.back() + g] * globals[g].unit);
+        });
+        return direction;
     }
-    /// Own rank's part of a gradient in the unknowns; to be summed over the ranks.
-    std::vector<double> contract(const std::vector<float>& values) const {
-        std::vector<double> x(unknowns, 0.0);
-        for (std::size_t f = 0; f < fields.size(); ++f) {
-            const float* from = values.data() + offset(f);
-            const double* start = start_values.data() + offset(f);
-            if (fields[f].treatment == FieldTreatment::voxel)
-                for (std::size_t v = 0; v < voxels(f); ++v)
-                    x[first[f] + v] = from[v] * fields[f].unit;
-            else if (fields[f].treatment == FieldTreatment::scaled)
-                for (std::size_t v = 0; v < voxels(f); ++v)
-                    x[first[f]] += from[v] * start[v] * fields[f].unit;
-        }
-        for (std::size_t g = 0; g < globals.size(); ++g)
-            x[first.back() + g] = values[model.global_offset() + g] * globals[g].unit;
-        return x;
+    std::span<float> product_room() {
+        product.resize(team, model.value_count());
+        return product.span();
     }
-    void sum(std::vector<double>& x) {
+    /// Adds the teams' products and takes this rank's own share of the sum in the unknowns.
+    void contract(std::span<double> x) {
         const double begin = now();
-        communicator.allreduce(std::span<double>(x), mpi::Reduction::sum);
+        team.sum(product.span());
         counts.exchange_seconds += now() - begin;
+        std::fill(x.begin(), x.end(), 0.0);
+        for (std::size_t f = 0; f < fields.size(); ++f) {
+            const float* from = product.data() + offset(f);
+            if (fields[f].treatment == FieldTreatment::voxel) {
+                const auto [begin_voxel, end_voxel] = own_voxels(f);
+                for (std::size_t v = begin_voxel; v < end_voxel; ++v)
+                    x[first[f] + v - own.begin] = from[v] * fields[f].unit;
+            } else if (fields[f].treatment == FieldTreatment::scaled && owns(first[f])) {
+                x[first[f] - own.begin] = scaled_product(f);
+            }
+        }
+        for (std::size_t g = 0; g < globals.size(); ++g)
+            if (owns(first.back() + g))
+                x[first.back() + g - own.begin] =
+                    product[model.global_offset() + g] * globals[g].unit;
+    }
+    double scaled_product(std::size_t f) const {
+        double sum = 0;
+        for (std::size_t v = 0; v < voxels(f); ++v)
+            sum += product[offset(f) + v] * start_values[offset(f) + v] * fields[f].unit;
+        return sum;
     }
 
-    void stand_at(const std::vector<double>& x, bool derivatives) {
-        if (x == at && (at_derivatives || !derivatives))
+    void stand_at(std::span<const double> x, bool derivatives) {
+        if (stands && std::equal(x.begin(), x.end(), at.begin(), at.end()) &&
+            (at_derivatives || !derivatives))
             return;
         // The patterns' part is the same on all ranks: each makes some rows.
-        const auto values = expand(x);
-        auto rows = communicator.collectively([&] {
-            return model.table_rows(values, derivatives,
-                                    static_cast<std::size_t>(communicator.rank()),
-                                    static_cast<std::size_t>(communicator.size()));
+        TeamArray<double> rows;
+        communicator.collectively([&] {
+            expand(x);
+            rows.resize(team, model.table_size(values, derivatives));
+            team.together([&] {
+                model.table_rows(values, derivatives, static_cast<std::size_t>(communicator.rank()),
+                                 static_cast<std::size_t>(communicator.size()), rows.span());
+            });
         });
         if (!rows.empty())
-            communicator.allreduce(std::span<double>(rows), mpi::Reduction::sum);
-        communicator.collectively([&] { model.set_point(values, derivatives, rows); });
-        at = x;
+            team.sum(rows.span());
+        stands = false;
+        communicator.collectively([&] {
+            model.set_point(values, derivatives, rows);
+            at.resize(team, unknowns);
+            team.together([&] {
+                const auto [begin, end] = team.share(unknowns);
+                std::copy(x.begin() + static_cast<std::ptrdiff_t>(begin),
+                          x.begin() + static_cast<std::ptrdiff_t>(end),
+                          at.begin() + static_cast<std::ptrdiff_t>(begin));
+            });
+        });
+        stands = true;
         at_derivatives = derivatives;
         at_condensed = 0;
     }
@@ -284,8 +335,9 @@ struct DlsrProblem::Impl {
     bool smooth(std::size_t f) const {
         return fields[f].treatment == FieldTreatment::voxel && fields[f].smoothness > 0;
     }
-    /// Cost of the smoothness; adds its gradient unless `gradient` is empty.
-    double smoothness(const std::vector<double>& x, std::span<double> gradient) const {
+    /// Cost of the smoothness of all unknowns; adds the own share of its gradient unless `gradient`
+    /// is empty.
+    double smoothness(std::span<const double> x, std::span<double> gradient) const {
         double total = 0;
         for (std::size_t f = 0; f < fields.size(); ++f) {
             if (!smooth(f))
@@ -305,26 +357,31 @@ struct DlsrProblem::Impl {
                 } else {
                     cost += 0.5 * spring.strength * difference * difference;
                 }
-                if (!gradient.empty()) {
-                    const double pull = strength * spring.strength * force;
-                    gradient[first[f] + spring.a] += pull;
-                    gradient[first[f] + spring.b] -= pull;
-                }
+                if (!gradient.empty())
+                    pull(f, spring, strength * spring.strength * force, gradient);
             }
             total += strength * cost;
         }
         return total;
     }
-    void smoothness_product(const std::vector<double>& v, std::vector<double>& out) const {
+    /// Adds a spring's force to the own share.
+    void pull(std::size_t f, const Spring& spring, double force, std::span<double> out) const {
+        if (owns(first[f] + spring.a))
+            out[first[f] + spring.a - own.begin] += force;
+        if (owns(first[f] + spring.b))
+            out[first[f] + spring.b - own.begin] -= force;
+    }
+    /// Adds the own share.
+    void smoothness_product(std::span<const double> v, std::span<double> out) const {
         for (std::size_t f = 0; f < fields.size(); ++f) {
             if (!smooth(f))
                 continue;
             for (std::size_t s = 0; s < springs[f].size(); ++s) {
                 const Spring& spring = springs[f][s];
-                const double pull = fields[f].smoothness * spring_weight[f][s] *
-                                    (v[first[f] + spring.a] - v[first[f] + spring.b]);
-                out[first[f] + spring.a] += pull;
-                out[first[f] + spring.b] -= pull;
+                pull(f, spring,
+                     fields[f].smoothness * spring_weight[f][s] *
+                         (v[first[f] + spring.a] - v[first[f] + spring.b]),
+                     out);
             }
         }
     }
@@ -350,15 +407,37 @@ struct DlsrProblem::Impl {
             value /= static_cast<float>(mean);
     }
 
+    void make_springs();
+    void arrange_blocks();
     void start_curvatures();
     void make_preconditioner();
+    /// Diagonal of the globals, of all ranks. Collective.
+    std::vector<double> global_information() const {
+        const auto diagonal = model.global_diagonal();
+        std::vector<double> result(globals.size(), 0.0);
+        for (std::size_t g = 0; g < globals.size(); ++g)
+            result[g] = static_cast<double>(diagonal[g]) * globals[g].unit * globals[g].unit;
+        communicator.allreduce(std::span<double>(result), mpi::Reduction::sum);
+        return result;
+    }
+    /// Whether this rank filters a field; the fields are shared out over all ranks.
+    bool filters(std::size_t f) const {
+        if (fields[f].treatment != FieldTreatment::voxel)
+            return false;
+        std::size_t k = 0;
+        for (std::size_t other = 0; other < f; ++other)
+            k += fields[other].treatment == FieldTreatment::voxel;
+        return k % static_cast<std::size_t>(communicator.size()) ==
+               static_cast<std::size_t>(communicator.rank());
+    }
 };
 
 DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model,
                          const ImageGrid& grid, const ScanGeometry& geometry,
                          std::span<const float> data, std::vector<DlsrField> fields,
-                         std::vector<DlsrGlobal> globals, std::vector<double> values)
-    : impl_(std::make_unique<Impl>(communicator, model, grid)) {
+                         std::vector<DlsrGlobal> globals, std::span<const double> values,
+                         const mpi::NodeTeam* team)
+    : impl_(std::make_unique<Impl>(communicator, team, model, grid)) {
     Impl& impl = *impl_;
     communicator.collectively([&] {
         if (data.size() != model.coefficient_count() || values.size() != model.value_count() ||
@@ -366,6 +445,8 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
             throw Error("DLSR: wrong sizes of data, start values or global parameters");
         if (model.pixel_weight().size() != grid.size())
             throw Error("DLSR: the grid is not that of the operator");
+        if (&model.team() != team && (team || model.team().size() != 1))
+            throw Error("DLSR: the operator has another team");
         std::vector<std::size_t> load(grid.size(), 0);
         for (const auto& field : fields) {
             if (field.part >= model.basis().parts().size() || field.shape < -1 ||
@@ -390,23 +471,29 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
     impl.data = data;
     impl.fields = std::move(fields);
     impl.globals = std::move(globals);
-    impl.start_values = std::move(values);
-    for (std::size_t f = 0; f < impl.fields.size(); ++f) {
-        const auto& field = impl.fields[f];
-        impl.first.push_back(impl.unknowns);
-        if (field.treatment == FieldTreatment::voxel)
-            impl.unknowns += impl.voxels(f);
-        else if (field.treatment == FieldTreatment::scaled)
-            impl.unknowns += 1;
-        impl.springs.push_back(field.treatment == FieldTreatment::voxel && field.max_gap > 0
-                                   ? springs_of(model.pixels(field.part), grid.n, field.max_gap)
-                                   : std::vector<Spring>{});
+    communicator.collectively([&] {
+        impl.start_values = {impl.team, values};
+        impl.values = {impl.team, values}; // those of no field stay
         // Start within the bounds.
-        if (field.treatment == FieldTreatment::voxel)
-            for (std::size_t v = 0; v < impl.voxels(f); ++v) {
-                double& value = impl.start_values[impl.offset(f) + v];
-                value = std::clamp(value, field.lower, field.upper);
+        impl.team.together([&] {
+            for (std::size_t f = 0; f < impl.fields.size(); ++f) {
+                const auto& field = impl.fields[f];
+                if (field.treatment != FieldTreatment::voxel)
+                    continue;
+                const auto [begin, end] = impl.team.share(impl.voxels(f));
+                for (std::size_t v = begin; v < end; ++v) {
+                    double& value = impl.start_values[impl.offset(f) + v];
+                    value = std::clamp(value, field.lower, field.upper);
+                }
             }
+        });
+    });
+    for (std::size_t f = 0; f < impl.fields.size(); ++f) {
+        impl.first.push_back(impl.unknowns);
+        if (impl.fields[f].treatment == FieldTreatment::voxel)
+            impl.unknowns += impl.voxels(f);
+        else if (impl.fields[f].treatment == FieldTreatment::scaled)
+            impl.unknowns += 1;
     }
     impl.first.push_back(impl.unknowns);
     impl.unknowns += impl.globals.size();
@@ -415,6 +502,95 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
     impl.pixel_weight = model.pixel_weight();
     communicator.allreduce(std::span<float>(impl.pixel_weight), mpi::Reduction::sum);
     impl.make_projection_symbol(geometry);
+    communicator.collectively([&] {
+        impl.make_springs();
+        impl.arrange_blocks();
+    });
+}
+
+void DlsrProblem::Impl::make_springs() {
+    springs.resize(fields.size());
+    std::vector<std::vector<Spring>> made(fields.size());
+    TeamArray<std::size_t> counts_of;
+    counts_of.resize(team, fields.size());
+    team.together([&] {
+        for (std::size_t f = 0; f < fields.size(); ++f)
+            if (team.has(f) && fields[f].treatment == FieldTreatment::voxel &&
+                fields[f].max_gap > 0) {
+                made[f] = springs_of(model.pixels(fields[f].part), grid.n, fields[f].max_gap);
+                counts_of[f] = made[f].size();
+            }
+    });
+    for (std::size_t f = 0; f < fields.size(); ++f)
+        springs[f].resize(team, counts_of[f]);
+    team.together([&] {
+        for (std::size_t f = 0; f < fields.size(); ++f)
+            std::copy(made[f].begin(), made[f].end(), springs[f].begin());
+    });
+}
+
+/// Which unknowns the voxels have.
+void DlsrProblem::Impl::arrange_blocks() {
+    unknown_of.resize(team, model.value_count());
+    field_of.resize(team, model.value_count());
+    const std::size_t count = model.pixel_count();
+    blocks.resize(team, count);
+    TeamArray<std::size_t> sizes;
+    sizes.resize(team, 1);
+    team.together([&] {
+        const auto [begin, end] = team.share(model.value_count());
+        std::fill(unknown_of.begin() + static_cast<std::ptrdiff_t>(begin),
+                  unknown_of.begin() + static_cast<std::ptrdiff_t>(end), -1);
+    });
+    team.together([&] {
+        for (std::size_t f = 0; f < fields.size(); ++f)
+            if (team.has(f) && fields[f].treatment == FieldTreatment::voxel)
+                for (std::size_t v = 0; v < voxels(f); ++v) {
+                    unknown_of[offset(f) + v] = static_cast<std::int32_t>(first[f] + v);
+                    field_of[offset(f) + v] = static_cast<std::uint16_t>(f);
+                }
+    });
+    const auto for_blocks = [&](auto&& each) {
+        team.together([&] {
+            std::vector<std::size_t> members;
+            const auto [begin, end] = team.share(count);
+            for (std::size_t i = begin; i < end; ++i) {
+                std::size_t pixel = 0;
+                model.pixel_values(i, pixel, members);
+                std::erase_if(members, [&](std::size_t value) { return unknown_of[value] < 0; });
+                each(i, members);
+            }
+        });
+    };
+    for_blocks([&](std::size_t i, const std::vector<std::size_t>& members) {
+        blocks[i].count = static_cast<std::uint16_t>(members.size());
+    });
+    team.together([&] {
+        if (team.rank() != 0)
+            return;
+        std::size_t unknown = 0, factor = 0;
+        for (Block& block : blocks) {
+            block.first = static_cast<std::uint32_t>(unknown);
+            block.factor = factor;
+            unknown += block.count;
+            factor += std::size_t{block.count} * (block.count + 1) / 2;
+        }
+        sizes[0] = factor;
+    });
+    const std::size_t all =
+        count > 0 ? blocks[count - 1].first + std::size_t{blocks[count - 1].count} : 0;
+    factors.resize(team, sizes[0]);
+    block_unknowns.resize(team, all);
+    block_fields.resize(team, all);
+    block_places.resize(team, unknowns);
+    for_blocks([&](std::size_t i, const std::vector<std::size_t>& members) {
+        for (std::size_t a = 0; a < members.size(); ++a) {
+            const auto place = static_cast<std::uint32_t>(blocks[i].first + a);
+            block_unknowns[place] = static_cast<std::uint32_t>(unknown_of[members[a]]);
+            block_fields[place] = field_of[members[a]];
+            block_places[block_unknowns[place]] = place;
+        }
+    });
 }
 
 DlsrProblem::~DlsrProblem() = default;
@@ -446,30 +622,44 @@ void DlsrProblem::set_product_tolerance(double tolerance) {
 }
 std::vector<double> DlsrProblem::information() {
     Impl& impl = *impl_;
-    std::vector<double> result;
     impl.stand_at(impl.linear, true);
+    std::vector<double> result(impl.own.size(), 0.0);
     impl.communicator.collectively([&] {
         impl.condense();
-        const auto diagonal = impl.model.diagonal();
-        result.assign(impl.unknowns, 0.0);
-        for (std::size_t f = 0; f < impl.fields.size(); ++f)
-            if (impl.fields[f].treatment == FieldTreatment::voxel)
-                for (std::size_t v = 0; v < impl.voxels(f); ++v)
-                    result[impl.first[f] + v] = static_cast<double>(diagonal[impl.offset(f) + v]) *
-                                                impl.fields[f].unit * impl.fields[f].unit;
-        for (std::size_t g = 0; g < impl.globals.size(); ++g)
-            result[impl.first.back() + g] =
-                static_cast<double>(diagonal[impl.model.global_offset() + g]) *
-                impl.globals[g].unit * impl.globals[g].unit;
+        auto diagonal = impl.product_room();
+        impl.team.together([] {}); // nobody reads any more what was there
+        impl.team.together([&] {
+            std::vector<std::size_t> values;
+            std::vector<float> gram;
+            const auto [begin, end] = impl.team.share(impl.model.pixel_count());
+            for (std::size_t i = begin; i < end; ++i) {
+                std::size_t pixel = 0;
+                impl.model.pixel_block(i, pixel, values, gram);
+                for (std::size_t a = 0; a < values.size(); ++a)
+                    diagonal[values[a]] = gram[a * values.size() + a] * impl.pixel_weight[pixel];
+            }
+        });
     });
-    impl.sum(result);
+    for (std::size_t f = 0; f < impl.fields.size(); ++f) {
+        if (impl.fields[f].treatment != FieldTreatment::voxel)
+            continue;
+        const auto [begin, end] = impl.own_voxels(f);
+        for (std::size_t v = begin; v < end; ++v)
+            result[impl.first[f] + v - impl.own.begin] =
+                static_cast<double>(impl.product[impl.offset(f) + v]) * impl.fields[f].unit *
+                impl.fields[f].unit;
+    }
+    const auto globals = impl.global_information();
+    for (std::size_t g = 0; g < globals.size(); ++g)
+        if (impl.owns(impl.first.back() + g))
+            result[impl.first.back() + g - impl.own.begin] = globals[g];
     return result;
 }
 void DlsrProblem::set_operator_point(std::span<const double> x, bool derivatives) {
     impl_->stand_at(impl_->whole(x), derivatives);
 }
 void DlsrProblem::forget_point() {
-    impl_->at.clear();
+    impl_->stands = false;
 }
 void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= impl_->globals.size())
@@ -487,24 +677,18 @@ void DlsrProblem::set_data(std::span<const float> data) {
 
 std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
     Impl& impl = *impl_;
-    std::vector<double> result;
     impl.stand_at(impl.linear, true);
-    impl.communicator.collectively([&] {
-        std::vector<float> values(impl.model.value_count());
-        impl.model.weighted_adjoint(rays, values);
-        result = impl.contract(values);
-    });
-    impl.sum(result);
-    return {result.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
-            result.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
+    impl.communicator.collectively([&] { impl.model.weighted_adjoint(rays, impl.product_room()); });
+    std::vector<double> result(impl.own.size());
+    impl.contract(result);
+    return result;
 }
 
 std::vector<double> DlsrProblem::smoothness_product(std::span<const double> v) const {
     const auto all = impl_->whole(v);
-    std::vector<double> result(impl_->unknowns, 0.0);
+    std::vector<double> result(impl_->own.size(), 0.0);
     impl_->smoothness_product(all, result);
-    return {result.begin() + static_cast<std::ptrdiff_t>(impl_->own.begin),
-            result.begin() + static_cast<std::ptrdiff_t>(impl_->own.end)};
+    return result;
 }
 
 mpi::BlockRange DlsrProblem::own() const {
@@ -516,81 +700,94 @@ mpi::BlockRange DlsrProblem::field_unknowns(std::size_t field) const {
 }
 
 std::vector<double> DlsrProblem::block_variances() const {
-    const Impl& impl = *impl_;
-    std::vector<double> result(impl.unknowns, 0.0);
-    for (std::size_t i = 0; i < impl.unknowns; ++i)
-        if (impl.single[i] > 0)
-            result[i] = 1 / impl.single[i];
+    Impl& impl = *impl_;
+    impl.communicator.collectively([&] {
+        impl.preconditioned.resize(impl.team, impl.unknowns);
+        impl.team.together([] {});
+        impl.team.together([&] {
+            const auto [begin, end] = impl.team.share(impl.blocks.size());
 #pragma omp parallel for schedule(static)
-    for (std::size_t i = 0; i < impl.blocks.size(); ++i) {
-        const auto& block = impl.blocks[i];
-        const float* factor = impl.factors.data() + impl.block_factor[i];
-        std::array<double, 64> column{};
-        for (std::size_t a = 0; a < block.count; ++a) {
-            // |L⁻¹ e_a|²
-            double sum = 0;
-            for (std::size_t r = a; r < block.count; ++r) {
-                double value = r == a ? 1 : 0;
-                for (std::size_t k = a; k < r; ++k)
-                    value -= static_cast<double>(factor[r * (r + 1) / 2 + k]) * column[k];
-                column[r] = value / factor[r * (r + 1) / 2 + r];
-                sum += column[r] * column[r];
+            for (std::size_t i = begin; i < end; ++i) {
+                const auto& block = impl.blocks[i];
+                const float* factor = impl.factors.data() + block.factor;
+                std::array<double, most_pixel_unknowns> column{};
+                for (std::size_t a = 0; a < block.count; ++a) {
+                    // |L⁻¹ e_a|²
+                    double sum = 0;
+                    for (std::size_t r = a; r < block.count; ++r) {
+                        double value = r == a ? 1 : 0;
+                        for (std::size_t k = a; k < r; ++k)
+                            value -= static_cast<double>(factor[r * (r + 1) / 2 + k]) * column[k];
+                        column[r] = value / factor[r * (r + 1) / 2 + r];
+                        sum += column[r] * column[r];
+                    }
+                    impl.preconditioned[impl.block_unknowns[block.first + a]] = sum;
+                }
             }
-            result[impl.block_unknowns[block.first + a]] = sum;
-        }
-    }
+        });
+    });
+    std::vector<double> result(impl.own.size());
+    std::copy_n(impl.preconditioned.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
+                impl.own.size(), result.begin());
+    for (const auto& [unknown, diagonal] : impl.single)
+        if (impl.owns(unknown))
+            result[unknown - impl.own.begin] = 1 / diagonal;
     return result;
 }
 
 std::vector<double> DlsrProblem::unknowns(std::span<const double> values) const {
     const Impl& impl = *impl_;
-    std::vector<double> x(impl.unknowns, 1.0);
+    std::vector<double> x(impl.own.size(), 1.0);
     for (std::size_t f = 0; f < impl.fields.size(); ++f) {
         const auto& field = impl.fields[f];
-        if (field.treatment == FieldTreatment::voxel)
-            for (std::size_t v = 0; v < impl.voxels(f); ++v)
-                x[impl.first[f] + v] = values[impl.offset(f) + v] / field.unit;
-        else if (field.treatment == FieldTreatment::scaled) {
+        if (field.treatment == FieldTreatment::voxel) {
+            const auto [begin, end] = impl.own_voxels(f);
+            for (std::size_t v = begin; v < end; ++v)
+                x[impl.first[f] + v - impl.own.begin] = values[impl.offset(f) + v] / field.unit;
+        } else if (field.treatment == FieldTreatment::scaled && impl.owns(impl.first[f])) {
             double above = 0, below = 0;
             for (std::size_t v = 0; v < impl.voxels(f); ++v) {
                 const double start = impl.start_values[impl.offset(f) + v];
                 above += start * values[impl.offset(f) + v];
                 below += start * start;
             }
-            x[impl.first[f]] = (below > 0 ? above / below : 1) / field.unit;
+            x[impl.first[f] - impl.own.begin] = (below > 0 ? above / below : 1) / field.unit;
         }
     }
     for (std::size_t g = 0; g < impl.globals.size(); ++g)
-        x[impl.first.back() + g] = values[impl.model.global_offset() + g] / impl.globals[g].unit;
-    return {x.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
-            x.begin() + static_cast<std::ptrdiff_t>(impl.own.end)};
+        if (impl.owns(impl.first.back() + g))
+            x[impl.first.back() + g - impl.own.begin] =
+                values[impl.model.global_offset() + g] / impl.globals[g].unit;
+    return x;
 }
 std::vector<double> DlsrProblem::start() const {
     return unknowns(impl_->start_values);
 }
-std::vector<double> DlsrProblem::values(std::span<const double> x) const {
-    return impl_->expand(impl_->whole(x));
+std::span<const double> DlsrProblem::values(std::span<const double> x) const {
+    return impl_->communicator.collectively(
+        [&, all = impl_->whole(x)] { return impl_->expand(all); });
+}
+std::span<const double> DlsrProblem::whole(std::span<const double> own) const {
+    return impl_->whole(own);
 }
 
 void DlsrProblem::bounds(std::span<double> lower, std::span<double> upper) const {
     const Impl& impl = *impl_;
-    std::vector<double> low(impl.unknowns), high(impl.unknowns);
+    const auto set = [&](std::size_t begin, std::size_t end, double low, double high) {
+        for (std::size_t i = std::max(begin, impl.own.begin); i < std::min(end, impl.own.end);
+             ++i) {
+            lower[i - impl.own.begin] = low;
+            upper[i - impl.own.begin] = high;
+        }
+    };
     for (std::size_t f = 0; f < impl.fields.size(); ++f) {
         const auto& field = impl.fields[f];
-        const std::size_t end = f + 1 < impl.fields.size() ? impl.first[f + 1] : impl.first.back();
-        for (std::size_t i = impl.first[f]; i < end; ++i) {
-            low[i] = field.lower / field.unit;
-            high[i] = field.upper / field.unit;
-        }
+        set(impl.first[f], impl.first[f + 1], field.lower / field.unit, field.upper / field.unit);
     }
-    for (std::size_t g = 0; g < impl.globals.size(); ++g) {
-        low[impl.first.back() + g] = impl.globals[g].lower / impl.globals[g].unit;
-        high[impl.first.back() + g] = impl.globals[g].upper / impl.globals[g].unit;
-    }
-    std::copy_n(low.begin() + static_cast<std::ptrdiff_t>(impl.own.begin), impl.own.size(),
-                lower.begin());
-    std::copy_n(high.begin() + static_cast<std::ptrdiff_t>(impl.own.begin), impl.own.size(),
-                upper.begin());
+    for (std::size_t g = 0; g < impl.globals.size(); ++g)
+        set(impl.first.back() + g, impl.first.back() + g + 1,
+            impl.globals[g].lower / impl.globals[g].unit,
+            impl.globals[g].upper / impl.globals[g].unit);
 }
 
 double DlsrProblem::objective(std::span<const double> x) {
@@ -609,172 +806,182 @@ double DlsrProblem::objective(std::span<const double> x) {
 double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<double> gradient) {
     Impl& impl = *impl_;
     const auto all = impl.whole(x);
-    std::vector<double> slope;
     const double begin = now();
     impl.stand_at(all, true);
-    const double own = impl.communicator.collectively([&] {
-        std::vector<float> values(impl.model.value_count());
-        const double result = impl.model.objective(impl.data, values);
-        slope = impl.contract(values);
-        return result;
-    });
+    const double own = impl.communicator.collectively(
+        [&] { return impl.model.objective(impl.data, impl.product_room()); });
     ++impl.counts.gradients;
     impl.counts.operator_seconds += now() - begin;
-    impl.sum(slope);
+    impl.contract(gradient);
     impl.misfit = impl.communicator.allreduce(own, mpi::Reduction::sum);
-    const double total = impl.misfit + impl.smoothness(all, slope);
-    std::copy_n(slope.begin() + static_cast<std::ptrdiff_t>(impl.own.begin), impl.own.size(),
-                gradient.begin());
-    return total;
+    return impl.misfit + impl.smoothness(all, gradient);
 }
 
 void DlsrProblem::linearise(std::span<const double> x) {
     Impl& impl = *impl_;
-    impl.linear = impl.whole(x);
-    impl.stand_at(impl.linear, true);
+    const auto all = impl.whole(x);
+    impl.stand_at(all, true);
     impl.communicator.collectively([&] {
+        impl.linear.resize(impl.team, impl.unknowns);
+        impl.spring_weight.resize(impl.fields.size());
+        for (std::size_t f = 0; f < impl.fields.size(); ++f)
+            impl.spring_weight[f].resize(impl.team, impl.smooth(f) ? impl.springs[f].size() : 0);
         impl.condense();
-        impl.spring_weight.assign(impl.fields.size(), {});
-        for (std::size_t f = 0; f < impl.fields.size(); ++f) {
-            if (!impl.smooth(f))
-                continue;
-            auto& weights = impl.spring_weight[f];
-            for (const Spring& spring : impl.springs[f]) {
-                double weight = spring.strength;
-                if (std::isfinite(impl.fields[f].edge)) {
-                    const double difference = impl.linear[impl.first[f] + spring.a] -
-                                              impl.linear[impl.first[f] + spring.b];
-                    const double reach = impl.fields[f].edge / spring.strength;
-                    weight /= std::sqrt(1 + difference * difference / (reach * reach));
+        impl.team.together([&] {
+            const auto [begin, end] = impl.team.share(impl.unknowns);
+            std::copy(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                      all.begin() + static_cast<std::ptrdiff_t>(end),
+                      impl.linear.begin() + static_cast<std::ptrdiff_t>(begin));
+            for (std::size_t f = 0; f < impl.fields.size(); ++f) {
+                if (!impl.smooth(f))
+                    continue;
+                const auto [from, to] = impl.team.share(impl.springs[f].size());
+                for (std::size_t s = from; s < to; ++s) {
+                    const Spring& spring = impl.springs[f][s];
+                    double weight = spring.strength;
+                    if (std::isfinite(impl.fields[f].edge)) {
+                        const double difference =
+                            all[impl.first[f] + spring.a] - all[impl.first[f] + spring.b];
+                        const double reach = impl.fields[f].edge / spring.strength;
+                        weight /= std::sqrt(1 + difference * difference / (reach * reach));
+                    }
+                    impl.spring_weight[f][s] = static_cast<float>(weight);
                 }
-                weights.push_back(static_cast<float>(weight));
             }
-        }
+        });
     });
     impl.make_preconditioner();
 }
 
 void DlsrProblem::Impl::start_curvatures() {
-    curvatures.assign(fields.size(), {});
+    curvatures.resize(fields.size());
     for (std::size_t f = 0; f < fields.size(); ++f) {
         if (fields[f].treatment != FieldTreatment::voxel || fields[f].shape < 0)
             continue;
         for (std::size_t a = 0; a < fields.size(); ++a)
             if (fields[a].part == fields[f].part && fields[a].shape < 0 &&
-                fields[a].treatment == FieldTreatment::voxel)
-                curvatures[f] = Curvature{a, 0, std::vector<float>(voxels(f), 0.0F),
-                                          std::vector<float>(voxels(f), 0.0F)};
+                fields[a].treatment == FieldTreatment::voxel) {
+                if (!curvatures[f])
+                    curvatures[f].emplace();
+                curvatures[f]->amount = a;
+                curvatures[f]->information.resize(team, voxels(f));
+                curvatures[f]->springs.resize(team, voxels(f));
+            }
     }
 }
 
 void DlsrProblem::Impl::make_preconditioner() {
     const double begin = now();
-    // Which unknown belongs to a value, and to which field.
-    std::vector<std::int32_t> unknown_of(model.value_count(), -1);
-    std::vector<std::uint16_t> field_of(model.value_count(), 0);
-    std::vector<double> springs_at(unknowns, 0.0);
-    for (std::size_t f = 0; f < fields.size(); ++f) {
-        if (fields[f].treatment != FieldTreatment::voxel)
-            continue;
-        for (std::size_t v = 0; v < voxels(f); ++v) {
-            unknown_of[offset(f) + v] = static_cast<std::int32_t>(first[f] + v);
-            field_of[offset(f) + v] = static_cast<std::uint16_t>(f);
-        }
-        if (smooth(f))
-            for (std::size_t s = 0; s < springs[f].size(); ++s) {
-                springs_at[first[f] + springs[f][s].a] +=
-                    fields[f].smoothness * spring_weight[f][s];
-                springs_at[first[f] + springs[f][s].b] +=
-                    fields[f].smoothness * spring_weight[f][s];
+    TeamArray<double> springs_at, shares, middles;
+    TeamArray<float> sensitivities; ///< of voxel shapes, NaN: they do not tell
+    communicator.collectively([&] {
+        start_curvatures();
+        springs_at.resize(team, unknowns);
+        sensitivities.resize(team, unknowns);
+        shares.resize(team, team.size() * 2 * fields.size());
+        middles.resize(team, fields.size());
+        team.together([&] {
+            for (std::size_t f = 0; f < fields.size(); ++f)
+                if (team.has(f) && smooth(f))
+                    for (std::size_t s = 0; s < springs[f].size(); ++s) {
+                        const double strength = fields[f].smoothness * spring_weight[f][s];
+                        springs_at[first[f] + springs[f][s].a] += strength;
+                        springs_at[first[f] + springs[f][s].b] += strength;
+                    }
+        });
+        team.together([&] {
+            double* share = shares.data() + team.rank() * 2 * fields.size();
+            std::vector<std::size_t> members, kept;
+            std::vector<float> gram;
+            std::vector<double> matrix;
+            const auto [from, to] = team.share(blocks.size());
+            for (std::size_t i = from; i < to; ++i) {
+                std::size_t pixel = 0;
+                model.pixel_block(i, pixel, members, gram);
+                const std::size_t all = members.size();
+                kept.clear();
+                for (std::size_t a = 0; a < all; ++a)
+                    if (unknown_of[members[a]] >= 0)
+                        kept.push_back(a);
+                const std::size_t n = kept.size();
+                const std::uint32_t* unknown = block_unknowns.data() + blocks[i].first;
+                const std::uint16_t* field = block_fields.data() + blocks[i].first;
+                matrix.assign(n * n, 0.0);
+                for (std::size_t a = 0; a < n; ++a) {
+                    for (std::size_t b = 0; b <= a; ++b)
+                        matrix[a * n + b] = static_cast<double>(gram[kept[a] * all + kept[b]]) *
+                                            pixel_weight[pixel] * fields[field[a]].unit *
+                                            fields[field[b]].unit;
+                    const double springs_here = springs_at[unknown[a]];
+                    const double diagonal = matrix[a * n + a] + springs_here;
+                    share[2 * field[a]] += diagonal > 0 ? springs_here / diagonal : 0;
+                    share[2 * field[a] + 1] += 1;
+                    // A relative ridge keeps the factor finite where patterns are nearly alike.
+                    matrix[a * n + a] = diagonal * (1 + 1e-4) + 1e-12;
+                }
+                for (std::size_t a = 0; a < n; ++a) {
+                    if (!curvatures[field[a]])
+                        continue;
+                    auto& curvature = *curvatures[field[a]];
+                    const std::size_t v = unknown[a] - first[field[a]];
+                    float& sensitivity = sensitivities[unknown[a]];
+                    sensitivity = std::numeric_limits<float>::quiet_NaN();
+                    for (std::size_t b = 0; b < n; ++b) {
+                        if (field[b] != curvature.amount)
+                            continue;
+                        const double amount = linear[first[curvature.amount] + v],
+                                     information = matrix[b * n + b];
+                        curvature.information[v] = static_cast<float>(information);
+                        curvature.springs[v] = static_cast<float>(springs_at[unknown[a]]);
+                        if (std::abs(amount) > telling_amount && information > 0)
+                            sensitivity =
+                                static_cast<float>((matrix[a * n + a] - springs_at[unknown[a]]) /
+                                                   (amount * amount * information));
+                    }
+                }
+                float* factor = factors.data() + blocks[i].factor;
+                for (std::size_t a = 0; a < n; ++a)
+                    for (std::size_t b = 0; b <= a; ++b) {
+                        double value = matrix[a * n + b];
+                        for (std::size_t k = 0; k < b; ++k)
+                            value -= matrix[a * n + k] * matrix[b * n + k];
+                        matrix[a * n + b] =
+                            a == b ? std::sqrt(std::max(value, 1e-12)) : value / matrix[b * n + b];
+                        *factor++ = static_cast<float>(matrix[a * n + b]);
+                    }
             }
-    }
-    const std::size_t count = model.pixel_count();
-    blocks.assign(count, {});
-    block_unknowns.clear();
-    block_fields.clear();
-    block_pixels.assign(count, 0);
-    block_factor.assign(count, 0);
-    factors.clear();
-    std::vector<double> smooth_share(fields.size(), 0.0), shares(fields.size(), 0.0);
-    std::vector<std::vector<double>> sensitivities(fields.size());
-    start_curvatures();
-    std::vector<std::size_t> members;
-    std::vector<float> gram;
-    std::vector<double> matrix;
-    for (std::size_t i = 0; i < count; ++i) {
-        std::size_t pixel = 0;
-        model.pixel_block(i, pixel, members, gram);
-        const std::size_t all = members.size();
-        blocks[i].first = static_cast<std::uint32_t>(block_unknowns.size());
-        block_pixels[i] = static_cast<std::uint32_t>(pixel);
-        block_factor[i] = factors.size();
-        std::vector<std::size_t> kept;
-        for (std::size_t a = 0; a < all; ++a)
-            if (unknown_of[members[a]] >= 0) {
-                kept.push_back(a);
-                block_unknowns.push_back(static_cast<std::uint32_t>(unknown_of[members[a]]));
-                block_fields.push_back(field_of[members[a]]);
-            }
-        const std::size_t n = kept.size();
-        blocks[i].count = static_cast<std::uint16_t>(n);
-        matrix.assign(n * n, 0.0);
-        for (std::size_t a = 0; a < n; ++a) {
-            const std::size_t fa = field_of[members[kept[a]]];
-            for (std::size_t b = 0; b <= a; ++b) {
-                const std::size_t fb = field_of[members[kept[b]]];
-                matrix[a * n + b] = static_cast<double>(gram[kept[a] * all + kept[b]]) *
-                                    pixel_weight[pixel] * fields[fa].unit * fields[fb].unit;
-            }
-            const double springs_here =
-                springs_at[static_cast<std::size_t>(unknown_of[members[kept[a]]])];
-            const double diagonal = matrix[a * n + a] + springs_here;
-            smooth_share[fa] += diagonal > 0 ? springs_here / diagonal : 0;
-            shares[fa] += 1;
-            // A relative ridge keeps the factor finite where patterns are nearly alike.
-            matrix[a * n + a] = diagonal * (1 + 1e-4) + 1e-12;
-        }
-        for (std::size_t a = 0; a < n; ++a) {
-            const std::size_t f = field_of[members[kept[a]]];
-            if (!curvatures[f])
-                continue;
-            auto& curvature = *curvatures[f];
-            const auto shape = static_cast<std::size_t>(unknown_of[members[kept[a]]]),
-                       v = shape - first[f];
-            for (std::size_t b = 0; b < n; ++b) {
-                if (field_of[members[kept[b]]] != curvature.amount)
+        });
+        team.together([&] {
+            for (std::size_t f = 0; f < fields.size(); ++f) {
+                if (!team.has(f) || !curvatures[f])
                     continue;
-                const double amount = linear[first[curvature.amount] + v],
-                             information = matrix[b * n + b];
-                curvature.information[v] = static_cast<float>(information);
-                curvature.springs[v] = static_cast<float>(springs_at[shape]);
-                if (std::abs(amount) > telling_amount && information > 0)
-                    sensitivities[f].push_back((matrix[a * n + a] - springs_at[shape]) /
-                                               (amount * amount * information));
+                std::vector<float> all;
+                for (std::size_t v = 0; v < voxels(f); ++v)
+                    if (const float value = sensitivities[first[f] + v]; !std::isnan(value))
+                        all.push_back(value);
+                if (all.empty())
+                    continue;
+                const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
+                std::nth_element(all.begin(), middle, all.end());
+                middles[f] = static_cast<double>(std::max(*middle, 0.0F));
             }
-        }
-        for (std::size_t a = 0; a < n; ++a)
-            for (std::size_t b = 0; b <= a; ++b) {
-                double value = matrix[a * n + b];
-                for (std::size_t k = 0; k < b; ++k)
-                    value -= matrix[a * n + k] * matrix[b * n + k];
-                matrix[a * n + b] =
-                    a == b ? std::sqrt(std::max(value, 1e-12)) : value / matrix[b * n + b];
-                factors.push_back(static_cast<float>(matrix[a * n + b]));
-            }
-    }
-    for (std::size_t f = 0; f < fields.size(); ++f)
-        if (auto& all = sensitivities[f]; curvatures[f] && !all.empty()) {
-            const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
-            std::nth_element(all.begin(), middle, all.end());
-            curvatures[f]->sensitivity = std::max(*middle, 0.0);
-        }
+        });
+        for (std::size_t f = 0; f < fields.size(); ++f)
+            if (curvatures[f])
+                curvatures[f]->sensitivity = middles[f];
+    });
     const std::size_t length = filter.length(), columns = length / 2 + 1;
     const double normalise = 1 / static_cast<double>(filter.map_size());
     symbols.assign(fields.size(), {});
     for (std::size_t f = 0; f < fields.size(); ++f) {
-        if (fields[f].treatment != FieldTreatment::voxel)
+        if (!filters(f))
             continue;
-        const double share = shares[f] > 0 ? smooth_share[f] / shares[f] : 0;
+        double smooth_share = 0, all_shares = 0;
+        for (std::size_t member = 0; member < team.size(); ++member) {
+            smooth_share += shares[(member * fields.size() + f) * 2];
+            all_shares += shares[(member * fields.size() + f) * 2 + 1];
+        }
+        const double share = all_shares > 0 ? smooth_share / all_shares : 0;
         symbols[f].resize(filter.spectrum_size());
         for (std::size_t y = 0; y < length; ++y)
             for (std::size_t x = 0; x < columns; ++x) {
@@ -786,23 +993,22 @@ void DlsrProblem::Impl::make_preconditioner() {
             }
     }
     // Factors and globals: their own curvature.
-    single.assign(unknowns, 0.0);
-    const auto diagonal = model.diagonal();
-    std::vector<double> own(globals.size(), 0.0);
+    single.clear();
+    const auto of_globals = global_information();
     for (std::size_t g = 0; g < globals.size(); ++g)
-        own[g] = diagonal[model.global_offset() + g] * globals[g].unit * globals[g].unit;
-    communicator.allreduce(std::span<double>(own), mpi::Reduction::sum);
-    for (std::size_t g = 0; g < globals.size(); ++g)
-        single[first.back() + g] = std::max(own[g], 1e-12);
+        single.emplace_back(first.back() + g, std::max(of_globals[g], 1e-12));
     for (std::size_t f = 0; f < fields.size(); ++f) {
         if (fields[f].treatment != FieldTreatment::scaled)
             continue;
-        std::vector<double> direction(unknowns, 0.0);
-        direction[first[f]] = 1;
-        std::vector<float> product(model.value_count());
-        model.gauss_newton(expand_direction(direction), product);
-        single[first[f]] = std::max(
-            communicator.allreduce(contract(product)[first[f]], mpi::Reduction::sum), 1e-12);
+        std::vector<double> unit(own.size(), 0.0);
+        if (owns(first[f]))
+            unit[first[f] - own.begin] = 1;
+        const auto all = whole(unit);
+        communicator.collectively(
+            [&] { model.gauss_newton(expand_direction(all), product_room()); });
+        team.sum(product.span());
+        single.emplace_back(first[f], std::max(scaled_product(f), 1e-12));
+        team.together([] {}); // all have read the product
     }
     counts.precondition_seconds += now() - begin;
 }
@@ -813,7 +1019,7 @@ void DlsrProblem::retract(std::span<const double>, std::span<double> trial) {
                      [](const auto& curvature) { return curvature.has_value(); }))
         return;
     const auto to = impl_->whole(trial);
-    const auto& from = impl.linear;
+    const std::span<const double> from = impl.linear;
     for (std::size_t f = 0; f < impl.curvatures.size(); ++f) {
         const auto& curvature = impl.curvatures[f];
         if (!curvature || !(curvature->sensitivity > 0))
@@ -822,7 +1028,7 @@ void DlsrProblem::retract(std::span<const double>, std::span<double> trial) {
         const double farthest = 1 / std::sqrt(curvature->sensitivity);
         for (std::size_t v = 0; v < impl.voxels(f); ++v) {
             const std::size_t i = impl.first[f] + v;
-            if (i < impl.own.begin || i >= impl.own.end)
+            if (!impl.owns(i))
                 continue;
             // min over Δη' of s I (a₁ Δη' − a₀ Δη)² + k (Δη' − Δη)²
             const double before = from[impl.first[curvature->amount] + v],
@@ -841,21 +1047,16 @@ void DlsrProblem::retract(std::span<const double>, std::span<double> trial) {
 void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<double> out) {
     Impl& impl = *impl_;
     const auto all = impl.whole(v);
-    std::vector<double> result;
     const double begin = now();
     impl.stand_at(impl.linear, true);
     impl.communicator.collectively([&] {
         impl.condense();
-        std::vector<float> product(impl.model.value_count());
-        impl.model.gauss_newton(impl.expand_direction(all), product);
-        result = impl.contract(product);
+        impl.model.gauss_newton(impl.expand_direction(all), impl.product_room());
     });
     ++impl.counts.products;
     impl.counts.operator_seconds += now() - begin;
-    impl.sum(result);
-    impl.smoothness_product(all, result);
-    std::copy_n(result.begin() + static_cast<std::ptrdiff_t>(impl.own.begin), impl.own.size(),
-                out.begin());
+    impl.contract(out);
+    impl.smoothness_product(all, out);
 }
 
 void DlsrProblem::precondition(std::span<const double> v, std::span<double> out) {
@@ -863,80 +1064,77 @@ void DlsrProblem::precondition(std::span<const double> v, std::span<double> out)
     const auto all = impl.whole(v);
     const double begin = now();
     const std::size_t count = impl.blocks.size(), length = impl.filter.length(), n = impl.grid.n;
-    std::vector<float> y(impl.block_unknowns.size());
+    const auto [first, last] = impl.team.share(count);
+    impl.communicator.collectively([&] {
+        impl.solved.resize(impl.team, impl.block_unknowns.size());
+        impl.filtered.resize(impl.team, impl.block_unknowns.size());
+        impl.preconditioned.resize(impl.team, impl.unknowns);
+        impl.team.together([&] {
 #pragma omp parallel for schedule(static)
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto& block = impl.blocks[i];
-        const float* factor = impl.factors.data() + impl.block_factor[i];
-        for (std::size_t a = 0; a < block.count; ++a) {
-            double value = all[impl.block_unknowns[block.first + a]];
-            for (std::size_t k = 0; k < a; ++k)
-                value -= static_cast<double>(*factor++) * y[block.first + k];
-            y[block.first + a] = static_cast<float>(value / *factor++);
-        }
-    }
-    // Fields are shared out over the ranks.
-    std::vector<std::vector<float>> maps(impl.fields.size());
-    const auto size = static_cast<std::size_t>(impl.communicator.size());
-    const auto rank = static_cast<std::size_t>(impl.communicator.rank());
-    std::vector<std::size_t> mine;
-    for (std::size_t f = 0, k = 0; f < impl.fields.size(); ++f)
-        if (!impl.symbols[f].empty() && k++ % size == rank)
-            mine.push_back(f);
-    for (const std::size_t f : mine)
-        maps[f].assign(n * n, 0.0F);
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto& block = impl.blocks[i];
-        for (std::size_t a = block.first; a < block.first + block.count; ++a)
-            if (!maps[impl.block_fields[a]].empty())
-                maps[impl.block_fields[a]][impl.block_pixels[i]] = y[a];
-    }
+            for (std::size_t i = first; i < last; ++i) {
+                const auto& block = impl.blocks[i];
+                const float* factor = impl.factors.data() + block.factor;
+                float* y = impl.solved.data() + block.first;
+                for (std::size_t a = 0; a < block.count; ++a) {
+                    double value = all[impl.block_unknowns[block.first + a]];
+                    for (std::size_t k = 0; k < a; ++k)
+                        value -= static_cast<double>(*factor++) * y[k];
+                    y[a] = static_cast<float>(value / *factor++);
+                    impl.filtered[block.first + a] = 0;
+                }
+            }
+        });
+        impl.team.together([&] {
+            std::vector<std::size_t> mine;
+            for (std::size_t f = 0; f < impl.fields.size(); ++f)
+                if (!impl.symbols[f].empty())
+                    mine.push_back(f);
 #pragma omp parallel
-    {
-        MapFilter::Work work(impl.filter);
+            {
+                std::optional<MapFilter::Work> work;
 #pragma omp for schedule(dynamic, 1)
-        for (std::size_t k = 0; k < mine.size(); ++k) {
-            auto& map = maps[mine[k]];
-            std::fill_n(work.map, impl.filter.map_size(), 0.0F);
-            for (std::size_t line = 0; line < n; ++line)
-                std::copy_n(map.data() + line * n, n, work.map + line * length);
-            impl.filter.apply(impl.symbols[mine[k]], work);
-            for (std::size_t line = 0; line < n; ++line)
-                std::copy_n(work.map + line * length, n, map.data() + line * n);
-        }
-    }
-    std::vector<float> filtered(y.size(), 0.0F);
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto& block = impl.blocks[i];
-        for (std::size_t a = block.first; a < block.first + block.count; ++a)
-            if (!maps[impl.block_fields[a]].empty())
-                filtered[a] = maps[impl.block_fields[a]][impl.block_pixels[i]];
-    }
+                for (std::size_t k = 0; k < mine.size(); ++k) {
+                    if (!work)
+                        work.emplace(impl.filter);
+                    std::fill_n(work->map, impl.filter.map_size(), 0.0F);
+                    const auto pixels = impl.model.pixels(impl.fields[mine[k]].part);
+                    const std::uint32_t* place = impl.block_places.data() + impl.first[mine[k]];
+                    const auto for_field = [&](auto&& each) {
+                        for (std::size_t v = 0; v < pixels.size(); ++v)
+                            each(place[v], work->map[pixels[v] / n * length + pixels[v] % n]);
+                    };
+                    for_field([&](std::size_t a, float& at) { at = impl.solved[a]; });
+                    impl.filter.apply(impl.symbols[mine[k]], *work);
+                    for_field([&](std::size_t a, float& at) { impl.filtered[a] = at; });
+                }
+            }
+        });
+    });
     impl.counts.precondition_seconds += now() - begin;
-    if (size > 1)
-        impl.communicator.allreduce(std::span<float>(filtered), mpi::Reduction::sum);
+    impl.team.sum(impl.filtered.span());
     const double again = now();
-    std::vector<double> result(impl.unknowns, 0.0);
+    impl.team.together([&] {
 #pragma omp parallel for schedule(static)
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto& block = impl.blocks[i];
-        const float* factor = impl.factors.data() + impl.block_factor[i];
-        std::array<double, most_pixel_unknowns> z{};
-        for (std::size_t a = block.count; a-- > 0;) {
-            double value = filtered[block.first + a];
-            for (std::size_t k = a + 1; k < block.count; ++k)
-                value -= static_cast<double>(factor[k * (k + 1) / 2 + a]) * z[k];
-            z[a] = value / factor[a * (a + 1) / 2 + a];
-            result[impl.block_unknowns[block.first + a]] = z[a];
+        for (std::size_t i = first; i < last; ++i) {
+            const auto& block = impl.blocks[i];
+            const float* factor = impl.factors.data() + block.factor;
+            std::array<double, most_pixel_unknowns> z{};
+            for (std::size_t a = block.count; a-- > 0;) {
+                double value = impl.filtered[block.first + a];
+                for (std::size_t k = a + 1; k < block.count; ++k)
+                    value -= static_cast<double>(factor[k * (k + 1) / 2 + a]) * z[k];
+                z[a] = value / factor[a * (a + 1) / 2 + a];
+                impl.preconditioned[impl.block_unknowns[block.first + a]] = z[a];
+            }
         }
-    }
-    for (std::size_t i = 0; i < impl.unknowns; ++i)
-        if (impl.single[i] > 0)
-            result[i] = all[i] / impl.single[i];
+    });
+    std::copy_n(impl.preconditioned.begin() + static_cast<std::ptrdiff_t>(impl.own.begin),
+                impl.own.size(), out.begin());
+    for (const auto& [unknown, diagonal] : impl.single)
+        if (impl.owns(unknown))
+            out[unknown - impl.own.begin] = all[unknown] / diagonal;
     ++impl.counts.preconditions;
     impl.counts.precondition_seconds += now() - again;
-    std::copy_n(result.begin() + static_cast<std::ptrdiff_t>(impl.own.begin), impl.own.size(),
-                out.begin());
 }
 
 } // namespace xrdct

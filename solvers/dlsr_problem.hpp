@@ -2,6 +2,7 @@
 
 #include "mpi/communicator.hpp"
 #include "mpi/decomposition.hpp"
+#include "mpi/node_team.hpp"
 #include "solvers/dlsr_operator.hpp"
 #include "solvers/least_squares_problem.hpp"
 
@@ -47,20 +48,22 @@ struct DlsrGlobal {
 ///
 /// Unknowns: voxel fields one after the other (voxels in the operator's order), factors of scaled
 /// fields at their place, global parameters last; cut over the ranks by block_range. Every
-/// rank holds the rays of its operator and all two-dimensional maps; what is exchanged is
-/// parameter-sized. The preconditioner inverts the diagonal blocks of the voxels and the common
-/// spectrum of the projection (1 / frequency, times the beam's) and the smoothness.
+/// rank holds the rays of its operator; all two-dimensional maps exist once in every team, which
+/// works on them together; what teams exchange is parameter-sized. The preconditioner inverts the
+/// diagonal blocks of the voxels and the common spectrum of the projection (1 / frequency, times
+/// the beam's) and the smoothness.
 class DlsrProblem final : public LeastSquaresProblem {
   public:
     /// `values`: start, in the operator's order, the same on all ranks. `data` [own ray][M] as
-    /// DlsrOperator::objective takes it; both it and the operator must outlive the problem.
+    /// DlsrOperator::objective takes it; both it and the operator must outlive the problem. `team`:
+    /// that of the operator, of `communicator`; none: every rank is its own.
     /// Voxels outside the bounds start at the nearer one. Collective. Throws Error for sizes,
     /// fields that do not exist or come twice, units, bounds and edges that are not usable, more
     /// than 64 unknowns in a voxel.
     DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model, const ImageGrid& grid,
                 const ScanGeometry& geometry, std::span<const float> data,
                 std::vector<DlsrField> fields, std::vector<DlsrGlobal> globals,
-                std::vector<double> values);
+                std::span<const double> values, const mpi::NodeTeam* team = nullptr);
     ~DlsrProblem() override;
 
     std::size_t size() const;    ///< unknowns of all ranks
@@ -69,8 +72,11 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// globals.
     mpi::BlockRange field_unknowns(std::size_t field) const;
     std::vector<double> start() const; ///< own share
-    /// Values of the model, in the operator's order, from all shares. Collective.
-    std::vector<double> values(std::span<const double> x) const;
+    /// Values of the model, in the operator's order, from all shares; in memory of the team, until
+    /// the next call. Collective.
+    std::span<const double> values(std::span<const double> x) const;
+    /// The shares of all ranks of anything that there is per unknown; likewise. Collective.
+    std::span<const double> whole(std::span<const double> own) const;
     /// Own share of x of values; fixed fields are ignored. Not collective.
     std::vector<double> unknowns(std::span<const double> values) const;
     const std::vector<DlsrField>& fields() const;
@@ -83,7 +89,7 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
     /// Throws Error for a parameter that does not exist, bounds that cross.
     void set_global_bounds(std::size_t global, double lower, double upper);
-    /// Diagonal of Jᵀ W J at the point of linearise() for all unknowns, without smoothness, the
+    /// Own share of the diagonal of Jᵀ W J at the point of linearise(), without smoothness, the
     /// depths of a voxel taken as 0; 0 for factors of scaled fields. Collective.
     std::vector<double> information();
     /// Puts the operator at the point of x (own share), for what it is asked directly: its work on
@@ -99,8 +105,8 @@ class DlsrProblem final : public LeastSquaresProblem {
     std::vector<double> back_project(std::span<const float> rays);
     /// Own share of what the smoothness alone adds to gauss_newton_product(). Collective.
     std::vector<double> smoothness_product(std::span<const double> v) const;
-    /// Variances of all unknowns as if no voxel were coupled to another but by smoothness:
-    /// diagonals of the inverted voxel blocks, at the point of linearise(). Not collective.
+    /// Own share of the variances as if no voxel were coupled to another but by smoothness:
+    /// diagonals of the inverted voxel blocks, at the point of linearise(). Collective.
     std::vector<double> block_variances() const;
     /// ½ Σ W |m − d|² of the last objective, without smoothness.
     double last_misfit() const;

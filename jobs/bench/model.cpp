@@ -134,7 +134,8 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
                                 const StepCalls& step, double root_share) {
     if (ranks == 0)
         throw Error("bench: a prediction needs at least one rank");
-    const double p = real(ranks), unknowns = number * real(w.unknowns);
+    const double p = real(ranks), unknowns = number * real(w.unknowns),
+                 product = 4 * real(w.unknowns);
     std::vector<Exchange> list;
     // Each rank makes some rows of the tables of patterns, where a point is new.
     const auto tables = [&] {
@@ -152,22 +153,23 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
     case Stage::product:
         gather_all(list, unknowns, p);
         agree(list);
-        reduce(list, unknowns);
+        reduce(list, product);
         break;
     case Stage::gradient:
         gather_all(list, unknowns, p);
         tables();
         agree(list);
-        reduce(list, unknowns);
+        reduce(list, product);
         reduce(list, number);
         break;
     case Stage::linearise:
         gather_all(list, unknowns, p);
-        agree(list);
+        agree(list, 2);
         reduce(list, number * real(w.globals));
         break;
     case Stage::precondition:
         gather_all(list, unknowns, p);
+        agree(list);
         if (ranks > 1)
             reduce(list, 4 * real(w.block_unknowns));
         break;
@@ -176,7 +178,7 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         std::vector<Exchange> gradient;
         gather_all(gradient, unknowns, p);
         agree(gradient);
-        reduce(gradient, unknowns);
+        reduce(gradient, product);
         reduce(gradient, number);
         add(list, gradient, step.gradients);
         for (std::size_t i = 1; i < step.gradients; ++i)

@@ -226,7 +226,8 @@ DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations) const {
             weight[ray] = static_cast<float>(1 + 0.5 * std::sin(1.7 * place));
             transmission[ray] = static_cast<float>(0.7 + 0.25 * std::cos(0.9 * place));
         }
-    return {geometry(rotations), grid_, *basis_, layers_, pixels_, weight, transmission};
+    const std::vector<std::span<const std::size_t>> pixels(pixels_.begin(), pixels_.end());
+    return {geometry(rotations), grid_, *basis_, layers_, pixels, weight, transmission};
 }
 
 std::vector<DlsrField> Sample::fields() const {

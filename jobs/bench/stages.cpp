@@ -429,7 +429,7 @@ Workload make_workload(const Sample& sample) {
     // All rotations: the strips are widest along the diagonals.
     auto op = sample.make_operator({0, problem.rotations});
     const auto rotations = static_cast<double>(problem.rotations);
-    w.table_rows = op.table_rows(sample.start(op), true, 0, 1).size();
+    w.table_rows = op.table_size(sample.start(op), true);
     op.set_point(sample.start(op), false);
     const auto exact = op.cost();
     w.gradient_flops = (exact.projection_flops + exact.table_flops) / rotations;

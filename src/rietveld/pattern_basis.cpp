@@ -231,8 +231,7 @@ struct PatternBasis::Impl {
 
     void choose_nodes(std::size_t part, Family& family) const;
     void choose_ring_functions(std::size_t part, Family& family) const;
-    /// Rows [component, depth, node][channel]; of every `every`-th from `first` on only, the others
-    /// 0.
+    /// Rows [component, depth, node][channel]: every `every`-th from `first` on.
     Matrix node_patterns(std::size_t part, const PatternModel& prepared,
                          const std::vector<double>& depths, std::size_t first = 0,
                          std::size_t every = 1) const;
@@ -380,17 +379,18 @@ Matrix PatternBasis::Impl::node_patterns(std::size_t part, const PatternModel& a
                                          std::size_t every) const {
     const Family& family = families[part];
     const std::size_t of_component = depths.size() * family.node_count,
-                      rows = family.ring.size() * of_component;
-    Matrix patterns =
-        Matrix::Zero(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(axis.size()));
+                      all = family.ring.size() * of_component,
+                      rows = first < all ? (all - first + every - 1) / every : 0;
+    Matrix patterns(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(axis.size()));
 #pragma omp parallel
     {
         PatternModel work = at;
 #pragma omp for schedule(dynamic, 16)
-        for (std::size_t i = first; i < rows; i += every) {
+        for (std::size_t row = 0; row < rows; ++row) {
+            const std::size_t i = first + row * every;
             set_node(part, work, i % family.node_count, family.nodes);
             evaluate(part, work, depths[i % of_component / family.node_count],
-                     {patterns.row(static_cast<Eigen::Index>(i)).data(), axis.size()},
+                     {patterns.row(static_cast<Eigen::Index>(row)).data(), axis.size()},
                      i / of_component);
         }
     }
@@ -653,27 +653,39 @@ void PatternBasis::shape_functions(std::size_t part, std::span<const double> eta
             combine(d, du.subspan(d * lanes, lanes));
 }
 
-std::vector<double> PatternBasis::table_rows(std::span<const double> globals, bool values,
-                                             bool derivatives, std::size_t first,
-                                             std::size_t every) const {
+std::size_t PatternBasis::table_size(bool values, bool derivatives) const {
+    std::size_t rows = 0;
+    for (std::size_t part = 0; part < impl_->parts.size() && values; ++part)
+        rows += impl_->table_rows(part);
+    for (std::size_t g = 0; g < impl_->globals.size() && derivatives; ++g)
+        rows += 2 * impl_->table_rows(impl_->globals[g].part);
+    return rows * size();
+}
+
+void PatternBasis::table_rows(std::span<const double> globals, bool values, bool derivatives,
+                              std::size_t first, std::size_t every, std::span<double> rows) const {
     const Impl& impl = *impl_;
     if (globals.size() != impl.globals.size())
         throw Error("pattern basis: wrong number of global shape parameters");
+    if (rows.size() != table_size(values, derivatives))
+        throw Error("pattern basis: wrong number of rows for the tables");
     const auto depths = impl.layer_depths(impl.options.layers > 1);
-    std::vector<double> result;
+    const auto m = static_cast<Eigen::Index>(size());
+    double* begin = rows.data();
     impl.for_tables(globals, values, derivatives, [&](std::size_t part, const PatternModel& at) {
-        const std::size_t begin = result.size(), rows = impl.table_rows(part);
-        result.resize(begin + rows * size());
-        Eigen::Map<Matrix>(result.data() + begin, static_cast<Eigen::Index>(rows),
-                           impl.basis.rows())
-            .noalias() =
-            impl.node_patterns(part, at, depths, first, every) * impl.basis.transpose();
+        const Matrix patterns = impl.node_patterns(part, at, depths, first, every);
+        Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(
+            begin + first * size(), patterns.rows(), m,
+            Eigen::OuterStride<>(static_cast<Eigen::Index>(every) * m))
+            .noalias() = patterns * impl.basis.transpose();
+        begin += impl.table_rows(part) * size();
     });
-    return result;
 }
 
 PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool derivatives) const {
-    return tables(values, derivatives, table_rows(values, true, derivatives, 0, 1));
+    std::vector<double> rows(table_size(true, derivatives));
+    table_rows(values, true, derivatives, 0, 1, rows);
+    return tables(values, derivatives, rows);
 }
 
 PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool derivatives,
@@ -704,7 +716,9 @@ PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool d
 }
 
 void PatternBasis::add_derivatives(std::span<const double> values, Tables& tables) const {
-    add_derivatives(values, tables, table_rows(values, false, true, 0, 1));
+    std::vector<double> rows(table_size(false, true));
+    table_rows(values, false, true, 0, 1, rows);
+    add_derivatives(values, tables, rows);
 }
 
 void PatternBasis::add_derivatives(std::span<const double> values, Tables& tables,

@@ -115,11 +115,12 @@ class PatternBasis {
     /// Adds the derivatives to tables made without them at the same values.
     void add_derivatives(std::span<const double> globals, Tables& tables) const;
 
-    /// The same in two steps, the first of which may be shared out: patterns that the tables
-    /// (`values`) and their derivatives at `globals` are made of, every `every`-th row from `first`
-    /// on, the others 0. The sum over all `first` < `every` is what the second step takes.
-    std::vector<double> table_rows(std::span<const double> globals, bool values, bool derivatives,
-                                   std::size_t first, std::size_t every) const;
+    /// The same in two steps, the first of which may be shared out: `rows` [table_size()] are the
+    /// patterns that the tables (`values`) and their derivatives at `globals` are made of; every
+    /// `every`-th one from `first` on is written, the others stay.
+    std::size_t table_size(bool values, bool derivatives) const;
+    void table_rows(std::span<const double> globals, bool values, bool derivatives,
+                    std::size_t first, std::size_t every, std::span<double> rows) const;
     Tables tables(std::span<const double> globals, bool derivatives,
                   std::span<const double> rows) const;
     void add_derivatives(std::span<const double> globals, Tables& tables,

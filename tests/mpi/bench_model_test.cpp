@@ -54,7 +54,7 @@ TEST(BenchModel, CountsOfTheDlsr) {
     EXPECT_GT(measured[0].most_flops, 0);
     EXPECT_GT(measured.back().step.products, 0U);
     if (ranks() > 1) {
-        EXPECT_GT(measured[0].sent, 8 * static_cast<double>(work.unknowns));
+        EXPECT_GT(measured[0].sent, 4 * static_cast<double>(work.unknowns));
     }
 }
 

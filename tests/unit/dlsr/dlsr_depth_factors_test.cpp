@@ -25,8 +25,8 @@ mpi::BlockRange all_rotations(const SmallScan& scan) {
 
 DlsrOperator make_operator(const SmallScan& scan, const mpi::BlockRange& rotations,
                            std::span<const float> factors) {
-    DlsrOperator op(scan.part_geometry(rotations), scan.grid, *scan.basis, scan.layers, scan.pixels,
-                    scan.part<float>(scan.weight, rotations),
+    DlsrOperator op(scan.part_geometry(rotations), scan.grid, *scan.basis, scan.layers,
+                    scan.places(), scan.part<float>(scan.weight, rotations),
                     scan.part<float>(scan.transmission, rotations), both);
     if (!factors.empty())
         op.set_depth_factors(scan.part<float>(factors, rotations, scan.layers.count));
@@ -266,7 +266,7 @@ Fit fit(const SmallScan& scan, const std::vector<float>& made, const std::vector
     while (solver.step().reason == petsc::StopReason::none) {
     }
     problem.objective(solver.x());
-    const auto found = problem.values(solver.x());
+    const auto found = copy_of(problem.values(solver.x()));
     const auto size = scan.scale(op);
     Fit result{problem.last_misfit() / before, 0};
     for (std::size_t v = 0; v < op.pixels(cathode_part).size(); ++v) {

@@ -677,10 +677,10 @@ TEST(DlsrOperator, BadInput) {
 
     const SmallScan scan({.n = 6, .rotations = 2, .layers = 3});
     const std::vector<float> few(scan.rays() - 1, 1.0F);
-    EXPECT_THROW(DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.pixels, few,
-                              scan.transmission),
+    EXPECT_THROW(DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.places(),
+                              few, scan.transmission),
                  Error);
-    EXPECT_THROW(DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.pixels,
+    EXPECT_THROW(DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.places(),
                               scan.weight, few),
                  Error);
     DlsrOperator op = scan.make_operator();

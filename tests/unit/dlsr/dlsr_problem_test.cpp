@@ -53,20 +53,22 @@ Fields mixed(const SmallScan& scan) {
     return fields;
 }
 
-/// A problem whose rotations are spread over the ranks of a communicator.
+/// A problem whose rotations are spread over the ranks of a communicator, which share memory in
+/// teams.
 struct Spread {
     Spread(const mpi::Communicator& c, const SmallScan& s, const Fields& fields,
-           const std::vector<double>& truth, const std::vector<double>& start)
+           const std::vector<double>& truth, const std::vector<double>& start,
+           std::size_t team_size = 2)
         : communicator(c), scan(s),
           rotations(mpi::block_range(s.geometry.rotation.size(), static_cast<std::size_t>(c.size()),
                                      static_cast<std::size_t>(c.rank()))),
-          op(s.make_operator(rotations)) {
+          team(c, team_size), op(s.make_operator(rotations, team)) {
         op.set_point(start, false); // where it chooses its functions of the depth
         op.set_point(truth, false);
         data.resize(op.coefficient_count());
         op.predict(data);
         problem.emplace(c, op, s.grid, s.part_geometry(rotations), data, fields, globals_of(s),
-                        start);
+                        start, &team);
     }
     std::vector<double> whole(std::span<const double> share) const {
         return communicator.allgather(share);
@@ -103,6 +105,7 @@ struct Spread {
     const mpi::Communicator& communicator;
     const SmallScan& scan;
     mpi::BlockRange rotations;
+    mpi::NodeTeam team;
     DlsrOperator op;
     std::vector<float> data;
     std::optional<DlsrProblem> problem;
@@ -115,9 +118,10 @@ const SmallScan& small() {
 }
 
 Spread spread(const mpi::Communicator& communicator, const Fields& fields,
-              const SmallScan& scan = small()) {
+              const SmallScan& scan = small(), std::size_t team_size = 2) {
     const DlsrOperator whole = scan.make_operator();
-    return {communicator, scan, fields, scan.perturbed(whole, 0.15, 1), scan.values(whole)};
+    return {communicator,       scan,     fields, scan.perturbed(whole, 0.15, 1),
+            scan.values(whole), team_size};
 }
 
 std::vector<double> random_numbers(std::size_t size, unsigned seed) {
@@ -150,8 +154,12 @@ std::vector<double> moved(std::vector<double> x, double h, const std::vector<dou
 }
 
 TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanks) {
-    for (const auto& fields : {all_voxel(small()), mixed(small())}) {
-        Spread apart = spread(world(), fields), alone = spread(self(), fields);
+    const auto voxels = all_voxel(small()), some = mixed(small());
+    for (const auto& [fields, team_size] :
+         {std::pair(&voxels, 1), {&voxels, 2}, {&some, 1}, {&some, 2}, {&some, 99}}) {
+        Spread apart = spread(world(), *fields, small(), static_cast<std::size_t>(team_size)),
+               alone = spread(self(), *fields);
+        EXPECT_LE(apart.team.size(), static_cast<std::size_t>(team_size));
         ASSERT_EQ(apart.problem->size(), alone.problem->size());
         EXPECT_EQ(alone.problem->local_size(), alone.problem->size());
         const auto x = moved(alone.start(), 0.1, random_numbers(alone.problem->size(), 2));
@@ -197,12 +205,12 @@ TEST(DlsrProblem, UnknownsAndValues) {
     ASSERT_EQ(x.size(), n_cathode + 1 + n_term + 1 + n_cathode + 3);
     EXPECT_DOUBLE_EQ(x[n_cathode], 1 / 0.2);
     EXPECT_DOUBLE_EQ(x[n_cathode + 1 + n_term], 1 / 0.001);
-    const auto values = s.problem->values(s.problem->start());
+    const auto values = copy_of(s.problem->values(s.problem->start()));
     for (std::size_t i = 0; i < values.size(); ++i)
         EXPECT_NEAR(values[i], start[i], 1e-12 * std::abs(start[i]));
 
     auto y = moved(x, 0.3, random_numbers(x.size(), 4));
-    const auto changed = s.problem->values(s.share(y));
+    const auto changed = copy_of(s.problem->values(s.share(y)));
     for (std::size_t v = 0; v < s.op.pixels(metal_part).size(); ++v) {
         const std::size_t i = s.op.offset(metal_part) + v;
         EXPECT_NEAR(changed[i], start[i] * 0.2 * y[n_cathode], 1e-12 * changed[i]);
@@ -239,7 +247,7 @@ TEST(DlsrProblem, StartsWithinTheBounds) {
     start[whole.offset(cathode_part, 0) + 3] = 3;
     start[whole.offset(cathode_part, 0) + 4] = 2;
     Spread s(world(), scan, all_voxel(scan), scan.values(whole), start);
-    const auto values = s.problem->values(s.problem->start());
+    const auto values = copy_of(s.problem->values(s.problem->start()));
     EXPECT_NEAR(values[whole.offset(cathode_part, 0) + 3], 2.885, 1e-12);
     EXPECT_NEAR(values[whole.offset(cathode_part, 0) + 4], 2.855, 1e-12);
 }
@@ -575,14 +583,14 @@ TEST(DlsrProblem, AssembledJacobianGivesTheSameProducts) {
         s.linearise(x);
         const std::size_t n = x.size(), m = scan.basis->size();
         // Columns of ∂values/∂x by the values, which are linear in x.
-        const auto origin = s.problem->values(s.share(x));
+        const auto origin = copy_of(s.problem->values(s.share(x)));
         s.op.set_point(origin, true);
         std::vector<petsc::JacobianEntry> entries;
         std::vector<float> rays(s.op.coefficient_count());
         for (std::size_t i = 0; i < n; ++i) {
             auto next = x;
             next[i] += 1;
-            const auto values = s.problem->values(s.share(next));
+            const auto values = copy_of(s.problem->values(s.share(next)));
             std::vector<float> direction(values.size());
             for (std::size_t k = 0; k < values.size(); ++k)
                 direction[k] = static_cast<float>(values[k] - origin[k]);
@@ -654,7 +662,7 @@ TEST(DlsrProblem, RecoversThePhantomItMade) {
         if (k == 0)
             first = report.objective;
     }
-    const auto found = s.problem->values(solver.x());
+    const auto found = copy_of(s.problem->values(solver.x()));
     double before = 0, after = 0;
     for (std::size_t i = 0; i < truth.size(); ++i) {
         before += std::pow((start[i] - truth[i]) / size[i], 2);
@@ -707,7 +715,7 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
         while (solver.step().reason == petsc::StopReason::none) {
         }
         problem.objective(solver.x());
-        return std::pair(problem.values(solver.x()), problem.last_misfit());
+        return std::pair(copy_of(problem.values(solver.x())), problem.last_misfit());
     };
     const auto rotations =
         mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),

@@ -123,16 +123,17 @@ ScanGeometry SmallScan::part_geometry(const mpi::BlockRange& rotations) const {
     return own;
 }
 
-DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations) const {
+DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations, const Team& team) const {
     return {part_geometry(rotations),
             grid,
             *basis,
             layers,
-            pixels,
+            places(),
             part<float>(weight, rotations),
             part<float>(transmission, rotations),
             {},
-            options.layer_centre};
+            options.layer_centre,
+            team};
 }
 
 std::vector<double> SmallScan::scale(const DlsrOperator& op) const {

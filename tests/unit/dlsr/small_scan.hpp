@@ -57,10 +57,14 @@ struct SmallScan {
     std::vector<double> unit_amount;         ///< per part, gives patterns of norm 1
     std::vector<float> weight, transmission; ///< [rotation][translation], uneven
 
+    std::vector<std::span<const std::size_t>> places() const {
+        return {pixels.begin(), pixels.end()};
+    }
     std::size_t rays() const { return weight.size(); }
     /// Of rotations [begin, end) of the scan.
     ScanGeometry part_geometry(const mpi::BlockRange& rotations) const;
-    DlsrOperator make_operator(const mpi::BlockRange& rotations) const;
+    DlsrOperator make_operator(const mpi::BlockRange& rotations,
+                               const Team& team = Team::alone()) const;
     DlsrOperator make_operator() const { return make_operator({0, geometry.rotation.size()}); }
     /// The rays of some rotations out of [rotation][translation][width].
     template <class T>
@@ -92,6 +96,11 @@ std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direc
 /// part and every global one; `scale`: typical size of each value.
 void check_jacobian(DlsrOperator& op, const std::vector<double>& values,
                     const std::vector<double>& scale);
+
+/// Of what a problem lends until its next call.
+inline std::vector<double> copy_of(std::span<const double> values) {
+    return {values.begin(), values.end()};
+}
 
 std::vector<float> random_floats(std::size_t size, unsigned seed); ///< in [−1, 1)
 double dot(std::span<const float> a, std::span<const float> b);

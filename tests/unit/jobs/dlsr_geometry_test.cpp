@@ -50,17 +50,17 @@ DlsrSetup setup() {
             part.voxel.push_back(shape);
         }
         result.parts.push_back(part);
-        result.pixels.push_back({0, 1});
+        result.pixels.emplace_back(Team::alone(), std::vector<std::size_t>{0, 1});
         DlsrSetup::Field scale;
         scale.quantity = {result.model.phases[p].name, "scale", ""};
         scale.field.part = p;
-        scale.start = {1, 2};
+        scale.start = {Team::alone(), std::vector<double>{1, 2}};
         result.fields.push_back(scale);
         if (p == 2) {
             DlsrSetup::Field cell;
             cell.quantity = {"layered", "a", "angstrom"};
             cell.field = {.part = 2, .shape = 0, .lower = shape.lower, .upper = shape.upper};
-            cell.start = {a, a};
+            cell.start = {Team::alone(), std::vector<double>{a, a}};
             result.fields.push_back(cell);
         }
     }
@@ -156,14 +156,15 @@ TEST(RadialStandards, TellTheScale) {
 
 TEST(RadialScale, MovesLinesAndCellsTogether) {
     auto s = setup();
-    const auto before = s;
+    const auto before = setup(); // copies share their maps
     const double factor = 1.002;
-    apply_radial_scale(s, factor, 800);
+    apply_radial_scale(Team::alone(), s, factor, 800);
     EXPECT_NEAR(1 - s.model.displacement.value / s.model.distance, factor, 1e-12);
     EXPECT_EQ(s.model.distance, 800);
     EXPECT_NEAR(s.globals[1].lower, factor * before.globals[1].lower, 1e-12);
     EXPECT_EQ(s.globals[0].lower, before.globals[0].lower); // a size is no cell
-    EXPECT_EQ(s.fields[0].start, before.fields[0].start);
+    for (std::size_t i = 0; i < 2; ++i)                     // an amount is none either
+        EXPECT_EQ(s.fields[0].start[i], before.fields[0].start[i]);
     EXPECT_NEAR(s.fields[3].start[1], factor * before.fields[3].start[1], 1e-12);
     EXPECT_NEAR(s.parts[2].voxel[0].upper, factor * before.parts[2].voxel[0].upper, 1e-12);
     // The lines stay where they were, but for what separates tan 2θ from sin θ.
@@ -174,7 +175,7 @@ TEST(RadialScale, MovesLinesAndCellsTogether) {
     ASSERT_EQ(now.size(), then.size());
     for (std::size_t i = 0; i < now.size(); ++i)
         EXPECT_NEAR(now[i].two_theta, then[i].two_theta, 2e-2 * 2e-3 * then[i].two_theta);
-    apply_radial_scale(s, 1 / factor, 800);
+    apply_radial_scale(Team::alone(), s, 1 / factor, 800);
     EXPECT_NEAR(s.model.displacement.value, 0, 1e-9);
     EXPECT_NEAR(s.model.phases[2].cell[0].value, before.model.phases[2].cell[0].value, 1e-12);
 }
