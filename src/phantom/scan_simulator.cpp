@@ -3,12 +3,16 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 #include "phantom/cell_model.hpp"
+#include "phantom/exit_absorption.hpp"
 #include "phantom/poisson.hpp"
+#include "phantom/ring_texture.hpp"
 #include "phantom/smearing.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <numeric>
+#include <optional>
 
 namespace xrdct::phantom {
 
@@ -20,6 +24,7 @@ constexpr double line_margin = 0.5;
 constexpr double ray_spacing = 0.005;
 constexpr double largest_depth_step = 0.02; ///< mm
 constexpr double truth_spacing = 0.0025;    ///< mm
+constexpr double largest_exit_pitch = 0.05; ///< mm, between depths with exit factors
 constexpr std::size_t lattice_nodes = 64;
 constexpr std::size_t lane = 8; ///< lines are padded to a multiple of it
 
@@ -40,7 +45,7 @@ struct Line {
 };
 
 struct Diffraction {
-    double tan_two_theta, sin_squared_two_theta, intensity;
+    double sin_squared_theta, tan_two_theta, sin_squared_two_theta, intensity;
 };
 
 void require(bool condition, const char* setting, double value, const char* expected) {
@@ -143,16 +148,36 @@ struct ScanSimulator::Model {
         std::size_t group;
         std::size_t n_lines = 0;
         std::vector<Placement> placements;
+        std::vector<ExitAbsorption::Place> exit; ///< by line; only with deviated exit rays
     };
     std::vector<FixedComponent> fixed; ///< by phase; the last one is the separator polymer
     std::vector<std::size_t> group_of; ///< by phase
 
-    // Lines of the cathode as functions of the lithium excess: values and slopes at nodes,
-    // [node][quantity][line].
-    bool varying_cathode = false;
-    std::size_t cathode_group = 0, cathode_lines = 0, cathode_padded = 0;
-    std::vector<float> cathode_table;
-    std::vector<float> cathode_sin_squared; ///< sin² 2θ of the lines
+    /// A phase whose lines depend on the place: on the lithium excess (the primary cathode), on how
+    /// the layers lie to the beam (texture). Its lines are placed point by point.
+    struct PointComponent {
+        std::size_t phase, group;
+        bool varying_cell;
+        std::size_t lines = 0, padded = 0;
+        /// Values and slopes at nodes of the lithium excess, [node][quantity][line]; one node
+        /// without slope for a cell that does not vary.
+        std::vector<float> table;
+        std::vector<float> sin_squared; ///< sin² 2θ of the lines
+        std::optional<TextureTable> texture;
+        std::vector<float> exit_weight; ///< [2θ node][line]; only with deviated exit rays
+    };
+    std::vector<PointComponent> points;
+    std::vector<int> points_of; ///< by phase, index into points; −1: placed by depth
+    /// Their spectra, one for each group of them, and all of them of a ray.
+    std::vector<std::size_t> point_offset; ///< by group; npos: none
+    std::size_t point_bins = 0;
+    static constexpr std::size_t npos = static_cast<std::size_t>(-1);
+
+    std::optional<ExitAbsorption> exit;              ///< only with deviated exit rays
+    std::vector<ExitAbsorption::Place> channel_exit; ///< by channel, likewise
+    std::size_t exit_nodes() const { return exit ? ExitAbsorption::nodes : 1; }
+    /// Rows of amounts by depth: the fixed components and, for exit rays, the mass.
+    std::size_t depth_rows() const { return fixed.size() + (exit ? 1 : 0); }
 
     // Rays: a strip is n_sub of them. F = r/P − φ/2π and A = φ/2π at the ends of depth steps.
     std::size_t n_sub = 4;
@@ -194,27 +219,36 @@ struct ScanSimulator::Model {
     }
     void place(FixedComponent& component, const std::vector<Diffraction>& lines) const;
     void set_up_lines();
+    void set_up_points(PointComponent& component, const std::vector<Line>& lines) const;
     void set_up_rays();
     /// Rays through a cell whose centre lies at the lateral position `centre` [mm]; positions s are
     /// relative to it.
     void make_rays(double centre, RayTable& table) const;
 
     struct Workspace;
-    struct CathodePoint {
-        float lithium, depth, amount;
+    struct Point {
+        float lithium, depth, amount, psi;
     };
+    /// Angle ψ between the beam and the normal of the spiral at depth z of the ray s, both relative
+    /// to the cell's centre [rad], 0 to π/2.
+    float angle_to_beam(double s, double z) const;
     /// `omega` is relative to the cell's own frame, `depth` the depth of the cell's centre.
     double trace(const RayTable& table, const Ray& ray, double omega, double depth,
                  Workspace& work) const;
-    void deposit_cathode(const Workspace& work, float* spectrum) const;
+    void deposit_points(const PointComponent& component, const std::vector<Point>& list,
+                        std::span<const float> exit_factors, float* spectrum) const;
 };
 
 struct ScanSimulator::Model::Workspace {
-    std::vector<float> w;     ///< winding coordinate at the ends of steps
-    std::vector<int> layer;   ///< winding × layers + layer there
-    std::vector<float> depth; ///< [component][depth bin], amounts of one ray
-    std::vector<CathodePoint> cathode;
-    std::vector<float> spectrum; ///< cathode lines of one ray
+    std::vector<float> w;                   ///< winding coordinate at the ends of steps
+    std::vector<int> layer;                 ///< winding × layers + layer there
+    std::vector<float> depth;               ///< [row][depth bin], amounts of one ray
+    std::vector<std::vector<Point>> points; ///< by point component
+    std::vector<float> spectrum;            ///< lines of one ray's points
+    ExitAbsorption::Table exit;             ///< of one rotation
+    std::vector<double> exit_depth;
+    std::vector<float> exit_factors; ///< [2θ node][depth bin] of one ray
+    std::vector<float> leaving;      ///< [2θ node][row][depth bin], amounts times factors
     double mass = 0;
     RayTable rays; ///< of one rotation, when the cell is off the axis
 
@@ -251,14 +285,17 @@ Diffraction ScanSimulator::Model::diffraction(const UnitCell& unit_cell, const L
         0.25 * scan.wavelength * scan.wavelength * unit_cell.inverse_d_squared(line.hkl);
     const double sine = 2 * std::sqrt(s * (1 - s)), cosine = 1 - 2 * s;
     const double volume = unit_cell.volume();
-    return {sine / cosine, sine * sine, line.factor * lorentz_polarisation(s) / (volume * volume)};
+    return {s, sine / cosine, sine * sine,
+            line.factor * lorentz_polarisation(s) / (volume * volume)};
 }
 
 void ScanSimulator::Model::place(FixedComponent& component,
                                  const std::vector<Diffraction>& lines) const {
     const Smearing& smearing = groups[component.group].smearing;
     component.n_lines = lines.size();
-    for (const Diffraction& line : lines)
+    for (const Diffraction& line : lines) {
+        if (exit)
+            component.exit.push_back(exit->place(line.tan_two_theta));
         for (std::size_t b = 0; b < depth_bins; ++b) {
             const double z =
                 (static_cast<double>(b) - 0.5 * static_cast<double>(depth_bins - 1)) * depth_pitch;
@@ -274,6 +311,62 @@ void ScanSimulator::Model::place(FixedComponent& component,
                 {static_cast<int>(bin), Smearing::weights(static_cast<float>(position - bin)) *
                                             static_cast<float>(amplitude)});
         }
+    }
+}
+
+void ScanSimulator::Model::set_up_points(PointComponent& component,
+                                         const std::vector<Line>& all) const {
+    // The range of cells may carry a line off the grid: such lines end outside the margin anyway.
+    const Smearing& smearing = groups[component.group].smearing;
+    const auto cell_at = [&](double lithium) {
+        return component.varying_cell ? cell.cathode_cell(lithium) : phases[component.phase].cell;
+    };
+    std::vector<Line> kept = all;
+    std::erase_if(kept, [&](const Line& line) {
+        for (const double f : {0.0, 1.0}) {
+            const double t = diffraction(cell_at(f), line).tan_two_theta;
+            const double shift = t * reach() / scan.distance;
+            if (smearing.position(t - shift) < 2 ||
+                smearing.position(t + shift) > static_cast<double>(smearing.bins()) - 4)
+                return true;
+        }
+        return false;
+    });
+    const std::size_t padded = (kept.size() + lane - 1) / lane * lane;
+    const std::size_t nodes = component.varying_cell ? lattice_nodes : 0;
+    component.lines = kept.size();
+    component.padded = padded;
+    component.table.assign((nodes + 1) * 4 * padded, 0.0F);
+    component.sin_squared.assign(padded, 0.0F);
+    component.exit_weight.assign(exit ? ExitAbsorption::nodes * padded : 0, 0.0F);
+    std::vector<TextureTable::Line> angles;
+    for (std::size_t l = 0; l < kept.size(); ++l) {
+        const UnitCell middle_cell = cell_at(0.5);
+        const Diffraction middle = diffraction(middle_cell, kept[l]);
+        component.sin_squared[l] = static_cast<float>(middle.sin_squared_two_theta);
+        angles.push_back(
+            {std::sqrt(middle.sin_squared_theta), cos_to_basal_normal(middle_cell, kept[l].hkl)});
+        if (exit) {
+            const auto place = exit->place(middle.tan_two_theta);
+            component.exit_weight[place.node * padded + l] = 1 - place.part;
+            component.exit_weight[(place.node + 1) * padded + l] = place.part;
+        }
+        const auto at = [&](std::size_t node) {
+            return diffraction(
+                cell_at(static_cast<double>(node) / static_cast<double>(lattice_nodes)), kept[l]);
+        };
+        for (std::size_t node = 0; node <= nodes; ++node) {
+            const Diffraction here = at(node), next = at(node + 1);
+            float* row = &component.table[node * 4 * padded + l];
+            const double h = smearing.inverse_step();
+            row[0] = static_cast<float>(here.tan_two_theta * h);
+            row[padded] = static_cast<float>((next.tan_two_theta - here.tan_two_theta) * h);
+            row[2 * padded] = static_cast<float>(here.intensity);
+            row[3 * padded] = static_cast<float>(next.intensity - here.intensity);
+        }
+    }
+    if (phases[component.phase].march != 1)
+        component.texture.emplace(phases[component.phase].march, angles, padded);
 }
 
 void ScanSimulator::Model::set_up_lines() {
@@ -281,8 +374,19 @@ void ScanSimulator::Model::set_up_lines() {
     // Neighbouring depth bins are a thirtieth of a channel apart.
     const double pitch = radians(scan.two_theta_width) / 30 * scan.distance /
                          std::tan(radians(highest() + line_margin));
+    const bool deviated = scan.exit_rays == ExitRays::deviated;
+    if (deviated) {
+        exit.emplace(cell, std::tan(radians(std::max(lowest() - line_margin, 0.0))),
+                     std::tan(radians(highest() + line_margin)));
+        for (std::size_t k = 0; k < scan.channels; ++k)
+            channel_exit.push_back(exit->place(std::tan(
+                radians(scan.two_theta_first + static_cast<double>(k) * scan.two_theta_width))));
+    }
     depth_bins = std::clamp<std::size_t>(
-        static_cast<std::size_t>(std::ceil(2 * radius / std::min(pitch, 4 * radius))) + 1, 2, 4096);
+        static_cast<std::size_t>(
+            std::ceil(2 * radius / std::min(pitch, deviated ? largest_exit_pitch : 4 * radius))) +
+            1,
+        2, 4096);
     depth_pitch = 2 * radius / static_cast<double>(depth_bins - 1);
 
     const double margin = line_margin + 1.5 * largest_shift();
@@ -303,12 +407,11 @@ void ScanSimulator::Model::set_up_lines() {
         spectrum_size += group.smearing.bins();
     }
 
-    const int primary = cell.primary_cathode();
-    varying_cathode = phases[static_cast<std::size_t>(primary)].varying_cell;
+    point_offset.assign(groups.size(), npos);
     std::vector<double> bragg(phases.size(), 0.0); ///< per volume, summed over the channels' range
     for (std::size_t p = 0; p < phases.size(); ++p) {
         const auto& phase = cell.phases()[p];
-        FixedComponent component{group_of[p], 0, {}};
+        FixedComponent component{group_of[p], 0, {}, {}};
         std::vector<Diffraction> placed;
         std::vector<Line> kept;
         for (const Line& line : lines_of(phase.crystal)) {
@@ -321,43 +424,15 @@ void ScanSimulator::Model::set_up_lines() {
             if (two_theta > lowest() && two_theta < highest())
                 bragg[p] += at.intensity;
         }
-        if (static_cast<int>(p) == primary && varying_cathode) {
-            // The range of cells may carry a line off the grid: such lines end outside the margin
-            // anyway.
-            const Smearing& smearing = groups[group_of[p]].smearing;
-            std::erase_if(kept, [&](const Line& line) {
-                for (const double f : {0.0, 1.0}) {
-                    const double t = diffraction(cell.cathode_cell(f), line).tan_two_theta;
-                    const double shift = t * radius / scan.distance;
-                    if (smearing.position(t - shift) < 2 ||
-                        smearing.position(t + shift) > static_cast<double>(smearing.bins()) - 4)
-                        return true;
-                }
-                return false;
-            });
-            cathode_group = group_of[p];
-            cathode_lines = kept.size();
-            cathode_padded = (kept.size() + lane - 1) / lane * lane;
-            cathode_table.assign((lattice_nodes + 1) * 4 * cathode_padded, 0.0F);
-            cathode_sin_squared.assign(cathode_padded, 0.0F);
-            for (std::size_t l = 0; l < kept.size(); ++l) {
-                cathode_sin_squared[l] = static_cast<float>(
-                    diffraction(cell.cathode_cell(0.5), kept[l]).sin_squared_two_theta);
-                const auto at = [&](std::size_t node) {
-                    return diffraction(cell.cathode_cell(static_cast<double>(node) /
-                                                         static_cast<double>(lattice_nodes)),
-                                       kept[l]);
-                };
-                for (std::size_t node = 0; node <= lattice_nodes; ++node) {
-                    const Diffraction here = at(node), next = at(node + 1);
-                    float* row = &cathode_table[node * 4 * cathode_padded + l];
-                    const double h = smearing.inverse_step();
-                    row[0] = static_cast<float>(here.tan_two_theta * h);
-                    row[cathode_padded] =
-                        static_cast<float>((next.tan_two_theta - here.tan_two_theta) * h);
-                    row[2 * cathode_padded] = static_cast<float>(here.intensity);
-                    row[3 * cathode_padded] = static_cast<float>(next.intensity - here.intensity);
-                }
+        points_of.push_back(-1);
+        if (phases[p].varying_cell || phases[p].march != 1) {
+            points_of.back() = static_cast<int>(points.size());
+            points.push_back({p, group_of[p], phases[p].varying_cell, 0, 0, {}, {}, {}, {}});
+            set_up_points(points.back(), kept);
+            std::size_t& offset = point_offset[group_of[p]];
+            if (offset == npos) {
+                offset = point_bins;
+                point_bins += groups[group_of[p]].smearing.bins();
             }
         } else {
             place(component, placed);
@@ -380,13 +455,14 @@ void ScanSimulator::Model::set_up_lines() {
             total_polymer += m.polymer;
             total_mass += m.mass;
         }
-    FixedComponent polymer{groups.size() - 1, 0, {}};
+    FixedComponent polymer{groups.size() - 1, 0, {}, {}};
     const double sine = scan.wavelength / (2 * scan.separator_d);
     if (scan.separator_peak > 0 && sine < 0.7 && within_reach(two_theta_of(sine * sine)) &&
         total_polymer > 0) {
         const double two_theta = radians(two_theta_of(sine * sine));
-        place(polymer, {{std::tan(two_theta), std::sin(two_theta) * std::sin(two_theta),
-                         scan.separator_peak * total_bragg / total_polymer}});
+        place(polymer,
+              {{sine * sine, std::tan(two_theta), std::sin(two_theta) * std::sin(two_theta),
+                scan.separator_peak * total_bragg / total_polymer}});
     }
     fixed.push_back(std::move(polymer));
 
@@ -472,11 +548,19 @@ void ScanSimulator::Model::make_rays(double centre, RayTable& table) const {
     }
 }
 
+float ScanSimulator::Model::angle_to_beam(double s, double z) const {
+    // The gradient of r/P − θ/2π, up to a factor.
+    const double k = cell.period() / (2 * pi) / std::hypot(s, z);
+    return static_cast<float>(std::atan2(std::abs(s + k * z), std::abs(z - k * s)));
+}
+
 /// Walks along one ray; collects amounts by depth and returns ∫μ dl.
 double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double omega,
                                    double depth, Workspace& work) const {
     std::fill(work.depth.begin(), work.depth.end(), 0.0F);
-    work.cathode.clear();
+    work.points.resize(points.size());
+    for (auto& list : work.points)
+        list.clear();
     work.mass = 0;
     const double outer = cell.outer_radius(), inner = cell.can_inner_radius();
     if (std::abs(ray.s) >= outer)
@@ -492,18 +576,24 @@ double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double
         row[0] += static_cast<float>(amount) * (1 - part);
         row[1] += static_cast<float>(amount) * part;
     };
-    const int primary = varying_cathode ? cell.primary_cathode() : -1;
     const std::size_t polymer = fixed.size() - 1;
     const auto pass = [&](const Material& m, double z, double length) {
         attenuation += m.mu * length;
         work.mass += m.mass * length;
+        if (exit)
+            collect(fixed.size(), z, m.mass * length);
         for (int i = 0; i < m.n_parts; ++i) {
             const Material::Part& part = m.part[static_cast<std::size_t>(i)];
-            if (part.phase == primary)
-                work.cathode.push_back({m.lithium, static_cast<float>(z + depth),
-                                        static_cast<float>(part.fraction * length)});
-            else
+            const int to = points_of[static_cast<std::size_t>(part.phase)];
+            if (to >= 0) {
+                const PointComponent& component = points[static_cast<std::size_t>(to)];
+                work.points[static_cast<std::size_t>(to)].push_back(
+                    {component.varying_cell ? m.lithium : 0.0F, static_cast<float>(z + depth),
+                     static_cast<float>(part.fraction * length),
+                     component.texture ? angle_to_beam(ray.s, z) : 0.0F});
+            } else {
                 collect(static_cast<std::size_t>(part.phase), z, part.fraction * length);
+            }
         }
         if (m.polymer > 0)
             collect(polymer, z, m.polymer * length);
@@ -584,14 +674,17 @@ double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double
     return attenuation;
 }
 
-void ScanSimulator::Model::deposit_cathode(const Workspace& work, float* spectrum) const {
-    const Smearing& smearing = groups[cathode_group].smearing;
+void ScanSimulator::Model::deposit_points(const PointComponent& component,
+                                          const std::vector<Point>& list,
+                                          std::span<const float> exit_factors,
+                                          float* spectrum) const {
+    const Smearing& smearing = groups[component.group].smearing;
     const auto origin = static_cast<float>(smearing.origin() * smearing.inverse_step());
     const auto inverse_distance = static_cast<float>(1 / scan.distance);
-    const std::size_t padded = cathode_padded;
+    const std::size_t padded = component.padded;
     constexpr std::size_t block = 32;
     float position[block], amplitude[block];
-    for (const CathodePoint& point : work.cathode) {
+    for (const Point& point : list) {
         const float f = point.lithium * static_cast<float>(lattice_nodes);
         const auto node = static_cast<std::size_t>(f);
         const float part = f - static_cast<float>(node);
@@ -599,21 +692,49 @@ void ScanSimulator::Model::deposit_cathode(const Workspace& work, float* spectru
         // ratio² − 1 without cancellation
         const float square = depth * (depth - 2);
         const float amount = point.amount / (ratio * ratio);
-        const float* row = &cathode_table[node * 4 * padded];
-        for (std::size_t first = 0; first < cathode_lines; first += block) {
+        const float* row = &component.table[node * 4 * padded];
+        TextureTable::Place texture{};
+        if (component.texture)
+            texture = component.texture->at(point.psi);
+        std::array<float, ExitAbsorption::nodes> leaving{};
+        if (exit) {
+            const float place =
+                (point.depth +
+                 static_cast<float>(0.5 * static_cast<double>(depth_bins - 1) * depth_pitch)) /
+                static_cast<float>(depth_pitch);
+            const auto bin = std::min(static_cast<std::size_t>(place), depth_bins - 2);
+            const float between = place - static_cast<float>(bin);
+            for (std::size_t j = 0; j < leaving.size(); ++j) {
+                const float* factor = &exit_factors[j * depth_bins + bin];
+                leaving[j] = factor[0] + between * (factor[1] - factor[0]);
+            }
+        }
+        for (std::size_t first = 0; first < component.lines; first += block) {
             const std::size_t count = std::min(block, padded - first);
             const float* t0 = row + first;
             const float* t1 = t0 + padded;
             const float* i0 = t1 + padded;
             const float* i1 = i0 + padded;
-            const float* s2 = &cathode_sin_squared[first];
+            const float* s2 = &component.sin_squared[first];
             for (std::size_t l = 0; l < count; ++l) {
                 position[l] = (t0[l] + part * t1[l]) * ratio - origin;
                 // (cos 2θ / cos 2θ')³ = (1 + q)^{3/2}, q = sin² 2θ (ratio² − 1)
                 const float q = s2[l] * square;
                 amplitude[l] = amount * (i0[l] + part * i1[l]) * (1 + q * (1.5F + 0.375F * q));
             }
-            const std::size_t real = std::min(block, cathode_lines - first);
+            if (component.texture)
+                for (std::size_t l = 0; l < count; ++l)
+                    amplitude[l] *=
+                        texture.value[first + l] + texture.part * texture.slope[first + l];
+            if (exit) {
+                float factor[block] = {};
+                for (std::size_t j = 0; j < leaving.size(); ++j)
+                    for (std::size_t l = 0; l < count; ++l)
+                        factor[l] += leaving[j] * component.exit_weight[j * padded + first + l];
+                for (std::size_t l = 0; l < count; ++l)
+                    amplitude[l] *= factor[l];
+            }
+            const std::size_t real = std::min(block, component.lines - first);
             for (std::size_t l = 0; l < real; ++l) {
                 const int bin = static_cast<int>(position[l] + 0.5F);
                 Smearing::deposit(spectrum, bin,
@@ -699,12 +820,22 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     const double own_omega = omega - radians(design.rotation);
 
     thread_local Model::Workspace work;
-    const std::size_t components = m.fixed.size(), depth_size = components * m.depth_bins;
-    const std::size_t cathode_bins =
-        m.varying_cathode ? m.groups[m.cathode_group].smearing.bins() : 0;
-    work.depth.assign(depth_size, 0.0F);
+    const std::size_t components = m.fixed.size(), ray_size = m.depth_rows() * m.depth_bins,
+                      depth_size = m.exit_nodes() * ray_size, point_bins = m.point_bins;
+    work.depth.assign(ray_size, 0.0F);
+    if (m.exit) {
+        work.exit_depth.resize(m.depth_bins);
+        for (std::size_t b = 0; b < m.depth_bins; ++b)
+            work.exit_depth[b] =
+                (static_cast<double>(b) - 0.5 * static_cast<double>(m.depth_bins - 1)) *
+                    m.depth_pitch -
+                depth_of_centre;
+        m.exit->fill(own_omega, work.exit_depth, work.exit);
+        work.exit_factors.resize(m.exit_nodes() * m.depth_bins);
+        work.leaving.resize(depth_size);
+    }
     work.strip_depth.assign(n * depth_size, 0.0F);
-    work.strip_spectra.assign(n * cathode_bins, 0.0F);
+    work.strip_spectra.assign(n * point_bins, 0.0F);
     work.strip_mass.assign(n, 0.0F);
     work.strip_transmission.assign(n, 0.0);
 
@@ -714,9 +845,26 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     for (std::size_t i = 0; i < table.rays.size(); ++i) {
         const double attenuation = m.trace(table, table.rays[i], own_omega, depth_of_centre, work);
         const double through = std::exp(-attenuation);
-        work.spectrum.assign(cathode_bins, 0.0F);
-        if (!work.cathode.empty())
-            m.deposit_cathode(work, work.spectrum.data());
+        const float* amounts = work.depth.data();
+        if (m.exit) {
+            m.exit->along(work.exit, table.rays[i].s, work.exit_factors);
+            for (std::size_t j = 0; j < m.exit_nodes(); ++j)
+                for (std::size_t row = 0; row < m.depth_rows(); ++row)
+                    for (std::size_t b = 0; b < m.depth_bins; ++b)
+                        work.leaving[(j * m.depth_rows() + row) * m.depth_bins + b] =
+                            work.depth[row * m.depth_bins + b] *
+                            work.exit_factors[j * m.depth_bins + b];
+            amounts = work.leaving.data();
+        }
+        work.spectrum.assign(point_bins, 0.0F);
+        bool any_points = false;
+        for (std::size_t c = 0; c < m.points.size(); ++c) {
+            if (work.points[c].empty())
+                continue;
+            any_points = true;
+            m.deposit_points(m.points[c], work.points[c], work.exit_factors,
+                             work.spectrum.data() + m.point_offset[m.points[c].group]);
+        }
         // Strip j takes rays j n_sub … j n_sub + n_sub − 1 + 2 half.
         const std::size_t width = m.stencil.size();
         const std::size_t first = i + 1 > width ? (i + 1 - width + m.n_sub - 1) / m.n_sub : 0;
@@ -729,10 +877,10 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
             work.strip_mass[j] += factor * static_cast<float>(work.mass);
             float* depth = &work.strip_depth[j * depth_size];
             for (std::size_t b = 0; b < depth_size; ++b)
-                depth[b] += factor * work.depth[b];
-            if (!work.cathode.empty()) {
-                float* spectrum = &work.strip_spectra[j * cathode_bins];
-                for (std::size_t b = 0; b < cathode_bins; ++b)
+                depth[b] += factor * amounts[b];
+            if (any_points) {
+                float* spectrum = &work.strip_spectra[j * point_bins];
+                for (std::size_t b = 0; b < point_bins; ++b)
                     spectrum[b] += factor * work.spectrum[b];
             }
         }
@@ -747,6 +895,19 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
         const float mass = work.strip_mass[strip_of(t)];
         for (std::size_t k = 0; k < n_channels; ++k)
             intensity[t * n_channels + k] = mass * m.diffuse[k];
+        if (!m.exit)
+            continue;
+        std::array<float, ExitAbsorption::nodes> leaving{};
+        for (std::size_t j = 0; j < leaving.size(); ++j) {
+            const float* row = &work.strip_depth[strip_of(t) * depth_size + j * ray_size +
+                                                 components * m.depth_bins];
+            leaving[j] = std::accumulate(row, row + m.depth_bins, 0.0F);
+        }
+        for (std::size_t k = 0; k < n_channels; ++k) {
+            const auto [node, part] = m.channel_exit[k];
+            intensity[t * n_channels + k] =
+                (leaving[node] + part * (leaving[node + 1] - leaving[node])) * m.diffuse[k];
+        }
     }
     for (std::size_t g = 0; g < m.groups.size(); ++g) {
         const Smearing& smearing = m.groups[g].smearing;
@@ -756,8 +917,9 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
         for (std::size_t t = 0; t < n; ++t) {
             const std::size_t strip = strip_of(t);
             float* spectrum = &work.group_spectra[t * bins];
-            if (cathode_bins > 0 && g == m.cathode_group) {
-                std::copy_n(&work.strip_spectra[strip * bins], bins, spectrum);
+            if (m.point_offset[g] != Model::npos) {
+                std::copy_n(&work.strip_spectra[strip * point_bins + m.point_offset[g]], bins,
+                            spectrum);
                 empty = false;
             }
             for (std::size_t c = 0; c < components; ++c) {
@@ -770,6 +932,18 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
                     if (amounts[b] == 0)
                         continue;
                     const Model::Placement* placement = &component.placements[b];
+                    if (m.exit) {
+                        for (std::size_t l = 0; l < component.n_lines;
+                             ++l, placement += m.depth_bins) {
+                            const auto [node, part] = component.exit[l];
+                            const float* amount = amounts + b + node * ray_size;
+                            Smearing::deposit(
+                                spectrum, placement->bin,
+                                placement->weights *
+                                    (amount[0] + part * (amount[ray_size] - amount[0])));
+                        }
+                        continue;
+                    }
                     for (std::size_t l = 0; l < component.n_lines; ++l, placement += m.depth_bins)
                         Smearing::deposit(spectrum, placement->bin,
                                           placement->weights * amounts[b]);
