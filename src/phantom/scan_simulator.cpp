@@ -24,7 +24,7 @@ constexpr double line_margin = 0.5;
 constexpr double ray_spacing = 0.005;
 constexpr double largest_depth_step = 0.02; ///< mm
 constexpr double truth_spacing = 0.0025;    ///< mm
-constexpr double largest_exit_pitch = 0.05; ///< mm, between depths with exit factors
+constexpr double largest_exit_pitch = 0.02; ///< mm, between depths with exit factors
 constexpr std::size_t lattice_nodes = 64;
 constexpr std::size_t lane = 8; ///< lines are padded to a multiple of it
 
