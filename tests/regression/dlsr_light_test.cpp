@@ -46,13 +46,13 @@ double number(const std::filesystem::path& product, const std::string& name) {
 TEST(DlsrLight, MarchCoefficientOfATexturedCathode) {
     const TemporaryDirectory folder;
     const auto cell = folder / "cell";
-    simulate_cell(cell, {"--translations", "44", "--rotations", "56", "--channels", "240",
+    simulate_cell(cell, {"--translations", "36", "--rotations", "44", "--channels", "240",
                          "--channel-width", "0.0163", "--diameter", "5", "--core", "0.8",
                          "--distance", "480", "--march", "NMC532=0.7"});
     EXPECT_EQ(map_of(cell / "truth.nxs", "entry/truth/NMC532/march").at(0), 0.7);
     const auto refined = reconstruct(cell, "refined",
                                      {"--set", "phase.NMC532.march_axis=[0, 0, 1]", "--set",
-                                      "phase.NMC532.march=0.85", "--set",
+                                      "phase.NMC532.march=0.8", "--set",
                                       "phase.NMC532.refine_march=global"}),
                ignored = reconstruct(cell, "ignored");
     const double march = number(refined, "globals/NMC532_march");
@@ -85,7 +85,7 @@ TEST(DlsrLight, MarchCoefficientOfATexturedCathode) {
 // taken away.
 TEST(DlsrLight, DeviatedExitRays) {
     const TemporaryDirectory folder;
-    const std::vector<std::string> scan{"--translations",  "60",  "--rotations",     "70",
+    const std::vector<std::string> scan{"--translations",  "48",  "--rotations",     "52",
                                         "--channels",      "240", "--channel-width", "0.0272",
                                         "--first-channel", "2.0", "--wavelength",    "0.2",
                                         "--diameter",      "5",   "--core",          "0.8",
