@@ -54,6 +54,24 @@ std::vector<std::size_t> parse_indices(const std::string& text, const std::strin
     return indices;
 }
 
+/// "NMC532=0.7"
+phantom::CellDesign::Texture parse_texture(const std::string& text) {
+    const std::size_t equals = text.find('=');
+    try {
+        if (equals == std::string::npos || equals == 0)
+            throw std::invalid_argument("no name");
+        std::size_t used = 0;
+        const std::string number = text.substr(equals + 1);
+        const double march = std::stod(number, &used);
+        if (used != number.size())
+            throw std::invalid_argument("more than a number");
+        return {text.substr(0, equals), march};
+    } catch (const std::exception&) {
+        throw Error(fmt::format(
+            "--march: '{}' is not a phase and its March coefficient, such as NMC532=0.7", text));
+    }
+}
+
 /// A job that analyses the simulated scan: structures, given instrument profile and transmission,
 /// start cells as one would read them off the literature.
 std::string job_text(const phantom::ScanSimulator& simulator) {
@@ -87,6 +105,10 @@ std::string job_text(const phantom::ScanSimulator& simulator) {
             else if (phase.structure == "NMC532")
                 text += "cell = \"fixed\"\n";
         }
+        if (phase.march != 1)
+            text +=
+                "# The texture that was simulated, for the dlsr stage:\n# march_axis = [0, 0, 1]\n"
+                "# refine_march = \"global\"\n";
     }
     if (simulator.scan().separator_peak > 0) {
         const double position = degrees(
@@ -94,6 +116,9 @@ std::string job_text(const phantom::ScanSimulator& simulator) {
         text += fmt::format("\n[[peak]]\nname = \"separator\"\nposition = {:.3f}\nfwhm = {}\n",
                             position, simulator.scan().separator_fwhm);
     }
+    if (simulator.scan().exit_rays == phantom::ExitRays::deviated)
+        text += "\n# The exit rays that were simulated, for the dlsr stage:\n# [dlsr]\n"
+                "# exit_ray = \"deviated\"\n";
     return text;
 }
 
@@ -120,6 +145,9 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
             auto truth = nexus::require_class(entry, "truth", "NXprocess");
             truth.write_string("program", "xrdct simulate");
             truth.write_string("settings", settings);
+            if (simulator.scan().exit_rays != phantom::ExitRays::straight)
+                truth.write_string("exit_rays",
+                                   std::string(phantom::to_string(simulator.scan().exit_rays)));
             for (const auto& map : maps) {
                 const std::string name = map.phase.empty() ? "maps" : map.phase;
                 const bool first = !truth.has_group(name);
@@ -129,6 +157,9 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
                 if (first) {
                     nexus::write_axis(group, "y", axis, {"mm", "y"});
                     nexus::write_axis(group, "x", axis, {"mm", "x"});
+                    for (const auto& phase : simulator.phases())
+                        if (phase.name == map.phase && phase.march != 1)
+                            nexus::write_value(group, "march", phase.march, {"", ""});
                     if (!map.phase.empty())
                         nexus::set_default(group);
                 }
@@ -144,7 +175,8 @@ int command_simulate(const std::vector<std::string>& arguments) {
     phantom::CellDesign cell;
     phantom::ScanDesign scan;
     FrameDetector detector;
-    std::string preset = "mixed", missing, output = "simulated", memory;
+    std::string preset = "mixed", missing, output = "simulated", memory, exit_rays = "straight";
+    std::vector<std::string> march;
     std::uint64_t seed = 1;
 
     CommandLine line("simulate", "simulate the scan of a jelly-roll cell with known truth",
@@ -224,19 +256,31 @@ int command_simulate(const std::vector<std::string>& arguments) {
                                                            "deviation of the cell from its CIF")(
         "copper-ppm", number(cell.copper_ppm, "ppm"), "deviation of the cell from its CIF")(
         "aluminium-ppm", number(cell.aluminium_ppm, "ppm"), "deviation of the cell from its CIF")(
+        "march", po::value(&march)->value_name("PHASE=R"),
+        "texture of an electrode's phase: 0 0 1 about the normal of the layers with the March "
+        "coefficient R, 0.2 to 5; below 1: platelets along the layers, 1: none (default); once for "
+        "each phase, such as --march NMC532=0.7 --march LiC12=0.8")(
+        "exit-rays", po::value(&exit_rays)->default_value(exit_rays)->value_name("NAME"),
+        "how diffracted light leaves: straight (absorbed as the primary beam) or deviated (at its "
+        "2theta, all around the ring)")(
         "memory", po::value(&memory)->value_name("SIZE"),
         "keep the noise-free scan in memory up to this size over all ranks (default: 4GB), else "
         "compute it twice")("frames", "write the raw detector frames of the scan, too, in frames/")(
         "frame-pixels", count(detector.pixels), "pixels per side of the detector of --frames")(
         "frame-polarization", number(detector.polarization, "FACTOR"),
         "polarisation of the beam in the frames: 1 along the detector's fast axis, 0 none")(
-        "force", "replace files that exist")(
-        "json", "print the files made as JSON on stdout");
+        "force", "replace files that exist")("json", "print the files made as JSON on stdout");
     if (!line.parse(arguments))
         return 0;
     cell.preset = phantom::preset_from_string(preset);
     cell.stepped_lattice = line.has("stepped");
     cell.seed = scan.seed = seed;
+    for (const auto& text : march)
+        cell.textures.push_back(parse_texture(text));
+    scan.exit_rays = phantom::exit_rays_from_string(exit_rays);
+    if (line.has("frames") && (!march.empty() || scan.exit_rays != phantom::ExitRays::straight))
+        throw Error(fmt::format("--frames: there are none with {}, which differ around a ring",
+                                march.empty() ? "--exit-rays deviated" : "--march"));
     scan.noise = !line.has("no-noise");
     if (!missing.empty())
         scan.missing_rotations = parse_indices(missing, "--missing-rotations");
@@ -244,8 +288,8 @@ int command_simulate(const std::vector<std::string>& arguments) {
     const bool force = line.has("force");
     const std::filesystem::path folder = output;
     if (detector.pixels < 16 || detector.pixels > 4096)
-        throw Error(fmt::format("--frame-pixels: must lie between 16 and 4096, is {}",
-                                detector.pixels));
+        throw Error(
+            fmt::format("--frame-pixels: must lie between 16 and 4096, is {}", detector.pixels));
     if (!(std::abs(detector.polarization) <= 1))
         throw Error(fmt::format("--frame-polarization: must lie between -1 and 1, is {}",
                                 detector.polarization));

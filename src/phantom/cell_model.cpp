@@ -4,6 +4,7 @@
 #include "base/units.hpp"
 #include "crystal/attenuation.hpp"
 #include "phantom/poisson.hpp"
+#include "phantom/ring_texture.hpp"
 #include "phantom/structures.hpp"
 
 #include <algorithm>
@@ -127,6 +128,8 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
         anode_bulk_ = add_phase("LiC12", "LiC12", 4.288, 7.065, sizes.anode);
     }
 
+    set_textures();
+
     const auto mu_of = [&](const char* formula, double density) {
         return 0.1 * density * mass_attenuation(formula, energy_);
     };
@@ -154,6 +157,34 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
     make_fields();
 }
 
+void CellModel::set_textures() {
+    std::string names;
+    for (const CrystalPhase& phase : phases_)
+        if (phase.crystal.crystal_system() != CrystalSystem::cubic)
+            names += (names.empty() ? "" : ", ") + phase.info.name;
+    for (const CellDesign::Texture& texture : design_.textures) {
+        const auto it =
+            std::find_if(phases_.begin(), phases_.end(), [&](const CrystalPhase& phase) {
+                return phase.info.name == texture.phase &&
+                       phase.crystal.crystal_system() != CrystalSystem::cubic;
+            });
+        if (it == phases_.end())
+            throw Error(fmt::format("simulated cell: \"{}\" is no phase that can have a texture; "
+                                    "these can: {}",
+                                    texture.phase, names));
+        if (std::count_if(design_.textures.begin(), design_.textures.end(),
+                          [&](const auto& other) { return other.phase == texture.phase; }) > 1)
+            throw Error(
+                fmt::format("simulated cell: {} has two March coefficients", texture.phase));
+        if (!(texture.march >= least_texture && texture.march <= largest_texture))
+            throw Error(
+                fmt::format("simulated cell: the March coefficient of {} is {}, expected {} "
+                            "to {}",
+                            texture.phase, texture.march, least_texture, largest_texture));
+        it->info.march = texture.march;
+    }
+}
+
 int CellModel::add_phase(const char* name, const char* structure, double a, double c, double size) {
     Phase crystal = Phase::from_cif_text(structure_file(structure).text,
                                          structure_file(structure).file_name(), name);
@@ -165,7 +196,7 @@ int CellModel::add_phase(const char* name, const char* structure, double a, doub
     const double mu = 0.1 * crystal.density() * crystal.mass_attenuation(energy_);
     solids_.push_back({static_cast<float>(mu), static_cast<float>(crystal.density())});
     phases_.push_back(
-        {{name, structure, crystal.cell(), size, false, crystal.density()}, crystal, mu});
+        {{name, structure, crystal.cell(), size, false, crystal.density(), 1}, crystal, mu});
     return static_cast<int>(phases_.size()) - 1;
 }
 

@@ -79,6 +79,7 @@ class CellModel {
     struct Field {
         float lithium, secondary;
     };
+    void set_textures();
     int add_phase(const char* name, const char* structure, double a, double c, double size);
     void make_fields();
     Field field(double x, double y) const;

@@ -25,4 +25,15 @@ std::string_view to_string(Preset preset) {
     throw Error("unknown preset");
 }
 
+ExitRays exit_rays_from_string(std::string_view name) {
+    for (const ExitRays rays : {ExitRays::straight, ExitRays::deviated})
+        if (to_string(rays) == name)
+            return rays;
+    throw Error(fmt::format("exit rays \"{}\" are not known: straight or deviated", name));
+}
+
+std::string_view to_string(ExitRays rays) {
+    return rays == ExitRays::straight ? "straight" : "deviated";
+}
+
 } // namespace xrdct::phantom

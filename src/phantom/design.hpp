@@ -73,6 +73,14 @@ struct CellDesign {
     double anode_solid = 0.65;
     double separator_solid = 0.55;
 
+    /// Basal planes (0 0 1) of an electrode's phase that lie along the layers (march < 1) or across
+    /// them (march > 1): March–Dollase distribution about the local normal of the spiral.
+    struct Texture {
+        std::string phase;
+        double march = 1;
+    };
+    std::vector<Texture> textures; ///< of phases that are not named: none
+
     std::uint64_t seed = 1; ///< of the hot spots and of the lithium distribution
 
     // How the cell stands in the scan's frame: a point p of the cell, as designed, is found at
@@ -101,6 +109,13 @@ struct CrystalliteSizes {
     double anode = 700;
 };
 
+/// How diffracted light leaves the cell: along the primary beam, or at its 2θ all around the ring.
+enum class ExitRays { straight, deviated };
+
+/// "straight" or "deviated"; anything else throws Error.
+ExitRays exit_rays_from_string(std::string_view name);
+std::string_view to_string(ExitRays rays);
+
 /// One scan of the cell. What "recorded" refers to is the value written to the file.
 struct ScanDesign {
     std::size_t translations = 140;
@@ -122,6 +137,7 @@ struct ScanDesign {
 
     InstrumentProfile profile;
     CrystalliteSizes sizes;
+    ExitRays exit_rays = ExitRays::straight;
 
     double counts = 2000; ///< 99.99th percentile of the noise-free absorbed sinogram
     bool noise = true;    ///< Poisson noise

@@ -1,482 +1,35 @@
 #include "phantom/scan_simulator.hpp"
 
 #include "base/error.hpp"
-#include "base/units.hpp"
-#include "phantom/cell_model.hpp"
 #include "phantom/poisson.hpp"
-#include "phantom/smearing.hpp"
+#include "phantom/scan_model.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <numeric>
 
 namespace xrdct::phantom {
 
 namespace {
 
-/// Lines further outside the channels [degrees] do not reach them noticeably.
-constexpr double line_margin = 0.5;
-/// Distance between the rays [mm] into which a strip is divided.
-constexpr double ray_spacing = 0.005;
-constexpr double largest_depth_step = 0.02; ///< mm
-constexpr double truth_spacing = 0.0025;    ///< mm
-constexpr std::size_t lattice_nodes = 64;
-constexpr std::size_t lane = 8; ///< lines are padded to a multiple of it
-
-/// (1 + cos² 2θ) / (2 sin²θ cosθ): unpolarised beam, azimuthal means corrected for solid angle.
-double lorentz_polarisation(double sin_squared) {
-    const double c = 1 - 2 * sin_squared;
-    return (1 + c * c) / (2 * sin_squared * std::sqrt(1 - sin_squared));
-}
-
-double two_theta_of(double sin_squared) {
-    return degrees(2 * std::asin(std::sqrt(sin_squared)));
-}
-
-/// One line of a phase: where it lies and how strong it is for unit volume fraction and length.
-struct Line {
-    Miller hkl;
-    double factor; ///< Σ m|F|²
-};
-
-struct Diffraction {
-    double tan_two_theta, sin_squared_two_theta, intensity;
-};
-
-void require(bool condition, const char* setting, double value, const char* expected) {
-    if (!condition)
-        throw Error(fmt::format("simulated scan: {} is {}, expected {}", setting, value, expected));
-}
-
-ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
-    require(cell.outer_diameter > 0 && std::isfinite(cell.outer_diameter), "outer_diameter",
-            cell.outer_diameter, "a positive length in mm");
-    require(s.translations >= 1, "translations", 0, "at least 1");
-    require(s.rotations >= 1, "rotations", 0, "at least 1");
-    require(s.channels >= 1, "channels", 0, "at least 1");
-    require(std::isfinite(s.step) && s.step >= 0, "step", s.step, "a positive length in mm");
-    if (s.step == 0)
-        s.step = 1.08 * cell.outer_diameter / static_cast<double>(s.translations);
-    if (s.beam_width < 0)
-        s.beam_width = s.step;
-    require(std::isfinite(s.beam_width) && s.beam_width < 100 * s.step, "beam_width", s.beam_width,
-            "a length in mm");
-    require(s.rotation_range > 0 && s.rotation_range <= 360, "rotation_range", s.rotation_range,
-            "180 or 360 degrees");
-    for (std::size_t i : s.missing_rotations)
-        require(i < s.rotations, "missing_rotations", static_cast<double>(i),
-                "an index below the number of rotations");
-    require(s.two_theta_width > 0, "two_theta_width", s.two_theta_width, "a positive number");
-    require(s.two_theta_first > s.two_theta_width, "two_theta_first", s.two_theta_first,
-            "more than a channel");
-    const double last =
-        s.two_theta_first + static_cast<double>(s.channels) * s.two_theta_width + 2 * line_margin;
-    require(last < 80, "channels", static_cast<double>(s.channels), "an end below 2θ = 80°");
-    require(s.wavelength > 0.01 && s.wavelength < 10, "wavelength", s.wavelength,
-            "a wavelength in Å");
-    require(std::isfinite(cell.rotation), "rotation", cell.rotation, "an angle in degrees");
-    require(std::isfinite(cell.centre_x) && std::abs(cell.centre_x) < 1e3, "centre_x",
-            cell.centre_x, "a length in mm");
-    require(std::isfinite(cell.centre_y) && std::abs(cell.centre_y) < 1e3, "centre_y",
-            cell.centre_y, "a length in mm");
-    require(s.distance > 2 * (cell.outer_diameter + std::hypot(cell.centre_x, cell.centre_y)),
-            "distance", s.distance, "more than two outer diameters, in mm");
-    require(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense", s.rotation_sense,
-            "1 or -1");
-    require(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
-            s.translation_sense, "1 or -1");
-    require(std::isfinite(s.axis_offset), "axis_offset", s.axis_offset, "a length in mm");
-    require(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
-    require(s.background >= 0, "background", s.background, "zero or more");
-    require(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
-    require(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
-    require(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
-    for (const auto& [name, value] :
-         {std::pair{"sizes.metal", s.sizes.metal}, std::pair{"sizes.cathode", s.sizes.cathode},
-          std::pair{"sizes.anode", s.sizes.anode}})
-        require(value > 0, name, value, "a size in Å");
-    for (std::size_t k = 0; k < 3; ++k) {
-        const double two_theta = s.two_theta_first + 0.5 * static_cast<double>(k) *
-                                                         static_cast<double>(s.channels - 1) *
-                                                         s.two_theta_width;
-        const double fwhm = instrument_shape(s.profile, 0, s.wavelength, two_theta).fwhm;
-        require(fwhm > 0.05 * s.two_theta_width && fwhm < 5, "profile (its FWHM in degrees)", fwhm,
-                "a width of at least a twentieth of a channel");
-    }
-    std::sort(s.missing_rotations.begin(), s.missing_rotations.end());
-    s.missing_rotations.erase(std::unique(s.missing_rotations.begin(), s.missing_rotations.end()),
-                              s.missing_rotations.end());
-    require(s.missing_rotations.size() < s.rotations, "missing_rotations",
-            static_cast<double>(s.missing_rotations.size()), "fewer than there are rotations");
-    return s;
-}
+constexpr double truth_spacing = 0.0025; ///< mm
 
 } // namespace
 
-struct ScanSimulator::Model {
-    ScanDesign scan;
-    CellModel cell;
-    std::vector<PhantomPhase> phases;
-    std::vector<std::size_t> rotation_index; ///< of the full scan
-    double background_factor = 0;            ///< diffuse intensity per mm and g/cm³
-    std::vector<float> diffuse;              ///< [channel], shape times background_factor
-
-    // Depths at which the fixed-cell phases are collected before their lines are placed; linear
-    // assignment.
-    std::size_t depth_bins = 2;
-    double depth_pitch = 1;
-
-    /// Phases of equal width share line spectra and smearing.
-    struct Group {
-        Smearing smearing;
-        std::size_t offset = 0; ///< of its spectrum among those of a ray
-    };
-    std::vector<Group> groups;
-    std::size_t spectrum_size = 0; ///< of all groups together
-
-    /// Where the lines of a fixed-cell component fall, [line][depth bin].
-    struct Placement {
-        int bin;
-        Smearing::Vector weights;
-    };
-    struct FixedComponent {
-        std::size_t group;
-        std::size_t n_lines = 0;
-        std::vector<Placement> placements;
-    };
-    std::vector<FixedComponent> fixed; ///< by phase; the last one is the separator polymer
-    std::vector<std::size_t> group_of; ///< by phase
-
-    // Lines of the cathode as functions of the lithium excess: values and slopes at nodes,
-    // [node][quantity][line].
-    bool varying_cathode = false;
-    std::size_t cathode_group = 0, cathode_lines = 0, cathode_padded = 0;
-    std::vector<float> cathode_table;
-    std::vector<float> cathode_sin_squared; ///< sin² 2θ of the lines
-
-    // Rays: a strip is n_sub of them. F = r/P − φ/2π and A = φ/2π at the ends of depth steps.
-    std::size_t n_sub = 4;
-    std::vector<double> stencil; ///< weights of rays −half … n_sub − 1 + half about a strip
-    std::size_t half = 0;
-    struct Ray {
-        double s = 0;            ///< mm
-        std::size_t first = 0;   ///< index into winding and turn
-        std::size_t n_steps = 0; ///< 0: misses the roll
-        double z0 = 0, step = 0;
-    };
-    struct RayTable {
-        std::vector<Ray> rays;
-        std::vector<float> winding, turn;
-    };
-    RayTable centred; ///< empty for a cell off the axis: its rays differ from rotation to rotation
-    double depth_step = 0.02;
-
-    Model(const CellDesign& cell_design, const ScanDesign& scan_design);
-
-    Smearing::Channels channels() const {
-        return {scan.channels, scan.two_theta_first, scan.two_theta_width};
-    }
-    std::vector<Line> lines_of(const Phase& phase) const;
-    Diffraction diffraction(const UnitCell& unit_cell, const Line& line) const;
-    double lowest() const { return scan.two_theta_first - 0.5 * scan.two_theta_width; }
-    double highest() const {
-        return lowest() + static_cast<double>(scan.channels) * scan.two_theta_width;
-    }
-    double largest_shift() const {
-        const double t = std::tan(radians(highest() + line_margin));
-        return degrees(t * reach() / scan.distance);
-    }
-    /// No point of the cell is further from the rotation axis [mm].
-    double reach() const { return cell.outer_radius() + off_axis(); }
-    double off_axis() const { return std::hypot(cell.design().centre_x, cell.design().centre_y); }
-    bool within_reach(double two_theta) const {
-        return two_theta > lowest() - line_margin && two_theta < highest() + line_margin;
-    }
-    void place(FixedComponent& component, const std::vector<Diffraction>& lines) const;
-    void set_up_lines();
-    void set_up_rays();
-    /// Rays through a cell whose centre lies at the lateral position `centre` [mm]; positions s are
-    /// relative to it.
-    void make_rays(double centre, RayTable& table) const;
-
-    struct Workspace;
-    struct CathodePoint {
-        float lithium, depth, amount;
-    };
-    /// `omega` is relative to the cell's own frame, `depth` the depth of the cell's centre.
-    double trace(const RayTable& table, const Ray& ray, double omega, double depth,
-                 Workspace& work) const;
-    void deposit_cathode(const Workspace& work, float* spectrum) const;
-};
-
-struct ScanSimulator::Model::Workspace {
-    std::vector<float> w;     ///< winding coordinate at the ends of steps
-    std::vector<int> layer;   ///< winding × layers + layer there
-    std::vector<float> depth; ///< [component][depth bin], amounts of one ray
-    std::vector<CathodePoint> cathode;
-    std::vector<float> spectrum; ///< cathode lines of one ray
-    double mass = 0;
-    RayTable rays; ///< of one rotation, when the cell is off the axis
-
-    // Of all strips: [strip][…]
-    std::vector<float> strip_depth, strip_spectra, strip_mass, group_spectra, intensity;
-    std::vector<double> strip_transmission;
-};
-
-ScanSimulator::Model::Model(const CellDesign& cell_design, const ScanDesign& scan_design)
-    : scan(resolved(scan_design, cell_design)), cell(cell_design, scan.sizes, scan.wavelength) {
-    for (const auto& phase : cell.phases())
-        phases.push_back(phase.info);
-    for (std::size_t i = 0; i < scan.rotations; ++i)
-        if (!std::binary_search(scan.missing_rotations.begin(), scan.missing_rotations.end(), i))
-            rotation_index.push_back(i);
-    set_up_lines();
-    set_up_rays();
-}
-
-std::vector<Line> ScanSimulator::Model::lines_of(const Phase& phase) const {
-    // A little beyond, for cells that vary.
-    const double theta = 0.5 * radians(highest() + line_margin + 0.3);
-    const double d_min = scan.wavelength / (2 * std::sin(theta));
-    std::vector<Line> lines;
-    for (const PowderLine& line :
-         merge_coincident(phase.reflections(d_min), phase.crystal_system(), phase.unique_axis()))
-        if (line.intensity > 0)
-            lines.push_back({line.hkl, line.intensity});
-    return lines;
-}
-
-Diffraction ScanSimulator::Model::diffraction(const UnitCell& unit_cell, const Line& line) const {
-    const double s =
-        0.25 * scan.wavelength * scan.wavelength * unit_cell.inverse_d_squared(line.hkl);
-    const double sine = 2 * std::sqrt(s * (1 - s)), cosine = 1 - 2 * s;
-    const double volume = unit_cell.volume();
-    return {sine / cosine, sine * sine, line.factor * lorentz_polarisation(s) / (volume * volume)};
-}
-
-void ScanSimulator::Model::place(FixedComponent& component,
-                                 const std::vector<Diffraction>& lines) const {
-    const Smearing& smearing = groups[component.group].smearing;
-    component.n_lines = lines.size();
-    for (const Diffraction& line : lines)
-        for (std::size_t b = 0; b < depth_bins; ++b) {
-            const double z =
-                (static_cast<double>(b) - 0.5 * static_cast<double>(depth_bins - 1)) * depth_pitch;
-            const double ratio = 1 - z / scan.distance;
-            const double t = line.tan_two_theta * ratio;
-            // cos 2θ / cos 2θ' = √((1 + tan² 2θ') / (1 + tan² 2θ))
-            const double cosines =
-                std::sqrt((1 + t * t) / (1 + line.tan_two_theta * line.tan_two_theta));
-            const double amplitude = line.intensity * cosines * cosines * cosines / (ratio * ratio);
-            const double position = smearing.position(t);
-            const double bin = std::round(position);
-            component.placements.push_back(
-                {static_cast<int>(bin), Smearing::weights(static_cast<float>(position - bin)) *
-                                            static_cast<float>(amplitude)});
-        }
-}
-
-void ScanSimulator::Model::set_up_lines() {
-    const double radius = reach();
-    // Neighbouring depth bins are a thirtieth of a channel apart.
-    const double pitch = radians(scan.two_theta_width) / 30 * scan.distance /
-                         std::tan(radians(highest() + line_margin));
-    depth_bins = std::clamp<std::size_t>(
-        static_cast<std::size_t>(std::ceil(2 * radius / std::min(pitch, 4 * radius))) + 1, 2, 4096);
-    depth_pitch = 2 * radius / static_cast<double>(depth_bins - 1);
-
-    const double margin = line_margin + 1.5 * largest_shift();
-    std::vector<double> sizes;
-    for (const PhantomPhase& phase : phases) {
-        auto it = std::find(sizes.begin(), sizes.end(), phase.crystallite_size);
-        group_of.push_back(static_cast<std::size_t>(it - sizes.begin()));
-        if (it == sizes.end()) {
-            sizes.push_back(phase.crystallite_size);
-            groups.push_back({Smearing(channels(), margin, scan.profile, phase.crystallite_size,
-                                       scan.wavelength)});
-        }
-    }
-    const PeakShape separator_shape{scan.separator_fwhm, 0.5};
-    groups.push_back({Smearing(channels(), margin, separator_shape)});
-    for (Group& group : groups) {
-        group.offset = spectrum_size;
-        spectrum_size += group.smearing.bins();
-    }
-
-    const int primary = cell.primary_cathode();
-    varying_cathode = phases[static_cast<std::size_t>(primary)].varying_cell;
-    std::vector<double> bragg(phases.size(), 0.0); ///< per volume, summed over the channels' range
-    for (std::size_t p = 0; p < phases.size(); ++p) {
-        const auto& phase = cell.phases()[p];
-        FixedComponent component{group_of[p], 0, {}};
-        std::vector<Diffraction> placed;
-        std::vector<Line> kept;
-        for (const Line& line : lines_of(phase.crystal)) {
-            const Diffraction at = diffraction(phase.info.cell, line);
-            const double two_theta = degrees(std::atan(at.tan_two_theta));
-            if (!within_reach(two_theta))
-                continue;
-            placed.push_back(at);
-            kept.push_back(line);
-            if (two_theta > lowest() && two_theta < highest())
-                bragg[p] += at.intensity;
-        }
-        if (static_cast<int>(p) == primary && varying_cathode) {
-            // The range of cells may carry a line off the grid: such lines end outside the margin
-            // anyway.
-            const Smearing& smearing = groups[group_of[p]].smearing;
-            std::erase_if(kept, [&](const Line& line) {
-                for (const double f : {0.0, 1.0}) {
-                    const double t = diffraction(cell.cathode_cell(f), line).tan_two_theta;
-                    const double shift = t * radius / scan.distance;
-                    if (smearing.position(t - shift) < 2 ||
-                        smearing.position(t + shift) > static_cast<double>(smearing.bins()) - 4)
-                        return true;
-                }
-                return false;
-            });
-            cathode_group = group_of[p];
-            cathode_lines = kept.size();
-            cathode_padded = (kept.size() + lane - 1) / lane * lane;
-            cathode_table.assign((lattice_nodes + 1) * 4 * cathode_padded, 0.0F);
-            cathode_sin_squared.assign(cathode_padded, 0.0F);
-            for (std::size_t l = 0; l < kept.size(); ++l) {
-                cathode_sin_squared[l] = static_cast<float>(
-                    diffraction(cell.cathode_cell(0.5), kept[l]).sin_squared_two_theta);
-                const auto at = [&](std::size_t node) {
-                    return diffraction(cell.cathode_cell(static_cast<double>(node) /
-                                                         static_cast<double>(lattice_nodes)),
-                                       kept[l]);
-                };
-                for (std::size_t node = 0; node <= lattice_nodes; ++node) {
-                    const Diffraction here = at(node), next = at(node + 1);
-                    float* row = &cathode_table[node * 4 * cathode_padded + l];
-                    const double h = smearing.inverse_step();
-                    row[0] = static_cast<float>(here.tan_two_theta * h);
-                    row[cathode_padded] =
-                        static_cast<float>((next.tan_two_theta - here.tan_two_theta) * h);
-                    row[2 * cathode_padded] = static_cast<float>(here.intensity);
-                    row[3 * cathode_padded] = static_cast<float>(next.intensity - here.intensity);
-                }
-            }
-        } else {
-            place(component, placed);
-        }
-        fixed.push_back(std::move(component));
-    }
-
-    // Amounts over the whole cell set the strength of the peak of the separator and of the diffuse
-    // scattering.
-    constexpr int samples = 500;
-    double total_bragg = 0, total_polymer = 0, total_mass = 0;
-    for (int iy = 0; iy < samples; ++iy)
-        for (int ix = 0; ix < samples; ++ix) {
-            const Material m = cell.at(((ix + 0.5) / samples * 2 - 1) * cell.outer_radius(),
-                                       ((iy + 0.5) / samples * 2 - 1) * cell.outer_radius());
-            for (int i = 0; i < m.n_parts; ++i)
-                total_bragg +=
-                    m.part[static_cast<std::size_t>(i)].fraction *
-                    bragg[static_cast<std::size_t>(m.part[static_cast<std::size_t>(i)].phase)];
-            total_polymer += m.polymer;
-            total_mass += m.mass;
-        }
-    FixedComponent polymer{groups.size() - 1, 0, {}};
-    const double sine = scan.wavelength / (2 * scan.separator_d);
-    if (scan.separator_peak > 0 && sine < 0.7 && within_reach(two_theta_of(sine * sine)) &&
-        total_polymer > 0) {
-        const double two_theta = radians(two_theta_of(sine * sine));
-        place(polymer, {{std::tan(two_theta), std::sin(two_theta) * std::sin(two_theta),
-                         scan.separator_peak * total_bragg / total_polymer}});
-    }
-    fixed.push_back(std::move(polymer));
-
-    diffuse.resize(scan.channels);
-    std::vector<double> shape(scan.channels);
-    double sum = 0;
-    for (std::size_t k = 0; k < scan.channels; ++k) {
-        const double two_theta =
-            scan.two_theta_first + static_cast<double>(k) * scan.two_theta_width;
-        shape[k] = std::exp(-two_theta / 1.6) + 0.12;
-        sum += shape[k] * scan.two_theta_width;
-    }
-    for (std::size_t k = 0; k < scan.channels; ++k)
-        diffuse[k] =
-            static_cast<float>(scan.background * total_bragg / total_mass * shape[k] / sum);
-}
-
-void ScanSimulator::Model::set_up_rays() {
-    n_sub = std::max<std::size_t>(
-        4, static_cast<std::size_t>(std::ceil(scan.step / ray_spacing - 1e-9)));
-    // Within a step the winding coordinate is taken as linear: keep the sagitta of the innermost
-    // winding below 0.5 % of the thinnest layer.
-    double thinnest = 1;
-    for (int i = 0; i < n_layers; ++i)
-        thinnest = std::min(thinnest, (cell.layer_bounds()[static_cast<std::size_t>(i) + 1] -
-                                       cell.layer_bounds()[static_cast<std::size_t>(i)]) *
-                                          cell.period());
-    depth_step = std::min(
-        {largest_depth_step, scan.step / 3, std::sqrt(8 * cell.core_radius() * 0.005 * thinnest)});
-    const double spacing = scan.step / static_cast<double>(n_sub);
-
-    // Box of the step convolved with the box of the beam, integrated over the width of each ray.
-    const double a = 0.5 * scan.step, b = 0.5 * scan.beam_width;
-    const auto ramp_integral = [](double x) { return x > 0 ? 0.5 * x * x : 0.0; };
-    const auto cumulative = [&](double x) {
-        if (b < 1e-9 * a)
-            return std::clamp((x + a) / (2 * a), 0.0, 1.0);
-        return (ramp_integral(x + a + b) - ramp_integral(x + a - b) - ramp_integral(x - a + b) +
-                ramp_integral(x - a - b)) /
-               (4 * a * b);
-    };
-    half = static_cast<std::size_t>(std::ceil(b / spacing - 1e-9));
-    for (std::size_t i = 0; i < n_sub + 2 * half; ++i) {
-        const double left = -a + (static_cast<double>(i) - static_cast<double>(half)) * spacing;
-        stencil.push_back(cumulative(left + spacing) - cumulative(left));
-    }
-
-    if (off_axis() == 0)
-        make_rays(0, centred);
-}
-
-void ScanSimulator::Model::make_rays(double centre, RayTable& table) const {
-    const double spacing = scan.step / static_cast<double>(n_sub);
-    const std::size_t n_rays = scan.translations * n_sub + 2 * half;
-    const double roll = cell.roll_radius(), period = cell.period();
-    table.rays.clear();
-    table.winding.clear();
-    table.turn.clear();
-    for (std::size_t i = 0; i < n_rays; ++i) {
-        Ray ray;
-        ray.s = (static_cast<double>(i) - static_cast<double>(half) + 0.5) * spacing -
-                0.5 * static_cast<double>(scan.translations) * scan.step - scan.axis_offset -
-                centre;
-        // The polar angle is not defined on the axis itself.
-        if (std::abs(ray.s) < 1e-7)
-            ray.s = 1e-7;
-        if (std::abs(ray.s) < roll) {
-            const double reach = std::sqrt(roll * roll - ray.s * ray.s);
-            ray.first = table.winding.size();
-            ray.n_steps = std::max<std::size_t>(
-                1, static_cast<std::size_t>(std::ceil(2 * reach / depth_step)));
-            ray.z0 = -reach;
-            ray.step = 2 * reach / static_cast<double>(ray.n_steps);
-            for (std::size_t n = 0; n <= ray.n_steps; ++n) {
-                const double z = ray.z0 + static_cast<double>(n) * ray.step;
-                const double angle = std::atan(z / ray.s) / (2 * pi) + (ray.s < 0 ? 0.5 : 0.0);
-                table.winding.push_back(
-                    static_cast<float>(std::sqrt(ray.s * ray.s + z * z) / period - angle));
-                table.turn.push_back(static_cast<float>(angle));
-            }
-        }
-        table.rays.push_back(ray);
-    }
+float ScanSimulator::Model::angle_to_beam(double s, double z) const {
+    // The gradient of r/P − θ/2π, up to a factor.
+    const double k = cell.period() / (2 * pi) / std::hypot(s, z);
+    return static_cast<float>(std::atan2(std::abs(s + k * z), std::abs(z - k * s)));
 }
 
 /// Walks along one ray; collects amounts by depth and returns ∫μ dl.
 double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double omega,
                                    double depth, Workspace& work) const {
     std::fill(work.depth.begin(), work.depth.end(), 0.0F);
-    work.cathode.clear();
+    work.points.resize(points.size());
+    for (auto& list : work.points)
+        list.clear();
     work.mass = 0;
     const double outer = cell.outer_radius(), inner = cell.can_inner_radius();
     if (std::abs(ray.s) >= outer)
@@ -492,18 +45,24 @@ double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double
         row[0] += static_cast<float>(amount) * (1 - part);
         row[1] += static_cast<float>(amount) * part;
     };
-    const int primary = varying_cathode ? cell.primary_cathode() : -1;
     const std::size_t polymer = fixed.size() - 1;
     const auto pass = [&](const Material& m, double z, double length) {
         attenuation += m.mu * length;
         work.mass += m.mass * length;
+        if (exit)
+            collect(fixed.size(), z, m.mass * length);
         for (int i = 0; i < m.n_parts; ++i) {
             const Material::Part& part = m.part[static_cast<std::size_t>(i)];
-            if (part.phase == primary)
-                work.cathode.push_back({m.lithium, static_cast<float>(z + depth),
-                                        static_cast<float>(part.fraction * length)});
-            else
+            const int to = points_of[static_cast<std::size_t>(part.phase)];
+            if (to >= 0) {
+                const PointComponent& component = points[static_cast<std::size_t>(to)];
+                work.points[static_cast<std::size_t>(to)].push_back(
+                    {component.varying_cell ? m.lithium : 0.0F, static_cast<float>(z + depth),
+                     static_cast<float>(part.fraction * length),
+                     component.texture ? angle_to_beam(ray.s, z) : 0.0F});
+            } else {
                 collect(static_cast<std::size_t>(part.phase), z, part.fraction * length);
+            }
         }
         if (m.polymer > 0)
             collect(polymer, z, m.polymer * length);
@@ -584,14 +143,17 @@ double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double
     return attenuation;
 }
 
-void ScanSimulator::Model::deposit_cathode(const Workspace& work, float* spectrum) const {
-    const Smearing& smearing = groups[cathode_group].smearing;
+void ScanSimulator::Model::deposit_points(const PointComponent& component,
+                                          const std::vector<Point>& list,
+                                          std::span<const float> exit_factors,
+                                          float* spectrum) const {
+    const Smearing& smearing = groups[component.group].smearing;
     const auto origin = static_cast<float>(smearing.origin() * smearing.inverse_step());
     const auto inverse_distance = static_cast<float>(1 / scan.distance);
-    const std::size_t padded = cathode_padded;
+    const std::size_t padded = component.padded;
     constexpr std::size_t block = 32;
     float position[block], amplitude[block];
-    for (const CathodePoint& point : work.cathode) {
+    for (const Point& point : list) {
         const float f = point.lithium * static_cast<float>(lattice_nodes);
         const auto node = static_cast<std::size_t>(f);
         const float part = f - static_cast<float>(node);
@@ -599,21 +161,49 @@ void ScanSimulator::Model::deposit_cathode(const Workspace& work, float* spectru
         // ratio² − 1 without cancellation
         const float square = depth * (depth - 2);
         const float amount = point.amount / (ratio * ratio);
-        const float* row = &cathode_table[node * 4 * padded];
-        for (std::size_t first = 0; first < cathode_lines; first += block) {
+        const float* row = &component.table[node * 4 * padded];
+        TextureTable::Place texture{};
+        if (component.texture)
+            texture = component.texture->at(point.psi);
+        std::array<float, ExitAbsorption::nodes> leaving{};
+        if (exit) {
+            const float place =
+                (point.depth +
+                 static_cast<float>(0.5 * static_cast<double>(depth_bins - 1) * depth_pitch)) /
+                static_cast<float>(depth_pitch);
+            const auto bin = std::min(static_cast<std::size_t>(place), depth_bins - 2);
+            const float between = place - static_cast<float>(bin);
+            for (std::size_t j = 0; j < leaving.size(); ++j) {
+                const float* factor = &exit_factors[j * depth_bins + bin];
+                leaving[j] = factor[0] + between * (factor[1] - factor[0]);
+            }
+        }
+        for (std::size_t first = 0; first < component.lines; first += block) {
             const std::size_t count = std::min(block, padded - first);
             const float* t0 = row + first;
             const float* t1 = t0 + padded;
             const float* i0 = t1 + padded;
             const float* i1 = i0 + padded;
-            const float* s2 = &cathode_sin_squared[first];
+            const float* s2 = &component.sin_squared[first];
             for (std::size_t l = 0; l < count; ++l) {
                 position[l] = (t0[l] + part * t1[l]) * ratio - origin;
                 // (cos 2θ / cos 2θ')³ = (1 + q)^{3/2}, q = sin² 2θ (ratio² − 1)
                 const float q = s2[l] * square;
                 amplitude[l] = amount * (i0[l] + part * i1[l]) * (1 + q * (1.5F + 0.375F * q));
             }
-            const std::size_t real = std::min(block, cathode_lines - first);
+            if (component.texture)
+                for (std::size_t l = 0; l < count; ++l)
+                    amplitude[l] *=
+                        texture.value[first + l] + texture.part * texture.slope[first + l];
+            if (exit) {
+                float factor[block] = {};
+                for (std::size_t j = 0; j < leaving.size(); ++j)
+                    for (std::size_t l = 0; l < count; ++l)
+                        factor[l] += leaving[j] * component.exit_weight[j * padded + first + l];
+                for (std::size_t l = 0; l < count; ++l)
+                    amplitude[l] *= factor[l];
+            }
+            const std::size_t real = std::min(block, component.lines - first);
             for (std::size_t l = 0; l < real; ++l) {
                 const int bin = static_cast<int>(position[l] + 0.5F);
                 Smearing::deposit(spectrum, bin,
@@ -699,12 +289,22 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     const double own_omega = omega - radians(design.rotation);
 
     thread_local Model::Workspace work;
-    const std::size_t components = m.fixed.size(), depth_size = components * m.depth_bins;
-    const std::size_t cathode_bins =
-        m.varying_cathode ? m.groups[m.cathode_group].smearing.bins() : 0;
-    work.depth.assign(depth_size, 0.0F);
+    const std::size_t components = m.fixed.size(), ray_size = m.depth_rows() * m.depth_bins,
+                      depth_size = m.exit_nodes() * ray_size, point_bins = m.point_bins;
+    work.depth.assign(ray_size, 0.0F);
+    if (m.exit) {
+        work.exit_depth.resize(m.depth_bins);
+        for (std::size_t b = 0; b < m.depth_bins; ++b)
+            work.exit_depth[b] =
+                (static_cast<double>(b) - 0.5 * static_cast<double>(m.depth_bins - 1)) *
+                    m.depth_pitch -
+                depth_of_centre;
+        m.exit->fill(own_omega, work.exit_depth, work.exit);
+        work.exit_factors.resize(m.exit_nodes() * m.depth_bins);
+        work.leaving.resize(depth_size);
+    }
     work.strip_depth.assign(n * depth_size, 0.0F);
-    work.strip_spectra.assign(n * cathode_bins, 0.0F);
+    work.strip_spectra.assign(n * point_bins, 0.0F);
     work.strip_mass.assign(n, 0.0F);
     work.strip_transmission.assign(n, 0.0);
 
@@ -714,9 +314,26 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     for (std::size_t i = 0; i < table.rays.size(); ++i) {
         const double attenuation = m.trace(table, table.rays[i], own_omega, depth_of_centre, work);
         const double through = std::exp(-attenuation);
-        work.spectrum.assign(cathode_bins, 0.0F);
-        if (!work.cathode.empty())
-            m.deposit_cathode(work, work.spectrum.data());
+        const float* amounts = work.depth.data();
+        if (m.exit) {
+            m.exit->along(work.exit, table.rays[i].s, work.exit_factors);
+            for (std::size_t j = 0; j < m.exit_nodes(); ++j)
+                for (std::size_t row = 0; row < m.depth_rows(); ++row)
+                    for (std::size_t b = 0; b < m.depth_bins; ++b)
+                        work.leaving[(j * m.depth_rows() + row) * m.depth_bins + b] =
+                            work.depth[row * m.depth_bins + b] *
+                            work.exit_factors[j * m.depth_bins + b];
+            amounts = work.leaving.data();
+        }
+        work.spectrum.assign(point_bins, 0.0F);
+        bool any_points = false;
+        for (std::size_t c = 0; c < m.points.size(); ++c) {
+            if (work.points[c].empty())
+                continue;
+            any_points = true;
+            m.deposit_points(m.points[c], work.points[c], work.exit_factors,
+                             work.spectrum.data() + m.point_offset[m.points[c].group]);
+        }
         // Strip j takes rays j n_sub … j n_sub + n_sub − 1 + 2 half.
         const std::size_t width = m.stencil.size();
         const std::size_t first = i + 1 > width ? (i + 1 - width + m.n_sub - 1) / m.n_sub : 0;
@@ -729,10 +346,10 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
             work.strip_mass[j] += factor * static_cast<float>(work.mass);
             float* depth = &work.strip_depth[j * depth_size];
             for (std::size_t b = 0; b < depth_size; ++b)
-                depth[b] += factor * work.depth[b];
-            if (!work.cathode.empty()) {
-                float* spectrum = &work.strip_spectra[j * cathode_bins];
-                for (std::size_t b = 0; b < cathode_bins; ++b)
+                depth[b] += factor * amounts[b];
+            if (any_points) {
+                float* spectrum = &work.strip_spectra[j * point_bins];
+                for (std::size_t b = 0; b < point_bins; ++b)
                     spectrum[b] += factor * work.spectrum[b];
             }
         }
@@ -747,6 +364,19 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
         const float mass = work.strip_mass[strip_of(t)];
         for (std::size_t k = 0; k < n_channels; ++k)
             intensity[t * n_channels + k] = mass * m.diffuse[k];
+        if (!m.exit)
+            continue;
+        std::array<float, ExitAbsorption::nodes> leaving{};
+        for (std::size_t j = 0; j < leaving.size(); ++j) {
+            const float* row = &work.strip_depth[strip_of(t) * depth_size + j * ray_size +
+                                                 components * m.depth_bins];
+            leaving[j] = std::accumulate(row, row + m.depth_bins, 0.0F);
+        }
+        for (std::size_t k = 0; k < n_channels; ++k) {
+            const auto [node, part] = m.channel_exit[k];
+            intensity[t * n_channels + k] =
+                (leaving[node] + part * (leaving[node + 1] - leaving[node])) * m.diffuse[k];
+        }
     }
     for (std::size_t g = 0; g < m.groups.size(); ++g) {
         const Smearing& smearing = m.groups[g].smearing;
@@ -756,8 +386,9 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
         for (std::size_t t = 0; t < n; ++t) {
             const std::size_t strip = strip_of(t);
             float* spectrum = &work.group_spectra[t * bins];
-            if (cathode_bins > 0 && g == m.cathode_group) {
-                std::copy_n(&work.strip_spectra[strip * bins], bins, spectrum);
+            if (m.point_offset[g] != Model::npos) {
+                std::copy_n(&work.strip_spectra[strip * point_bins + m.point_offset[g]], bins,
+                            spectrum);
                 empty = false;
             }
             for (std::size_t c = 0; c < components; ++c) {
@@ -770,6 +401,18 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
                     if (amounts[b] == 0)
                         continue;
                     const Model::Placement* placement = &component.placements[b];
+                    if (m.exit) {
+                        for (std::size_t l = 0; l < component.n_lines;
+                             ++l, placement += m.depth_bins) {
+                            const auto [node, part] = component.exit[l];
+                            const float* amount = amounts + b + node * ray_size;
+                            Smearing::deposit(
+                                spectrum, placement->bin,
+                                placement->weights *
+                                    (amount[0] + part * (amount[ray_size] - amount[0])));
+                        }
+                        continue;
+                    }
                     for (std::size_t l = 0; l < component.n_lines; ++l, placement += m.depth_bins)
                         Smearing::deposit(spectrum, placement->bin,
                                           placement->weights * amounts[b]);

@@ -21,6 +21,7 @@ struct PhantomPhase {
     double crystallite_size = 0; ///< Å
     bool varying_cell = false;   ///< a and c vary in space
     double density = 0;          ///< g/cm³ of the true (bulk) crystal
+    double march = 1;            ///< March coefficient of 0 0 1 about the layers' normal; 1: none
 };
 
 /// A named map of the truth, values [y][x] of the rows asked for.

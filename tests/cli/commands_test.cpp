@@ -44,7 +44,16 @@ TEST(Program, SimulateRefusesNonsense) {
                                                 {"--distance", "-1"},
                                                 {"--translations", "-3"},
                                                 {"--missing-rotations", "5-2"},
-                                                {"--wavelength", "many"}}) {
+                                                {"--wavelength", "many"},
+                                                {"--march", "NMC532"},
+                                                {"--march", "=0.7"},
+                                                {"--march", "NMC532=0.7x"},
+                                                {"--march", "NMC532=0.1"},
+                                                {"--march", "nan"},
+                                                {"--march", "LiC12=nan"},
+                                                {"--march", "Fe=0.7"},
+                                                {"--march", "graphite=0.7"},
+                                                {"--exit-rays", "bent"}}) {
         auto arguments =
             std::vector<std::string>{"simulate", "--output", (folder / "cell").string()};
         arguments.insert(arguments.end(), bad.begin(), bad.end());

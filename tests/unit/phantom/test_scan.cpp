@@ -1,6 +1,7 @@
 #include "small_cell.hpp"
 
 #include "base/error.hpp"
+#include "crystal/march_dollase.hpp"
 #include "phantom/cell_model.hpp"
 #include "phantom/structures.hpp"
 
@@ -154,11 +155,36 @@ INSTANTIATE_TEST_SUITE_P(Distances, IronRodPattern, testing::Values(1e9, 1000.0,
 
 /// Everything at once: a whole cell, one strip, by brute force over points classified with
 /// CellModel::at.
-class WholeCell : public testing::TestWithParam<std::tuple<Preset, int, int, double, bool>> {};
+class WholeCell
+    : public testing::TestWithParam<std::tuple<Preset, int, int, double, bool, double>> {};
+
+/// Factors of a textured phase's lines, [line][ψ in thirds of a degree], by Legendre series.
+std::vector<std::vector<double>> texture_factors(const std::vector<PowderLine>& lines,
+                                                 const UnitCell& cell, const Phase& phase,
+                                                 double wavelength, double march) {
+    std::vector<std::vector<double>> factors;
+    const auto w = march_coefficients(march);
+    for (const PowderLine& line : lines) {
+        const auto moments = axis_moments(phase, cell, line.hkl, {0, 0, 1}, w.size());
+        const double sin_theta = wavelength / 2 * std::sqrt(cell.inverse_d_squared(line.hkl));
+        std::vector<double> row(271, 0.0);
+        for (std::size_t i = 0; i < row.size(); ++i)
+            for (std::size_t term = 0; term < w.size(); ++term) {
+                const auto l = static_cast<unsigned>(2 * term);
+                row[i] += w[term] * moments[term] * std::legendre(l, sin_theta) *
+                          std::legendre(l, std::cos(rad(static_cast<double>(i) / 3)));
+            }
+        factors.push_back(row);
+    }
+    return factors;
+}
 
 TEST_P(WholeCell, IsTheSumOverItsPoints) {
-    const auto [preset, rotation_sense, translation_sense, offset, stepped] = GetParam();
+    const auto [preset, rotation_sense, translation_sense, offset, stepped, march] = GetParam();
     CellDesign cell = small_cell(preset);
+    const std::string textured = preset == Preset::discharged ? "graphite" : "LiC12";
+    if (march != 1)
+        cell.textures = {{"NMC532", march}, {textured, march}};
     cell.stepped_lattice = stepped;
     ScanDesign scan = small_scan();
     scan.distance = 250;
@@ -181,6 +207,26 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
     for (const auto& p : model.phases())
         lines.push_back(merge_coincident(p.crystal.reflections(1.6), p.crystal.crystal_system()));
 
+    std::vector<std::vector<std::vector<double>>> textures(lines.size());
+    for (std::size_t p = 0; p < lines.size(); ++p) {
+        const auto& phase = model.phases()[p];
+        if (march != 1 && (phase.info.name == "NMC532" || phase.info.name == textured))
+            textures[p] =
+                texture_factors(lines[p], phase.info.cell, phase.crystal, scan.wavelength, march);
+    }
+    // The angle between the gradient of the winding coordinate and the beam, by differences.
+    const auto angle = [&](double x, double y) {
+        const auto winding = [&](double u, double v) {
+            const double turned = u * std::cos(std::atan2(y, x)) + v * std::sin(std::atan2(y, x)),
+                         across = v * std::cos(std::atan2(y, x)) - u * std::sin(std::atan2(y, x));
+            return std::hypot(u, v) / model.period() - std::atan2(across, turned) / (2 * pi);
+        };
+        const double h = 1e-4, gx = winding(x + h, y) - winding(x - h, y),
+                     gy = winding(x, y + h) - winding(x, y - h);
+        return std::acos(std::abs(gy * std::cos(omega) - gx * std::sin(omega)) /
+                         std::hypot(gx, gy));
+    };
+
     // Lines are collected in steps of 2e-4° by size and smeared afterwards.
     const Reference reference{simulator.scan()};
     const double fine = 2e-4;
@@ -195,26 +241,33 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
         weights += weight;
         const double s = s0 + x;
         double attenuation = 0;
-        std::vector<std::tuple<int, double, double, double>> parts;
+        std::vector<std::tuple<int, double, double, double, double>> parts;
         const int n_z = static_cast<int>(3.3 / h_z);
         for (int iz = 0; iz < n_z; ++iz) {
             const double z = (iz + 0.5) * h_z - 1.65;
-            const Material m = model.at(s * std::cos(omega) - z * std::sin(omega),
-                                        s * std::sin(omega) + z * std::cos(omega));
+            const double px = s * std::cos(omega) - z * std::sin(omega),
+                         py = s * std::sin(omega) + z * std::cos(omega);
+            const Material m = model.at(px, py);
+            const double psi = march != 1 ? angle(px, py) : 0;
             attenuation += m.mu * h_z;
             for (int i = 0; i < m.n_parts; ++i)
                 parts.emplace_back(m.part[static_cast<std::size_t>(i)].phase,
-                                   m.part[static_cast<std::size_t>(i)].fraction * h_z, z,
-                                   m.lithium);
+                                   m.part[static_cast<std::size_t>(i)].fraction * h_z, z, m.lithium,
+                                   psi);
         }
         const double through = std::exp(-attenuation);
         transmission += weight * through;
-        for (const auto& [phase, amount, z, lithium] : parts) {
+        for (const auto& [phase, amount, z, lithium, psi] : parts) {
             const auto& p = model.phases()[static_cast<std::size_t>(phase)];
             const UnitCell unit_cell =
                 phase == model.primary_cathode() ? model.cathode_cell(lithium) : p.info.cell;
-            for (const PowderLine& line : lines[static_cast<std::size_t>(phase)]) {
-                const auto peak = reference.peak(line, unit_cell, z);
+            const auto& texture = textures[static_cast<std::size_t>(phase)];
+            const auto place = static_cast<std::size_t>(std::lround(3 * deg(psi)));
+            for (std::size_t i = 0; i < lines[static_cast<std::size_t>(phase)].size(); ++i) {
+                const PowderLine& line = lines[static_cast<std::size_t>(phase)][i];
+                auto peak = reference.peak(line, unit_cell, z);
+                if (!texture.empty())
+                    peak.intensity *= texture[i][place];
                 spectra[p.info.crystallite_size]
                        [static_cast<int>(std::lround(peak.two_theta / fine))] +=
                     weight * through * amount * peak.intensity;
@@ -244,10 +297,12 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Designs, WholeCell,
-                         testing::Values(std::tuple{Preset::mixed, 1, 1, 0.0, false},
-                                         std::tuple{Preset::discharged, -1, 1, 0.13, false},
-                                         std::tuple{Preset::charged, 1, -1, -0.2, false},
-                                         std::tuple{Preset::mixed, -1, -1, 0.1, true}));
+                         testing::Values(std::tuple{Preset::mixed, 1, 1, 0.0, false, 1.0},
+                                         std::tuple{Preset::mixed, -1, 1, 0.05, false, 0.7},
+                                         std::tuple{Preset::discharged, 1, -1, 0.0, false, 0.5},
+                                         std::tuple{Preset::discharged, -1, 1, 0.13, false, 1.0},
+                                         std::tuple{Preset::charged, 1, -1, -0.2, false, 1.0},
+                                         std::tuple{Preset::mixed, -1, -1, 0.1, true, 1.0}));
 
 TEST(Strip, WideStepIsTheMeanOfNarrowOnes) {
     const CellDesign cell = small_cell();
@@ -449,6 +504,11 @@ TEST(Options, EachChangesTheScan) {
         {"cathode_solid", [](auto& c, auto&) { c.cathode_solid = 0.5; }},
         {"anode_solid", [](auto& c, auto&) { c.anode_solid = 0.5; }},
         {"separator_solid", [](auto& c, auto&) { c.separator_solid = 0.4; }},
+        {"textures",
+         [](auto& c, auto&) {
+             c.textures = {{"NMC532", 0.7}};
+         }},
+        {"exit_rays", [](auto&, auto& s) { s.exit_rays = ExitRays::deviated; }},
         {"cell.seed", [](auto& c, auto&) { c.seed = 2; }},
         {"step", [](auto&, auto& s) { s.step = 0.1; }},
         {"rotations", [](auto&, auto& s) { s.rotations = 7; }},
