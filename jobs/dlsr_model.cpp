@@ -92,11 +92,11 @@ ConventionalResult read_conventional_result(const Job& job, double wavelength,
 
 void ConventionalResult::release_starts() {
     for (auto& phase : phases) {
-        phase.scale = {};
-        phase.cell = {};
+        std::vector<double>().swap(phase.scale);
+        phase.cell.clear();
     }
-    areas = {};
-    background = {};
+    areas.clear();
+    background.clear();
 }
 
 DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalResult& conventional,

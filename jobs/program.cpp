@@ -16,6 +16,9 @@
 #include <thread>
 
 #include <fmt/format.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace xrdct {
 
@@ -91,6 +94,12 @@ int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work) {
 
 int run_program(int argc, char** argv) {
     std::vector<std::string> arguments(argv + 1, argv + argc);
+#ifdef __GLIBC__
+    // Large arrays go back to the system at once: glibc's threshold would grow with the first ones
+    // that are freed, and what comes between them would keep the rest, on every rank.
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 23);
+#endif
     // A limit on the size of files is then an error of writing, which names the file.
     std::signal(SIGXFSZ, SIG_IGN);
     try {

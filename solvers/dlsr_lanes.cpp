@@ -81,7 +81,8 @@ DlsrLanes::DlsrLanes(const Team& team, const ScanGeometry& geometry, const Image
         throw Error(textured_ ? "DLSR: too many patterns that vary from voxel to voxel; strongly "
                                 "textured phases have many, fewer with fixed cells"
                               : "DLSR: too many patterns that vary from voxel to voxel");
-    projector_ = std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers);
+    projector_ =
+        std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers, team);
     layers_ = projector_->layers().count;
     const auto ordered = projector_->voxels();
     for (std::size_t p = 0; p < n_parts; ++p) {
@@ -388,8 +389,7 @@ void DlsrLanes::spread_depth(std::size_t i, const float* reduced, float* buffer)
 std::unique_ptr<DepthProjector> DlsrLanes::projector_of(const ScanGeometry& geometry,
                                                         const ImageGrid& grid,
                                                         const DepthLayers& layers) const {
-    return std::make_unique<DepthProjector>(geometry, grid, projector_->voxels(),
-                                            projector_->blocks(), layers);
+    return std::make_unique<DepthProjector>(*projector_, geometry, grid, layers);
 }
 
 void DlsrLanes::project_lanes(const DepthProjector& projector, std::size_t i,

@@ -137,10 +137,20 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
     const double p = real(ranks), unknowns = number * real(w.unknowns),
                  product = 4 * real(w.unknowns);
     std::vector<Exchange> list;
+    // Every rank is taken as a node of its own: what ranks of a node share is not exchanged. A rank
+    // alone has nobody to gather from or to add up with.
+    const auto gather = [&](std::vector<Exchange>& to, double times = 1) {
+        if (ranks > 1)
+            gather_all(to, unknowns, p, times);
+    };
+    const auto sum = [&](std::vector<Exchange>& to, double bytes) {
+        if (ranks > 1)
+            reduce(to, bytes);
+    };
     // Each rank makes some rows of the tables of patterns, where a point is new.
     const auto tables = [&] {
         agree(list);
-        reduce(list, number * real(w.table_rows));
+        sum(list, number * real(w.table_rows));
         agree(list);
     };
     switch (stage) {
@@ -151,24 +161,24 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         fit_exchanges(w, ranks, root_share, list);
         break;
     case Stage::product:
-        gather_all(list, unknowns, p);
+        gather(list);
         agree(list);
-        reduce(list, product);
+        sum(list, product);
         break;
     case Stage::gradient:
-        gather_all(list, unknowns, p);
+        gather(list);
         tables();
         agree(list);
-        reduce(list, product);
+        sum(list, product);
         reduce(list, number);
         break;
     case Stage::linearise:
-        gather_all(list, unknowns, p);
+        gather(list);
         agree(list, 2);
         reduce(list, number * real(w.globals));
         break;
     case Stage::precondition:
-        gather_all(list, unknowns, p);
+        gather(list);
         agree(list);
         if (ranks > 1)
             reduce(list, 4 * real(w.block_unknowns));
@@ -176,9 +186,9 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
     case Stage::step: {
         // The first gradient is taken where the last step ended.
         std::vector<Exchange> gradient;
-        gather_all(gradient, unknowns, p);
+        gather(gradient);
         agree(gradient);
-        reduce(gradient, product);
+        sum(gradient, product);
         reduce(gradient, number);
         add(list, gradient, step.gradients);
         for (std::size_t i = 1; i < step.gradients; ++i)
@@ -187,10 +197,9 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         add(list, exchanges(w, Stage::product, ranks), step.products);
         add(list, exchanges(w, Stage::precondition, ranks), step.preconditions);
         // A trial is gathered to be retracted.
-        gather_all(list, unknowns, p,
-                   real(std::max(step.objectives, std::max<std::size_t>(step.gradients, 1) - 1)));
+        gather(list, real(std::max(step.objectives, std::max<std::size_t>(step.gradients, 1) - 1)));
         std::vector<Exchange> objective;
-        gather_all(objective, unknowns, p);
+        gather(objective);
         agree(objective);
         reduce(objective, number);
         add(list, objective, step.objectives);

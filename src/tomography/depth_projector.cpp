@@ -66,17 +66,29 @@ struct DepthProjector::Impl {
         std::size_t block = 0, coefficient = 0, first_member = 0, count = 0;
     };
 
+    /// Voxels and where their coefficients lie, whatever the geometry.
+    struct Layout {
+        TeamArray<VoxelBlocks> voxels;
+        TeamArray<Group> groups;
+        TeamArray<List> lists;
+        TeamArray<std::uint8_t> list_members;
+        TeamArray<std::uint32_t> voxel_group;
+        TeamArray<float> xs, ys; ///< pixel indices, padded to a multiple of eight voxels
+        std::size_t coefficients = 0, blocks = 1;
+
+        Layout(const Team& team, const ImageGrid& grid, std::span<const VoxelBlocks> of_voxels,
+               std::size_t block_count);
+    };
+
+    std::shared_ptr<const Layout> layout;
     std::vector<Rotation> rotations;
-    std::vector<VoxelBlocks> voxels;
-    std::vector<Group> groups;
-    std::vector<List> lists;
-    std::vector<std::uint8_t> list_members;
-    std::vector<std::size_t> voxel_group;
-    std::vector<float> xs, ys; ///< pixel indices, padded to a multiple of eight voxels
-    std::size_t coefficients = 0, blocks = 1, translations = 0, taps = 2;
+    std::size_t translations = 0, taps = 2;
     std::size_t row = 0; ///< floats from ray to ray in one block
     DepthLayers layers;
     float scale = 1; ///< pixel² / |step|
+
+    Impl(std::shared_ptr<const Layout> of, const ScanGeometry& geometry, const ImageGrid& grid,
+         const DepthLayers& depth_layers);
 
     std::size_t plane() const { return (translations + 2 * taps) * row; }
 
@@ -98,7 +110,8 @@ struct DepthProjector::Impl {
         const Float8 last = broadcast(static_cast<float>(layers.count - 1));
         const Float8 last_lower = broadcast(std::max(0.0F, static_cast<float>(layers.count) - 2));
         for (std::size_t i = 0; i < group.count; i += lanes) {
-            const Float8 x = load(&xs[group.begin + i]), y = load(&ys[group.begin + i]);
+            const Float8 x = load(&layout->xs[group.begin + i]),
+                         y = load(&layout->ys[group.begin + i]);
             const Float8 u = x * static_cast<float>(r.kx) + y * static_cast<float>(r.ky) +
                              static_cast<float>(r.origin);
             // Ray j takes the part of the footprint within j ± ½; the first one touched holds the
@@ -131,14 +144,14 @@ struct DepthProjector::Impl {
     template <class Each>
     void for_lists(std::size_t i_rotation, Each&& each) const {
         const auto places = std::make_unique<Places>();
-        for (const Group& group : groups) {
+        for (const Group& group : layout->groups) {
             prepare(rotations[i_rotation], group, *places);
             for (std::size_t l = group.first_list; l < group.first_list + group.lists; ++l)
-                each(*places, lists[l]);
+                each(*places, layout->lists[l]);
         }
     }
     void require(std::size_t i_rotation, std::size_t of_coefficients, std::size_t of_buffer) const {
-        if (of_coefficients != coefficients || of_buffer != blocks * plane() ||
+        if (of_coefficients != layout->coefficients || of_buffer != layout->blocks * plane() ||
             i_rotation >= rotations.size())
             throw Error("depth projector: wrong sizes");
     }
@@ -156,21 +169,14 @@ struct DepthProjector::Impl {
     }
 };
 
-DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& grid,
-                               std::span<const VoxelBlocks> voxels, std::size_t blocks,
-                               const DepthLayers& layers) {
-    geometry.validate();
+DepthProjector::Impl::Layout::Layout(const Team& team, const ImageGrid& grid,
+                                     std::span<const VoxelBlocks> of_voxels,
+                                     std::size_t block_count)
+    : blocks(block_count) {
     grid.validate();
     if (blocks < 1 || blocks > 32)
         throw Error(fmt::format("depth projector: {} blocks, expected 1 to 32", blocks));
-    if (layers.count < 1 || !(layers.spacing > 0))
-        throw Error("depth projector: no layers");
-    auto impl = std::make_unique<Impl>();
-    impl->blocks = blocks;
-    impl->layers = layers;
-    impl->translations = geometry.translation.size();
-    impl->voxels.assign(voxels.begin(), voxels.end());
-    for (const auto& voxel : impl->voxels) {
+    for (const auto& voxel : of_voxels) {
         if (voxel.pixel >= grid.size())
             throw Error(fmt::format("depth projector: pixel {} of {}", voxel.pixel, grid.size()));
         if (blocks < 32 && (voxel.blocks >> blocks) != 0)
@@ -180,50 +186,78 @@ DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& gr
         const std::size_t y = voxel.pixel / grid.n, x = voxel.pixel % grid.n;
         return std::array<std::size_t, 3>{y / tile, x / tile, rank_in_tile(y, x)};
     };
-    std::sort(impl->voxels.begin(), impl->voxels.end(),
+    struct {
+        std::vector<VoxelBlocks> voxels;
+        std::vector<Group> groups;
+        std::vector<List> lists;
+        std::vector<std::uint8_t> list_members;
+        std::vector<std::uint32_t> voxel_group;
+        std::vector<float> xs, ys;
+    } made;
+    made.voxels.assign(of_voxels.begin(), of_voxels.end());
+    std::sort(made.voxels.begin(), made.voxels.end(),
               [&](const VoxelBlocks& a, const VoxelBlocks& b) { return place(a) < place(b); });
-    for (std::size_t i = 0; i < impl->voxels.size(); ++i) {
-        const std::size_t y = impl->voxels[i].pixel / grid.n, x = impl->voxels[i].pixel % grid.n;
-        impl->xs.push_back(static_cast<float>(x));
-        impl->ys.push_back(static_cast<float>(y));
-        if (i == 0 || place(impl->voxels[i])[0] != place(impl->voxels[i - 1])[0] ||
-            place(impl->voxels[i])[1] != place(impl->voxels[i - 1])[1])
-            impl->groups.push_back({i, 0, 0, 0});
-        ++impl->groups.back().count;
-        impl->voxel_group.push_back(impl->groups.size() - 1);
+    made.xs.reserve(made.voxels.size() + lanes);
+    made.ys.reserve(made.voxels.size() + lanes);
+    made.voxel_group.reserve(made.voxels.size());
+    for (std::size_t i = 0; i < made.voxels.size(); ++i) {
+        const std::size_t y = made.voxels[i].pixel / grid.n, x = made.voxels[i].pixel % grid.n;
+        made.xs.push_back(static_cast<float>(x));
+        made.ys.push_back(static_cast<float>(y));
+        if (i == 0 || place(made.voxels[i])[0] != place(made.voxels[i - 1])[0] ||
+            place(made.voxels[i])[1] != place(made.voxels[i - 1])[1])
+            made.groups.push_back({i, 0, 0, 0});
+        ++made.groups.back().count;
+        made.voxel_group.push_back(static_cast<std::uint32_t>(made.groups.size() - 1));
     }
-    for (auto& group : impl->groups) {
-        group.first_list = impl->lists.size();
+    for (auto& group : made.groups) {
+        group.first_list = made.lists.size();
         for (std::size_t b = 0; b < blocks; ++b) {
-            Impl::List list{b, impl->coefficients, impl->list_members.size(), 0};
+            List list{b, coefficients, made.list_members.size(), 0};
             for (std::size_t i = 0; i < group.count; ++i)
-                if (impl->voxels[group.begin + i].blocks >> b & 1) {
-                    impl->list_members.push_back(static_cast<std::uint8_t>(i));
+                if (made.voxels[group.begin + i].blocks >> b & 1) {
+                    made.list_members.push_back(static_cast<std::uint8_t>(i));
                     ++list.count;
                 }
             if (list.count == 0)
                 continue;
-            impl->coefficients += list.count * lanes;
-            impl->lists.push_back(list);
+            coefficients += list.count * lanes;
+            made.lists.push_back(list);
             ++group.lists;
         }
     }
     // Groups are read eight voxels at a time, the last one beyond its end.
-    impl->xs.resize(impl->xs.size() + lanes, 0.0F);
-    impl->ys.resize(impl->ys.size() + lanes, 0.0F);
+    made.xs.resize(made.xs.size() + lanes, 0.0F);
+    made.ys.resize(made.ys.size() + lanes, 0.0F);
+    voxels = {team, made.voxels};
+    groups = {team, made.groups};
+    lists = {team, made.lists};
+    list_members = {team, made.list_members};
+    voxel_group = {team, made.voxel_group};
+    xs = {team, made.xs};
+    ys = {team, made.ys};
+}
+
+DepthProjector::Impl::Impl(std::shared_ptr<const Layout> of, const ScanGeometry& geometry,
+                           const ImageGrid& grid, const DepthLayers& depth_layers)
+    : layout(std::move(of)), layers(depth_layers) {
+    geometry.validate();
+    if (layers.count < 1 || !(layers.spacing > 0))
+        throw Error("depth projector: no layers");
+    translations = geometry.translation.size();
     // One layer is kept as two, so that every voxel has a lower and an upper one.
     const std::size_t kept = std::max<std::size_t>(2, layers.count);
-    impl->layers.count = kept;
-    impl->row = (kept | 1) * lanes;
+    layers.count = kept;
+    row = (kept | 1) * lanes;
 
     const double step = geometry.step(), width = std::abs(step);
-    impl->scale = static_cast<float>(grid.pixel * grid.pixel / width);
+    scale = static_cast<float>(grid.pixel * grid.pixel / width);
     const double centre = 0.5 * (static_cast<double>(grid.n) - 1);
     for (std::size_t i = 0; i < geometry.rotation.size(); ++i) {
         const double omega = geometry.omega(i), c = std::cos(omega), s = std::sin(omega);
         const FootprintEdge edge(grid.pixel * std::abs(c) / width, grid.pixel * std::abs(s) / width,
                                  geometry.beam_width / width);
-        Impl::Rotation r;
+        Rotation r;
         r.cosine = c;
         r.sine = s;
         r.kx = c * grid.pixel / step;
@@ -241,27 +275,36 @@ DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& gr
         if (needed > most_taps)
             throw Error(fmt::format("depth projector: a pixel of {} mm covers more than {} steps",
                                     grid.pixel, most_taps));
-        impl->taps = std::max(impl->taps, needed);
-        impl->rotations.push_back(r);
+        taps = std::max(taps, needed);
+        rotations.push_back(r);
     }
-    impl_ = std::move(impl);
 }
+
+DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& grid,
+                               std::span<const VoxelBlocks> voxels, std::size_t blocks,
+                               const DepthLayers& layers, const Team& team)
+    : impl_(std::make_unique<Impl>(std::make_shared<const Impl::Layout>(team, grid, voxels, blocks),
+                                   geometry, grid, layers)) {}
+
+DepthProjector::DepthProjector(const DepthProjector& like, const ScanGeometry& geometry,
+                               const ImageGrid& grid, const DepthLayers& layers)
+    : impl_(std::make_unique<Impl>(like.impl_->layout, geometry, grid, layers)) {}
 
 DepthProjector::~DepthProjector() = default;
 DepthProjector::DepthProjector(DepthProjector&&) noexcept = default;
 DepthProjector& DepthProjector::operator=(DepthProjector&&) noexcept = default;
 
 std::span<const VoxelBlocks> DepthProjector::voxels() const {
-    return impl_->voxels;
+    return impl_->layout->voxels;
 }
 std::size_t DepthProjector::offset(std::size_t i, std::size_t block) const {
     const Impl& m = *impl_;
-    const auto& group = m.groups[m.voxel_group[i]];
+    const auto& group = m.layout->groups[m.layout->voxel_group[i]];
     for (std::size_t l = group.first_list; l < group.first_list + group.lists; ++l) {
-        const auto& list = m.lists[l];
+        const auto& list = m.layout->lists[l];
         if (list.block != block)
             continue;
-        const auto* members = m.list_members.data() + list.first_member;
+        const auto* members = m.layout->list_members.data() + list.first_member;
         const auto* found = std::lower_bound(members, members + list.count, i - group.begin);
         if (found != members + list.count && *found == i - group.begin)
             return list.coefficient + lanes * static_cast<std::size_t>(found - members);
@@ -269,7 +312,7 @@ std::size_t DepthProjector::offset(std::size_t i, std::size_t block) const {
     throw Error("depth projector: a voxel does not carry the block");
 }
 std::size_t DepthProjector::coefficient_count() const {
-    return impl_->coefficients;
+    return impl_->layout->coefficients;
 }
 std::size_t DepthProjector::rotations() const {
     return impl_->rotations.size();
@@ -281,7 +324,7 @@ const DepthLayers& DepthProjector::layers() const {
     return impl_->layers;
 }
 std::size_t DepthProjector::blocks() const {
-    return impl_->blocks;
+    return impl_->layout->blocks;
 }
 std::size_t DepthProjector::padding() const {
     return impl_->taps;
@@ -293,7 +336,7 @@ std::size_t DepthProjector::plane_size() const {
     return impl_->plane();
 }
 std::size_t DepthProjector::buffer_size() const {
-    return impl_->blocks * impl_->plane();
+    return impl_->layout->blocks * impl_->plane();
 }
 
 void DepthProjector::forward(std::size_t i_rotation, std::span<const float> coefficients,
@@ -309,7 +352,7 @@ void DepthProjector::forward(std::size_t i_rotation, std::span<const float> coef
             const float* from = coefficients.data() + list.coefficient;
             float* to = buffer.data() + list.block * plane_size;
             const float* weights = places.weight.data();
-            const std::uint8_t* members = m.list_members.data() + list.first_member;
+            const std::uint8_t* members = m.layout->list_members.data() + list.first_member;
             for (std::size_t v = 0; v < list.count; ++v, from += lanes) {
                 const std::size_t i = members[v];
                 const Float8 upper = load(from) * places.share[i], lower = load(from) - upper;
@@ -337,7 +380,7 @@ void DepthProjector::adjoint(std::size_t i_rotation, std::span<const float> buff
             float* to = coefficients.data() + list.coefficient;
             const float* from = buffer.data() + list.block * plane_size;
             const float* weights = places.weight.data();
-            const std::uint8_t* members = m.list_members.data() + list.first_member;
+            const std::uint8_t* members = m.layout->list_members.data() + list.first_member;
             for (std::size_t v = 0; v < list.count; ++v, to += lanes) {
                 const std::size_t i = members[v];
                 const float* p = from + places.place[i];
@@ -358,11 +401,11 @@ std::vector<float> DepthProjector::weighted_squares(std::span<const float> ray_w
     const Impl& m = *impl_;
     if (ray_weight.size() != m.rotations.size() * m.translations)
         throw Error("depth projector: wrong number of ray weights");
-    std::vector<float> sums(m.voxels.size(), 0.0F);
+    std::vector<float> sums(m.layout->voxels.size(), 0.0F);
     Impl::Places places;
     for (std::size_t i = 0; i < m.rotations.size(); ++i) {
         const float* weight = ray_weight.data() + i * m.translations;
-        for (const auto& group : m.groups) {
+        for (const auto& group : m.layout->groups) {
             m.prepare(m.rotations[i], group, places);
             for (std::size_t v = 0; v < group.count; ++v) {
                 const auto first = static_cast<std::size_t>(places.place[v]) / m.row;
