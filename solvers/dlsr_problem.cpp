@@ -5,6 +5,7 @@
 #include "mpi/decomposition.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <complex>
@@ -172,6 +173,7 @@ struct DlsrProblem::Impl {
     // The model's point.
     TeamArray<double> at; ///< unknowns (whole) at which the operator stands
     bool stands = false, at_derivatives = false;
+    bool at_linear = false;  ///< with derivatives
     double at_condensed = 0; ///< tolerance to which the operator is condensed
     // Linearisation.
     TeamArray<double> linear;
@@ -222,6 +224,11 @@ struct DlsrProblem::Impl {
         const std::size_t from = std::clamp(own.begin, begin, end),
                           to = std::clamp(own.end, begin, end);
         return {from - begin, to - begin};
+    }
+    /// Whether some of a field's voxels are this rank's own.
+    bool concerns(std::size_t f) const {
+        const auto [from, to] = own_voxels(f);
+        return from < to;
     }
     bool owns(std::size_t unknown) const { return unknown >= own.begin && unknown < own.end; }
     std::span<const double> expand(std::span<const double> x) {
@@ -296,9 +303,13 @@ struct DlsrProblem::Impl {
     }
 
     void stand_at(std::span<const double> x, bool derivatives) {
-        if (stands && std::equal(x.begin(), x.end(), at.begin(), at.end()) &&
-            (at_derivatives || !derivatives))
-            return;
+        if (stands && (at_derivatives || !derivatives)) {
+            const bool same = std::equal(x.begin() + static_cast<std::ptrdiff_t>(own.begin),
+                                         x.begin() + static_cast<std::ptrdiff_t>(own.end),
+                                         at.begin() + static_cast<std::ptrdiff_t>(own.begin));
+            if (communicator.allreduce(static_cast<std::int64_t>(same), mpi::Reduction::min) == 1)
+                return;
+        }
         // The patterns' part is the same on all ranks: each makes some rows.
         TeamArray<double> rows;
         communicator.collectively([&] {
@@ -311,7 +322,7 @@ struct DlsrProblem::Impl {
         });
         if (!rows.empty())
             team.sum(rows.span());
-        stands = false;
+        stands = at_linear = false;
         communicator.collectively([&] {
             model.set_point(values, derivatives, rows);
             at.resize(team, unknowns);
@@ -326,6 +337,11 @@ struct DlsrProblem::Impl {
         at_derivatives = derivatives;
         at_condensed = 0;
     }
+    void stand_at_linear() {
+        if (!stands || !at_linear)
+            stand_at(linear, true);
+        at_linear = true;
+    }
     void condense() {
         if (at_condensed != product_tolerance)
             model.condense(product_tolerance);
@@ -335,34 +351,46 @@ struct DlsrProblem::Impl {
     bool smooth(std::size_t f) const {
         return fields[f].treatment == FieldTreatment::voxel && fields[f].smoothness > 0;
     }
-    /// Cost of the smoothness of all unknowns; adds the own share of its gradient unless `gradient`
-    /// is empty.
+    /// This rank's part of the cost of the smoothness, from the springs that begin in its own
+    /// unknowns; adds the own share of the gradient unless `gradient` is empty.
     double smoothness(std::span<const double> x, std::span<double> gradient) const {
         double total = 0;
         for (std::size_t f = 0; f < fields.size(); ++f) {
-            if (!smooth(f))
+            if (!smooth(f) || !concerns(f))
                 continue;
             const double* field = x.data() + first[f];
             const double edge = fields[f].edge, strength = fields[f].smoothness;
             double cost = 0;
             for (const Spring& spring : springs[f]) {
+                const bool counts_here = owns(first[f] + spring.a);
+                if (!counts_here && !owns(first[f] + spring.b))
+                    continue;
                 const double difference = field[spring.a] - field[spring.b];
-                double force = difference;
+                double force = difference, energy = 0;
                 if (std::isfinite(edge)) {
                     // The gap's difference is shared by its voxels.
                     const double reach = edge / spring.strength;
                     const double root = std::sqrt(1 + difference * difference / (reach * reach));
-                    cost += spring.strength * reach * reach * (root - 1);
+                    energy = spring.strength * reach * reach * (root - 1);
                     force /= root;
                 } else {
-                    cost += 0.5 * spring.strength * difference * difference;
+                    energy = 0.5 * spring.strength * difference * difference;
                 }
+                if (counts_here)
+                    cost += energy;
                 if (!gradient.empty())
                     pull(f, spring, strength * spring.strength * force, gradient);
             }
             total += strength * cost;
         }
         return total;
+    }
+    /// The objective out of the ranks' parts of misfit and smoothness. Collective.
+    double total(double own_misfit, double own_smoothness) {
+        std::array<double, 2> sums{own_misfit, own_smoothness};
+        communicator.allreduce(std::span<double>(sums), mpi::Reduction::sum);
+        misfit = sums[0];
+        return sums[0] + sums[1];
     }
     /// Adds a spring's force to the own share.
     void pull(std::size_t f, const Spring& spring, double force, std::span<double> out) const {
@@ -374,7 +402,7 @@ struct DlsrProblem::Impl {
     /// Adds the own share.
     void smoothness_product(std::span<const double> v, std::span<double> out) const {
         for (std::size_t f = 0; f < fields.size(); ++f) {
-            if (!smooth(f))
+            if (!smooth(f) || !concerns(f))
                 continue;
             for (std::size_t s = 0; s < springs[f].size(); ++s) {
                 const Spring& spring = springs[f][s];
@@ -622,7 +650,7 @@ void DlsrProblem::set_product_tolerance(double tolerance) {
 }
 std::vector<double> DlsrProblem::information() {
     Impl& impl = *impl_;
-    impl.stand_at(impl.linear, true);
+    impl.stand_at_linear();
     std::vector<double> result(impl.own.size(), 0.0);
     impl.communicator.collectively([&] {
         impl.condense();
@@ -659,7 +687,7 @@ void DlsrProblem::set_operator_point(std::span<const double> x, bool derivatives
     impl_->stand_at(impl_->whole(x), derivatives);
 }
 void DlsrProblem::forget_point() {
-    impl_->stands = false;
+    impl_->stands = impl_->at_linear = false;
 }
 void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= impl_->globals.size())
@@ -677,7 +705,7 @@ void DlsrProblem::set_data(std::span<const float> data) {
 
 std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
     Impl& impl = *impl_;
-    impl.stand_at(impl.linear, true);
+    impl.stand_at_linear();
     impl.communicator.collectively([&] { impl.model.weighted_adjoint(rays, impl.product_room()); });
     std::vector<double> result(impl.own.size());
     impl.contract(result);
@@ -799,8 +827,7 @@ double DlsrProblem::objective(std::span<const double> x) {
         impl.communicator.collectively([&] { return impl.model.objective(impl.data, {}); });
     ++impl.counts.objectives;
     impl.counts.operator_seconds += now() - begin;
-    impl.misfit = impl.communicator.allreduce(own, mpi::Reduction::sum);
-    return impl.misfit + impl.smoothness(all, {});
+    return impl.total(own, impl.smoothness(all, {}));
 }
 
 double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<double> gradient) {
@@ -813,8 +840,7 @@ double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<
     ++impl.counts.gradients;
     impl.counts.operator_seconds += now() - begin;
     impl.contract(gradient);
-    impl.misfit = impl.communicator.allreduce(own, mpi::Reduction::sum);
-    return impl.misfit + impl.smoothness(all, gradient);
+    return impl.total(own, impl.smoothness(all, gradient));
 }
 
 void DlsrProblem::linearise(std::span<const double> x) {
@@ -850,6 +876,7 @@ void DlsrProblem::linearise(std::span<const double> x) {
             }
         });
     });
+    impl.at_linear = true;
     impl.make_preconditioner();
 }
 
@@ -1048,7 +1075,7 @@ void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<doub
     Impl& impl = *impl_;
     const auto all = impl.whole(v);
     const double begin = now();
-    impl.stand_at(impl.linear, true);
+    impl.stand_at_linear();
     impl.communicator.collectively([&] {
         impl.condense();
         impl.model.gauss_newton(impl.expand_direction(all), impl.product_room());

@@ -170,11 +170,11 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         tables();
         agree(list);
         sum(list, product);
-        reduce(list, number);
+        reduce(list, 2 * number);
         break;
     case Stage::linearise:
         gather(list);
-        agree(list, 2);
+        agree(list, 3); // the first: whether the operator stands there
         reduce(list, number * real(w.globals));
         break;
     case Stage::precondition:
@@ -187,9 +187,9 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         // The first gradient is taken where the last step ended.
         std::vector<Exchange> gradient;
         gather(gradient);
-        agree(gradient);
+        agree(gradient, 2);
         sum(gradient, product);
-        reduce(gradient, number);
+        reduce(gradient, 2 * number);
         add(list, gradient, step.gradients);
         for (std::size_t i = 1; i < step.gradients; ++i)
             tables();
@@ -200,8 +200,8 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
         gather(list, real(std::max(step.objectives, std::max<std::size_t>(step.gradients, 1) - 1)));
         std::vector<Exchange> objective;
         gather(objective);
-        agree(objective);
-        reduce(objective, number);
+        agree(objective, 2);
+        reduce(objective, 2 * number);
         add(list, objective, step.objectives);
         agree(list, solver_agreements);
         break;
