@@ -14,6 +14,12 @@ constexpr double back_projection_rate = 1.2e10; ///< pixel · rotation · channe
 constexpr double fits_per_second = 15000;       ///< voxel patterns of 700 channels
 constexpr double rays_per_second = 14000;       ///< taken apart into phases, 700 channels
 constexpr double iterated_rays_per_second = 15000;
+// Of a DLSR with its default settings: what it takes besides the time of a product with the
+// Gauss-Newton matrix (docs/scaling.md), in seconds of one core; coefficients of a ray, columns and
+// copies of the data, bytes of a voxel on a node and on every rank, bytes of a rank.
+constexpr double dlsr_start = 5, dlsr_seconds_per_operation = 2e-8;
+constexpr double dlsr_coefficients = 128, dlsr_columns = 20, dlsr_node_voxel = 4000,
+                 dlsr_rank_voxel = 250, dlsr_rank = 1e8;
 constexpr double disk_rate = 5e8; ///< bytes per second, all ranks together
 
 } // namespace
@@ -53,6 +59,16 @@ std::vector<StageEstimate> estimate(const Job& job, const Scan& scan, int ranks,
             one.seconds = disc * n_rotation * channels / back_projection_rate / cores +
                           (static_cast<double>(one.disk) + read) / disk_rate;
             one.memory = fbp_memory(scan, per_pass);
+        } else if (stage == "dlsr") {
+            const double rays = n_rotation * n_translation;
+            const double operations = 640 * n_rotation * disc + 1.5e5 * rays;
+            one.seconds = (dlsr_start + dlsr_seconds_per_operation * operations) / cores +
+                          4 * rays * channels / disk_rate;
+            one.memory = static_cast<std::uint64_t>(
+                dlsr_rank + dlsr_rank_voxel * disc +
+                (dlsr_node_voxel * disc + 4 * rays * dlsr_coefficients * dlsr_columns) / cores);
+            one.disk = static_cast<std::uint64_t>(
+                16 * pixels * (4.0 + 3.0 * static_cast<double>(job.phases.size())));
         } else {
             const double passes = job.mask.phases || !job.mask.images.empty() ? 2 : 1;
             one.seconds = passes * (disc * channels / 700 / fits_per_second / cores +

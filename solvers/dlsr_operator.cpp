@@ -678,6 +678,11 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
         impl.make_columns();
 }
 
+void DlsrOperator::release_columns() {
+    impl_->columns.clear();
+    impl_->columns.resize(impl_->globals);
+}
+
 void DlsrOperator::set_geometry_columns(bool made) {
     impl_->geometry_columns = made;
 }

@@ -88,6 +88,9 @@ class DlsrOperator {
     /// Collective.
     void set_point(std::span<const double> values, bool derivatives, std::span<const double> rows);
 
+    /// Gives up the memory of the global parameters' columns until the next point with derivatives;
+    /// until then products and gradients are not those of this point.
+    void release_columns();
     /// Whether set_point() makes the columns of the geometry's parameters, which cost two
     /// projections each; where not (from the next point on) their derivatives count as 0.
     void set_geometry_columns(bool made);

@@ -689,6 +689,10 @@ void DlsrProblem::set_operator_point(std::span<const double> x, bool derivatives
 void DlsrProblem::forget_point() {
     impl_->stands = impl_->at_linear = false;
 }
+void DlsrProblem::rest() {
+    forget_point();
+    impl_->model.release_columns();
+}
 void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= impl_->globals.size())
         throw Error("DLSR: bounds of a global parameter that does not exist");

@@ -98,6 +98,8 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// The operator was changed (columns of the geometry): its point is set again when it is
     /// needed.
     void forget_point();
+    /// The same, and its largest arrays are given up until then.
+    void rest();
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side
