@@ -275,10 +275,13 @@ struct DlsrOperator::Impl {
         std::vector<std::span<const std::size_t>> pixels;
         std::vector<std::size_t> counts, shapes;
         std::vector<DlsrLanes::RingFunctions> rings;
+        team.together([&] {
+            for (std::size_t p = 0; p < parts.size(); ++p)
+                if (parts[p].lanes > DlsrLanes::block)
+                    combinations[p] = combine(parts[p], tolerance);
+        });
         for (std::size_t p = 0; p < parts.size(); ++p) {
             const bool family = parts[p].lanes > DlsrLanes::block;
-            if (family)
-                combinations[p] = combine(parts[p], tolerance);
             pixels.push_back(parts[p].pixels.span());
             counts.push_back(family ? static_cast<std::size_t>(combinations[p].to.rows())
                                     : parts[p].lanes);
@@ -657,18 +660,20 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
         throw Error("DLSR: wrong number of values");
     const auto globals = values.subspan(impl.values, impl.shape_globals);
     const auto geometry = values.subspan(impl.values + impl.shape_globals);
-    impl.set_geometry(std::vector<double>(geometry.begin(), geometry.end()));
-    if (!impl.has_tables(globals)) {
-        impl.tables = impl.basis->tables(globals, derivatives, rows);
-        impl.has_derivatives = derivatives;
-        impl.global_values.assign(globals.begin(), globals.end());
-        impl.arrange_tables();
-    } else if (derivatives && !impl.has_derivatives) {
-        impl.basis->add_derivatives(globals, impl.tables, rows);
-        impl.has_derivatives = true;
-    }
-    impl.condensed.reset();
-    impl.team.together([] {}); // nobody reads what is to change
+    // Every member's own; afterwards nobody reads any more what is to change.
+    impl.team.together([&] {
+        impl.set_geometry(std::vector<double>(geometry.begin(), geometry.end()));
+        if (!impl.has_tables(globals)) {
+            impl.tables = impl.basis->tables(globals, derivatives, rows);
+            impl.has_derivatives = derivatives;
+            impl.global_values.assign(globals.begin(), globals.end());
+            impl.arrange_tables();
+        } else if (derivatives && !impl.has_derivatives) {
+            impl.basis->add_derivatives(globals, impl.tables, rows);
+            impl.has_derivatives = true;
+        }
+        impl.condensed.reset();
+    });
     impl.coefficients.resize(impl.team, impl.lanes->projector().coefficient_count());
     for (auto& part : impl.lanes->parts())
         if (part.lanes > 1 || part.shapes > 0)

@@ -323,8 +323,8 @@ struct DlsrProblem::Impl {
         if (!rows.empty())
             team.sum(rows.span());
         stands = at_linear = false;
+        communicator.collectively([&] { model.set_point(values, derivatives, rows); });
         communicator.collectively([&] {
-            model.set_point(values, derivatives, rows);
             at.resize(team, unknowns);
             team.together([&] {
                 const auto [begin, end] = team.share(unknowns);

@@ -151,7 +151,7 @@ std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t rank
     const auto tables = [&] {
         agree(list);
         sum(list, number * real(w.table_rows));
-        agree(list);
+        agree(list, 2);
     };
     switch (stage) {
     case Stage::fbp:
