@@ -455,9 +455,12 @@ Time predict(const Workload& w, const Rates& rates, const Machine& machine, Stag
             rates.product_rotation > 0
                 ? rates.gradient_rotation * rates.product_tables / rates.product_rotation
                 : 0;
-        const double rows = std::min(rates.table_rows, rates.gradient_fixed);
-        time.compute =
-            rotations(rates.gradient_rotation, tables) + arithmetic * rows / real(ranks.count);
+        // Of every table, and of those that a derivative is made of, a rank may have a row more.
+        const double rows = std::min(rates.table_rows, rates.gradient_fixed),
+                     uneven = real((w.parts + 2 * w.globals) * w.basis) /
+                              real(std::max<std::size_t>(w.table_rows, 1)),
+                     of_rank = std::min(1.0, 1 / real(ranks.count) + uneven);
+        time.compute = rotations(rates.gradient_rotation, tables) + arithmetic * rows * of_rank;
         of_node(rates.gradient_fixed - rows, rates.tables + sums(w.coefficients));
         break;
     }

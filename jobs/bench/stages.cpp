@@ -115,8 +115,8 @@ struct Dlsr {
          const mpi::BlockRange& own, double copies)
         : team(communicator, most), op(sample.make_operator(own, team)) {
         const auto start = sample.start(op);
-        op.set_point(start, false); // where it chooses its functions of the depth
-        op.set_point(sample.truth(op), false);
+        stand_at(communicator, start); // where it chooses its functions of the depth
+        stand_at(communicator, sample.truth(op));
         data.resize(op.coefficient_count());
         op.predict(data);
         auto fields = sample.fields();
@@ -136,6 +136,14 @@ struct Dlsr {
         }
         out.resize(x.size());
     }
+    void stand_at(const mpi::Communicator& communicator, const std::vector<double>& values) {
+        std::vector<double> rows(op.table_size(values, false));
+        op.table_rows(values, false, static_cast<std::size_t>(communicator.rank()),
+                      static_cast<std::size_t>(communicator.size()), rows);
+        communicator.allreduce(std::span<double>(rows), mpi::Reduction::sum);
+        op.set_point(values, false, rows);
+    }
+
     mpi::NodeTeam team;
     DlsrOperator op;
     std::vector<float> data;

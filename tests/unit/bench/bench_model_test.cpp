@@ -147,6 +147,15 @@ TEST(BenchModel, RanksOfANodeShareItsWork) {
                     1e-9);
         EXPECT_NEAR(time(Stage::precondition, {16, team}).compute, 1e-3, 1e-9);
     }
+    // 5000 rows of patterns of 14 tables, a row more of each on the rank that has most.
+    Workload rows = workload();
+    rows.table_rows = 5000 * 128;
+    Rates seconds_of_rows = rates();
+    seconds_of_rows.gradient_rotation = 0;
+    seconds_of_rows.gradient_fixed = 0.6;
+    seconds_of_rows.table_rows = 0.5;
+    EXPECT_NEAR(predict(rows, seconds_of_rows, machine(), Stage::gradient, {16, 16}).compute,
+                0.5 * (1.0 / 16 + 14.0 / 5000), 1e-9);
     const double data = 4.0 * 550 * 128 * 3;
     EXPECT_NEAR(predict_memory(workload(), rates(), {1, 16}), 1e9 + 400 * data, 1);
     EXPECT_NEAR(predict_memory(workload(), rates(), {16, 16}), 2e8 + 5e7 + 25 * data, 1);
