@@ -70,8 +70,8 @@ std::size_t positive(long value, const char* option, long least = 1) {
 
 /// Rates of the command line; 0: measured.
 struct MachineOptions {
-    double flop_rate = 0, memory_bandwidth = 0, network_bandwidth = 10, latency = 2,
-           file_bandwidth = 1, file_system = 50;
+    double flop_rate = 0, memory_bandwidth = 0, network_bandwidth = 25, latency = 2,
+           node_latency = 1, file_bandwidth = 1, file_system = 50;
 
     Machine machine(const Machine& measured) const {
         constexpr double giga = 1e9;
@@ -81,6 +81,7 @@ struct MachineOptions {
             memory_bandwidth > 0 ? memory_bandwidth * giga : measured.memory_bandwidth;
         m.network_bandwidth = network_bandwidth * giga;
         m.latency = latency * 1e-6;
+        m.node_latency = node_latency * 1e-6;
         m.file_bandwidth = file_bandwidth * giga;
         m.file_system = file_system * giga;
         return m;
@@ -88,9 +89,10 @@ struct MachineOptions {
 };
 
 void predict_all(Results& r, const std::vector<std::size_t>& ranks, double memory) {
-    for (const std::size_t p : ranks) {
+    for (const std::size_t n : ranks) {
         Results::Prediction prediction;
-        prediction.ranks = p;
+        prediction.ranks = n;
+        const Ranks p{n, r.ranks_per_node};
         for (std::size_t s = 0; s <= static_cast<std::size_t>(Stage::read); ++s)
             prediction.stages[s] = predict(r.work, r.rates, r.machine, static_cast<Stage>(s), p,
                                            Decomposition::rotations, r.step);
@@ -113,7 +115,7 @@ void predict_all(Results& r, const std::vector<std::size_t>& ranks, double memor
 
 int command_bench(const std::vector<std::string>& arguments) {
     long translations = 140, rotations = 220, channels = 700, repetitions = 3, iterations = 10,
-         products = 30, steps = 3, slices = 64;
+         products = 30, steps = 3, slices = 64, ranks_per_node = 0;
     std::string stages = "fbp,fits,dlsr,io", scaling = "strong,weak", ranks, predicted,
                 folder = ".", output, memory;
     MachineOptions machine;
@@ -141,7 +143,11 @@ int command_bench(const std::vector<std::string>& arguments) {
         "(fits) grow with the ranks")(
         "ranks", po::value(&ranks)->value_name("LIST"),
         "numbers of ranks, at most those of mpirun (default: 1,2,4 ... and all)")(
-        "repetitions", count(repetitions), "of a measurement, the best counts")(
+        "ranks-per-node", po::value(&ranks_per_node)->value_name("N"),
+        "at most so many ranks of a node share the DLSR's memory and work on it as a team "
+        "(default: "
+        "all of a node; in predictions 64)")("repetitions", count(repetitions),
+                                             "of a measurement, the best counts")(
         "iterations", count(iterations), "conjugate gradients in the measured DLSR step")(
         "folder", text(folder, "FOLDER"), "where io writes its file, which is removed again")(
         "predict", po::value(&predicted)->value_name("LIST"),
@@ -152,10 +158,11 @@ int command_bench(const std::vector<std::string>& arguments) {
         "flop-rate", number(machine.flop_rate, "GFLOP/s"),
         "single-precision peak per rank of the predicted machine; 0: as measured here")(
         "memory-bandwidth", number(machine.memory_bandwidth, "GB/s"),
-        "per rank with all at work; 0: as measured here")(
-        "network-bandwidth", number(machine.network_bandwidth, "GB/s"),
-        "per rank, a node's divided by its ranks")("latency", number(machine.latency, "us"),
-                                                   "of a message")(
+        "per rank with all at work; 0: as measured here")("network-bandwidth",
+                                                          number(machine.network_bandwidth, "GB/s"),
+                                                          "of a node, into and out of it at once")(
+        "latency", number(machine.latency, "us"), "of a message between nodes")(
+        "node-latency", number(machine.node_latency, "us"), "of a message within a node")(
         "file-bandwidth", number(machine.file_bandwidth, "GB/s"),
         "of one rank")("file-system", number(machine.file_system, "GB/s"), "of all ranks together")(
         "memory", po::value(&memory)->value_name("SIZE"),
@@ -177,6 +184,9 @@ int command_bench(const std::vector<std::string>& arguments) {
     options.repetitions = static_cast<int>(positive(repetitions, "--repetitions"));
     options.step_iterations = positive(iterations, "--iterations");
     options.folder = folder;
+    if (line.has("ranks-per-node"))
+        options.ranks_per_node = positive(ranks_per_node, "--ranks-per-node");
+    results.ranks_per_node = line.has("ranks-per-node") ? options.ranks_per_node : 64;
     const auto wanted = choices(stages, "--stages", {"fbp", "fits", "dlsr", "io"});
     const auto ways = choices(scaling, "--scaling", {"strong", "weak"});
     const std::vector<std::size_t> predictions =
@@ -189,6 +199,7 @@ int command_bench(const std::vector<std::string>& arguments) {
           {machine.memory_bandwidth, "--memory-bandwidth", 0.0},
           {machine.network_bandwidth, "--network-bandwidth", 1e-6},
           {machine.latency, "--latency", 0.0},
+          {machine.node_latency, "--node-latency", 0.0},
           {machine.file_bandwidth, "--file-bandwidth", 1e-6},
           {machine.file_system, "--file-system", 1e-6}})
         if (!(value >= least) || !std::isfinite(value))

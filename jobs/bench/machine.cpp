@@ -49,7 +49,7 @@ double multiply_adds() {
 
 double triad() {
     constexpr std::size_t n = 4'000'000;
-    static thread_local std::vector<double> a(n, 0.0), b(n, 1.0), c(n, 2.0);
+    std::vector<double> a(n, 0.0), b(n, 1.0), c(n, 2.0);
     const double begin = now();
     for (std::size_t i = 0; i < n; ++i)
         a[i] = b[i] + 3.0 * c[i];

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace xrdct::bench {
 
 namespace {
 
 using Kind = Exchange::Kind;
+using Among = Exchange::Among;
 constexpr double number = 8; ///< bytes of a double or a count
 /// Pieces that Communicator cuts its calls into.
 constexpr double piece = 1 << 30;
@@ -21,19 +23,64 @@ double real(std::size_t n) {
     return static_cast<double>(n);
 }
 
-void reduce(std::vector<Exchange>& to, double bytes, double times = 1) {
-    if (bytes > 0)
-        to.push_back({Kind::reduce, bytes, bytes, times});
-}
-/// Communicator::agree without an error, Communicator::collectively.
-void agree(std::vector<Exchange>& to, double times = 1) {
-    reduce(to, number, times);
-}
-/// Communicator::allgather of shares that add up to `bytes`.
-void gather_all(std::vector<Exchange>& to, double bytes, double ranks, double times = 1) {
-    to.push_back({Kind::gather_all, number, number * (ranks - 1), times});
-    to.push_back({Kind::gather_all, bytes / ranks, bytes * (ranks - 1) / ranks, times});
-}
+/// Calls of Communicator and NodeTeam, by their names, as exchanges.
+class Calls {
+  public:
+    explicit Calls(const Ranks& ranks) : ranks_(ranks) {}
+
+    void add(const Exchange& exchange) {
+        if (exchange.count > 0)
+            list_.push_back(exchange);
+    }
+    void add(const Calls& more, std::size_t times) {
+        for (Exchange exchange : more.list_) {
+            exchange.count *= real(times);
+            add(exchange);
+        }
+    }
+    void reduce(double bytes, double times = 1, Among among = Among::all) {
+        if (bytes > 0)
+            add({Kind::reduce, bytes, bytes, times, 0, among});
+    }
+    /// Communicator::agree without an error, Communicator::collectively.
+    void agree(double times = 1) { reduce(number, times); }
+    void together(double times = 1) {
+        if (ranks_.team() > 1)
+            reduce(number, times, Among::node);
+    }
+    /// NodeTeam::allocate: the segment's number, and agreement on it and on its memory.
+    void allocate(double times = 1) {
+        if (ranks_.team() == 1)
+            return;
+        together(2 * times);
+        const double members = real(ranks_.sharing()),
+                     teams = std::ceil(members / real(ranks_.team())), sent = 4 * teams / members;
+        add({Kind::broadcast, sent, 4 - sent, times, 0, Among::node});
+    }
+    /// NodeTeam::gather of `bytes` in all.
+    void gather(double bytes, double times = 1) {
+        together(2 * times);
+        if (ranks_.nodes() == 1)
+            return;
+        const double n = real(ranks_.nodes());
+        add({Kind::gather_all, number, number * (n - 1), times, 0, Among::leaders});
+        add({Kind::gather_all, bytes / n, bytes * (n - 1) / n, times, 0, Among::leaders});
+        together(times);
+    }
+    /// NodeTeam::sum.
+    void sum(double bytes) {
+        if (ranks_.nodes() == 1)
+            return;
+        reduce(bytes, 1, Among::leaders);
+        together();
+    }
+
+    std::vector<Exchange> take() { return std::move(list_); }
+
+  private:
+    Ranks ranks_;
+    std::vector<Exchange> list_;
+};
 
 /// Part of [rows][channels] that stays where it is when slabs become shards.
 double kept_part(std::size_t rows, std::size_t channels, std::size_t ranks) {
@@ -48,11 +95,11 @@ std::size_t ceil_of(std::size_t n, std::size_t parts) {
     return (n + parts - 1) / parts;
 }
 
-void fbp_exchanges(const Workload& w, std::size_t ranks, std::vector<Exchange>& to) {
+void fbp_exchanges(const Workload& w, std::size_t ranks, Calls& to) {
     const std::size_t block = w.channels_per_pass * ranks;
     for (std::size_t begin = 0; begin < w.channels; begin += block) {
         const std::size_t channels = std::min(block, w.channels - begin);
-        agree(to);
+        to.agree();
         // Rounds as Redistribution makes them.
         const std::size_t rows = ceil_of(w.rotations, ranks), most = ceil_of(channels, ranks),
                           position = 4 * std::max(channels, most * ranks);
@@ -60,37 +107,120 @@ void fbp_exchanges(const Workload& w, std::size_t ranks, std::vector<Exchange>& 
         const std::size_t rounds = ceil_of(rows * w.translations, per_round);
         const double all = 4 * real(w.rotations) * real(w.translations) * real(channels);
         const double moved = all * (1 - kept_part(w.rotations, channels, ranks)) / real(ranks);
-        to.push_back({Kind::all_to_all, moved / real(rounds), moved / real(rounds), real(rounds)});
-        agree(to);
+        to.add({Kind::all_to_all, moved / real(rounds), moved / real(rounds), real(rounds)});
+        to.agree();
     }
-    reduce(to, number * real(w.pixels) * real(w.pixels));
+    to.reduce(number * real(w.pixels) * real(w.pixels));
 }
 
-void fit_exchanges(const Workload& w, std::size_t ranks, double root_share,
-                   std::vector<Exchange>& to) {
+void fit_exchanges(const Workload& w, std::size_t ranks, double root_share, Calls& to) {
     const double p = real(ranks);
-    to.push_back({Kind::barrier, 0, 0, 1});
-    to.push_back({Kind::one_sided, 0, 0, (real(w.tiles) + p) / p});
-    agree(to);
-    reduce(to, 3 * number);
-    reduce(to, number);
+    to.add({Kind::barrier, 0, 0, 1});
+    to.add({Kind::one_sided, 0, 0, (real(w.tiles) + p) / p});
+    to.agree();
+    to.reduce(3 * number);
+    to.reduce(number);
     const double others = real(w.fits) * (root_share < 0 ? 1 - 1 / p : 1 - root_share);
     const auto gather = [&](double times) {
-        to.push_back({Kind::gather_all, number, number * (p - 1), times});
+        to.add({Kind::gather_all, number, number * (p - 1), times});
         const double bytes = number * others;
-        to.push_back({Kind::gather, bytes / p, bytes / p, times, bytes});
+        to.add({Kind::gather, bytes / p, bytes / p, times, bytes});
     };
     gather(1 + real(w.quantities));
-    agree(to);
+    to.agree();
 }
 
-void add(std::vector<Exchange>& to, const std::vector<Exchange>& more, std::size_t times) {
-    for (Exchange exchange : more) {
-        exchange.count *= real(times);
-        if (times > 0)
-            to.push_back(exchange);
+/// The DLSR's collective calls, as DlsrProblem and DlsrOperator make them once their arrays exist.
+class DlsrCalls : public Calls {
+  public:
+    DlsrCalls(const Workload& work, const Ranks& ranks) : Calls(ranks), w_(work), ranks_(ranks) {}
+
+    /// `known`: the operator stands there.
+    void gradient(bool known) {
+        gather(unknowns());
+        agree(); // whether it does
+        if (!known)
+            point();
+        agree();
+        together(); // sweep
+        collect();
+        sum(4 * real(w_.unknowns));
+        reduce(2 * number);
     }
-}
+    void objective() {
+        gather(unknowns());
+        agree();
+        point();
+        agree();
+        reduce(2 * number);
+    }
+    void linearise() {
+        gather(unknowns());
+        agree(3); // the first: whether the operator stands there
+        condense();
+        together(); // weights of the springs
+        allocate(4);
+        together(3); // springs, blocks, sensitivities
+        reduce(number * real(w_.globals));
+    }
+    void product() {
+        gather(unknowns());
+        agree();
+        together(4); // direction; coefficients, zeroed and filled; sweep
+        collect();
+        sum(4 * real(w_.unknowns));
+    }
+    void precondition() {
+        gather(unknowns());
+        agree();
+        together(2);
+        sum(4 * real(w_.block_unknowns));
+        together();
+    }
+    void step(const StepCalls& step) {
+        // The first gradient is taken where the last step ended.
+        for (std::size_t i = 0; i < step.gradients; ++i)
+            gradient(i == 0);
+        const auto times = [&](std::size_t n, void (DlsrCalls::*call)()) {
+            DlsrCalls one(w_, ranks_);
+            (one.*call)();
+            add(one, n);
+        };
+        times(step.linearisations, &DlsrCalls::linearise);
+        times(step.products, &DlsrCalls::product);
+        times(step.preconditions, &DlsrCalls::precondition);
+        times(step.objectives, &DlsrCalls::objective);
+        // A trial is gathered to be retracted.
+        gather(unknowns(),
+               real(std::max(step.objectives, std::max<std::size_t>(step.gradients, 1) - 1)));
+        agree(solver_agreements);
+    }
+
+  private:
+    double unknowns() const { return number * real(w_.unknowns); }
+    /// A new point. Each rank makes some rows of the tables of patterns.
+    void point() {
+        agree();
+        together(3); // values before and after they change, rows
+        if (w_.table_rows > 0) {
+            allocate();
+            sum(number * real(w_.table_rows));
+        }
+        agree(2);
+        together(3); // tables; functions of the voxels; the unknowns
+    }
+    /// The members' sums over the voxels, and of the globals.
+    void collect() { together(w_.globals > 0 ? 2 : 1); }
+    /// The condensed lanes: seven arrays of the projector, which are filled one by one, three of
+    /// every part, filled together, the combinations and the functions of each family.
+    void condense() {
+        allocate(real(7 + 3 * w_.parts + w_.families));
+        together(real(1 + 7 + 1 + w_.families));
+    }
+
+    const Workload& w_;
+    Ranks ranks_;
+};
 
 } // namespace
 
@@ -130,104 +260,59 @@ std::string_view to_string(Decomposition decomposition) {
     return "";
 }
 
-std::vector<Exchange> exchanges(const Workload& w, Stage stage, std::size_t ranks,
+std::vector<Exchange> exchanges(const Workload& w, Stage stage, const Ranks& ranks,
                                 const StepCalls& step, double root_share) {
-    if (ranks == 0)
-        throw Error("bench: a prediction needs at least one rank");
-    const double p = real(ranks), unknowns = number * real(w.unknowns),
-                 product = 4 * real(w.unknowns);
-    std::vector<Exchange> list;
-    // Every rank is taken as a node of its own: what ranks of a node share is not exchanged. A rank
-    // alone has nobody to gather from or to add up with.
-    const auto gather = [&](std::vector<Exchange>& to, double times = 1) {
-        if (ranks > 1)
-            gather_all(to, unknowns, p, times);
-    };
-    const auto sum = [&](std::vector<Exchange>& to, double bytes) {
-        if (ranks > 1)
-            reduce(to, bytes);
-    };
-    // Each rank makes some rows of the tables of patterns, where a point is new.
-    const auto tables = [&] {
-        agree(list);
-        sum(list, number * real(w.table_rows));
-        agree(list, 2);
-    };
+    if (ranks.count == 0 || ranks.per_node == 0)
+        throw Error("bench: a prediction needs at least one rank, and one on a node");
+    DlsrCalls calls(w, ranks);
     switch (stage) {
     case Stage::fbp:
-        fbp_exchanges(w, ranks, list);
+        fbp_exchanges(w, ranks.count, calls);
         break;
     case Stage::fits:
-        fit_exchanges(w, ranks, root_share, list);
+        fit_exchanges(w, ranks.count, root_share, calls);
         break;
     case Stage::product:
-        gather(list);
-        agree(list);
-        sum(list, product);
+        calls.product();
         break;
     case Stage::gradient:
-        gather(list);
-        tables();
-        agree(list);
-        sum(list, product);
-        reduce(list, 2 * number);
+        calls.gradient(false);
         break;
     case Stage::linearise:
-        gather(list);
-        agree(list, 3); // the first: whether the operator stands there
-        reduce(list, number * real(w.globals));
+        calls.linearise();
         break;
     case Stage::precondition:
-        gather(list);
-        agree(list);
-        if (ranks > 1)
-            reduce(list, 4 * real(w.block_unknowns));
+        calls.precondition();
         break;
-    case Stage::step: {
-        // The first gradient is taken where the last step ended.
-        std::vector<Exchange> gradient;
-        gather(gradient);
-        agree(gradient, 2);
-        sum(gradient, product);
-        reduce(gradient, 2 * number);
-        add(list, gradient, step.gradients);
-        for (std::size_t i = 1; i < step.gradients; ++i)
-            tables();
-        add(list, exchanges(w, Stage::linearise, ranks), step.linearisations);
-        add(list, exchanges(w, Stage::product, ranks), step.products);
-        add(list, exchanges(w, Stage::precondition, ranks), step.preconditions);
-        // A trial is gathered to be retracted.
-        gather(list, real(std::max(step.objectives, std::max<std::size_t>(step.gradients, 1) - 1)));
-        std::vector<Exchange> objective;
-        gather(objective);
-        agree(objective, 2);
-        reduce(objective, 2 * number);
-        add(list, objective, step.objectives);
-        agree(list, solver_agreements);
+    case Stage::step:
+        calls.step(step);
         break;
-    }
     case Stage::write:
     case Stage::read:
         break;
     }
-    return list;
+    return calls.take();
 }
 
-Counts count(const Workload& w, Stage stage, std::size_t ranks, const StepCalls& step,
+Counts count(const Workload& w, Stage stage, const Ranks& ranks, const StepCalls& step,
              double root_share) {
     Counts counts;
+    const double all = real(ranks.count);
     for (const Exchange& e : exchanges(w, stage, ranks, step, root_share)) {
         if (e.kind == Kind::one_sided) {
             counts.one_sided += e.count;
             continue;
         }
         counts.calls += e.count * std::max(1.0, std::ceil(e.sent / piece));
-        if (ranks > 1) {
-            counts.sent += e.count * e.sent;
-            counts.received += e.count * e.received;
-        }
+        if (ranks.count == 1)
+            continue;
+        const double taking_part = e.among == Among::all       ? all
+                                   : e.among == Among::leaders ? real(ranks.nodes())
+                                                               : real(ranks.sharing());
+        counts.sent += e.count * e.sent * taking_part / all;
+        counts.received += e.count * e.received * taking_part / all;
     }
-    const double most_rotations = real(ceil_of(w.rotations, ranks));
+    const double most_rotations = real(ceil_of(w.rotations, ranks.count));
     const double product = w.product_projection + w.product_tables;
     switch (stage) {
     case Stage::product:
@@ -244,18 +329,18 @@ Counts count(const Workload& w, Stage stage, std::size_t ranks, const StepCalls&
         counts.bytes = most_rotations * (real(step.products) * w.product_bytes +
                                          real(step.gradients) * w.gradient_bytes);
         break;
-    case Stage::fbp:
-        for (std::size_t begin = 0; begin < w.channels; begin += w.channels_per_pass * ranks)
-            counts.flops +=
-                real(ceil_of(std::min(w.channels_per_pass * ranks, w.channels - begin), ranks)) *
-                4 * w.view_pixels * real(w.rotations);
+    case Stage::fbp: {
+        const std::size_t block = w.channels_per_pass * ranks.count;
+        for (std::size_t begin = 0; begin < w.channels; begin += block)
+            counts.flops += real(ceil_of(std::min(block, w.channels - begin), ranks.count)) * 4 *
+                            w.view_pixels * real(w.rotations);
         break;
+    }
     case Stage::write:
-        counts.written =
-            4 * real(w.rotations) * real(w.translations) * real(w.channels) / real(ranks);
+        counts.written = 4 * real(w.rotations) * real(w.translations) * real(w.channels) / all;
         break;
     case Stage::read:
-        counts.read = 4 * real(w.rotations) * real(w.translations) * real(w.channels) / real(ranks);
+        counts.read = 4 * real(w.rotations) * real(w.translations) * real(w.channels) / all;
         break;
     default:
         break;
@@ -263,48 +348,82 @@ Counts count(const Workload& w, Stage stage, std::size_t ranks, const StepCalls&
     return counts;
 }
 
-double seconds(const Exchange& e, std::size_t ranks, const Machine& machine) {
-    if (ranks < 2)
+namespace {
+
+/// What lies between some ranks or nodes.
+struct Link {
+    double latency, byte; ///< seconds; of a byte
+
+    static double rounds(std::size_t n) { return std::ceil(std::log2(real(n))); }
+    double sum(std::size_t n, double bytes, const Machine& machine) const {
+        if (n < 2)
+            return 0;
+        // A sum reads two numbers and writes one.
+        const double adding = 3 * bytes / machine.memory_bandwidth, part = (real(n) - 1) / real(n);
+        return std::min(rounds(n) * (latency + bytes * byte + adding),
+                        2 * rounds(n) * latency + 2 * part * bytes * byte + part * adding);
+    }
+};
+
+} // namespace
+
+double seconds(const Exchange& e, const Ranks& ranks, const Machine& machine) {
+    const Link network{machine.latency, 1 / machine.network_bandwidth},
+        memory{machine.node_latency, 2 / machine.memory_bandwidth};
+    const std::size_t team = e.among == Among::leaders ? 1 : ranks.team(),
+                      nodes = e.among == Among::node ? 1 : ranks.nodes();
+    if (team * nodes < 2)
         return 0;
-    const double p = real(ranks), rounds = std::ceil(std::log2(p)), part = (p - 1) / p;
-    const double each = machine.latency, byte = 1 / machine.network_bandwidth;
+    const double rounds =
+        Link::rounds(team) * memory.latency + Link::rounds(nodes) * network.latency;
+    // Of what a rank exchanges with the others, the part that concerns other nodes.
+    const double p = real(team * nodes), off = real(team * (nodes - 1)) / (p - 1);
     double time = 0;
     switch (e.kind) {
-    case Kind::reduce: {
-        // A sum reads two numbers and writes one.
-        const double sum = 3 * e.sent / machine.memory_bandwidth;
-        time = std::min(rounds * (each + e.sent * byte + sum),
-                        2 * rounds * each + 2 * part * e.sent * byte + part * sum);
+    case Kind::reduce:
+        time = memory.sum(team, e.sent, machine) + network.sum(nodes, e.sent, machine);
+        break;
+    case Kind::gather_all:
+        // What a node receives is read by all of its ranks.
+        time = rounds + e.received * (off * network.byte + (team > 1 ? memory.byte : 0));
+        if (e.among == Among::leaders) // NodeTeam puts it where it belongs
+            time += (e.sent + e.received) * memory.byte;
+        break;
+    case Kind::all_to_all: {
+        const double byte = off * real(team) * network.byte + (1 - off) * memory.byte;
+        const double each =
+            real(team * (nodes - 1)) * network.latency + real(team - 1) * memory.latency;
+        time = std::min(each + e.sent * byte,
+                        rounds + 0.5 * Link::rounds(team * nodes) * e.sent * p / (p - 1) * byte);
         break;
     }
-    case Kind::gather_all:
-        time = rounds * each + e.received * byte;
-        break;
-    case Kind::all_to_all:
-        time = std::min((p - 1) * each + e.sent * byte,
-                        rounds * each + 0.5 * rounds * e.sent / part * byte);
-        break;
     case Kind::gather:
-        time = rounds * each + e.root_received * byte;
+        time = rounds + e.root_received * (off * network.byte + (1 - off) * memory.byte);
+        break;
+    case Kind::broadcast:
+        time = rounds + Link::rounds(team) * e.received * memory.byte +
+               Link::rounds(nodes) * e.received * network.byte;
         break;
     case Kind::barrier:
-        time = rounds * each;
+        time = rounds;
         break;
-    case Kind::one_sided:
+    case Kind::one_sided: {
         // There and back; rank 0's memory serves one at a time.
+        const double each = nodes > 1 ? network.latency : memory.latency;
         return std::max(2 * each * e.count, 0.5 * each * e.count * p);
+    }
     }
     return e.count * time;
 }
 
 Time predict(const Workload& w, const Rates& rates, const Machine& machine, Stage stage,
-             std::size_t ranks, Decomposition by, const StepCalls& step) {
+             const Ranks& ranks, Decomposition by, const StepCalls& step) {
     const double arithmetic = rates.machine.flop_rate / machine.flop_rate,
                  memory = rates.machine.memory_bandwidth / machine.memory_bandwidth;
     // Rotations on the rank that has most.
-    double shared = real(ceil_of(w.rotations, ranks));
+    double shared = real(ceil_of(w.rotations, ranks.count));
     if (by == Decomposition::rays)
-        shared = real(ceil_of(w.rotations * w.translations, ranks)) / real(w.translations);
+        shared = real(ceil_of(w.rotations * w.translations, ranks.count)) / real(w.translations);
     Time time;
     for (const Exchange& e : exchanges(w, stage, ranks, step))
         time.exchange += seconds(e, ranks, machine);
@@ -312,31 +431,46 @@ Time predict(const Workload& w, const Rates& rates, const Machine& machine, Stag
         if (by == Decomposition::patterns)
             return arithmetic *
                    (real(w.rotations) * (rotation - tables) +
-                    real(w.rotations) * tables * real(ceil_of(w.basis, std::min(ranks, w.basis))) /
-                        real(w.basis));
+                    real(w.rotations) * tables *
+                        real(ceil_of(w.basis, std::min(ranks.count, w.basis))) / real(w.basis));
         return arithmetic * shared * rotation;
+    };
+    // Of `fixed`, what does not depend on the rotations, every rank repeats `repeated`.
+    const auto of_node = [&](double fixed, double repeated) {
+        repeated = std::min(fixed, repeated);
+        time.repeated = memory * repeated;
+        time.node = memory * (fixed - repeated) / real(ranks.team());
+    };
+    // Written by its rank, read once whatever the number of members.
+    const auto sums = [&](double coefficients) {
+        return 8 * coefficients / rates.machine.memory_bandwidth;
     };
     switch (stage) {
     case Stage::product:
         time.compute = rotations(rates.product_rotation, rates.product_tables);
-        time.repeated = memory * rates.product_repeated;
+        of_node(rates.product_fixed, sums(w.condensed_coefficients));
         break;
     case Stage::gradient: {
         const double tables =
             rates.product_rotation > 0
                 ? rates.gradient_rotation * rates.product_tables / rates.product_rotation
                 : 0;
-        time.compute = rotations(rates.gradient_rotation, tables);
-        time.repeated = memory * rates.gradient_repeated;
+        // Of every table, and of those that a derivative is made of, a rank may have a row more.
+        const double rows = std::min(rates.table_rows, rates.gradient_fixed),
+                     uneven = real((w.parts + 2 * w.globals) * w.basis) /
+                              real(std::max<std::size_t>(w.table_rows, 1)),
+                     of_rank = std::min(1.0, 1 / real(ranks.count) + uneven);
+        time.compute = rotations(rates.gradient_rotation, tables) + arithmetic * rows * of_rank;
+        of_node(rates.gradient_fixed - rows, rates.tables + sums(w.coefficients));
         break;
     }
     case Stage::linearise:
         time.compute = rotations(rates.linearise_rotation, 0);
-        time.repeated = memory * rates.linearise_repeated;
+        of_node(rates.linearise_fixed, rates.condense);
         break;
     case Stage::precondition:
-        time.compute = arithmetic * real(ceil_of(w.fields, ranks)) * rates.precondition_field;
-        time.repeated = memory * rates.precondition_repeated;
+        time.compute = arithmetic * real(ceil_of(w.fields, ranks.count)) * rates.precondition_field;
+        of_node(rates.precondition_blocks, 0);
         break;
     case Stage::step:
         for (const auto& [part, times] :
@@ -346,42 +480,46 @@ Time predict(const Workload& w, const Rates& rates, const Machine& machine, Stag
               std::pair{Stage::precondition, step.preconditions}}) {
             const Time one = predict(w, rates, machine, part, ranks, by);
             time.compute += real(times) * one.compute;
+            time.node += real(times) * one.node;
             time.repeated += real(times) * one.repeated;
         }
         break;
-    case Stage::fbp:
-        for (std::size_t begin = 0; begin < w.channels; begin += w.channels_per_pass * ranks)
-            time.compute +=
-                arithmetic * rates.fbp_channel *
-                real(ceil_of(std::min(w.channels_per_pass * ranks, w.channels - begin), ranks));
+    case Stage::fbp: {
+        const std::size_t block = w.channels_per_pass * ranks.count;
+        for (std::size_t begin = 0; begin < w.channels; begin += block)
+            time.compute += arithmetic * rates.fbp_channel *
+                            real(ceil_of(std::min(block, w.channels - begin), ranks.count));
         break;
+    }
     case Stage::fits: {
         // The last tile ends half a tile after the others, on average.
         const double mean = real(w.fits) / real(w.tiles);
-        time.compute =
-            arithmetic * rates.fit *
-            (ranks == 1 ? real(w.fits)
-                        : std::max(real(w.largest_tile), real(w.fits) / real(ranks) + 0.5 * mean));
+        time.compute = arithmetic * rates.fit *
+                       (ranks.count == 1 ? real(w.fits)
+                                         : std::max(real(w.largest_tile),
+                                                    real(w.fits) / real(ranks.count) + 0.5 * mean));
         break;
     }
     case Stage::write:
     case Stage::read: {
         const double bytes = 4 * real(w.rotations) * real(w.translations) * real(w.channels);
-        time.file = bytes / std::min(real(std::min(ranks, w.rotations)) * machine.file_bandwidth,
-                                     machine.file_system);
+        time.file =
+            bytes / std::min(real(std::min(ranks.count, w.rotations)) * machine.file_bandwidth,
+                             machine.file_system);
         break;
     }
     }
     return time;
 }
 
-Time predict_slice(const Workload& w, const Rates& rates, const Machine& machine, std::size_t ranks,
-                   Decomposition by, const StepCalls& step, std::size_t steps) {
+Time predict_slice(const Workload& w, const Rates& rates, const Machine& machine,
+                   const Ranks& ranks, Decomposition by, const StepCalls& step, std::size_t steps) {
     Time total;
     for (const Stage stage : {Stage::read, Stage::fbp, Stage::fits, Stage::step}) {
         const Time one = predict(w, rates, machine, stage, ranks, by, step);
         const double times = stage == Stage::step ? real(steps) : 1;
         total.compute += times * one.compute;
+        total.node += times * one.node;
         total.repeated += times * one.repeated;
         total.exchange += times * one.exchange;
         total.file += times * one.file;
@@ -389,30 +527,32 @@ Time predict_slice(const Workload& w, const Rates& rates, const Machine& machine
     return total;
 }
 
-double predict_memory(const Workload& w, const Rates& rates, std::size_t ranks) {
+double predict_memory(const Workload& w, const Rates& rates, const Ranks& ranks) {
     // Compressed data and one column for every global parameter.
-    return rates.memory_repeated + 4 * real(ceil_of(w.rotations, ranks)) * real(w.translations) *
-                                       real(w.basis) * real(1 + w.globals);
+    return rates.memory_rank + rates.memory_node / real(ranks.team()) +
+           4 * real(ceil_of(w.rotations, ranks.count)) * real(w.translations) * real(w.basis) *
+               real(1 + w.globals);
 }
 
 StackPrediction predict_stack(const Workload& w, const Rates& rates, const Machine& machine,
-                              std::size_t ranks, std::size_t slices, const StepCalls& step,
+                              const Ranks& ranks, std::size_t slices, const StepCalls& step,
                               std::size_t steps, double memory) {
     const auto time_of = [&](std::size_t group, std::size_t groups) {
         Machine own = machine;
         // Groups share the file system.
         own.file_system /= real(groups);
-        return real(ceil_of(slices, groups)) *
-               predict_slice(w, rates, own, group, Decomposition::rotations, step, steps).total();
+        return real(ceil_of(slices, groups)) * predict_slice(w, rates, own, {group, ranks.per_node},
+                                                             Decomposition::rotations, step, steps)
+                                                   .total();
     };
     StackPrediction best;
-    for (std::size_t groups = std::min(ranks, slices); groups >= 1; --groups) {
-        const std::size_t group = ranks / groups;
+    for (std::size_t groups = std::min(ranks.count, slices); groups >= 1; --groups) {
+        const std::size_t group = ranks.count / groups;
         // Fewer ranks than a division leaves over are idle.
-        if (groups > 1 && group == ranks / (groups - 1) &&
+        if (groups > 1 && group == ranks.count / (groups - 1) &&
             ceil_of(slices, groups) == ceil_of(slices, groups - 1))
             continue;
-        if (memory > 0 && predict_memory(w, rates, group) > memory && groups > 1)
+        if (memory > 0 && predict_memory(w, rates, {group, ranks.per_node}) > memory && groups > 1)
             continue;
         const double seconds = time_of(group, groups);
         if (best.seconds == 0 || seconds < best.seconds)
@@ -420,8 +560,8 @@ StackPrediction predict_stack(const Workload& w, const Rates& rates, const Machi
     }
     const double alone =
         real(slices) *
-        predict_slice(w, rates, machine, 1, Decomposition::rotations, step, steps).total();
-    best.efficiency = alone / (real(ranks) * best.seconds);
+        predict_slice(w, rates, machine, {}, Decomposition::rotations, step, steps).total();
+    best.efficiency = alone / (real(ranks.count) * best.seconds);
     return best;
 }
 

@@ -36,8 +36,8 @@ std::string machine_text(const Machine& m) {
     std::string text = fmt::format("{:.1f} GFLOP/s and {:.1f} GB/s from memory per rank",
                                    m.flop_rate / giga, m.memory_bandwidth / giga);
     if (m.network_bandwidth > 0)
-        text += fmt::format(", network {:.1f} GB/s per rank, {:.1f} us", m.network_bandwidth / giga,
-                            m.latency * 1e6);
+        text += fmt::format(", network {:.1f} GB/s per node, {:.1f} us ({:.1f} us within a node)",
+                            m.network_bandwidth / giga, m.latency * 1e6, m.node_latency * 1e6);
     if (m.file_bandwidth > 0)
         text += fmt::format(", files {:.2f} GB/s per rank, {:.2f} GB/s in all",
                             m.file_bandwidth / giga, m.file_system / giga);
@@ -48,9 +48,9 @@ std::string prediction_table(const Results& r) {
     const auto& w = r.work;
     std::string text = fmt::format(
         "\nPREDICTIONS, one slice of {} x {} x {}: {} unknowns, {} coefficients per ray, {} "
-        "Gauss-Newton steps of {} products\nmachine: {}\n",
+        "Gauss-Newton steps of {} products\nmachine: {}, {} ranks per node\n",
         w.translations, w.rotations, w.channels, w.unknowns, w.basis, r.steps, r.step.products,
-        machine_text(r.machine));
+        machine_text(r.machine), r.ranks_per_node);
     text += fmt::format("rates measured on one rank of a machine with {}\n",
                         machine_text(r.rates.machine));
     text += fmt::format("{:>6}", "ranks");
@@ -58,7 +58,7 @@ std::string prediction_table(const Results& r) {
         text += fmt::format(" {:>17}", fmt::format("{} [s]", to_string(stage)));
     text += fmt::format(" {:>10} {:>10} {:>9}\n", "slice [s]", "efficiency", "MB/rank");
     const double alone =
-        predict_slice(w, r.rates, r.machine, 1, Decomposition::rotations, r.step, r.steps).total();
+        predict_slice(w, r.rates, r.machine, {}, Decomposition::rotations, r.step, r.steps).total();
     for (const auto& p : r.predictions) {
         text += fmt::format("{:>6}", p.ranks);
         for (const Stage stage : predicted_stages)
@@ -67,16 +67,16 @@ std::string prediction_table(const Results& r) {
                             100 * alone / (static_cast<double>(p.ranks) * p.slice.total()),
                             p.memory / mega);
     }
-    text += fmt::format("\none product [s]: {:>10} {:>10} {:>10} {:>10} {:>12} {:>8} {:>14}\n",
-                        "rotations", "rays", "patterns", "exchange", "repeated", "calls",
-                        "sent [MB/rank]");
+    text += fmt::format(
+        "\none product [s]: {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>8} {:>14}\n", "rotations",
+        "rays", "patterns", "exchange", "node", "repeated", "calls", "sent [MB/rank]");
     for (const auto& p : r.predictions) {
         const Time& t = p.stages[static_cast<std::size_t>(Stage::product)];
         text +=
-            fmt::format("{:>16}: {:>10.4g} {:>10.4g} {:>10.4g} {:>10.3g} {:>12.3g} {:>8.0f} "
-                        "{:>14.2f}\n",
+            fmt::format("{:>16}: {:>10.4g} {:>10.4g} {:>10.4g} {:>10.3g} {:>10.3g} {:>10.3g} "
+                        "{:>8.0f} {:>14.2f}\n",
                         p.ranks, p.product_seconds[0], p.product_seconds[1], p.product_seconds[2],
-                        t.exchange, t.repeated, p.product.calls, p.product.sent / mega);
+                        t.exchange, t.node, t.repeated, p.product.calls, p.product.sent / mega);
     }
     text += fmt::format("\nstack of {} slices: {:>8} {:>12} {:>10} {:>12} {:>10}\n", r.slices,
                         "groups", "ranks each", "time [s]", "slices/hour", "efficiency");
@@ -93,15 +93,13 @@ nlohmann::ordered_json to_json(const Machine& m) {
             {"memory_bandwidth", m.memory_bandwidth},
             {"network_bandwidth", m.network_bandwidth},
             {"latency", m.latency},
+            {"node_latency", m.node_latency},
             {"file_bandwidth", m.file_bandwidth},
             {"file_system", m.file_system}};
 }
 nlohmann::ordered_json to_json(const Time& t) {
-    return {{"seconds", t.total()},
-            {"compute", t.compute},
-            {"repeated", t.repeated},
-            {"exchange", t.exchange},
-            {"file", t.file}};
+    return {{"seconds", t.total()},   {"compute", t.compute},   {"node", t.node},
+            {"repeated", t.repeated}, {"exchange", t.exchange}, {"file", t.file}};
 }
 nlohmann::ordered_json number(double value) {
     if (std::isfinite(value))
@@ -147,19 +145,21 @@ std::string table(const Results& r) {
                             r.problem.rotations, r.problem.channels, r.threads);
         for (const auto& [ranks, machine] : r.machines)
             text += fmt::format("limits on {} ranks: {}\n", ranks, machine_text(machine));
-        text += fmt::format("{:<18} {:<7} {:>5} {:>10} {:>10} {:>9} {:>10} {:>10} {:>7} {:>9} "
-                            "{:>8} {:>9}\n",
-                            "stage", "scaling", "ranks", "time [s]", "efficiency", "GFLOP/s",
-                            "sent [MB]", "recv [MB]", "calls", "peak [MB]", "limit", "error");
+        text +=
+            fmt::format("{:<18} {:<7} {:>5} {:>5} {:>10} {:>10} {:>9} {:>10} {:>10} {:>7} {:>9} "
+                        "{:>8} {:>9}\n",
+                        "stage", "scaling", "ranks", "team", "time [s]", "efficiency", "GFLOP/s",
+                        "sent [MB]", "recv [MB]", "calls", "peak [MB]", "limit", "error");
         for (const auto& m : r.measurements) {
             const double share = machine_share(r, m);
-            text += fmt::format(
-                "{:<18} {:<7} {:>5} {:>10.4g} {:>9.0f}% {} {:>10.3f} {:>10.3f} {:>7.0f} {:>9.0f} "
-                "{} {:>9.1e}\n",
-                to_string(m.stage), name_of(m.scaling), m.ranks, m.seconds, 100 * efficiency(r, m),
-                cell(m.flops > 0 ? m.flops / m.seconds / giga : nan, "{:.1f}", 9), m.sent / mega,
-                m.received / mega, m.calls, m.peak_memory / mega, cell(100 * share, "{:.0f}%", 8),
-                m.error);
+            text += fmt::format("{:<18} {:<7} {:>5} {:>5} {:>10.4g} {:>9.0f}% {} {:>10.3f} "
+                                "{:>10.3f} {:>7.0f} {:>9.0f} "
+                                "{} {:>9.1e}\n",
+                                to_string(m.stage), name_of(m.scaling), m.ranks, m.team, m.seconds,
+                                100 * efficiency(r, m),
+                                cell(m.flops > 0 ? m.flops / m.seconds / giga : nan, "{:.1f}", 9),
+                                m.sent / mega, m.received / mega, m.calls, m.peak_memory / mega,
+                                cell(100 * share, "{:.0f}%", 8), m.error);
         }
     }
     if (!r.predictions.empty())
@@ -182,6 +182,7 @@ nlohmann::ordered_json to_json(const Results& r) {
         json["measured"].push_back({{"stage", to_string(m.stage)},
                                     {"scaling", name_of(m.scaling)},
                                     {"ranks", m.ranks},
+                                    {"team", m.team},
                                     {"seconds", m.seconds},
                                     {"efficiency", number(efficiency(r, m))},
                                     {"flops", m.flops},
@@ -199,6 +200,7 @@ nlohmann::ordered_json to_json(const Results& r) {
         predicted["note"] = "predictions of a model, not measurements";
         predicted["machine"] = to_json(r.machine);
         predicted["rates_measured_on"] = to_json(r.rates.machine);
+        predicted["ranks_per_node"] = r.ranks_per_node;
         predicted["unknowns"] = r.work.unknowns;
         predicted["coefficients_per_ray"] = r.work.basis;
         predicted["steps"] = r.steps;
@@ -324,7 +326,7 @@ std::vector<std::filesystem::path> draw(const Results& r, const std::filesystem:
         report::CurvePicture::Series slice{"one slice", {}, {}, {}},
             stack{fmt::format("{} slices", r.slices), {}, {}, {}};
         const double alone =
-            predict_slice(r.work, r.rates, r.machine, 1, Decomposition::rotations, r.step, r.steps)
+            predict_slice(r.work, r.rates, r.machine, {}, Decomposition::rotations, r.step, r.steps)
                 .total();
         for (const auto& p : r.predictions) {
             const auto ranks = static_cast<double>(p.ranks);

@@ -33,6 +33,7 @@ struct Results {
     Machine machine; ///< that is predicted
     StepCalls step;
     std::size_t steps = 0, slices = 0;
+    std::size_t ranks_per_node = 1; ///< predicted
 };
 
 /// Against the same stage on the fewest ranks, 1 where time falls (strong) or stays (weak) as it

@@ -215,7 +215,7 @@ ScanGeometry Sample::geometry(const mpi::BlockRange& rotations) const {
     return part;
 }
 
-DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations) const {
+DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations, const Team& team) const {
     const std::size_t rays = rotations.size() * problem_.translations;
     std::vector<float> weight(rays), transmission(rays);
     for (std::size_t i = rotations.begin; i < rotations.end; ++i)
@@ -227,7 +227,8 @@ DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations) const {
             transmission[ray] = static_cast<float>(0.7 + 0.25 * std::cos(0.9 * place));
         }
     const std::vector<std::span<const std::size_t>> pixels(pixels_.begin(), pixels_.end());
-    return {geometry(rotations), grid_, *basis_, layers_, pixels, weight, transmission};
+    return {geometry(rotations), grid_, *basis_, layers_, pixels, weight,
+            transmission,        {},    {},      team};
 }
 
 std::vector<DlsrField> Sample::fields() const {

@@ -34,7 +34,9 @@ class Sample {
     const PatternBasis& basis() const { return *basis_; }
     /// The rotations `i` mod problem().rotations of a range: beyond the scan's own they repeat.
     ScanGeometry geometry(const mpi::BlockRange& rotations) const;
-    DlsrOperator make_operator(const mpi::BlockRange& rotations) const;
+    /// Collective over `team`.
+    DlsrOperator make_operator(const mpi::BlockRange& rotations,
+                               const Team& team = Team::alone()) const;
     std::vector<DlsrField> fields() const;
     std::vector<DlsrGlobal> globals() const;
     /// Values at which a fit starts, and those that the data are made of.

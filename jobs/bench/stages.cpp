@@ -109,14 +109,14 @@ class FbpPass {
     std::vector<float> slab_;
 };
 
-/// The DLSR of a sample on a communicator.
+/// The DLSR of a sample on a communicator, of which at most `most` ranks share memory.
 struct Dlsr {
-    Dlsr(const mpi::Communicator& communicator, const Sample& sample, const mpi::BlockRange& own,
-         double copies)
-        : op(sample.make_operator(own)) {
+    Dlsr(const mpi::Communicator& communicator, std::size_t most, const Sample& sample,
+         const mpi::BlockRange& own, double copies)
+        : team(communicator, most), op(sample.make_operator(own, team)) {
         const auto start = sample.start(op);
-        op.set_point(start, false); // where it chooses its functions of the depth
-        op.set_point(sample.truth(op), false);
+        stand_at(communicator, start); // where it chooses its functions of the depth
+        stand_at(communicator, sample.truth(op));
         data.resize(op.coefficient_count());
         op.predict(data);
         auto fields = sample.fields();
@@ -124,7 +124,7 @@ struct Dlsr {
         for (auto& field : fields)
             field.smoothness *= copies;
         problem.emplace(communicator, op, sample.grid(), sample.geometry(own), data, fields,
-                        sample.globals(), start);
+                        sample.globals(), start, &team);
         problem->set_product_tolerance(product_tolerance);
         x = problem->start();
         const auto range = problem->own();
@@ -136,6 +136,15 @@ struct Dlsr {
         }
         out.resize(x.size());
     }
+    void stand_at(const mpi::Communicator& communicator, const std::vector<double>& values) {
+        std::vector<double> rows(op.table_size(values, false));
+        op.table_rows(values, false, static_cast<std::size_t>(communicator.rank()),
+                      static_cast<std::size_t>(communicator.size()), rows);
+        communicator.allreduce(std::span<double>(rows), mpi::Reduction::sum);
+        op.set_point(values, false, rows);
+    }
+
+    mpi::NodeTeam team;
     DlsrOperator op;
     std::vector<float> data;
     std::optional<DlsrProblem> problem;
@@ -266,8 +275,10 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
     const auto own = own_block(sample_.problem().rotations * factor(scaling), communicator_);
     std::unique_ptr<Dlsr> dlsr;
     // The problem's constructor is collective and agrees on its errors itself.
-    dlsr = std::make_unique<Dlsr>(communicator_, sample_, own, copies);
+    dlsr = std::make_unique<Dlsr>(communicator_, options_.ranks_per_node, sample_, own, copies);
     auto& problem = *dlsr->problem;
+    const auto team = static_cast<std::size_t>(
+        communicator_.allreduce(static_cast<std::int64_t>(dlsr->team.size()), mpi::Reduction::max));
     const auto whole = [&](double scale) {
         auto all = communicator_.gather(dlsr->out);
         for (double& value : all)
@@ -287,6 +298,12 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
     };
     std::vector<Measurement> results;
     const DlsrOperator::Cost exact = dlsr->op.cost();
+
+    // Arrays that are kept are made before anything is measured.
+    problem.objective_and_gradient(dlsr->x, dlsr->out);
+    problem.linearise(dlsr->x);
+    problem.gauss_newton_product(dlsr->v, dlsr->out);
+    problem.precondition(dlsr->v, dlsr->out);
 
     // Every repetition at another point than the last: the tables and columns are made anew.
     auto gradient = measure(Stage::gradient, scaling, options_.repetitions, [&] {
@@ -310,6 +327,9 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
                                 [&] { problem.precondition(dlsr->v, dlsr->out); });
     compare(precondition, whole(copies));
 
+    // A step begins where a trial ended, with nothing condensed.
+    problem.set_operator_point(dlsr->beside, true);
+    problem.set_operator_point(dlsr->x, true);
     petsc::BoundedGaussNewtonOptions options;
     options.linear_tolerance = 1e-10;
     options.linear_max_iterations = static_cast<int>(options_.step_iterations);
@@ -326,8 +346,10 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
           condensed, exact);
     compare(step, {report.objective / copies});
 
-    for (auto* m : {&product, &gradient, &linearise, &precondition, &step})
+    for (auto* m : {&product, &gradient, &linearise, &precondition, &step}) {
+        m->team = team;
         results.push_back(*m);
+    }
     return results;
 }
 
@@ -411,6 +433,35 @@ double allowed_error(Stage stage) {
     }
 }
 
+namespace {
+
+/// Blocks of eight lanes of all voxels, times eight (see DlsrLanes): single lanes share blocks.
+double coefficients_of(const Sample& sample, const DlsrOperator& op) {
+    const auto& basis = sample.basis();
+    std::vector<std::size_t> single;
+    double total = 0;
+    for (std::size_t p = 0; p < basis.parts().size(); ++p)
+        if (basis.lanes(p) == 1)
+            single.push_back(p);
+        else
+            total += static_cast<double>((basis.lanes(p) + 7) / 8 * 8 * op.pixels(p).size());
+    std::stable_sort(single.begin(), single.end(), [&](std::size_t a, std::size_t b) {
+        return op.pixels(a).size() > op.pixels(b).size();
+    });
+    std::vector<unsigned char> carries;
+    for (std::size_t i = 0; i < single.size(); ++i) {
+        if (i % 8 == 0)
+            carries.assign(sample.grid().size(), 0);
+        for (const std::size_t pixel : op.pixels(single[i])) {
+            total += carries[pixel] ? 0 : 8;
+            carries[pixel] = 1;
+        }
+    }
+    return total;
+}
+
+} // namespace
+
 Workload make_workload(const Sample& sample) {
     const auto& problem = sample.problem();
     Workload w;
@@ -425,6 +476,9 @@ Workload make_workload(const Sample& sample) {
     const auto fields = sample.fields();
     w.fields = fields.size();
     w.globals = sample.globals().size();
+    w.parts = sample.basis().parts().size();
+    for (std::size_t p = 0; p < w.parts; ++p)
+        w.families += sample.basis().lanes(p) > 8;
 
     // All rotations: the strips are widest along the diagonals.
     auto op = sample.make_operator({0, problem.rotations});
@@ -439,6 +493,8 @@ Workload make_workload(const Sample& sample) {
     w.product_projection = condensed.projection_flops / rotations;
     w.product_tables = condensed.table_flops / rotations;
     w.product_bytes = condensed.bytes / rotations;
+    w.coefficients = coefficients_of(sample, op);
+    w.condensed_coefficients = w.coefficients * condensed.projection_flops / exact.projection_flops;
     std::vector<std::size_t> load(sample.grid().size(), 0);
     for (const auto& field : fields)
         for (const std::size_t pixel : op.pixels(field.part)) {
@@ -481,27 +537,53 @@ Rates measure_rates(const Sample& sample, const Workload& work, const Machine& m
     for (const bool more : {false, true}) {
         const std::size_t count = more ? many : few;
         reset_peak_memory();
-        Dlsr dlsr(self, sample, {0, count}, 1);
+        const auto before = static_cast<double>(peak_memory());
+        Dlsr dlsr(self, 1, sample, {0, count}, 1);
         auto& problem = *dlsr.problem;
         auto& t = times[more];
         t.gradient = best(3, [&] {
             dlsr.x.swap(dlsr.beside);
             problem.objective_and_gradient(dlsr.x, dlsr.out);
         });
-        t.linearise = best(1, [&] { problem.linearise(dlsr.x); });
+        for (int i = 0; i < 2; ++i) { // nothing is condensed at a new point
+            dlsr.x.swap(dlsr.beside);
+            problem.set_operator_point(dlsr.x, true);
+            const double seconds = best(1, [&] { problem.linearise(dlsr.x); });
+            t.linearise = i == 0 ? seconds : std::min(t.linearise, seconds);
+        }
         t.product = best(4, [&] { problem.gauss_newton_product(dlsr.v, dlsr.out); });
         t.precondition = best(4, [&] { problem.precondition(dlsr.v, dlsr.out); });
-        if (!more)
-            rates.memory_repeated = static_cast<double>(peak_memory());
+        if (more)
+            continue;
+        // A rank's own: its process, sums, a buffer of the projector and tables with what they are
+        // made through, some arrays of the image while lanes are arranged; data and columns are
+        // counted by the rays.
+        const double buffer = (work.gradient_bytes / 4 - 3 * work.coefficients) / 4,
+                     rays = 4 * static_cast<double>(dlsr.op.coefficient_count()) *
+                            static_cast<double>(1 + work.globals);
+        rates.memory_rank =
+            before + 4 * (work.coefficients + buffer + 3 * static_cast<double>(work.table_rows)) +
+            static_cast<double>((40 + work.parts) * sample.grid().size());
+        rates.memory_node =
+            std::max(0.0, static_cast<double>(peak_memory()) - rates.memory_rank - rays);
+
+        const auto span = problem.values(dlsr.beside);
+        const std::vector<double> beside(span.begin(), span.end());
+        std::vector<double> rows(dlsr.op.table_size(beside, true));
+        rates.table_rows = best(2, [&] { dlsr.op.table_rows(beside, true, 0, 1, rows); });
+        const double with_tables = best(1, [&] { dlsr.op.set_point(beside, true, rows); }),
+                     without = best(2, [&] { dlsr.op.set_point(beside, true, {}); });
+        rates.tables = std::max(0.0, with_tables - without);
+        rates.condense = best(2, [&] { dlsr.op.condense(product_tolerance); });
     }
-    const auto split = [&](double Times::*part, double& rotation, double& repeated) {
+    const auto split = [&](double Times::*part, double& rotation, double& fixed) {
         const double a = times[0].*part, b = times[1].*part;
         rotation = std::max(0.0, (b - a) / static_cast<double>(many - few));
-        repeated = std::max(0.0, a - static_cast<double>(few) * rotation);
+        fixed = std::max(0.0, a - static_cast<double>(few) * rotation);
     };
-    split(&Times::product, rates.product_rotation, rates.product_repeated);
-    split(&Times::gradient, rates.gradient_rotation, rates.gradient_repeated);
-    split(&Times::linearise, rates.linearise_rotation, rates.linearise_repeated);
+    split(&Times::product, rates.product_rotation, rates.product_fixed);
+    split(&Times::gradient, rates.gradient_rotation, rates.gradient_fixed);
+    split(&Times::linearise, rates.linearise_rotation, rates.linearise_fixed);
     rates.product_tables =
         std::min(rates.product_rotation, work.product_tables / machine.flop_rate);
     // Transforms of maps an eighth wider than the image against two triangular solves.
@@ -512,7 +594,7 @@ Rates measure_rates(const Sample& sample, const Workload& work, const Machine& m
     const double both = std::min(times[0].precondition, times[1].precondition);
     rates.precondition_field =
         both * transforms / (transforms + solves) / static_cast<double>(work.fields);
-    rates.precondition_repeated = both * solves / (transforms + solves);
+    rates.precondition_blocks = both * solves / (transforms + solves);
 
     {
         const std::size_t channels = std::min(fbp_pass, work.channels);

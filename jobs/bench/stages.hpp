@@ -7,6 +7,7 @@
 #include "solvers/petsc/session.hpp"
 
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct Measurement {
     Stage stage = Stage::fbp;
     Scaling scaling = Scaling::strong;
     std::size_t ranks = 1;
+    std::size_t team = 1;          ///< ranks of the largest team that shares memory; DLSR only
     double seconds = 0;            ///< best of the repetitions, slowest rank
     double flops = 0;              ///< sum; 0: not counted
     double bytes = 0;              ///< from and to memory, sum; 0: not counted
@@ -32,7 +34,7 @@ struct Measurement {
     double one_sided = 0;          ///< mean over the ranks
     double file_bytes = 0;         ///< sum of what the stage means to write or read
     double kernel_file_bytes = 0;  ///< sum of what the system counts (/proc/self/io)
-    double peak_memory = 0;        ///< of one rank [bytes], largest; whole process
+    double peak_memory = 0;        ///< of one rank [bytes], largest; all that it sees
     double error = 0;              ///< relative difference from the answer on one rank
     double root_share = 1;         ///< of the voxel fits
     StepCalls step;                ///< stage step only
@@ -45,6 +47,7 @@ struct StageOptions {
     int repetitions = 3;
     std::size_t step_iterations = 10; ///< conjugate gradients in a step
     std::filesystem::path folder = ".";
+    std::size_t ranks_per_node = std::numeric_limits<std::size_t>::max(); ///< at most, in a team
 };
 
 /// Runs stages on the ranks of a communicator, which contains rank 0 of the session's as its own

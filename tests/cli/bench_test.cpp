@@ -60,7 +60,23 @@ TEST(Bench, Predicts) {
     ASSERT_EQ(json.exit_code, 0) << json.errors;
     const auto predicted = nlohmann::json::parse(json.output)["predicted"];
     EXPECT_EQ(predicted["by_ranks"].size(), 1U);
+    EXPECT_EQ(predicted["ranks_per_node"], 64);
     EXPECT_THAT(predicted["note"].get<std::string>(), HasSubstr("not measurements"));
+}
+
+TEST(Bench, TeamsAreAsLargeAsAllowed) {
+    for (const int most : {0, 1, 2}) {
+        std::vector<std::string> options{"--json", "--stages", "dlsr", "--scaling",
+                                         "strong", "--ranks",  "3"};
+        if (most > 0)
+            options.insert(options.end(), {"--ranks-per-node", std::to_string(most)});
+        const auto result = run_xrdct(with(options), 3, 120);
+        ASSERT_EQ(result.exit_code, 0) << result.errors;
+        const auto measured = nlohmann::json::parse(result.output)["measured"];
+        ASSERT_EQ(measured.size(), 5U);
+        for (const auto& m : measured)
+            EXPECT_EQ(m["team"], most > 0 ? most : 3);
+    }
 }
 
 TEST(Bench, HelpHasAnExampleAndUnits) {
@@ -87,6 +103,8 @@ TEST(Bench, RefusesBadInput) {
         {{"--predict", "16,,64"}, "--predict: ''"},
         {{"--predict", "99999999"}, "--predict: '99999999'"},
         {{"--network-bandwidth", "0"}, "--network-bandwidth: must be a number above 0"},
+        {{"--ranks-per-node", "0"}, "--ranks-per-node: must lie between 1"},
+        {{"--node-latency", "-1"}, "--node-latency: must be a number of at least 0"},
         {{"--latency", "nan"}, "--latency: must be a number of at least 0"},
         {{"--flop-rate", "-1"}, "--flop-rate"},
         {{"--memory", "much"}, "--memory"},

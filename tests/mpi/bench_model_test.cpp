@@ -7,7 +7,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <set>
+
+#include <fmt/format.h>
 
 namespace xrdct::bench {
 namespace {
@@ -23,6 +27,10 @@ const petsc::Session& session() {
 const Sample& sample() {
     static const Sample s({.translations = 24, .rotations = 27, .channels = 120});
     return s;
+}
+const Workload& workload() {
+    static const Workload work = make_workload(sample());
+    return work;
 }
 std::size_t ranks() {
     return static_cast<std::size_t>(world().size());
@@ -44,29 +52,39 @@ void expect_counts(const Measurement& m, const Counts& predicted) {
 }
 
 TEST(BenchModel, CountsOfTheDlsr) {
-    Answers answers;
-    StageRunner runner(world(), session(), sample(), {1, 3, "."}, answers);
-    const Workload work = make_workload(sample());
-    const auto measured = runner.dlsr(Scaling::strong);
-    ASSERT_EQ(measured.size(), 5U);
-    for (const auto& m : measured)
-        expect_counts(m, count(work, m.stage, ranks(), m.step));
-    EXPECT_GT(measured[0].most_flops, 0);
-    EXPECT_GT(measured.back().step.products, 0U);
-    if (ranks() > 1) {
-        EXPECT_GT(measured[0].sent, 4 * static_cast<double>(work.unknowns));
+    const Workload& work = workload();
+    for (const std::size_t team : std::set<std::size_t>{
+             1, std::min<std::size_t>(2, ranks()), std::min<std::size_t>(4, ranks()), ranks()}) {
+        SCOPED_TRACE(fmt::format("teams of {}", team));
+        Answers answers;
+        StageRunner runner(world(), session(), sample(), {1, team == ranks() ? 3U : 1U, ".", team},
+                           answers);
+        const auto measured = runner.dlsr(Scaling::strong);
+        ASSERT_EQ(measured.size(), 5U);
+        for (const auto& m : measured) {
+            EXPECT_EQ(m.team, team);
+            const Counts predicted = count(work, m.stage, {ranks(), team}, m.step);
+            expect_counts(m, predicted);
+            EXPECT_EQ(m.calls, predicted.calls) << to_string(m.stage);
+        }
+        EXPECT_GT(measured[0].most_flops, 0);
+        EXPECT_GT(measured.back().step.products, 0U);
+        if (ranks() > team) {
+            EXPECT_GT(measured[0].sent * static_cast<double>(team),
+                      4 * static_cast<double>(work.unknowns));
+        }
     }
 }
 
 TEST(BenchModel, CountsOfFbpAndFits) {
     Answers answers;
     StageRunner runner(world(), session(), sample(), {1, 3, "."}, answers);
-    const Workload work = make_workload(sample());
+    const Workload& work = workload();
     const auto fbp = runner.fbp(Scaling::strong);
-    expect_counts(fbp, count(work, Stage::fbp, ranks()));
+    expect_counts(fbp, count(work, Stage::fbp, {ranks()}));
     EXPECT_GT(fbp.most_flops, 0);
     const auto fits = runner.fits(Scaling::strong);
-    expect_counts(fits, count(work, Stage::fits, ranks(), {}, fits.root_share));
+    expect_counts(fits, count(work, Stage::fits, {ranks()}, {}, fits.root_share));
 }
 
 TEST(BenchModel, BytesOfFiles) {
@@ -75,9 +93,9 @@ TEST(BenchModel, BytesOfFiles) {
     world().broadcast(path);
     Answers answers;
     StageRunner runner(world(), session(), sample(), {1, 3, path}, answers);
-    const Workload work = make_workload(sample());
+    const Workload& work = workload();
     for (const auto& m : runner.files(Scaling::strong)) {
-        const auto predicted = count(work, m.stage, ranks());
+        const auto predicted = count(work, m.stage, {ranks()});
         const double bytes = static_cast<double>(ranks()) * (predicted.written + predicted.read);
         expect_close(m.file_bytes, bytes, std::string(to_string(m.stage)));
         // Headers, and what every rank reads of them and of /proc.
