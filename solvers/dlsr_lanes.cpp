@@ -291,19 +291,20 @@ void DlsrLanes::assemble(std::span<const float> direction, std::span<float> q) c
         }
     });
 }
+template <class Number>
 void DlsrLanes::reduce(std::span<const float> q, std::size_t stride,
-                       std::span<float> direction) const {
+                       std::span<Number> direction) const {
     const std::size_t members = team_.size();
     team_.together([&] {
         for (const auto& part : parts_) {
             const std::size_t n = part.pixels.size();
             const auto [from, to] = team_.share(n);
-            float* amounts = direction.data() + part.offset;
+            Number* amounts = direction.data() + part.offset;
             if (part.functions.empty()) {
                 for (std::size_t v = from; v < to; ++v) {
-                    float sum = 0;
+                    Number sum = 0;
                     for (std::size_t member = 0; member < members; ++member)
-                        sum += q[member * stride + part.coefficient[v]];
+                        sum += static_cast<Number>(q[member * stride + part.coefficient[v]]);
                     amounts[v] = sum;
                 }
                 continue;
@@ -312,20 +313,27 @@ void DlsrLanes::reduce(std::span<const float> q, std::size_t stride,
 #pragma omp parallel for schedule(static)
             for (std::size_t v = from; v < to; ++v) {
                 const float* u = part.functions.data() + v * width;
-                std::array<float, 4> sums{};
-                for (std::size_t member = 0; member < members; ++member)
+                std::array<Number, 4> total{};
+                for (std::size_t member = 0; member < members; ++member) {
+                    std::array<float, 4> sums{};
                     part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
                         const float* in = q.data() + member * stride + place;
                         for (std::size_t d = 0; d <= part.shapes; ++d)
                             for (std::size_t i = begin; i < end; ++i)
                                 sums[d] += in[i - begin] * u[d * part.lanes + i];
                     });
+                    for (std::size_t d = 0; d <= part.shapes; ++d)
+                        total[d] += static_cast<Number>(sums[d]);
+                }
                 for (std::size_t d = 0; d <= part.shapes; ++d)
-                    amounts[d * n + v] = sums[d];
+                    amounts[d * n + v] = total[d];
             }
         }
     });
 }
+
+template void DlsrLanes::reduce(std::span<const float>, std::size_t, std::span<float>) const;
+template void DlsrLanes::reduce(std::span<const float>, std::size_t, std::span<double>) const;
 
 /// Of one rotation: [translation][packed] from the layers in `buffer`.
 template <bool with_factors>

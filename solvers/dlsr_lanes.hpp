@@ -108,8 +108,9 @@ class DlsrLanes {
     /// team [coefficient_count]. Collective.
     void assemble(std::span<const float> direction, std::span<float> q) const;
     /// The adjoint, of the sum over the members' coefficients, `stride` apart in the memory of the
-    /// team, into its memory. Collective.
-    void reduce(std::span<const float> q, std::size_t stride, std::span<float> direction) const;
+    /// team, into its memory (float or double). Collective.
+    template <class Number>
+    void reduce(std::span<const float> q, std::size_t stride, std::span<Number> direction) const;
 
     std::size_t buffer_size() const {
         return projector_->buffer_size() + (textured_ ? projector_->coefficient_count() : 0);

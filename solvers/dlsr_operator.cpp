@@ -475,15 +475,16 @@ struct DlsrOperator::Impl {
         global_sums.resize(team, team.size() * globals);
     }
     /// The sums of all members as values.
-    void collect(const DlsrLanes& by, std::span<float> direction) const {
-        by.reduce(sums.span(), sums_stride(), direction);
+    template <class Number>
+    void collect(const DlsrLanes& by, std::span<Number> direction) const {
+        by.reduce(std::span<const float>(sums.span()), sums_stride(), direction);
         if (globals > 0)
             team.together([&] {
                 for (std::size_t g = 0; g < globals && team.rank() == 0; ++g) {
                     double sum = 0;
                     for (std::size_t member = 0; member < team.size(); ++member)
                         sum += global_sums[member * globals + g];
-                    direction[values + g] = static_cast<float>(sum);
+                    direction[values + g] = static_cast<Number>(sum);
                 }
             });
     }
@@ -769,19 +770,32 @@ std::vector<float> DlsrOperator::part_sums() const {
     return result;
 }
 
+namespace {
+double total(const std::vector<double>& misfits) {
+    double sum = 0;
+    for (const double misfit : misfits)
+        sum += misfit;
+    return sum;
+}
+} // namespace
+
 double DlsrOperator::objective(std::span<const float> data, std::span<float> gradient) const {
-    double total = 0;
-    for (const double misfit : misfits(data, gradient))
-        total += misfit;
-    return total;
+    return total(misfits(data, gradient));
+}
+double DlsrOperator::objective(std::span<const float> data, std::span<double> gradient) const {
+    return total(misfits(data, gradient));
+}
+double DlsrOperator::objective(std::span<const float> data) const {
+    return total(rotation_misfits(data));
 }
 
 std::vector<double> DlsrOperator::rotation_misfits(std::span<const float> data) const {
-    return misfits(data, {});
+    return misfits(data, std::span<float>());
 }
 
+template <class Number>
 std::vector<double> DlsrOperator::misfits(std::span<const float> data,
-                                          std::span<float> gradient) const {
+                                          std::span<Number> gradient) const {
     const Impl& impl = *impl_;
     if (data.size() != coefficient_count() ||
         (!gradient.empty() && gradient.size() != value_count()))
@@ -843,7 +857,12 @@ void DlsrOperator::adjoint(std::span<const float> rays, std::span<float> directi
 void DlsrOperator::weighted_adjoint(std::span<const float> rays, std::span<float> direction) const {
     back(rays, direction, true);
 }
-void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
+void DlsrOperator::weighted_adjoint(std::span<const float> rays,
+                                    std::span<double> direction) const {
+    back(rays, direction, true);
+}
+template <class Number>
+void DlsrOperator::back(std::span<const float> rays, std::span<Number> direction,
                         bool weighted) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
@@ -866,6 +885,13 @@ void DlsrOperator::back(std::span<const float> rays, std::span<float> direction,
 }
 
 void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<float> out) const {
+    normal_product(direction, out);
+}
+void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<double> out) const {
+    normal_product(direction, out);
+}
+template <class Number>
+void DlsrOperator::normal_product(std::span<const float> direction, std::span<Number> out) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || out.size() != value_count())
         throw Error("DLSR: wrong sizes for the Gauss-Newton product");

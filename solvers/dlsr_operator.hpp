@@ -44,7 +44,8 @@ enum class GeometryParameter {
 /// The members of a team hold what the voxels have once, make it together and add up what their
 /// rays give: calls marked collective are so over the team, with the same arguments but for rays.
 /// Where such a call fills a vector of values, that is memory of the team (TeamArray), the same for
-/// all, and the sum over its members. A team of one shares nothing.
+/// all, and the sum over its members; in double it depends on who is in a team as little as on who
+/// is not. A team of one shares nothing.
 class DlsrOperator {
   public:
     /// `geometry`: own rotations only, all translations. `pixels[part]`: where a part exists [y · n
@@ -114,6 +115,8 @@ class DlsrOperator {
     /// ½ Σ weight |m − data|² over own rays and, unless `gradient` is empty, its gradient (after
     /// set_point with derivatives). `data` [own ray][M]. Collective with a gradient.
     double objective(std::span<const float> data, std::span<float> gradient) const;
+    double objective(std::span<const float> data, std::span<double> gradient) const;
+    double objective(std::span<const float> data) const;
     /// The objective's share of every own rotation.
     std::vector<double> rotation_misfits(std::span<const float> data) const;
     /// rays = J direction. Collective.
@@ -122,6 +125,7 @@ class DlsrOperator {
     void adjoint(std::span<const float> rays, std::span<float> direction) const;
     /// direction = Jᵀ W rays. Collective.
     void weighted_adjoint(std::span<const float> rays, std::span<float> direction) const;
+    void weighted_adjoint(std::span<const float> rays, std::span<double> direction) const;
     /// Until the next point, gauss_newton() takes families of patterns in the few combinations that
     /// the derivatives at this point need: `tolerance` is the part of them (norm) that may be left
     /// out, and of the patterns' change with depth. A few times cheaper; 0: exact again.
@@ -129,6 +133,7 @@ class DlsrOperator {
     void condense(double tolerance);
     /// out = Jᵀ W J direction. Collective.
     void gauss_newton(std::span<const float> direction, std::span<float> out) const;
+    void gauss_newton(std::span<const float> direction, std::span<double> out) const;
 
     /// Own rays' share of the diagonal of Jᵀ W J, the depths of a voxel taken as 0 and depth
     /// factors as 1; exact for the global parameters (after set_point with derivatives).
@@ -161,8 +166,12 @@ class DlsrOperator {
     Cost cost() const;
 
   private:
-    std::vector<double> misfits(std::span<const float> data, std::span<float> gradient) const;
-    void back(std::span<const float> rays, std::span<float> direction, bool weighted) const;
+    template <class Number>
+    std::vector<double> misfits(std::span<const float> data, std::span<Number> gradient) const;
+    template <class Number>
+    void back(std::span<const float> rays, std::span<Number> direction, bool weighted) const;
+    template <class Number>
+    void normal_product(std::span<const float> direction, std::span<Number> out) const;
 
     struct Impl;
     std::unique_ptr<Impl> impl_;

@@ -168,7 +168,8 @@ struct DlsrProblem::Impl {
 
     // What passes through, whole: unknowns, values of the model, a direction of these, a product.
     TeamArray<double> gathered, values;
-    TeamArray<float> direction, product;
+    TeamArray<float> direction;
+    TeamArray<double> product;
 
     // The model's point.
     TeamArray<double> at; ///< unknowns (whole) at which the operator stands
@@ -270,7 +271,7 @@ struct DlsrProblem::Impl {
         });
         return direction;
     }
-    std::span<float> product_room() {
+    std::span<double> product_room() {
         product.resize(team, model.value_count());
         return product.span();
     }
@@ -281,7 +282,7 @@ struct DlsrProblem::Impl {
         counts.exchange_seconds += now() - begin;
         std::fill(x.begin(), x.end(), 0.0);
         for (std::size_t f = 0; f < fields.size(); ++f) {
-            const float* from = product.data() + offset(f);
+            const double* from = product.data() + offset(f);
             if (fields[f].treatment == FieldTreatment::voxel) {
                 const auto [begin_voxel, end_voxel] = own_voxels(f);
                 for (std::size_t v = begin_voxel; v < end_voxel; ++v)
@@ -674,8 +675,7 @@ std::vector<double> DlsrProblem::information() {
         const auto [begin, end] = impl.own_voxels(f);
         for (std::size_t v = begin; v < end; ++v)
             result[impl.first[f] + v - impl.own.begin] =
-                static_cast<double>(impl.product[impl.offset(f) + v]) * impl.fields[f].unit *
-                impl.fields[f].unit;
+                impl.product[impl.offset(f) + v] * impl.fields[f].unit * impl.fields[f].unit;
     }
     const auto globals = impl.global_information();
     for (std::size_t g = 0; g < globals.size(); ++g)
@@ -828,7 +828,7 @@ double DlsrProblem::objective(std::span<const double> x) {
     const double begin = now();
     impl.stand_at(all, false);
     const double own =
-        impl.communicator.collectively([&] { return impl.model.objective(impl.data, {}); });
+        impl.communicator.collectively([&] { return impl.model.objective(impl.data); });
     ++impl.counts.objectives;
     impl.counts.operator_seconds += now() - begin;
     return impl.total(own, impl.smoothness(all, {}));

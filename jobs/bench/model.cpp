@@ -144,7 +144,7 @@ class DlsrCalls : public Calls {
         agree();
         together(); // sweep
         collect();
-        sum(4 * real(w_.unknowns));
+        sum(unknowns());
         reduce(2 * number);
     }
     void objective() {
@@ -168,7 +168,7 @@ class DlsrCalls : public Calls {
         agree();
         together(4); // direction; coefficients, zeroed and filled; sweep
         collect();
-        sum(4 * real(w_.unknowns));
+        sum(unknowns());
     }
     void precondition() {
         gather(unknowns());

@@ -142,10 +142,10 @@ TEST(DlsrGeometry, AdjointAndGradient) {
         auto beside = values;
         beside[place] += h;
         op.set_point(beside, false);
-        const double upper = op.objective(data, {});
+        const double upper = op.objective(data);
         beside[place] -= 2 * h;
         op.set_point(beside, false);
-        const double slope = (upper - op.objective(data, {})) / (2 * h);
+        const double slope = (upper - op.objective(data)) / (2 * h);
         EXPECT_NEAR(gradient[place], slope, 0.03 * std::abs(slope)) << g;
     }
 }

@@ -406,7 +406,7 @@ TEST(DlsrOperator, MisfitsOfRotations) {
         EXPECT_GT(misfit, 0);
         sum += misfit;
     }
-    EXPECT_DOUBLE_EQ(sum, op.objective(data, {}));
+    EXPECT_DOUBLE_EQ(sum, op.objective(data));
 }
 
 TEST(DlsrOperator, GradientOfTheObjective) {
@@ -418,7 +418,7 @@ TEST(DlsrOperator, GradientOfTheObjective) {
     std::vector<float> gradient(op.value_count(), 3);
     const double f = op.objective(data, gradient);
     EXPECT_GT(f, 0);
-    EXPECT_DOUBLE_EQ(op.objective(data, {}), f);
+    EXPECT_DOUBLE_EQ(op.objective(data), f);
 
     // From its definition.
     const auto rays = predict(op);
@@ -434,7 +434,7 @@ TEST(DlsrOperator, GradientOfTheObjective) {
             for (std::size_t i = 0; i < moved.size(); ++i)
                 moved[i] += h * direction[i];
             op.set_point(moved, false);
-            return op.objective(data, {});
+            return op.objective(data);
         };
         constexpr double h = 0.01;
         return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
@@ -690,7 +690,7 @@ TEST(DlsrOperator, BadInput) {
     std::vector<float> rays(op.coefficient_count()), less(rays.size() - 1), v(op.value_count()),
         fewer(v.size() - 1);
     EXPECT_THROW(op.predict(less), Error);
-    EXPECT_THROW(op.objective(less, {}), Error);
+    EXPECT_THROW(op.objective(less), Error);
     EXPECT_THROW(op.objective(rays, fewer), Error);
     EXPECT_THROW(op.jacobian(fewer, rays), Error);
     EXPECT_THROW(op.jacobian(v, less), Error);

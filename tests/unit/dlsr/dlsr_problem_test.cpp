@@ -235,7 +235,7 @@ TEST(DlsrProblem, UnknownsAndValues) {
     const double f = s.objective(y);
     EXPECT_GT(f, s.problem->last_misfit());
     s.op.set_point(changed, false);
-    EXPECT_NEAR(world().allreduce(s.op.objective(s.data, {}), mpi::Reduction::sum) /
+    EXPECT_NEAR(world().allreduce(s.op.objective(s.data), mpi::Reduction::sum) /
                     s.problem->last_misfit(),
                 1, 1e-6);
 }
