@@ -903,14 +903,14 @@ void DlsrProblem::Impl::start_curvatures() {
 
 void DlsrProblem::Impl::make_preconditioner() {
     const double begin = now();
-    TeamArray<double> springs_at, shares, middles;
-    TeamArray<float> sensitivities; ///< of voxel shapes, NaN: they do not tell
+    TeamArray<double> springs_at, portions, of_fields; ///< portions: the springs' of the diagonal
+    TeamArray<float> sensitivities;                    ///< of voxel shapes, NaN: they do not tell
     communicator.collectively([&] {
         start_curvatures();
         springs_at.resize(team, unknowns);
         sensitivities.resize(team, unknowns);
-        shares.resize(team, team.size() * 2 * fields.size());
-        middles.resize(team, fields.size());
+        portions.resize(team, unknowns);
+        of_fields.resize(team, 2 * fields.size()); // sensitivity, mean portion
         team.together([&] {
             for (std::size_t f = 0; f < fields.size(); ++f)
                 if (team.has(f) && smooth(f))
@@ -921,7 +921,6 @@ void DlsrProblem::Impl::make_preconditioner() {
                     }
         });
         team.together([&] {
-            double* share = shares.data() + team.rank() * 2 * fields.size();
             std::vector<std::size_t> members, kept;
             std::vector<float> gram;
             std::vector<double> matrix;
@@ -945,8 +944,7 @@ void DlsrProblem::Impl::make_preconditioner() {
                                             fields[field[b]].unit;
                     const double springs_here = springs_at[unknown[a]];
                     const double diagonal = matrix[a * n + a] + springs_here;
-                    share[2 * field[a]] += diagonal > 0 ? springs_here / diagonal : 0;
-                    share[2 * field[a] + 1] += 1;
+                    portions[unknown[a]] = diagonal > 0 ? springs_here / diagonal : 0;
                     // A relative ridge keeps the factor finite where patterns are nearly alike.
                     matrix[a * n + a] = diagonal * (1 + 1e-4) + 1e-12;
                 }
@@ -984,7 +982,12 @@ void DlsrProblem::Impl::make_preconditioner() {
         });
         team.together([&] {
             for (std::size_t f = 0; f < fields.size(); ++f) {
-                if (!team.has(f) || !curvatures[f])
+                if (!team.has(f) || fields[f].treatment != FieldTreatment::voxel)
+                    continue;
+                // One after the other, whoever is in the team.
+                for (std::size_t v = 0; v < voxels(f); ++v)
+                    of_fields[2 * f + 1] += portions[first[f] + v] / static_cast<double>(voxels(f));
+                if (!curvatures[f])
                     continue;
                 std::vector<float> all;
                 for (std::size_t v = 0; v < voxels(f); ++v)
@@ -994,12 +997,12 @@ void DlsrProblem::Impl::make_preconditioner() {
                     continue;
                 const auto middle = all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2);
                 std::nth_element(all.begin(), middle, all.end());
-                middles[f] = static_cast<double>(std::max(*middle, 0.0F));
+                of_fields[2 * f] = static_cast<double>(std::max(*middle, 0.0F));
             }
         });
         for (std::size_t f = 0; f < fields.size(); ++f)
             if (curvatures[f])
-                curvatures[f]->sensitivity = middles[f];
+                curvatures[f]->sensitivity = of_fields[2 * f];
     });
     const std::size_t length = filter.length(), columns = length / 2 + 1;
     const double normalise = 1 / static_cast<double>(filter.map_size());
@@ -1007,12 +1010,7 @@ void DlsrProblem::Impl::make_preconditioner() {
     for (std::size_t f = 0; f < fields.size(); ++f) {
         if (!filters(f))
             continue;
-        double smooth_share = 0, all_shares = 0;
-        for (std::size_t member = 0; member < team.size(); ++member) {
-            smooth_share += shares[(member * fields.size() + f) * 2];
-            all_shares += shares[(member * fields.size() + f) * 2 + 1];
-        }
-        const double share = all_shares > 0 ? smooth_share / all_shares : 0;
+        const double share = of_fields[2 * f + 1];
         symbols[f].resize(filter.spectrum_size());
         for (std::size_t y = 0; y < length; ++y)
             for (std::size_t x = 0; x < columns; ++x) {
