@@ -16,18 +16,6 @@ namespace {
 /// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 3;
 
-/// Own unknowns at bounds that the gradient at x points at.
-std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, std::span<const double> x) {
-    std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
-    problem.bounds(lower, upper);
-    problem.objective_and_gradient(x, gradient);
-    std::vector<std::uint8_t> held(x.size(), 0);
-    for (std::size_t i = 0; i < x.size(); ++i)
-        held[i] = (x[i] <= lower[i] + 1e-9 && gradient[i] > 0) ||
-                  (x[i] >= upper[i] - 1e-9 && gradient[i] < 0);
-    return held;
-}
-
 /// Of sums over the samples; maps are smoothed. Collective.
 TeamArray<double> errors_of(DlsrFit& fit) {
     const auto& system = fit.system();
@@ -72,6 +60,17 @@ TeamArray<double> errors_of(DlsrFit& fit) {
 }
 
 } // namespace
+
+std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, std::span<const double> x) {
+    std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
+    problem.bounds(lower, upper);
+    problem.objective_and_gradient(x, gradient);
+    std::vector<std::uint8_t> held(x.size(), 0);
+    for (std::size_t i = 0; i < x.size(); ++i)
+        held[i] = (x[i] <= lower[i] + 1e-9 && gradient[i] > 0) ||
+                  (x[i] >= upper[i] - 1e-9 && gradient[i] < 0);
+    return held;
+}
 
 TeamArray<double> sample_errors(DlsrFit& fit) {
     const auto& system = fit.system();

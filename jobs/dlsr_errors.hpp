@@ -2,7 +2,15 @@
 
 #include "jobs/dlsr_fit.hpp"
 
+#include <cstdint>
+#include <span>
+#include <vector>
+
 namespace xrdct {
+
+/// Which own unknowns x (own share) are at bounds that the gradient there points at: 1, else 0.
+/// Collective.
+std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, std::span<const double> x);
 
 /// E.s.d. of all unknowns where the fit has ended, in their units and the team's memory, from the
 /// job's number of samples of noise (at least one) that are propagated through the linearised

@@ -1,5 +1,7 @@
 #include "jobs/dlsr_resolution.hpp"
 
+#include "jobs/dlsr_errors.hpp"
+
 #include "solvers/dlsr_resolution.hpp"
 
 #include <algorithm>
@@ -18,14 +20,8 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Te
                                  const ImageGrid& grid, int products) {
     DlsrResolutions result;
     result.width.assign(setup.fields.size(), 0.0);
-    std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
-    problem.bounds(lower, upper);
-    problem.objective_and_gradient(x, gradient);
+    const auto held = at_bounds(problem, x);
     problem.linearise(x);
-    std::vector<std::uint8_t> held(x.size(), 0);
-    for (std::size_t i = 0; i < x.size(); ++i)
-        held[i] = (x[i] <= lower[i] + 1e-9 && gradient[i] > 0) ||
-                  (x[i] >= upper[i] - 1e-9 && gradient[i] < 0);
     const auto all_held = communicator.allgather(std::span<const std::uint8_t>(held));
     const auto own_variance = problem.block_variances();
     const auto variance = communicator.collectively(
