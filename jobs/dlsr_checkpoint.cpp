@@ -48,7 +48,8 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                      {checkpoint.smoothness, checkpoint.trust_radius,
                       checkpoint.initial_gradient_norm, static_cast<double>(checkpoint.iteration),
                       static_cast<double>(checkpoint.reason),
-                      static_cast<double>(checkpoint.error_samples)});
+                      static_cast<double>(checkpoint.error_samples),
+                      static_cast<double>(checkpoint.range_moves)});
         write_column(group, "geometry",
                      {checkpoint.settled ? 1.0 : 0.0, checkpoint.refine_axis ? 1.0 : 0.0,
                       checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale,
@@ -98,7 +99,7 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.inputs = nexus::read_text(group, "inputs").value_or("");
         checkpoint.phase = nexus::read_text(group, "phase").value_or("fit");
         const auto numbers = read_column(group, "numbers");
-        if (numbers.size() != 6)
+        if (numbers.size() != 7)
             throw Error("the numbers of the checkpoint are incomplete");
         checkpoint.smoothness = numbers[0];
         checkpoint.trust_radius = numbers[1];
@@ -106,6 +107,7 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.iteration = static_cast<int>(numbers[3]);
         checkpoint.reason = static_cast<int>(numbers[4]);
         checkpoint.error_samples = static_cast<int>(numbers[5]);
+        checkpoint.range_moves = static_cast<int>(numbers[6]);
         const auto geometry = read_column(group, "geometry");
         if (geometry.size() != 6 || !(geometry[3] > 0))
             throw Error("the geometry of the checkpoint is incomplete");

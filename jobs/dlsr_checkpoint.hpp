@@ -26,6 +26,7 @@ struct DlsrCheckpoint {
     double axis_change = 0, axis_esd = 0; ///< of the axis where it was kept; esd 0: not known
     double radial_scale = 1;
     GlobalRanges ranges; ///< of the global shapes where some were moved; empty: as the job has them
+    int range_moves = 0; ///< how often
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0;
     std::vector<DlsrResult::Step> history;

@@ -45,9 +45,12 @@ DlsrFit::DlsrFit(const petsc::Session& session, DlsrSystem& system)
     state_.settings = context.provenance.settings;
     state_.inputs = nlohmann::json(context.provenance.inputs).dump();
     auto found = earlier_state();
-    if (found && found->radial_scale != 1) {
-        state_.radial_scale = found->radial_scale;
-        system_.scale_radial_axis(state_.radial_scale);
+    // Built once, as it was: values that went through another build's unknowns would be rounded.
+    if (found) {
+        if (found->radial_scale != 1)
+            system_.scale_radial_axis(found->radial_scale);
+        if (!found->ranges.start.empty())
+            system_.set_ranges(found->ranges);
     }
     system_.build(globals_);
     const auto& problem = system_.problem();
@@ -59,15 +62,6 @@ DlsrFit::DlsrFit(const petsc::Session& session, DlsrSystem& system)
             "packed functions\n",
             problem.size(), system_.ray_count(), context.scan.n_channel(), system_.basis().size(),
             system_.layers().count, system_.model().packed_size());
-    communicator_.collectively([&] {
-        if (!found || found->x.size() == problem.size())
-            return;
-        if (!context.options.force)
-            throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
-                                    "over",
-                                    checkpoint_path_.string()));
-        found.reset();
-    });
     if (found)
         go_on_from(std::move(*found));
 }
@@ -87,7 +81,10 @@ std::optional<DlsrCheckpoint> DlsrFit::earlier_state() const {
         }
         if (!earlier)
             return {};
-        if (earlier->settings != state_.settings || earlier->inputs != state_.inputs) {
+        const std::size_t ranges = earlier->ranges.start.size();
+        if (earlier->settings != state_.settings || earlier->inputs != state_.inputs ||
+            earlier->x.size() != system_.unknown_count() ||
+            (ranges > 0 && ranges != system_.setup().globals.size())) {
             if (options.force)
                 return {};
             throw Error(fmt::format("{}: is of another job or of other settings; --force starts "
@@ -105,11 +102,6 @@ void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
         error_squares_ = own_share(state_.error_squares);
     state_.x = state_.error_squares = {};
     resumed_ = true;
-    if (!state_.ranges.start.empty()) {
-        const auto at = values();
-        system_.set_ranges(state_.ranges);
-        rebuild_at(at);
-    }
     hold_geometry();
     if (state_.phase == "errors") {
         const auto reason = static_cast<petsc::StopReason>(state_.reason);
@@ -170,7 +162,7 @@ std::vector<double> DlsrFit::own_share(const std::vector<double>& whole) const {
 /// Collective.
 void DlsrFit::move_to(const GlobalRanges& ranges) {
     const auto& setup = system_.setup();
-    ++moves_;
+    ++state_.range_moves;
     const auto at = values();
     if (communicator_.is_root())
         for (std::size_t g = 0; g < ranges.start.size(); ++g)
@@ -232,7 +224,13 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
         state.reason = static_cast<petsc::StopReason>(state_.reason);
         solver.restore(state);
     }
+    const bool ended =
+        state_.iteration > 0 && state_.reason != static_cast<int>(petsc::StopReason::none);
     for (;;) {
+        // Before the step and not after it: so does a run that goes on from what was saved.
+        if (keep && !ended && state_.range_moves < most_moves)
+            if (auto ranges = moved_ranges(system_.setup(), system_.global_values(globals_)))
+                return ranges;
         const auto report = solver.step();
         const auto state = solver.state();
         stand_at(state.x);
@@ -270,10 +268,6 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
                             "better maps or bound the amounts (dlsr.bounded)");
             return {};
         }
-        if (!keep || moves_ >= most_moves)
-            continue;
-        if (auto ranges = moved_ranges(system_.setup(), system_.global_values(globals_)))
-            return ranges;
     }
 }
 

@@ -78,7 +78,6 @@ class DlsrFit {
     DlsrCheckpoint state_;
     std::vector<double> x_, globals_, error_squares_;
     bool resumed_ = false;
-    int moves_ = 0; ///< of the ranges of global shapes
     std::string stop_reason_;
     bool converged_ = false;
     bool step_was_cut_ = false;

@@ -291,6 +291,16 @@ RadialAxis DlsrSystem::radial_axis() const {
     return RadialAxis::from_two_theta(context_.scan.two_theta(), context_.scan.wavelength());
 }
 
+std::size_t DlsrSystem::unknown_count() const {
+    std::size_t count = setup_.globals.size() + geometry_parameters_.size();
+    for (const auto& field : setup_.fields)
+        count += field.field.treatment == FieldTreatment::voxel
+                     ? setup_.pixels[field.field.part].size()
+                 : field.field.treatment == FieldTreatment::scaled ? 1
+                                                                   : 0;
+    return count;
+}
+
 bool DlsrSystem::has_smooth_fields() const {
     return std::any_of(setup_.fields.begin(), setup_.fields.end(), [](const auto& field) {
         return field.field.shape >= 0 && field.field.treatment == FieldTreatment::voxel;

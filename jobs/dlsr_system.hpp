@@ -88,6 +88,7 @@ class DlsrSystem {
     const std::vector<std::size_t>& standards() const { return standards_; } ///< phases
     RadialAxis radial_axis() const;
     bool has_parallax() const { return parallax_; }
+    std::size_t unknown_count() const; ///< of all ranks; known before anything is built
     bool has_smooth_fields() const; ///< voxel shapes that a strength of the smoothness is about
 
     const Team& team() const { return team_; }
