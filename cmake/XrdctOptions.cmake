@@ -5,6 +5,10 @@ target_compile_options(xrdct_options INTERFACE -Wall -Wextra -fno-math-errno -fn
 if(XRDCT_ARCHITECTURE)
   target_compile_options(xrdct_options INTERFACE -march=${XRDCT_ARCHITECTURE})
 endif()
+if(CMAKE_UNITY_BUILD)
+  # It takes sources that are compiled together for headers.
+  target_compile_options(xrdct_options INTERFACE -Wno-subobject-linkage)
+endif()
 if(XRDCT_SANITIZE)
   target_compile_options(xrdct_options INTERFACE
     -fsanitize=${XRDCT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "base/units.hpp"
 #include "crystal/standards.hpp"
 #include "jobs/command_line.hpp"
@@ -30,17 +31,6 @@ namespace po = boost::program_options;
 
 namespace {
 
-std::vector<std::string> words(const std::string& text) {
-    std::vector<std::string> list;
-    std::size_t begin = 0;
-    while (begin <= text.size()) {
-        const std::size_t end = std::min(text.find(',', begin), text.size());
-        list.push_back(text.substr(begin, end - begin));
-        begin = end + 1;
-    }
-    return list;
-}
-
 double number_from(const std::string& text, const std::string& option,
                    const std::string& expected) {
     try {
@@ -51,15 +41,6 @@ double number_from(const std::string& text, const std::string& option,
     } catch (const std::exception&) {
     }
     throw Error(fmt::format("{}: '{}' is not {}", option, text, expected));
-}
-
-std::string choice(const std::string& text, const std::string& option,
-                   const std::vector<std::string>& known) {
-    if (std::find(known.begin(), known.end(), text) != known.end())
-        return text;
-    const auto nearest = nearest_name(text, known);
-    throw Error(fmt::format("{}: '{}' is not one of {}{}", option, text, fmt::join(known, ", "),
-                            nearest ? "; nearest is '" + *nearest + "'" : ""));
 }
 
 void read_refine(const std::string& text, CalibrationOptions& options) {

@@ -3,11 +3,13 @@
 #include "base/error.hpp"
 #include "jobs/settings.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <sstream>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace xrdct {
 
@@ -67,6 +69,15 @@ bool CommandLine::parse(const std::vector<std::string>& arguments) {
 
 bool CommandLine::has(const std::string& option) const {
     return values_.count(option) > 0;
+}
+
+std::string choice(const std::string& text, const std::string& option,
+                   const std::vector<std::string>& known) {
+    if (std::find(known.begin(), known.end(), text) != known.end())
+        return text;
+    const auto nearest = nearest_name(text, known);
+    throw Error(fmt::format("{}: '{}' is not one of {}{}", option, text, fmt::join(known, ", "),
+                            nearest ? "; nearest is '" + *nearest + "'" : ""));
 }
 
 std::uint64_t parse_bytes(const std::string& text, const std::string& option) {

@@ -42,6 +42,11 @@ class CommandLine {
     boost::program_options::variables_map values_;
 };
 
+/// `text` when it is one of `known`; throws Error naming `option` and the nearest known word
+/// otherwise.
+std::string choice(const std::string& text, const std::string& option,
+                   const std::vector<std::string>& known);
+
 /// "1.5GB", "800 MB", "2GiB", "1000000" as bytes. Throws Error naming `option` for anything else.
 std::uint64_t parse_bytes(const std::string& text, const std::string& option);
 

@@ -271,7 +271,7 @@ void read_steps(Settings& s, ConditionJob& job) {
                                       : NoiseModel::automatic;
 }
 
-ConditionJob read_all(Settings& s, const std::filesystem::path& source) {
+ConditionJob read_condition_settings(Settings& s, const std::filesystem::path& source) {
     ConditionJob job;
     job.source = source;
     job.title = s.text("title", "", "free text; empty: that of the scan");
@@ -305,7 +305,7 @@ ConditionJob parse_condition_job(const std::string& text, const std::filesystem:
     auto settings = Settings::parse(text, source.string(), overrides);
     ConditionJob job;
     try {
-        job = read_all(settings, source);
+        job = read_condition_settings(settings, source);
     } catch (const Error&) {
         // A misspelt key often shows as a missing one: name the misspelling first.
         std::vector<std::string> known;
@@ -321,7 +321,7 @@ ConditionJob parse_condition_job(const std::string& text, const std::filesystem:
 
 std::vector<SettingDescription> condition_job_reference() {
     auto settings = Settings::parse("[input]\nfile = 'scan.nxs'\n", "reference");
-    read_all(settings, "reference.toml");
+    read_condition_settings(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
         if (entry.path == "input.file")

@@ -175,27 +175,27 @@ void read_description(ConditionInput& input, const ConditionJob& job, const hdf5
         double& value = values[k];
         if (!std::isfinite(value) || value < 0)
             throw Error(fmt::format("{}: value {} is {}", axis->describe(), k, value));
-        if (kind == RadialUnit::q || kind == RadialUnit::q_inverse_nanometre) {
+        if (kind == PatternUnit::q || kind == PatternUnit::q_inverse_nanometre) {
             if (std::isnan(input.wavelength))
                 throw Error(fmt::format("{}: a scattering vector becomes 2theta with the "
                                         "wavelength; state geometry.wavelength or geometry.energy",
                                         axis->describe()));
-            const double q = kind == RadialUnit::q ? value : 0.1 * value;
+            const double q = kind == PatternUnit::q ? value : 0.1 * value;
             const double sine = q * input.wavelength / (4 * pi);
             if (sine >= 1)
                 throw Error(fmt::format("{}: {} {} cannot be reached with the wavelength {} "
                                         "angstrom; check the units",
                                         axis->describe(), value, unit, input.wavelength));
             value = 2 * degrees(std::asin(sine));
-        } else if (kind == RadialUnit::radius) {
+        } else if (kind == PatternUnit::radius) {
             if (std::isnan(input.distance))
                 throw Error(fmt::format("{}: a radius becomes 2theta with the distance; state "
                                         "geometry.distance",
                                         axis->describe()));
             value = degrees(std::atan2(value, input.distance));
-        } else if (kind == RadialUnit::two_theta_radian) {
+        } else if (kind == PatternUnit::two_theta_radian) {
             value = degrees(value);
-        } else if (kind == RadialUnit::d_spacing) {
+        } else if (kind == PatternUnit::d_spacing) {
             throw Error(fmt::format("{}: a scan's radial axis is 2theta, q or radius, not d",
                                     axis->describe()));
         }

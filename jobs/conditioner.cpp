@@ -1,6 +1,7 @@
 #include "jobs/conditioner.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "base/units.hpp"
 #include "conditioning/quantile.hpp"
 #include "conditioning/zigzag.hpp"
@@ -15,12 +16,6 @@
 #include <fmt/ranges.h>
 
 namespace xrdct {
-
-namespace {
-
-constexpr float missing = std::numeric_limits<float>::quiet_NaN();
-
-} // namespace
 
 std::string list_text(const std::vector<std::size_t>& which) {
     const std::vector<std::size_t> few(
@@ -184,7 +179,7 @@ void Conditioner::read_raw(std::size_t stored, Line& line) {
                 const double scale = noise_ == NoiseModel::estimate ? noise_constant_ : 1.0;
                 line.variances[t * n_k_ + k] =
                     std::isnan(value) || !(pixels > 0)
-                        ? missing
+                        ? missing_value
                         : static_cast<float>(scale * std::max(0.0F, value) / pixels);
             }
     }
@@ -478,7 +473,7 @@ const Conditioner::Line& Conditioner::prepared(std::size_t row) {
             job_.air_attenuated ? static_cast<float>(transmission_[row * n_t_ + t]) : 1.0F;
         for (std::size_t k = 0; k < n_k_; ++k) {
             if (dead_[k]) {
-                values[k] = variances[k] = missing;
+                values[k] = variances[k] = missing_value;
             } else if (!air_.empty()) {
                 values[k] -= attenuation * static_cast<float>(air_[k]);
                 variances[k] += attenuation * attenuation * static_cast<float>(air_variance_[k]);
@@ -648,7 +643,7 @@ void Conditioner::inspect() {
             if (job_.spots == Treat::correct)
                 value = down_weight(spot).value;
             else if (job_.spots == Treat::mask)
-                value = missing;
+                value = missing_value;
         }
         for (std::size_t t = 0; t < n_t_; ++t) {
             before[row * n_t_ + t] =

@@ -1,22 +1,16 @@
 #include "jobs/conditioner.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "conditioning/stripes.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <tuple>
 
 #include <fmt/format.h>
 
 namespace xrdct {
-
-namespace {
-
-constexpr float missing = std::numeric_limits<float>::quiet_NaN();
-
-} // namespace
 
 void Conditioner::find_gains() {
     ScanGeometry geometry;
@@ -268,7 +262,7 @@ void Conditioner::write(hdf5::Dataset& intensity, hdf5::Dataset* errors) {
                         (spot.translation - t_begin_) * depth + spot.channel - k_begin_;
                     const float gain = stripes_.factor[spot.translation] * scale_[row];
                     if (job_.spots == Treat::mask) {
-                        values[at] = variances[at] = missing;
+                        values[at] = variances[at] = missing_value;
                         continue;
                     }
                     const auto weighted = down_weight(spot);
@@ -296,7 +290,7 @@ void Conditioner::write(hdf5::Dataset& intensity, hdf5::Dataset* errors) {
                 sum += value;
                 n += 1;
             }
-            map.push_back(n > 0 ? static_cast<float>(sum / n) : missing);
+            map.push_back(n > 0 ? static_cast<float>(sum / n) : missing_value);
         }
         const hdf5::Selection where{{j, 0, 0}, {1, t_bins_.size(), k_bins_.size()}};
         intensity.write(where, std::span<const float>(out));

@@ -1,6 +1,7 @@
 #include "jobs/dlsr_geometry.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "base/units.hpp"
 #include "jobs/settings.hpp"
 #include "mpi/nexus.hpp"
@@ -15,7 +16,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// An axis is off when it is by this part of a step and by so many e.s.d.
 constexpr double axis_tolerance = 0.05, axis_significance = 5;
 
@@ -91,10 +91,10 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
     return result;
 }
 
-RadialScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
-                              std::span<const std::size_t> phases, std::span<const double> value,
-                              std::span<const double> esd, double reference_uncertainty) {
-    RadialScale result;
+StandardsScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
+                                 std::span<const std::size_t> phases, std::span<const double> value,
+                                 std::span<const double> esd, double reference_uncertainty) {
+    StandardsScale result;
     double sum = 0, weights = 0;
     for (std::size_t i = 0; i < phases.size(); ++i) {
         const auto& phase = setup.model.phases[phases[i]];

@@ -25,7 +25,7 @@ struct RadialStandard {
 };
 
 /// The radial axis against the standards.
-struct RadialScale {
+struct StandardsScale {
     std::vector<RadialStandard> standards;
     double factor = 1, uncertainty = 0; ///< weighted mean; NaN without standards
     double chi_squared = 0;             ///< of the standards about it, per degree of freedom
@@ -48,9 +48,9 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
 /// Compares cells `value` with e.s.d. `esd` (NaN: not known) of the phases with the cells of their
 /// CIFs, known to `reference_uncertainty` (relative). The lines on `axis` weigh with their
 /// intensities.
-RadialScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
-                              std::span<const std::size_t> phases, std::span<const double> value,
-                              std::span<const double> esd, double reference_uncertainty);
+StandardsScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
+                                 std::span<const std::size_t> phases, std::span<const double> value,
+                                 std::span<const double> esd, double reference_uncertainty);
 
 /// The setup for data whose axis has tan 2θ too large by `factor`: lines move with it, and the
 /// lengths of cells that are refined, with their ranges and units, are multiplied by it. `distance`
@@ -77,7 +77,7 @@ struct DlsrGeometry {
     double step = 0;                          ///< mm
     std::optional<GeometryEstimate> distance; ///< mm, from the parallax alone
     double applied_scale = 1;                 ///< that the model's lines were moved by
-    RadialScale radial;                       ///< of the data, `applied_scale` included
+    StandardsScale radial;                    ///< of the data, `applied_scale` included
 
     bool axis_is_off() const; ///< given and found differ by more than 0.05 step and 5 e.s.d.
     std::vector<std::string> remarks() const;

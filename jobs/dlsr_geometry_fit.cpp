@@ -71,8 +71,8 @@ void refine_geometry(DlsrFit& fit, GeometryParameter parameter, const petsc::Unk
 }
 
 /// `values` in the operator's order, `esd` of the global unknowns or empty. Not collective.
-RadialScale radial_scale(const DlsrSystem& system, std::span<const double> values,
-                         std::span<const double> esd) {
+StandardsScale radial_scale(const DlsrSystem& system, std::span<const double> values,
+                            std::span<const double> esd) {
     const auto& setup = system.setup();
     std::vector<double> cells, esds;
     for (const std::size_t phase : system.standards()) {

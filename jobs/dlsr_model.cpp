@@ -1,6 +1,7 @@
 #include "jobs/dlsr_model.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "crystal/march_dollase.hpp"
 #include "mpi/hdf5.hpp"
 #include "mpi/nexus.hpp"
@@ -16,10 +17,8 @@ namespace xrdct {
 
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
 /// Range of the values a map takes, outliers left out; empty maps give a NaN.
-double quantile(std::vector<double> values, double q) {
+double finite_quantile(std::vector<double> values, double q) {
     std::erase_if(values, [](double v) { return !std::isfinite(v); });
     if (values.empty())
         return std::numeric_limits<double>::quiet_NaN();
@@ -134,7 +133,7 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
         std::vector<double> magnitudes;
         for (const std::size_t i : setup.pixels[part])
             magnitudes.push_back(std::abs(field.start[i]));
-        const double typical = quantile(magnitudes, 0.95);
+        const double typical = finite_quantile(magnitudes, 0.95);
         field.field.part = part;
         field.field.treatment = treatment;
         field.field.unit = typical > 0 ? typical : 1;
@@ -185,8 +184,8 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
                 std::vector<double> inside;
                 for (const std::size_t pixel_index : setup.pixels[at])
                     inside.push_back(maps.cell[i].empty() ? value : maps.cell[i][pixel_index]);
-                double low = quantile(inside, 0.02), high = quantile(inside, 0.98);
-                const double middle = std::isfinite(low) ? quantile(inside, 0.5) : value;
+                double low = finite_quantile(inside, 0.02), high = finite_quantile(inside, 0.98);
+                const double middle = std::isfinite(low) ? finite_quantile(inside, 0.5) : value;
                 if (!std::isfinite(low))
                     low = high = value;
                 const double margin = std::max(1.5e-3 * value, 0.35 * (high - low));

@@ -1,11 +1,11 @@
 #include "jobs/dlsr_scan.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "solvers/dlsr_uncertainty.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 
 #include <fmt/format.h>
@@ -14,7 +14,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// Lines per phase whose intensities are followed as the sample turns: the strongest.
 constexpr std::size_t lines_per_phase = 4;
 /// With a robust loss a sample's variance enters the factors of its ray and channel up to this many

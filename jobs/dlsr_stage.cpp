@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/dlsr_errors.hpp"
 #include "jobs/dlsr_fit.hpp"
 #include "jobs/dlsr_geometry_fit.hpp"
@@ -15,7 +16,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <optional>
 
 #include <fmt/format.h>
@@ -23,8 +23,6 @@
 namespace xrdct {
 
 namespace {
-
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 
 /// First steps, geometry, strength of the smoothness, last steps: from the phase where the state
 /// is to the one of the errors. Collective.

@@ -49,15 +49,6 @@ struct IntegrateOptions {
     bool force = false, json = false;
 };
 
-std::string choice(const std::string& text, const std::string& option,
-                   const std::vector<std::string>& known) {
-    if (std::find(known.begin(), known.end(), text) != known.end())
-        return text;
-    const auto nearest = nearest_name(text, known);
-    throw Error(fmt::format("{}: '{}' is not one of {}{}", option, text, fmt::join(known, ", "),
-                            nearest ? "; nearest is '" + *nearest + "'" : ""));
-}
-
 /// False when --help was asked for.
 bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o) {
     std::string unit = "2theta", splitting = "none", estimator = "mean", noise = "auto",

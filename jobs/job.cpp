@@ -183,7 +183,7 @@ void read_absorption(Settings& s, Job& job) {
             "cannot be \"transmission\" where the transmission is to be found from the phases");
 }
 
-Job read_all(Settings& s, const std::filesystem::path& source) {
+Job read_job_settings(Settings& s, const std::filesystem::path& source) {
     Job job;
     job.source = source;
     job.title = s.text("title", "", "free text");
@@ -397,7 +397,7 @@ Job parse_job(const std::string& text, const std::filesystem::path& source,
     auto settings = Settings::parse(text, source.string(), overrides);
     Job job;
     try {
-        job = read_all(settings, source);
+        job = read_job_settings(settings, source);
     } catch (const Error&) {
         // A misspelt key often shows as a missing one: name the misspelling first.
         std::vector<std::string> known;
@@ -446,7 +446,7 @@ std::vector<SettingDescription> job_reference() {
                                     "[[lithium]]\nelectrode = 'cathode'\nphase = 'phase'\n"
                                     "content = 1.0\n",
                                     "reference");
-    read_all(settings, "reference.toml");
+    read_job_settings(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
         for (const auto* required : {"input.file", "phase[].name", "phase[].cif", "peak[].name",

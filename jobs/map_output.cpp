@@ -1,18 +1,12 @@
 #include "jobs/map_output.hpp"
 
+#include "base/numbers.hpp"
 #include "base/units.hpp"
 #include "mpi/nexus.hpp"
 
 #include <cmath>
-#include <limits>
 
 namespace xrdct {
-
-namespace {
-
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
-
-} // namespace
 
 std::vector<double> cell_volumes(const PhaseModel& phase, const PhaseMapView& maps) {
     std::vector<double> volumes(maps.scale->size()), values(phase.cell.size());

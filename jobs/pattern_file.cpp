@@ -1,6 +1,7 @@
 #include "jobs/pattern_file.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "base/units.hpp"
 #include "jobs/settings.hpp"
 #include "mpi/hdf5.hpp"
@@ -25,7 +26,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t fewest_channels = 10;
 
 using nexus::Quantity;
@@ -43,47 +43,47 @@ bool contains(const std::string& text, std::string_view part) {
 
 struct UnitName {
     const char* name;
-    RadialUnit unit;
+    PatternUnit unit;
 };
 
 constexpr UnitName unit_names[] = {
-    {"auto", RadialUnit::automatic},
-    {"deg", RadialUnit::two_theta},
-    {"degree", RadialUnit::two_theta},
-    {"degrees", RadialUnit::two_theta},
-    {"2theta", RadialUnit::two_theta},
-    {"two_theta", RadialUnit::two_theta},
-    {"2th", RadialUnit::two_theta},
-    {"2th_deg", RadialUnit::two_theta},
-    {"tth", RadialUnit::two_theta},
-    {"rad", RadialUnit::two_theta_radian},
-    {"radian", RadialUnit::two_theta_radian},
-    {"radians", RadialUnit::two_theta_radian},
-    {"2th_rad", RadialUnit::two_theta_radian},
-    {"q", RadialUnit::q},
-    {"1/angstrom", RadialUnit::q},
-    {"angstrom^-1", RadialUnit::q},
-    {"1/a", RadialUnit::q},
-    {"a^-1", RadialUnit::q},
-    {"1/å", RadialUnit::q},
-    {"å^-1", RadialUnit::q},
-    {"å⁻¹", RadialUnit::q},
-    {"q_a^-1", RadialUnit::q},
-    {"1/nm", RadialUnit::q_inverse_nanometre},
-    {"nm^-1", RadialUnit::q_inverse_nanometre},
-    {"nm⁻¹", RadialUnit::q_inverse_nanometre},
-    {"q_nm^-1", RadialUnit::q_inverse_nanometre},
-    {"d", RadialUnit::d_spacing},
-    {"angstrom", RadialUnit::d_spacing},
-    {"å", RadialUnit::d_spacing},
-    {"d_a", RadialUnit::d_spacing},
-    {"mm", RadialUnit::radius},
-    {"r", RadialUnit::radius},
-    {"radius", RadialUnit::radius},
-    {"r_mm", RadialUnit::radius},
+    {"auto", PatternUnit::automatic},
+    {"deg", PatternUnit::two_theta},
+    {"degree", PatternUnit::two_theta},
+    {"degrees", PatternUnit::two_theta},
+    {"2theta", PatternUnit::two_theta},
+    {"two_theta", PatternUnit::two_theta},
+    {"2th", PatternUnit::two_theta},
+    {"2th_deg", PatternUnit::two_theta},
+    {"tth", PatternUnit::two_theta},
+    {"rad", PatternUnit::two_theta_radian},
+    {"radian", PatternUnit::two_theta_radian},
+    {"radians", PatternUnit::two_theta_radian},
+    {"2th_rad", PatternUnit::two_theta_radian},
+    {"q", PatternUnit::q},
+    {"1/angstrom", PatternUnit::q},
+    {"angstrom^-1", PatternUnit::q},
+    {"1/a", PatternUnit::q},
+    {"a^-1", PatternUnit::q},
+    {"1/å", PatternUnit::q},
+    {"å^-1", PatternUnit::q},
+    {"å⁻¹", PatternUnit::q},
+    {"q_a^-1", PatternUnit::q},
+    {"1/nm", PatternUnit::q_inverse_nanometre},
+    {"nm^-1", PatternUnit::q_inverse_nanometre},
+    {"nm⁻¹", PatternUnit::q_inverse_nanometre},
+    {"q_nm^-1", PatternUnit::q_inverse_nanometre},
+    {"d", PatternUnit::d_spacing},
+    {"angstrom", PatternUnit::d_spacing},
+    {"å", PatternUnit::d_spacing},
+    {"d_a", PatternUnit::d_spacing},
+    {"mm", PatternUnit::radius},
+    {"r", PatternUnit::radius},
+    {"radius", PatternUnit::radius},
+    {"r_mm", PatternUnit::radius},
 };
 
-std::optional<RadialUnit> known_unit(const std::string& text) {
+std::optional<PatternUnit> known_unit(const std::string& text) {
     auto word = lower_case(text);
     word.erase(std::remove_if(word.begin(), word.end(),
                               [](unsigned char c) { return std::isspace(c) != 0; }),
@@ -99,30 +99,31 @@ std::optional<RadialUnit> known_unit(const std::string& text) {
 
 /// The unit a header line states, if it states one: column titles of pyFAI and Dioptas, the second
 /// line of FIT2D's files.
-std::optional<RadialUnit> unit_in_header(const std::string& line) {
+std::optional<PatternUnit> unit_in_header(const std::string& line) {
     const auto text = lower_case(line);
     for (const auto* two_theta :
          {"2-theta", "2theta", "2 theta", "two_theta", "two-theta", "2th", "tth", "2θ"})
         if (contains(text, two_theta))
-            return contains(text, "rad") && !contains(text, "radial") ? RadialUnit::two_theta_radian
-                                                                      : RadialUnit::two_theta;
+            return contains(text, "rad") && !contains(text, "radial")
+                       ? PatternUnit::two_theta_radian
+                       : PatternUnit::two_theta;
     const bool vector = contains(text, "q_") || contains(text, "q (") || contains(text, "q(") ||
                         contains(text, "q [") || contains(text, "q space") ||
                         contains(text, "scattering vector") || contains(text, "momentum transfer");
     if (vector) {
         for (const auto* nanometre : {"nm^-1", "nm-1", "1/nm", "nm⁻¹", "inverse nano"})
             if (contains(text, nanometre))
-                return RadialUnit::q_inverse_nanometre;
+                return PatternUnit::q_inverse_nanometre;
         for (const auto* angstrom :
              {"a^-1", "å^-1", "å⁻¹", "Å^-1", "Å⁻¹", "1/a", "1/å", "angstrom"})
             if (contains(text, angstrom))
-                return RadialUnit::q;
+                return PatternUnit::q;
     }
     if (contains(text, "d-spacing") || contains(text, "d_a ") || contains(text, "d spacing"))
-        return RadialUnit::d_spacing;
+        return PatternUnit::d_spacing;
     if (contains(text, "r_mm") || contains(text, "radial distance (mm") ||
         contains(text, "radius (mm"))
-        return RadialUnit::radius;
+        return PatternUnit::radius;
     return std::nullopt;
 }
 
@@ -155,7 +156,7 @@ std::optional<double> header_value(const std::string& line, std::string_view wor
 struct Rows {
     std::vector<double> position, intensity, sigma; ///< sigma: empty, or one per row
     std::vector<std::string> where;                 ///< "line 17", "element 16"; one per row
-    RadialUnit unit = RadialUnit::automatic;
+    PatternUnit unit = PatternUnit::automatic;
     double wavelength = 0, distance = 0;
     std::string format;
     std::vector<std::string> notes;
@@ -373,22 +374,22 @@ std::optional<double> value_in(const hdf5::Group& root, const std::string& nx_cl
 }
 
 /// Unit of a radial dataset by its @units, then by its name; `factor` turns values into that unit.
-RadialUnit unit_of(const hdf5::Dataset& axis, const std::string& name, double& factor) {
+PatternUnit unit_of(const hdf5::Dataset& axis, const std::string& name, double& factor) {
     factor = 1;
     const auto stated = axis.string_attribute("units").value_or("");
     const auto label = lower_case(name + " " + axis.string_attribute("long_name").value_or(""));
     if (stated.empty()) {
         const auto by_name = known_unit(name);
         const auto by_label = unit_in_header(label);
-        return by_name ? *by_name : by_label.value_or(RadialUnit::automatic);
+        return by_name ? *by_name : by_label.value_or(PatternUnit::automatic);
     }
     if (nexus::is_unit_of(Quantity::angle, stated)) {
         factor = nexus::unit_factor(Quantity::angle, stated, axis.describe());
-        return RadialUnit::two_theta;
+        return PatternUnit::two_theta;
     }
     if (nexus::is_unit_of(Quantity::inverse_length, stated)) {
         factor = nexus::unit_factor(Quantity::inverse_length, stated, axis.describe());
-        return RadialUnit::q;
+        return PatternUnit::q;
     }
     if (nexus::is_unit_of(Quantity::length, stated)) {
         const bool spacing = name == "d" || contains(label, "spacing") ||
@@ -396,7 +397,7 @@ RadialUnit unit_of(const hdf5::Dataset& axis, const std::string& name, double& f
                              stated == "A";
         const auto quantity = spacing ? Quantity::wavelength : Quantity::length;
         factor = nexus::unit_factor(quantity, stated, axis.describe());
-        return spacing ? RadialUnit::d_spacing : RadialUnit::radius;
+        return spacing ? PatternUnit::d_spacing : PatternUnit::radius;
     }
     if (const auto unit = known_unit(stated))
         return *unit;
@@ -455,9 +456,9 @@ Rows read_hdf5_rows(const std::filesystem::path& path, const PatternFileOptions&
     rows.intensity = dataset.read_all<double>();
     rows.position = axis.read_all<double>();
     double factor = 1;
-    if (options.unit == RadialUnit::automatic) {
+    if (options.unit == PatternUnit::automatic) {
         rows.unit = unit_of(axis, radial, factor);
-        if (rows.unit == RadialUnit::automatic)
+        if (rows.unit == PatternUnit::automatic)
             throw Error(fmt::format("{}: has no @units; set pattern.unit", axis.describe()));
     }
     for (double& value : rows.position)
@@ -491,39 +492,39 @@ Rows read_hdf5_rows(const std::filesystem::path& path, const PatternFileOptions&
 }
 
 /// Degrees 2θ of a position; NaN when the wavelength cannot reach it.
-double two_theta_of(double value, RadialUnit unit, double wavelength, double distance) {
+double two_theta_of(double value, PatternUnit unit, double wavelength, double distance) {
     const auto from_sine = [](double sine) {
         return sine > -1 && sine < 1 ? 2 * degrees(std::asin(sine)) : nan_value;
     };
     switch (unit) {
-    case RadialUnit::automatic:
-    case RadialUnit::two_theta:
+    case PatternUnit::automatic:
+    case PatternUnit::two_theta:
         return value;
-    case RadialUnit::two_theta_radian:
+    case PatternUnit::two_theta_radian:
         return degrees(value);
-    case RadialUnit::q:
+    case PatternUnit::q:
         return from_sine(value * wavelength / (4 * pi));
-    case RadialUnit::q_inverse_nanometre:
+    case PatternUnit::q_inverse_nanometre:
         return from_sine(0.1 * value * wavelength / (4 * pi));
-    case RadialUnit::d_spacing:
+    case PatternUnit::d_spacing:
         return value > 0 ? from_sine(wavelength / (2 * value)) : nan_value;
-    case RadialUnit::radius:
+    case PatternUnit::radius:
         return degrees(std::atan2(value, distance));
     }
     return nan_value;
 }
 
-const char* unit_text(RadialUnit unit) {
+const char* unit_text(PatternUnit unit) {
     switch (unit) {
-    case RadialUnit::two_theta_radian:
+    case PatternUnit::two_theta_radian:
         return "rad 2theta";
-    case RadialUnit::q:
+    case PatternUnit::q:
         return "1/angstrom";
-    case RadialUnit::q_inverse_nanometre:
+    case PatternUnit::q_inverse_nanometre:
         return "1/nm";
-    case RadialUnit::d_spacing:
+    case PatternUnit::d_spacing:
         return "angstrom (d)";
-    case RadialUnit::radius:
+    case PatternUnit::radius:
         return "mm";
     default:
         return "deg 2theta";
@@ -533,14 +534,14 @@ const char* unit_text(RadialUnit unit) {
 PatternFile assemble(const std::filesystem::path& path, Rows rows,
                      const PatternFileOptions& options) {
     const auto file = path.string();
-    const auto unit = options.unit == RadialUnit::automatic ? rows.unit : options.unit;
+    const auto unit = options.unit == PatternUnit::automatic ? rows.unit : options.unit;
     const double wavelength = options.wavelength > 0 ? options.wavelength : rows.wavelength;
     const double distance = options.distance > 0 ? options.distance : rows.distance;
     if (!(wavelength > 0))
         throw Error(fmt::format("{}: the file states no wavelength; give it in angstrom "
                                 "(--wavelength, geometry.wavelength) or the energy in keV",
                                 file));
-    if (unit == RadialUnit::radius && !(distance > 0))
+    if (unit == PatternUnit::radius && !(distance > 0))
         throw Error(fmt::format("{}: positions are radii [mm]; give the distance from sample to "
                                 "detector (geometry.distance)",
                                 file));
@@ -629,13 +630,13 @@ PatternFile assemble(const std::filesystem::path& path, Rows rows,
     try {
         const auto axis = [&] {
             switch (unit) {
-            case RadialUnit::q_inverse_nanometre:
+            case PatternUnit::q_inverse_nanometre:
                 for (double& value : raw)
                     value *= 0.1;
                 [[fallthrough]];
-            case RadialUnit::q:
+            case PatternUnit::q:
                 return RadialAxis::from_q(raw, wavelength);
-            case RadialUnit::radius:
+            case PatternUnit::radius:
                 return RadialAxis::from_radius(raw, distance, wavelength);
             default:
                 return RadialAxis::from_two_theta(centres, wavelength);
@@ -654,7 +655,7 @@ PatternFile assemble(const std::filesystem::path& path, Rows rows,
 
 } // namespace
 
-RadialUnit parse_radial_unit(const std::string& text, const std::string& where) {
+PatternUnit parse_radial_unit(const std::string& text, const std::string& where) {
     if (const auto unit = known_unit(text))
         return *unit;
     std::vector<std::string> names;

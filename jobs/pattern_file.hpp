@@ -10,7 +10,7 @@
 namespace xrdct {
 
 /// What the radial column of a pattern means.
-enum class RadialUnit {
+enum class PatternUnit {
     automatic, ///< as the file says; a text file that says nothing is in degrees 2θ
     two_theta, ///< deg
     two_theta_radian,
@@ -22,11 +22,11 @@ enum class RadialUnit {
 
 /// Reads a unit as users write it ("deg", "2theta", "rad", "1/angstrom", "1/nm", "d", "mm", …).
 /// Throws Error for an unknown one, naming `where` and the nearest known one.
-RadialUnit parse_radial_unit(const std::string& text, const std::string& where);
+PatternUnit parse_radial_unit(const std::string& text, const std::string& where);
 
 /// How a pattern file is read; what is given here wins over what the file says.
 struct PatternFileOptions {
-    RadialUnit unit = RadialUnit::automatic;
+    PatternUnit unit = PatternUnit::automatic;
     double wavelength = 0; ///< Å; 0: from the file
     double distance = 0;   ///< mm, for a radius; 0: from the file
     std::string

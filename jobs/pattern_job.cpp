@@ -150,7 +150,7 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
     const bool nominal = s.has("geometry.distance") && job.reading.distance > 0;
     const double displaced =
         calibrated_distance && nominal ? job.reading.distance - calibration->distance : 0;
-    if (calibrated_distance && !nominal && job.reading.unit != RadialUnit::radius)
+    if (calibrated_distance && !nominal && job.reading.unit != PatternUnit::radius)
         job.notes.push_back(fmt::format(
             "{} holds a calibrated distance, {} mm; for angles that were computed with another one "
             "give that one as geometry.distance",
@@ -199,7 +199,7 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
             "the wavelength cannot be refined together with a second wavelength");
 }
 
-PatternJob read_all(Settings& s, const std::filesystem::path& source) {
+PatternJob read_pattern_settings(Settings& s, const std::filesystem::path& source) {
     PatternJob job;
     job.source = source.string();
     job.title = s.text("title", "", "free text; empty: the file's name");
@@ -292,7 +292,7 @@ PatternJob parse_pattern_job(const std::string& text, const std::filesystem::pat
     auto settings = Settings::parse(text, source.string(), overrides);
     PatternJob job;
     try {
-        job = read_all(settings, source);
+        job = read_pattern_settings(settings, source);
     } catch (const Error&) {
         // A misspelt key often shows as a missing one: name the misspelling first.
         std::vector<std::string> known;
@@ -311,7 +311,7 @@ std::vector<SettingDescription> pattern_job_reference() {
                                     "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
                                     "[[peak]]\nname = 'peak'\nposition = 1.0\n",
                                     "reference");
-    read_all(settings, "reference.toml");
+    read_pattern_settings(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
         for (const auto* required :

@@ -1,6 +1,7 @@
 #include "jobs/rietveld_results.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/text.hpp"
 #include "jobs/text_file.hpp"
@@ -11,7 +12,6 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <limits>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -21,7 +21,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr double strong_correlation = 0.9;
 
 /// √(Σ w (y_o − y_c)² / Σ w (y_o − y_b)²): independent of how much background there is.

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/map_output.hpp"
 #include "jobs/mask_image.hpp"
 #include "jobs/model_settings.hpp"
@@ -27,7 +28,6 @@ namespace {
 
 /// Voxels whose patterns tell the widths that hold for the whole object.
 constexpr std::size_t width_sample = 800;
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 
 /// The reconstructed volume on disk, opened for reading by one rank.
 class VolumeFile {

@@ -19,7 +19,7 @@ using hdf5::Dataset;
 
 namespace {
 
-constexpr std::size_t piece_bytes = std::size_t{64} << 20;
+constexpr std::size_t read_bytes = std::size_t{64} << 20;
 
 bool is_infinite(float value) {
     return (std::bit_cast<std::uint32_t>(value) & 0x7fffffffU) == 0x7f800000U;
@@ -132,7 +132,7 @@ void SinogramFile::read_box(const Dataset& dataset, const std::array<BlockRange,
         const std::size_t slow = stored.front();
         const auto slow_axis = static_cast<std::size_t>(axis_[slow]);
         const std::size_t per_index = n / box[slow].size() * sizeof(float);
-        std::size_t rows = std::max<std::size_t>(1, piece_bytes / per_index);
+        std::size_t rows = std::max<std::size_t>(1, read_bytes / per_index);
         const hdf5::Shape chunk = dataset.storage().chunk;
         if (!chunk.empty())
             rows = std::max(rows - rows % chunk[slow_axis], chunk[slow_axis]);

@@ -1,17 +1,16 @@
 #include "solvers/dlsr_data.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
 
 namespace xrdct {
 
 namespace {
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 constexpr int most_iterations = 100;
 /// Channels and rays of which less than this part is there are left out: what they tell is little
 /// and found slowly.

@@ -1,6 +1,7 @@
 #include "solvers/dlsr_lanes.hpp"
 
 #include "base/error.hpp"
+#include "solvers/eigen_index.hpp"
 #include "tomography/simd.hpp"
 
 #include <array>
@@ -17,10 +18,6 @@ using ConstMap = Eigen::Map<const Matrix>;
 using Map = Eigen::Map<Matrix>;
 
 constexpr std::size_t unrolled = 8; ///< depth functions worked on together
-
-Eigen::Index index(std::size_t i) {
-    return static_cast<Eigen::Index>(i);
-}
 
 } // namespace
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "solvers/dlsr_lanes.hpp"
+#include "solvers/eigen_index.hpp"
 #include "tomography/simd.hpp"
 
 #include <algorithm>
@@ -24,9 +25,6 @@ using Map = Eigen::Map<Matrix>;
 constexpr double depth_tolerance = 1e-3;
 /// Half the differences that derivatives of the geometry are made of: steps, part of the distance.
 constexpr double axis_difference = 0.05, distance_difference = 2e-3;
-Eigen::Index index(std::size_t i) {
-    return static_cast<Eigen::Index>(i);
-}
 
 } // namespace
 

@@ -1,6 +1,7 @@
 #include "solvers/dlsr_pseudo_data.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +13,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// Variances of samples in units of the factored ones: few counts tell theirs badly, and a spot's
 /// own error would excuse it.
 constexpr double least_variance = 0.05, most_variance = 10;

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "jobs/bench/machine.hpp"
 #include "jobs/bench/output.hpp"
 #include "jobs/command_line.hpp"
@@ -22,16 +23,6 @@ namespace fs = std::filesystem;
 using namespace bench;
 
 namespace {
-
-std::vector<std::string> words(const std::string& text) {
-    std::vector<std::string> list;
-    for (std::size_t begin = 0; begin <= text.size();) {
-        const std::size_t end = std::min(text.find(',', begin), text.size());
-        list.push_back(text.substr(begin, end - begin));
-        begin = end + 1;
-    }
-    return list;
-}
 
 std::vector<std::size_t> counts(const std::string& text, const std::string& option) {
     std::set<std::size_t> list;

@@ -17,11 +17,6 @@ namespace xrdct::bench {
 
 namespace {
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
 /// Twelve chains of multiply-adds, as many as hide their latency.
 double multiply_adds() {
     using namespace simd;
@@ -90,6 +85,11 @@ std::uint64_t status_value(const char* file, const std::string& key) {
 }
 
 } // namespace
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
 
 Machine measure_machine(const mpi::Communicator& communicator, const std::filesystem::path& folder,
                         bool files) {

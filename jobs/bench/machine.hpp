@@ -8,6 +8,9 @@
 
 namespace xrdct::bench {
 
+/// Seconds since some moment.
+double now();
+
 /// Limits of this machine with all ranks of the communicator at work at once: multiply-adds in
 /// registers, the triad a = b + s c on arrays beyond the caches (24 bytes an element), a file
 /// written, synced and read back by every rank (which the system may have in memory). Slowest rank;

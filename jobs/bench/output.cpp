@@ -1,12 +1,12 @@
 #include "jobs/bench/output.hpp"
 
+#include "base/numbers.hpp"
 #include "jobs/report/curve_picture.hpp"
 #include "jobs/version.hpp"
 #include "mpi/nexus.hpp"
 #include "mpi/product_file.hpp"
 
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
 
@@ -14,7 +14,6 @@ namespace xrdct::bench {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double giga = 1e9, mega = 1e6;
 
 const char* name_of(Scaling scaling) {
@@ -101,7 +100,7 @@ nlohmann::ordered_json to_json(const Time& t) {
     return {{"seconds", t.total()},   {"compute", t.compute},   {"node", t.node},
             {"repeated", t.repeated}, {"exchange", t.exchange}, {"file", t.file}};
 }
-nlohmann::ordered_json number(double value) {
+nlohmann::ordered_json json_number(double value) {
     if (std::isfinite(value))
         return value;
     return nullptr;
@@ -116,7 +115,7 @@ double efficiency(const Results& results, const Measurement& m) {
             (!least || other.ranks < least->ranks))
             least = &other;
     if (!least)
-        return nan;
+        return nan_value;
     const double ratio = least->seconds / m.seconds;
     return m.scaling == Scaling::weak
                ? ratio
@@ -126,7 +125,7 @@ double efficiency(const Results& results, const Measurement& m) {
 double machine_share(const Results& results, const Measurement& m) {
     const auto machine = results.machines.find(m.ranks);
     if (machine == results.machines.end())
-        return nan;
+        return nan_value;
     const double time = m.seconds * static_cast<double>(m.ranks);
     double share = 0;
     if (m.flops > 0)
@@ -135,7 +134,7 @@ double machine_share(const Results& results, const Measurement& m) {
         share = std::max(share, m.bytes / time / machine->second.memory_bandwidth);
     if (m.file_bytes > 0 && machine->second.file_bandwidth > 0)
         share = m.file_bytes / m.seconds / machine->second.file_system;
-    return share > 0 ? share : nan;
+    return share > 0 ? share : nan_value;
 }
 
 std::string table(const Results& r) {
@@ -152,14 +151,15 @@ std::string table(const Results& r) {
                         "sent [MB]", "recv [MB]", "calls", "peak [MB]", "limit", "error");
         for (const auto& m : r.measurements) {
             const double share = machine_share(r, m);
-            text += fmt::format("{:<18} {:<7} {:>5} {:>5} {:>10.4g} {:>9.0f}% {} {:>10.3f} "
-                                "{:>10.3f} {:>7.0f} {:>9.0f} "
-                                "{} {:>9.1e}\n",
-                                to_string(m.stage), name_of(m.scaling), m.ranks, m.team, m.seconds,
-                                100 * efficiency(r, m),
-                                cell(m.flops > 0 ? m.flops / m.seconds / giga : nan, "{:.1f}", 9),
-                                m.sent / mega, m.received / mega, m.calls, m.peak_memory / mega,
-                                cell(100 * share, "{:.0f}%", 8), m.error);
+            text +=
+                fmt::format("{:<18} {:<7} {:>5} {:>5} {:>10.4g} {:>9.0f}% {} {:>10.3f} "
+                            "{:>10.3f} {:>7.0f} {:>9.0f} "
+                            "{} {:>9.1e}\n",
+                            to_string(m.stage), name_of(m.scaling), m.ranks, m.team, m.seconds,
+                            100 * efficiency(r, m),
+                            cell(m.flops > 0 ? m.flops / m.seconds / giga : nan_value, "{:.1f}", 9),
+                            m.sent / mega, m.received / mega, m.calls, m.peak_memory / mega,
+                            cell(100 * share, "{:.0f}%", 8), m.error);
         }
     }
     if (!r.predictions.empty())
@@ -184,7 +184,7 @@ nlohmann::ordered_json to_json(const Results& r) {
                                     {"ranks", m.ranks},
                                     {"team", m.team},
                                     {"seconds", m.seconds},
-                                    {"efficiency", number(efficiency(r, m))},
+                                    {"efficiency", json_number(efficiency(r, m))},
                                     {"flops", m.flops},
                                     {"memory_bytes", m.bytes},
                                     {"sent_per_rank", m.sent},
@@ -193,8 +193,8 @@ nlohmann::ordered_json to_json(const Results& r) {
                                     {"one_sided_per_rank", m.one_sided},
                                     {"file_bytes", m.file_bytes},
                                     {"peak_memory_per_rank", m.peak_memory},
-                                    {"share_of_limit", number(machine_share(r, m))},
-                                    {"difference_from_one_rank", number(m.error)}});
+                                    {"share_of_limit", json_number(machine_share(r, m))},
+                                    {"difference_from_one_rank", json_number(m.error)}});
     if (!r.predictions.empty()) {
         auto& predicted = json["predicted"];
         predicted["note"] = "predictions of a model, not measurements";

@@ -1,11 +1,11 @@
 #include "jobs/bench/sample.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "phantom/structures.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
 #include <random>
 
@@ -15,7 +15,6 @@ namespace xrdct::bench {
 
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double distance = 1000, wavelength = 0.11979, diameter = 18.5; // mm, Å, mm
 constexpr std::size_t depth_layers = 32, background_terms = 3;
 

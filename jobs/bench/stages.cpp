@@ -20,11 +20,6 @@ namespace xrdct::bench {
 
 namespace {
 
-double now() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
 mpi::BlockRange own_block(std::size_t n, const mpi::Communicator& communicator) {
     return mpi::block_range(n, static_cast<std::size_t>(communicator.size()),
                             static_cast<std::size_t>(communicator.rank()));

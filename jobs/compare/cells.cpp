@@ -1,6 +1,7 @@
 #include "jobs/compare/cells.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/text.hpp"
 #include "jobs/settings.hpp"
 #include "mpi/checksum.hpp"
@@ -8,7 +9,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <set>
 
@@ -30,8 +30,6 @@ const CellGroup* Cell::find(const std::string& group) const {
 }
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 std::string name_of(const fs::path& path) {
     fs::path clean = fs::absolute(path).lexically_normal();
@@ -63,7 +61,7 @@ double spacing(const report::Axis& axis, const std::string& where) {
     return step;
 }
 
-ImageGrid grid_of(const report::ProductData& data, const std::string& where) {
+PixelGrid grid_of(const report::ProductData& data, const std::string& where) {
     for (const report::Axis* axis : {&data.x, &data.y})
         if (axis->units != "mm")
             throw Error(fmt::format("{}: axis {} is in '{}', expected mm", where, axis->label,
@@ -75,7 +73,7 @@ ImageGrid grid_of(const report::ProductData& data, const std::string& where) {
             data.y.values.front(), dx};
 }
 
-bool same(const ImageGrid& a, const ImageGrid& b) {
+bool same(const PixelGrid& a, const PixelGrid& b) {
     return a.nx == b.nx && a.ny == b.ny && std::abs(a.x0 - b.x0) < 1e-3 * a.pixel &&
            std::abs(a.y0 - b.y0) < 1e-3 * a.pixel && std::abs(a.pixel - b.pixel) < 1e-4 * a.pixel;
 }
@@ -112,7 +110,7 @@ std::map<std::string, double> mass_per_scale(const std::vector<const CellGroup*>
         const CellMap *scale = phase->find("scale"), *fraction = phase->find("weight_fraction");
         if (!scale || !fraction)
             return {};
-        std::vector<double>& ratio = per_scale.emplace_back(scale->values.size(), nan);
+        std::vector<double>& ratio = per_scale.emplace_back(scale->values.size(), nan_value);
         for (std::size_t i = 0; i < ratio.size(); ++i)
             if (scale->values[i] > 0 && fraction->values[i] > 0)
                 ratio[i] = fraction->values[i] / scale->values[i];
@@ -172,7 +170,7 @@ void add_relative_mass(Cell& cell) {
         factor = mass_per_scale(views);
     if (phases.empty() || (!densities && factor.empty()))
         return;
-    std::vector<double> whole(cell.grid.size(), nan);
+    std::vector<double> whole(cell.grid.size(), nan_value);
     for (CellGroup* phase : phases) {
         const CellMap& source = *phase->find(densities ? "density" : "scale");
         const double f = densities ? 1.0 : factor[phase->name];
@@ -217,7 +215,7 @@ Cell read_cell(const fs::path& path, const report::Products& products,
     cell.stage = stage_name;
     bool have_grid = false;
     const auto take_grid = [&](const report::ProductData& data, const std::string& where) {
-        const ImageGrid grid = grid_of(data, where);
+        const PixelGrid grid = grid_of(data, where);
         if (have_grid && !same(grid, cell.grid))
             throw Error(fmt::format("{}: its maps are not on the axes of the others", where));
         cell.grid = grid;

@@ -135,8 +135,8 @@ std::vector<unsigned char> sample_of(const Cell& cell) {
 
 /// The part of the reference's field that holds the samples of all cells, with a margin, and that
 /// all of them have seen wherever they have a sample.
-ImageGrid common_grid(const Comparison& c, const CompareOptions& options) {
-    const ImageGrid& field = c.cells.front().grid;
+PixelGrid common_grid(const Comparison& c, const CompareOptions& options) {
+    const PixelGrid& field = c.cells.front().grid;
     double pixel = options.pixel;
     for (const Cell& cell : c.cells)
         if (options.pixel == 0)
@@ -144,7 +144,7 @@ ImageGrid common_grid(const Comparison& c, const CompareOptions& options) {
     double low_x = std::numeric_limits<double>::infinity(), low_y = low_x, high_x = -low_x,
            high_y = -low_x;
     for (std::size_t k = 0; k < c.cells.size(); ++k) {
-        const ImageGrid& grid = c.cells[k].grid;
+        const PixelGrid& grid = c.cells[k].grid;
         const auto sample = sample_of(c.cells[k]);
         for (std::size_t y = 0; y < grid.ny; ++y)
             for (std::size_t x = 0; x < grid.nx; ++x) {
@@ -172,7 +172,7 @@ ImageGrid common_grid(const Comparison& c, const CompareOptions& options) {
         count = static_cast<std::size_t>(to - from);
         return count >= 2;
     };
-    ImageGrid out;
+    PixelGrid out;
     out.pixel = pixel;
     if (!(high_x >= low_x) || !range(low_x, high_x, field.x0, field.nx, out.x0, out.nx) ||
         !range(low_y, high_y, field.y0, field.ny, out.y0, out.ny))
@@ -184,7 +184,7 @@ ImageGrid common_grid(const Comparison& c, const CompareOptions& options) {
 
 /// Rounding of the grid's origin must not move a reference's voxel: coordinates that are whole
 /// pixels of the source are made exactly that.
-ImageGrid snapped(ImageGrid target, const ImageGrid& source) {
+PixelGrid snapped(PixelGrid target, const PixelGrid& source) {
     if (std::abs(target.pixel - source.pixel) > 1e-9 * source.pixel)
         return target;
     target.pixel = source.pixel;
@@ -197,7 +197,7 @@ ImageGrid snapped(ImageGrid target, const ImageGrid& source) {
     return target;
 }
 
-void resample(const Cell& cell, const ImageGrid& grid, AlignedCell& out) {
+void resample(const Cell& cell, const PixelGrid& grid, AlignedCell& out) {
     for (const CellGroup& group : cell.groups) {
         CellGroup target;
         target.name = group.name;

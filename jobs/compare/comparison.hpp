@@ -58,7 +58,7 @@ struct Histogram {
 struct Comparison {
     std::vector<Cell> cells; ///< the reference first
     std::vector<AlignedCell> aligned;
-    ImageGrid grid;
+    PixelGrid grid;
     std::vector<ComparedGroup> groups;
     /// [cell] → group → quantity, of the cell's own voxels before resampling.
     std::vector<std::map<std::string, std::map<std::string, report::MapStatistics>>> statistics;

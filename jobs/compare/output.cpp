@@ -81,7 +81,7 @@ std::string csv_number(double value) {
     return std::isfinite(value) ? fmt::format("{:.8g}", value) : "";
 }
 
-hdf5::Group write_maps(hdf5::Group& parent, const std::string& name, const ImageGrid& grid,
+hdf5::Group write_maps(hdf5::Group& parent, const std::string& name, const PixelGrid& grid,
                        const std::string& signal) {
     auto group = nexus::require_data(parent, name, signal, {"y", "x"});
     std::vector<double> x, y;
@@ -95,7 +95,7 @@ hdf5::Group write_maps(hdf5::Group& parent, const std::string& name, const Image
 }
 
 void write_one(hdf5::Group& group, const std::string& name, const std::vector<double>& values,
-               const std::vector<double>& errors, const std::string& units, const ImageGrid& grid) {
+               const std::vector<double>& errors, const std::string& units, const PixelGrid& grid) {
     if (errors.empty())
         nexus::write_map(group, name, values, grid.ny, grid.nx, {units, name});
     else

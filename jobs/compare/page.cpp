@@ -1,6 +1,7 @@
 #include "jobs/compare/output.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
@@ -13,7 +14,6 @@
 #include <exception>
 #include <fstream>
 #include <functional>
-#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -31,7 +31,6 @@ using report::MapPicture;
 using report::MapRow;
 using report::Palette;
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t panels_per_line = 4;
 
 struct Task {
@@ -159,7 +158,7 @@ MapPicture Page::panel(const std::vector<double>& values, const std::string& qua
     MapPicture picture;
     picture.values = values;
     if (values.empty())
-        picture.values.assign(c_.grid.size(), nan);
+        picture.values.assign(c_.grid.size(), nan_value);
     picture.x = x_;
     picture.y = y_;
     picture.quantity = quantity;
@@ -225,7 +224,7 @@ void Page::plan_total() {
         return;
     std::vector<MapPicture> differences;
     for (std::size_t k = 1; k < c_.cells.size(); ++k) {
-        std::vector<double> d(c_.grid.size(), nan);
+        std::vector<double> d(c_.grid.size(), nan_value);
         for (std::size_t i = 0; i < d.size(); ++i)
             d[i] = maps[k].values[i] - maps[0].values[i];
         differences.push_back(

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "jobs/frames/image.hpp"
 #include "mpi/checksum.hpp"
 
@@ -13,6 +14,8 @@ namespace xrdct {
 
 namespace {
 
+constexpr const char* header_blanks = " \t\r\";";
+
 /// What stands before the binary section, and where that begins.
 struct CbfHeader {
     Image image;
@@ -22,15 +25,8 @@ struct CbfHeader {
     FrameHeader values;
 };
 
-std::string trimmed(std::string_view text) {
-    const char* blanks = " \t\r\";";
-    const auto begin = text.find_first_not_of(blanks);
-    if (begin == std::string_view::npos)
-        return {};
-    return std::string(text.substr(begin, text.find_last_not_of(blanks) - begin + 1));
-}
-
-std::size_t number(const FrameHeader& values, const std::string& key, const std::string& path) {
+std::size_t header_number(const FrameHeader& values, const std::string& key,
+                          const std::string& path) {
     const auto found = values.find(key);
     if (found == values.end())
         throw Error(fmt::format("{}: the CBF header lacks {}", path, key));
@@ -63,16 +59,18 @@ CbfHeader parse(const unsigned char* bytes, std::size_t size, const std::string&
             line.remove_prefix(2);
             const auto gap = line.find_first_of(" :=");
             if (gap != std::string_view::npos)
-                header.values.emplace(trimmed(line.substr(0, gap)),
-                                      trimmed(line.substr(std::min(
-                                          line.find_first_not_of(" :=", gap), line.size()))));
+                header.values.emplace(
+                    trimmed(line.substr(0, gap), header_blanks),
+                    trimmed(line.substr(std::min(line.find_first_not_of(" :=", gap), line.size())),
+                            header_blanks));
             continue;
         }
         const auto colon = line.find(':');
         if (colon != std::string_view::npos && section < begin)
-            header.values[trimmed(line.substr(0, colon))] = trimmed(line.substr(colon + 1));
+            header.values[trimmed(line.substr(0, colon), header_blanks)] =
+                trimmed(line.substr(colon + 1), header_blanks);
         else if (const auto found = line.find("conversions="); found != std::string_view::npos)
-            header.values["conversions"] = trimmed(line.substr(found + 12));
+            header.values["conversions"] = trimmed(line.substr(found + 12), header_blanks);
     }
     const auto value = [&](const char* key) {
         const auto found = header.values.find(key);
@@ -84,9 +82,9 @@ CbfHeader parse(const unsigned char* bytes, std::size_t size, const std::string&
     if (value("X-Binary-Element-Type") != "signed 32-bit integer")
         throw Error(fmt::format("{}: elements are '{}'; only signed 32-bit integers are read", path,
                                 value("X-Binary-Element-Type")));
-    header.length = number(header.values, "X-Binary-Size", path);
-    header.image.columns = number(header.values, "X-Binary-Size-Fastest-Dimension", path);
-    header.image.rows = number(header.values, "X-Binary-Size-Second-Dimension", path);
+    header.length = header_number(header.values, "X-Binary-Size", path);
+    header.image.columns = header_number(header.values, "X-Binary-Size-Fastest-Dimension", path);
+    header.image.rows = header_number(header.values, "X-Binary-Size-Second-Dimension", path);
     if (header.image.pixels() == 0 || header.image.pixels() > (std::size_t{1} << 30))
         throw Error(fmt::format("{}: {} x {} pixels are no image", path, header.image.rows,
                                 header.image.columns));

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "jobs/frames/image.hpp"
 
 #include <algorithm>
@@ -13,39 +14,32 @@ namespace xrdct {
 
 namespace {
 
-using detail::Sample;
+using detail::PixelType;
 
 struct EdfBlock {
     Image image;
-    Sample type = Sample::u16;
+    PixelType type = PixelType::u16;
     bool swap = false;
     std::uint64_t data = 0, size = 0;
     FrameHeader values;
 };
 
-std::string trimmed(const std::string& text) {
-    const auto begin = text.find_first_not_of(" \t\r\n");
-    if (begin == std::string::npos)
-        return {};
-    return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
-
-std::optional<Sample> sample_of(const std::string& name) {
-    static const std::pair<const char*, Sample> names[] = {{"UnsignedByte", Sample::u8},
-                                                           {"SignedByte", Sample::i8},
-                                                           {"UnsignedShort", Sample::u16},
-                                                           {"SignedShort", Sample::i16},
-                                                           {"UnsignedInteger", Sample::u32},
-                                                           {"SignedInteger", Sample::i32},
-                                                           {"UnsignedLong", Sample::u32},
-                                                           {"SignedLong", Sample::i32},
-                                                           {"Unsigned64", Sample::u64},
-                                                           {"Signed64", Sample::i64},
-                                                           {"FloatValue", Sample::f32},
-                                                           {"Float", Sample::f32},
-                                                           {"Real", Sample::f32},
-                                                           {"DoubleValue", Sample::f64},
-                                                           {"Double", Sample::f64}};
+std::optional<PixelType> sample_of(const std::string& name) {
+    static const std::pair<const char*, PixelType> names[] = {{"UnsignedByte", PixelType::u8},
+                                                              {"SignedByte", PixelType::i8},
+                                                              {"UnsignedShort", PixelType::u16},
+                                                              {"SignedShort", PixelType::i16},
+                                                              {"UnsignedInteger", PixelType::u32},
+                                                              {"SignedInteger", PixelType::i32},
+                                                              {"UnsignedLong", PixelType::u32},
+                                                              {"SignedLong", PixelType::i32},
+                                                              {"Unsigned64", PixelType::u64},
+                                                              {"Signed64", PixelType::i64},
+                                                              {"FloatValue", PixelType::f32},
+                                                              {"Float", PixelType::f32},
+                                                              {"Real", PixelType::f32},
+                                                              {"DoubleValue", PixelType::f64},
+                                                              {"Double", PixelType::f64}};
     for (const auto& [known, type] : names)
         if (name == known)
             return type;

@@ -236,16 +236,16 @@ class FrameSeries::Scanner {
         read_pixel_mask(root);
     }
 
-    static detail::Sample sample_of(const hdf5::Dataset& dataset) {
+    static detail::PixelType sample_of(const hdf5::Dataset& dataset) {
         switch (dataset.element_type()) {
         case hdf5::ElementType::float32:
         case hdf5::ElementType::float64:
         case hdf5::ElementType::other:
-            return detail::Sample::f32;
+            return detail::PixelType::f32;
         case hdf5::ElementType::uint16:
-            return detail::Sample::u16;
+            return detail::PixelType::u16;
         default:
-            return detail::Sample::i32;
+            return detail::PixelType::i32;
         }
     }
 

@@ -22,29 +22,29 @@ std::vector<float> Image::as_float() const {
 
 namespace detail {
 
-std::size_t sample_size(Sample type) {
+std::size_t sample_size(PixelType type) {
     switch (type) {
-    case Sample::u8:
-    case Sample::i8:
+    case PixelType::u8:
+    case PixelType::i8:
         return 1;
-    case Sample::u16:
-    case Sample::i16:
+    case PixelType::u16:
+    case PixelType::i16:
         return 2;
-    case Sample::u32:
-    case Sample::i32:
-    case Sample::f32:
+    case PixelType::u32:
+    case PixelType::i32:
+    case PixelType::f32:
         return 4;
-    case Sample::u64:
-    case Sample::i64:
-    case Sample::f64:
+    case PixelType::u64:
+    case PixelType::i64:
+    case PixelType::f64:
         break;
     }
     return 8;
 }
 
-void set_type(Image& image, Sample type) {
-    image.integer = type != Sample::f32 && type != Sample::f64;
-    image.saturation = type == Sample::u16 ? 65534 : 0x7ffffffe;
+void set_type(Image& image, PixelType type) {
+    image.integer = type != PixelType::f32 && type != PixelType::f64;
+    image.saturation = type == PixelType::u16 ? 65534 : 0x7ffffffe;
 }
 
 namespace {
@@ -76,32 +76,32 @@ void convert(const unsigned char* data, bool swap, std::vector<Out>& out) {
 
 } // namespace
 
-void set_samples(Image& image, const unsigned char* data, Sample type, bool swap) {
+void set_samples(Image& image, const unsigned char* data, PixelType type, bool swap) {
     set_type(image, type);
     if (image.integer)
         image.counts.resize(image.pixels());
     else
         image.values.resize(image.pixels());
     switch (type) {
-    case Sample::u8:
+    case PixelType::u8:
         return convert<std::uint8_t>(data, swap, image.counts);
-    case Sample::i8:
+    case PixelType::i8:
         return convert<std::int8_t>(data, swap, image.counts);
-    case Sample::u16:
+    case PixelType::u16:
         return convert<std::uint16_t>(data, swap, image.counts);
-    case Sample::i16:
+    case PixelType::i16:
         return convert<std::int16_t>(data, swap, image.counts);
-    case Sample::u32:
+    case PixelType::u32:
         return convert<std::uint32_t>(data, swap, image.counts);
-    case Sample::i32:
+    case PixelType::i32:
         return convert<std::int32_t>(data, swap, image.counts);
-    case Sample::u64:
+    case PixelType::u64:
         return convert<std::uint64_t>(data, swap, image.counts);
-    case Sample::i64:
+    case PixelType::i64:
         return convert<std::int64_t>(data, swap, image.counts);
-    case Sample::f32:
+    case PixelType::f32:
         return convert<float>(data, swap, image.values);
-    case Sample::f64:
+    case PixelType::f64:
         return convert<double>(data, swap, image.values);
     }
 }

@@ -55,11 +55,11 @@ Image read_detector_image(const std::string& name, std::size_t rows, std::size_t
 
 namespace detail {
 /// Numbers of one type in a file, `swap`: of the other byte order, into an image.
-enum class Sample { u8, i8, u16, i16, u32, i32, u64, i64, f32, f64 };
-std::size_t sample_size(Sample type);
-void set_samples(Image& image, const unsigned char* data, Sample type, bool swap);
+enum class PixelType { u8, i8, u16, i16, u32, i32, u64, i64, f32, f64 };
+std::size_t sample_size(PixelType type);
+void set_samples(Image& image, const unsigned char* data, PixelType type, bool swap);
 /// Marks the type in an image without data.
-void set_type(Image& image, Sample type);
+void set_type(Image& image, PixelType type);
 std::vector<unsigned char> read_bytes(const std::filesystem::path& path);
 } // namespace detail
 

@@ -8,7 +8,7 @@
 
 namespace xrdct {
 
-using detail::Sample;
+using detail::PixelType;
 
 Image read_npy(const std::filesystem::path& path) {
     const auto bytes = detail::read_bytes(path);
@@ -32,11 +32,12 @@ Image read_npy(const std::filesystem::path& path) {
         return header.substr(header.find_first_not_of(' ', colon + 1));
     };
     const std::string type_text = after("descr");
-    static const std::pair<const char*, Sample> types[] = {
-        {"b1", Sample::u8},  {"u1", Sample::u8},  {"i1", Sample::i8},  {"u2", Sample::u16},
-        {"i2", Sample::i16}, {"u4", Sample::u32}, {"i4", Sample::i32}, {"u8", Sample::u64},
-        {"i8", Sample::i64}, {"f4", Sample::f32}, {"f8", Sample::f64}};
-    const Sample* type = nullptr;
+    static const std::pair<const char*, PixelType> types[] = {
+        {"b1", PixelType::u8},  {"u1", PixelType::u8},  {"i1", PixelType::i8},
+        {"u2", PixelType::u16}, {"i2", PixelType::i16}, {"u4", PixelType::u32},
+        {"i4", PixelType::i32}, {"u8", PixelType::u64}, {"i8", PixelType::i64},
+        {"f4", PixelType::f32}, {"f8", PixelType::f64}};
+    const PixelType* type = nullptr;
     for (const auto& [name, sample] : types)
         if (type_text.size() > 4 && type_text[0] == '\'' && type_text.compare(2, 2, name) == 0 &&
             type_text[4] == '\'')

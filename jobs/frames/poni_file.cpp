@@ -1,6 +1,7 @@
 #include "jobs/frames/poni_file.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "jobs/job.hpp"
 
 #include <algorithm>
@@ -36,14 +37,7 @@ std::optional<double> pixel_of_detector(std::string name) {
     return std::nullopt;
 }
 
-std::string trimmed(const std::string& text) {
-    const auto begin = text.find_first_not_of(" \t\r");
-    if (begin == std::string::npos)
-        return {};
-    return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
-}
-
-double number(const std::string& text, const std::string& key, const std::string& path) {
+double number_of(const std::string& text, const std::string& key, const std::string& path) {
     try {
         std::size_t used = 0;
         const double value = std::stod(text, &used);
@@ -96,7 +90,7 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
     PoniFile file;
     file.blocks = static_cast<int>(blocks.size());
     if (const auto version = anywhere("poni_version")) {
-        const double value = number(*version, "poni_version", where);
+        const double value = number_of(*version, "poni_version", where);
         if (!(value >= 1 && value < 3))
             throw Error(fmt::format("{}: poni_version {} is not read; 1 and 2 are", where, value));
         file.version = static_cast<int>(value);
@@ -119,14 +113,14 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
                                                       "that counts",
                                                       blocks.size())
                                         : ""));
-        return number(found->second, key, where);
+        return number_of(found->second, key, where);
     };
     for (const auto& [key, target] : lengths)
         *target = 1000 * required(key);
     for (const auto& [key, target] : angles)
         *target = required(key);
     if (const auto wavelength = anywhere("wavelength"); wavelength && *wavelength != "None")
-        geometry.wavelength = 1e10 * number(*wavelength, "Wavelength", where);
+        geometry.wavelength = 1e10 * number_of(*wavelength, "Wavelength", where);
     if (const auto spline = anywhere("splinefile"); spline && !spline->empty() && *spline != "None")
         throw Error(fmt::format("{}: the detector's distortion ({}) is not corrected here; "
                                 "integrate undistorted frames",
@@ -134,9 +128,9 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
 
     file.detector = anywhere("detector").value_or("");
     if (const auto size = anywhere("pixelsize1"))
-        geometry.pixel_1 = 1000 * number(*size, "PixelSize1", where);
+        geometry.pixel_1 = 1000 * number_of(*size, "PixelSize1", where);
     if (const auto size = anywhere("pixelsize2"))
-        geometry.pixel_2 = 1000 * number(*size, "PixelSize2", where);
+        geometry.pixel_2 = 1000 * number_of(*size, "PixelSize2", where);
     if (const auto text = anywhere("detector_config"); text && !text->empty()) {
         const auto config = nlohmann::json::parse(*text, nullptr, false);
         if (!config.is_object())

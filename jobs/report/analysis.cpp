@@ -1,6 +1,7 @@
 #include "jobs/report/analysis.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/labels.hpp"
 
 #include <fmt/format.h>
@@ -9,14 +10,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 namespace xrdct::report {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double voxels_per_bin = 1.5; ///< width of the bins of radial profiles
 
 using Map = std::vector<double>;
@@ -58,7 +57,8 @@ std::map<std::string, Estimate> global_cell_of(const std::string& start_model,
                 const std::string error = std::string(name) + "_esd";
                 const bool known = entry.contains(error) && entry[error].is_number() &&
                                    entry[error].get<double>() > 0.0;
-                cell[name] = {entry[name].get<double>(), known ? entry[error].get<double>() : nan};
+                cell[name] = {entry[name].get<double>(),
+                              known ? entry[error].get<double>() : nan_value};
             }
     }
     return cell;
@@ -106,7 +106,7 @@ std::string find_whole_fractions(const ProductStage& stage, const std::vector<Ph
     std::vector<double> masses;
     std::string method = mass_method;
     for (const PhaseMaps& phase : phases) {
-        masses.push_back(phase.mass.empty() ? nan : sum_of(phase.mass));
+        masses.push_back(phase.mass.empty() ? nan_value : sum_of(phase.mass));
         total += masses.back();
     }
     if (method.empty()) {
@@ -114,7 +114,7 @@ std::string find_whole_fractions(const ProductStage& stage, const std::vector<Ph
         for (std::size_t p = 0; p < phases.size(); ++p) {
             masses[p] = phases[p].data->find("weight_fraction")
                             ? sum_of(read(stage, *phases[p].data, "weight_fraction"))
-                            : nan;
+                            : nan_value;
             total += masses[p];
         }
         method = fmt::format("mean of the weight fractions of the voxels of {}, in which a voxel "
@@ -122,7 +122,7 @@ std::string find_whole_fractions(const ProductStage& stage, const std::vector<Ph
                              stage.file.filename().string());
     }
     for (std::size_t p = 0; p < phases.size(); ++p)
-        result.phases[p].whole_weight_fraction = total > 0.0 ? masses[p] / total : nan;
+        result.phases[p].whole_weight_fraction = total > 0.0 ? masses[p] / total : nan_value;
     return total > 0.0 ? method : "";
 }
 
@@ -249,19 +249,19 @@ std::vector<Estimate> lattice_map(const ProductStage& stage, const PhaseMaps& ph
                 throw Error(fmt::format("{}: {} is in '{}', expected {}", stage.file.string(),
                                         map->path, map->units, expected));
             maps[name] = {read_map_values(stage, *map), read_map_errors(stage, *map)};
-            cell[name] = {1.0, nan};
+            cell[name] = {1.0, nan_value};
         }
     if (std::isnan(lattice_quantity(settings, cell).value))
         throw Error(fmt::format("{}: lithium of phase '{}': there is no {} in maps or start model "
                                 "of the stage {}",
                                 stage.file.string(), settings.phase, settings.parameter,
                                 stage.name));
-    std::vector<Estimate> values(phase.amount.size(), {nan, nan});
+    std::vector<Estimate> values(phase.amount.size(), {nan_value, nan_value});
     for (std::size_t i = 0; i < values.size(); ++i) {
         if (!(phase.amount[i] > 0.0))
             continue;
         for (const auto& [name, map] : maps)
-            cell[name] = {map.first[i], map.second.empty() ? nan : map.second[i]};
+            cell[name] = {map.first[i], map.second.empty() ? nan_value : map.second[i]};
         values[i] = lattice_quantity(settings, cell);
     }
     return values;
@@ -281,7 +281,7 @@ Map mass_errors(const ProductStage& stage, const PhaseMaps& phase, const Map& ma
                 all += mass[i];
             }
         for (double& error : errors)
-            error *= amount > 0.0 ? all / amount : nan;
+            error *= amount > 0.0 ? all / amount : nan_value;
         return errors;
     }
     return {};
@@ -432,7 +432,7 @@ Analysis analyse(const Products& products, const std::optional<std::vector<Lithi
             result.phases.push_back({phase.data->name,
                                      phase.weights,
                                      {},
-                                     nan,
+                                     nan_value,
                                      global_cell_of(stage.start_model, phase.data->name)});
         }
         result.whole_method = find_whole_fractions(stage, phases, mass_method, result);

@@ -14,30 +14,24 @@ namespace xrdct::report {
 namespace {
 
 /// With a true minus sign, and none before a zero.
-std::string minus(const std::string& text) {
-    if (text.starts_with('-') && text.find_first_of("123456789") == std::string::npos)
-        return text.substr(1);
-    return text.starts_with('-') ? "−" + text.substr(1) : text;
-}
-
 /// A number with as many decimals as the spread has to its second digit.
 std::string to_precision_of(double value, double spread) {
     if (!std::isfinite(value))
         return "–";
     const double magnitude = std::max(std::abs(value), std::abs(spread));
     if (!(spread > 0.0) || !std::isfinite(spread))
-        return minus(format_number(value, 6));
+        return with_minus(format_number(value, 6));
     if (magnitude < 1e-4 || magnitude >= 1e7)
-        return minus(format_number(value, 4));
+        return with_minus(format_number(value, 4));
     const int decimals = std::clamp(1 - static_cast<int>(std::floor(std::log10(spread))), 0, 8);
-    return minus(fmt::format("{:.{}f}", value, decimals));
+    return with_minus(fmt::format("{:.{}f}", value, decimals));
 }
 
 std::string mean_and_spread(const WeightedSummary& s) {
     if (s.count == 0)
         return "–";
     if (s.uniform || !(s.spread > 0.0))
-        return minus(format_number(s.mean, 6));
+        return with_minus(format_number(s.mean, 6));
     return to_precision_of(s.mean, s.spread) + " ± " + to_precision_of(s.spread, s.spread);
 }
 

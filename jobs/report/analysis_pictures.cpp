@@ -16,12 +16,6 @@ namespace {
 
 constexpr std::size_t least_bins = 3;
 
-std::string capital(std::string text) {
-    if (!text.empty())
-        text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-    return text;
-}
-
 CurvePicture::Series series_of(const std::string& name, const RadialProfile& profile) {
     return {name, profile.radius, profile.mean, profile.spread};
 }
@@ -96,7 +90,7 @@ void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures
         const ElectrodeResult* source = &electrode;
         const StageResult* of = &stage;
         const auto map = [of](const std::vector<double>& values, const std::string& title,
-                                      const std::string& quantity) {
+                              const std::string& quantity) {
             MapPicture picture;
             picture.values = values;
             picture.x = of->x;

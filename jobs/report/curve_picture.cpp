@@ -1,6 +1,7 @@
 #include "jobs/report/curve_picture.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/gnuplot.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
@@ -14,8 +15,6 @@
 namespace xrdct::report {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 struct Limits {
     double low = std::numeric_limits<double>::infinity();
@@ -200,7 +199,7 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
             for (std::size_t i = 0; i < series.x.size(); ++i) {
                 const bool shown =
                     std::isfinite(series.y[i]) && (!picture.log_scale || series.y[i] > 0.0);
-                all.insert(all.end(), {series.x[i], shown ? series.y[i] : nan});
+                all.insert(all.end(), {series.x[i], shown ? series.y[i] : nan_value});
                 if (!shown || series.spread.empty() || !std::isfinite(series.spread[i])) {
                     end_run();
                     continue;

@@ -1,6 +1,7 @@
 #include "jobs/report/dlsr.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/weighted.hpp"
 #include "mpi/hdf5.hpp"
 #include "mpi/nexus.hpp"
@@ -10,13 +11,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
 namespace xrdct::report {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// Over the known rotations of a line.
 template <class Value>
@@ -28,7 +26,7 @@ double root_mean_square(const DlsrDiagnostics::Line& line, const Value& value) {
             sum += value(i) * value(i);
             ++count;
         }
-    return count > 0 ? std::sqrt(sum / static_cast<double>(count)) : nan;
+    return count > 0 ? std::sqrt(sum / static_cast<double>(count)) : nan_value;
 }
 
 std::vector<double> numbers(const hdf5::Group& group, const std::string& name,
@@ -63,7 +61,7 @@ void read_globals(const hdf5::Group& group, DlsrDiagnostics& out) {
         global.quantity = dataset.string_attribute("quantity").value_or(entry.name);
         global.units = dataset.string_attribute("units").value_or("");
         global.value = dataset.read_scalar();
-        global.esd = nexus::read_value(group, entry.name + "_errors").value_or(nan);
+        global.esd = nexus::read_value(group, entry.name + "_errors").value_or(nan_value);
         global.at_bound = dataset.number_attribute("at_bound").value_or(0.0) != 0.0;
         out.globals.push_back(std::move(global));
     }
@@ -76,11 +74,11 @@ void read_geometry(const hdf5::Group& group, DlsrDiagnostics& out) {
         const auto dataset = group.open_dataset(entry.name);
         if (!dataset.is_numeric() || dataset.rank() != 0)
             continue;
-        out.geometry.push_back({entry.name, dataset.string_attribute("units").value_or(""),
-                                dataset.read_scalar(),
-                                nexus::read_value(group, entry.name + "_errors").value_or(nan),
-                                dataset.number_attribute("given").value_or(nan),
-                                dataset.number_attribute("refined").value_or(0.0) != 0.0});
+        out.geometry.push_back(
+            {entry.name, dataset.string_attribute("units").value_or(""), dataset.read_scalar(),
+             nexus::read_value(group, entry.name + "_errors").value_or(nan_value),
+             dataset.number_attribute("given").value_or(nan_value),
+             dataset.number_attribute("refined").value_or(0.0) != 0.0});
     }
 }
 
@@ -120,13 +118,6 @@ void read_history(const hdf5::Group& group, DlsrDiagnostics& out) {
 bool varies(const std::vector<double>& values) {
     const auto summary = summarise(values);
     return summary.count > 1 && !summary.uniform;
-}
-
-const ProductData* find_data(const ProductStage& stage, const std::string& name) {
-    for (const ProductData& data : stage.data)
-        if (data.name == name && !data.maps.empty())
-            return &data;
-    return nullptr;
 }
 
 bool same(const Axis& a, const Axis& b) {
@@ -169,8 +160,8 @@ std::optional<DlsrDiagnostics> read_dlsr_diagnostics(const ProductStage& stage) 
     if (!group.has_dataset("stop_reason"))
         return std::nullopt;
     DlsrDiagnostics out;
-    out.rwp = nexus::read_value(group, "rwp").value_or(nan);
-    out.gof = nexus::read_value(group, "gof").value_or(nan);
+    out.rwp = nexus::read_value(group, "rwp").value_or(nan_value);
+    out.gof = nexus::read_value(group, "gof").value_or(nan_value);
     out.converged = nexus::read_value(group, "converged").value_or(0.0) != 0.0;
     out.stop_reason = nexus::read_text(group, "stop_reason").value_or("");
     if (group.has_dataset("remarks"))
@@ -273,7 +264,8 @@ std::vector<MapDifference> map_differences(const ProductStage& conventional,
             const auto a =
                 read_map_values(conventional, *find_data(conventional, data.name)->find(quantity));
             const auto b = read_map_values(dlsr, own);
-            MapDifference out{data.name, quantity, own.units, 0, nan, nan, nan, nan};
+            MapDifference out{data.name, quantity,  own.units, 0,
+                              nan_value, nan_value, nan_value, nan_value};
             // A property counts as often as there is matter that has it, an amount once a voxel.
             const bool property = quantity.size() == 1 || quantity == "alpha" ||
                                   quantity == "beta" || quantity == "gamma";

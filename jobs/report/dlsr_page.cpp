@@ -12,12 +12,8 @@ namespace xrdct::report {
 
 namespace {
 
-std::string minus(const std::string& text) {
-    return text.starts_with('-') ? "−" + text.substr(1) : text;
-}
-
 std::string number(double value, int digits) {
-    return std::isfinite(value) ? minus(format_number(value, digits)) : "–";
+    return std::isfinite(value) ? with_minus(format_number(value, digits)) : "–";
 }
 
 /// Decimals down to a hundredth of the difference.
@@ -27,10 +23,10 @@ std::string beside(double value, double difference) {
     if (!(difference > 0.0) || std::abs(value) < 1e-4)
         return number(value, 5);
     const int decimals = std::clamp(2 - static_cast<int>(std::floor(std::log10(difference))), 0, 8);
-    return minus(fmt::format("{:.{}f}", value, decimals));
+    return with_minus(fmt::format("{:.{}f}", value, decimals));
 }
 
-std::string percent(double share) {
+std::string percent_number(double share) {
     return std::isfinite(share) ? fmt::format("{:.1f}", 100.0 * share) : "–";
 }
 
@@ -60,7 +56,7 @@ void add_globals(HtmlPage& page, const DlsrDiagnostics& d) {
     for (const auto& global : d.globals) {
         const auto shown = customary(global);
         rows.push_back({escape_html(shown.group) + " " + describe_quantity(shown.quantity).html,
-                        escape_html(minus(format_with_uncertainty(shown.value, shown.esd))),
+                        escape_html(with_minus(format_with_uncertainty(shown.value, shown.esd))),
                         escape_html(display_units(shown.units)),
                         std::isfinite(shown.esd) && shown.esd > 0.0 ? format_number(shown.esd, 2)
                                                                     : "not determined",
@@ -173,8 +169,8 @@ void add_lines(HtmlPage& page, const DlsrDiagnostics& d) {
     std::vector<std::vector<std::string>> rows;
     for (const auto& line : lines) {
         rows.push_back({escape_html(line.phase), escape_html(line.hkl),
-                        fmt::format("{:.3f}", line.two_theta), percent(line.rms()),
-                        percent(line.rms_errors()), number(line.excess(), 2)});
+                        fmt::format("{:.3f}", line.two_theta), percent_number(line.rms()),
+                        percent_number(line.rms_errors()), number(line.excess(), 2)});
     }
     page.table("Observed over calculated intensity of the lines, minus 1: root mean square over "
                "the rotations at which it is determined to better than 50 %, what the counting "

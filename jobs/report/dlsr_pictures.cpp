@@ -1,5 +1,6 @@
 #include "jobs/report/dlsr_pictures.hpp"
 
+#include "base/numbers.hpp"
 #include "jobs/report/curve_picture.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
@@ -13,15 +14,6 @@
 namespace xrdct::report {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-const ProductData* find_data(const ProductStage& stage, const std::string& name) {
-    for (const ProductData& data : stage.data)
-        if (data.name == name && !data.maps.empty())
-            return &data;
-    return nullptr;
-}
 
 MapPicture panel(const ProductData& data, const ProductMap& map, std::vector<double> values,
                  const std::string& title) {
@@ -128,8 +120,8 @@ MapPicture lines_picture(const DlsrDiagnostics& diagnostics, const std::string& 
         for (std::size_t k = 0; k < line->ratio.size(); ++k) {
             // A ratio without a signal says nothing.
             const bool known = line->known(k);
-            picture.values.push_back(known ? line->ratio[k] : nan);
-            errors.push_back(known ? line->errors[k] : nan);
+            picture.values.push_back(known ? line->ratio[k] : nan_value);
+            errors.push_back(known ? line->errors[k] : nan_value);
         }
     }
     const double typical = median_of(errors);
@@ -178,7 +170,7 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
     // First steps may see a part of the projections only: what they are compared with is the same
     // part of the data.
     const auto over_data = [](const auto& step) {
-        return step.misfit > 0 ? step.objective / step.misfit * step.rwp * step.rwp : nan;
+        return step.misfit > 0 ? step.objective / step.misfit * step.rwp * step.rwp : nan_value;
     };
     const double last = over_data(history.back());
     std::vector<double> iteration, objective, misfit, gradient, rwp, decrease;
@@ -188,7 +180,8 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
         misfit.push_back(history[i].rwp * history[i].rwp / last);
         gradient.push_back(history[i].gradient_norm);
         rwp.push_back(100.0 * history[i].rwp);
-        decrease.push_back(i == 0 ? nan : 1.0 - over_data(history[i]) / over_data(history[i - 1]));
+        decrease.push_back(i == 0 ? nan_value
+                                  : 1.0 - over_data(history[i]) / over_data(history[i - 1]));
     }
     CurvePicture values;
     values.title = "Convergence of the DLSR";

@@ -55,12 +55,12 @@ class FileActions {
 
 /// Runs `program -d script.gp` in `folder`. Returns the exit status, 128 + n after signal n; the
 /// start's errno if it cannot be started.
-struct Outcome {
+struct ProgramOutcome {
     int start_error = 0;
     int status = 0;
 };
 
-Outcome run_program(const std::string& program, const fs::path& folder) {
+ProgramOutcome run_program(const std::string& program, const fs::path& folder) {
     FileActions actions;
     // -d keeps the user's gnuplotrc out; the script and its data are found by bare names.
     posix_spawn_file_actions_addopen(actions.get(), 0, "/dev/null", O_RDONLY, 0);
@@ -74,7 +74,7 @@ Outcome run_program(const std::string& program, const fs::path& folder) {
     std::string option = "-d", script = "script.gp";
     char* arguments[] = {name.data(), option.data(), script.data(), nullptr};
     pid_t child = 0;
-    Outcome outcome;
+    ProgramOutcome outcome;
     outcome.start_error =
         posix_spawnp(&child, arguments[0], actions.get(), nullptr, arguments, environ);
     if (outcome.start_error != 0)
@@ -186,7 +186,7 @@ std::vector<fs::path> Gnuplot::write(const fs::path& stem, const PictureOptions&
             format.terminal, width_, height_, format.suffix, script_);
     write_bytes(folder.path() / "script.gp", script.data(), script.size());
 
-    const Outcome outcome = run_program(options.gnuplot, fs::absolute(folder.path()));
+    const ProgramOutcome outcome = run_program(options.gnuplot, fs::absolute(folder.path()));
     if (outcome.start_error != 0)
         throw Error(
             fmt::format("picture {}: the plotting program '{}' cannot be started: {}; install "

@@ -64,8 +64,6 @@ constexpr std::array known{
     Known{"rotation", "rotation angle", "", "", Palette::viridis, false},
 };
 
-constexpr std::string_view errors_suffix = "_errors";
-
 std::string spaced(std::string_view name) {
     std::string text = clean_utf8(name);
     std::replace(text.begin(), text.end(), '_', ' ');

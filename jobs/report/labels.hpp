@@ -7,6 +7,9 @@
 
 namespace xrdct::report {
 
+/// Ends the name of a map of standard deviations.
+inline constexpr std::string_view errors_suffix = "_errors";
+
 /// How a quantity is named and drawn.
 struct Quantity {
     std::string text;     ///< plain UTF-8: "weight fraction", "a", "Rwp"

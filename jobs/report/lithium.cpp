@@ -1,20 +1,19 @@
 #include "jobs/report/lithium.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/weighted.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
 
 namespace xrdct::report {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double least_significance = 5.0; ///< of the host in a voxel [e.s.d.]
 constexpr double least_host = 0.05;        ///< of the 99th percentile
 constexpr double least_covered = 0.9;      ///< of a voxel's host, by phases with a content
@@ -23,7 +22,7 @@ using Cell = std::map<std::string, Estimate>;
 
 double value_of(const Cell& cell, const std::string& name) {
     const auto at = cell.find(name);
-    return at == cell.end() ? nan : at->second.value;
+    return at == cell.end() ? nan_value : at->second.value;
 }
 
 double volume_of(const Cell& cell, double gamma_of_a_and_c) {
@@ -86,15 +85,15 @@ void check_units(const LithiumPhase& phase) {
 
 Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice) {
     if (settings.table.size() < 2 || !std::isfinite(lattice.value))
-        return {nan, nan};
+        return {nan_value, nan_value};
     auto table = settings.table;
     if (table.front().first > table.back().first)
         std::reverse(table.begin(), table.end());
     if (beyond_table(settings, lattice.value)) {
         if (!settings.clamp)
-            return {nan, nan};
+            return {nan_value, nan_value};
         return {lattice.value < table.front().first ? table.front().second : table.back().second,
-                nan};
+                nan_value};
     }
     const auto above =
         std::upper_bound(table.begin() + 1, table.end() - 1, lattice.value,
@@ -108,7 +107,7 @@ Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice) 
 Estimate lattice_quantity(const LithiumSettings& settings, const Cell& cell) {
     const double value = quantity_of(settings, cell);
     if (!std::isfinite(value))
-        return {nan, nan};
+        return {nan_value, nan_value};
     double variance = 0.0;
     for (const auto& [name, parameter] : cell) {
         const double step = 1e-5 * std::max(std::abs(parameter.value), 1e-3);
@@ -121,7 +120,7 @@ Estimate lattice_quantity(const LithiumSettings& settings, const Cell& cell) {
         if (slope != 0.0 && std::isfinite(parameter.error))
             variance += slope * slope * parameter.error * parameter.error;
     }
-    return {value, variance > 0.0 ? std::sqrt(variance) : nan};
+    return {value, variance > 0.0 ? std::sqrt(variance) : nan_value};
 }
 
 LithiumMap lithium_map(std::span<const LithiumPhase> phases) {
@@ -166,8 +165,8 @@ LithiumMap lithium_map(std::span<const LithiumPhase> phases) {
         threshold = least_host * sorted[place];
     }
 
-    map.values.assign(voxels, nan);
-    map.errors.assign(voxels, nan);
+    map.values.assign(voxels, nan_value);
+    map.errors.assign(voxels, nan_value);
     map.weights.assign(voxels, 0.0);
     for (std::size_t i = 0; i < voxels; ++i) {
         double variance = 0.0;

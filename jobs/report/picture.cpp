@@ -1,6 +1,7 @@
 #include "jobs/report/picture.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/report/gnuplot.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
@@ -18,8 +19,6 @@ namespace xrdct::report {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<double> finite_sorted(std::span<const double> values) {
     std::vector<double> sorted;
@@ -342,7 +341,7 @@ PreparedMap prepare(const MapPicture& picture, const std::string& name) {
     const std::size_t repeat_y = map.y.source.size() == 1 ? 2 : 1;
     map.columns = map.x.source.size() * repeat_x;
     map.rows = map.y.source.size() * repeat_y;
-    map.values.assign(map.columns * map.rows, nan);
+    map.values.assign(map.columns * map.rows, nan_value);
     for (std::size_t j = 0; j < map.rows; ++j)
         for (std::size_t i = 0; i < map.columns; ++i) {
             const auto sy = map.y.source[j / repeat_y], sx = map.x.source[i / repeat_x];
@@ -822,7 +821,7 @@ std::vector<fs::path> write_pattern_picture(const PatternPicture& picture, const
     for (std::size_t i = 0; i < n; ++i) {
         records.push_back(picture.axis.values[i]);
         for (const Series& series : all)
-            records.push_back(series.values->empty() ? nan : (*series.values)[i] * factor);
+            records.push_back(series.values->empty() ? nan_value : (*series.values)[i] * factor);
     }
     const auto finite = [](double v) { return std::isfinite(v); };
     const bool has_difference = std::any_of(difference.begin(), difference.end(), finite);

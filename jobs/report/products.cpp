@@ -26,6 +26,13 @@ bool ProductData::is_peak() const {
     return !is_phase() && (find("area") || find("position"));
 }
 
+const ProductData* find_data(const ProductStage& stage, const std::string& name) {
+    for (const ProductData& data : stage.data)
+        if (data.name == name && !data.maps.empty())
+            return &data;
+    return nullptr;
+}
+
 const ProductMap* ProductData::find(const std::string& quantity) const {
     const auto at = std::find_if(maps.begin(), maps.end(),
                                  [&](const ProductMap& map) { return map.name == quantity; });
@@ -119,7 +126,6 @@ Axis read_axis(const hdf5::Group& group, const std::string& name, std::size_t le
     return axis;
 }
 
-constexpr std::string_view errors_suffix = "_errors";
 constexpr std::string_view ticks_prefix = "ticks_";
 
 bool is_errors(const std::string& name) {

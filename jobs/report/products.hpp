@@ -61,6 +61,8 @@ struct ProductStage {
     std::map<std::string, double> ring;
     std::vector<ProductData> data;
 };
+/// The data of this name that have maps; null when there are none.
+const ProductData* find_data(const ProductStage& stage, const std::string& name);
 
 struct Products {
     std::string title;

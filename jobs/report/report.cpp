@@ -1,6 +1,7 @@
 #include "jobs/report/report.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "jobs/progress.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/analysis_page.hpp"
@@ -38,8 +39,6 @@ namespace fs = std::filesystem;
 
 namespace report {
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// Pictures that are to be drawn: a name below the pictures folder and the function that draws it.
 struct Task {
@@ -128,12 +127,6 @@ std::string signed_millimetres(double value) {
     return value < -5e-5 ? "−" + text : text;
 }
 
-std::string capital(std::string text) {
-    if (!text.empty())
-        text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-    return text;
-}
-
 class Maker {
   public:
     Maker(const fs::path& folder, const ReportOptions& options)
@@ -203,7 +196,7 @@ std::vector<double> Maker::values(const ProductStage& stage, const ProductMap& m
                 continue;
             for (std::size_t i = 0; i < numbers.size(); ++i)
                 if (inside[i] == 0.0)
-                    numbers[i] = nan;
+                    numbers[i] = nan_value;
             break;
         }
     }

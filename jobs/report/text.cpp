@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdint>
 
@@ -186,6 +187,18 @@ std::string format_number(double value, int digits) {
             text.pop_back();
     }
     return text == "-0" ? "0" : text;
+}
+
+std::string capital(std::string text) {
+    if (!text.empty())
+        text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+    return text;
+}
+
+std::string with_minus(const std::string& number) {
+    if (number.starts_with('-') && number.find_first_of("123456789") == std::string::npos)
+        return number.substr(1);
+    return number.starts_with('-') ? "−" + number.substr(1) : number;
 }
 
 std::string format_with_uncertainty(double value, double uncertainty) {

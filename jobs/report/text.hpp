@@ -33,6 +33,12 @@ std::string superscript(int number);
 /// "2.5 × 10⁻⁷"; "–" for NaN.
 std::string format_number(double value, int digits = 4);
 
+/// With a capital first letter.
+std::string capital(std::string text);
+
+/// "−" for the hyphen of a negative number; none for one that shows as zero.
+std::string with_minus(const std::string& number);
+
 /// Value with the standard deviation in units of its last digits: 2.8651(12); the deviation keeps
 /// one digit, two when it begins with 1. An uncertainty that is not finite or not positive is left
 /// out.

@@ -1,6 +1,7 @@
 #include "jobs/report/weighted.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 
 #include <fmt/format.h>
 
@@ -13,8 +14,6 @@
 namespace xrdct::report {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 void check_lengths(std::size_t values, std::size_t weights, std::size_t errors) {
     if ((weights != 0 && weights != values) || (errors != 0 && errors != values))
@@ -31,7 +30,7 @@ double weight_at(std::span<const double> weights, std::size_t i) {
 
 double plain_median(std::vector<double> values) {
     if (values.empty())
-        return nan;
+        return nan_value;
     const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
     std::nth_element(values.begin(), middle, values.end());
     if (values.size() % 2 == 1)
@@ -42,7 +41,7 @@ double plain_median(std::vector<double> values) {
 } // namespace
 
 double WeightedSummary::share_of_voxels() const {
-    return present > 0 ? static_cast<double>(count) / static_cast<double>(present) : nan;
+    return present > 0 ? static_cast<double>(count) / static_cast<double>(present) : nan_value;
 }
 
 WeightedSummary summarise(std::span<const double> values, std::span<const double> weights,
@@ -68,10 +67,10 @@ WeightedSummary summarise(std::span<const double> values, std::span<const double
         if (!errors.empty() && std::isfinite(errors[i]))
             counted_errors.push_back(errors[i]);
     }
-    result.share_of_amount = all > 0.0 ? sum / all : nan;
+    result.share_of_amount = all > 0.0 ? sum / all : nan_value;
     result.median_error = plain_median(std::move(counted_errors));
     if (result.count == 0) {
-        result.mean = result.spread = result.median = nan;
+        result.mean = result.spread = result.median = nan_value;
         return result;
     }
     result.mean = weighted / sum;
@@ -103,7 +102,7 @@ double weighted_median(std::span<const double> values, std::span<const double> w
         if (below > 0.5 * sum)
             return counted[i].first;
     }
-    return counted.empty() ? nan : counted.back().first;
+    return counted.empty() ? nan_value : counted.back().first;
 }
 
 std::size_t RadialProfile::filled() const {
@@ -149,13 +148,14 @@ RadialProfile radial_profile(std::span<const double> values, std::span<const dou
     std::vector<double> squares(bins, 0.0);
     for (std::size_t b = 0; b < bins; ++b) {
         profile.radius.push_back((static_cast<double>(b) + 0.5) * width);
-        profile.mean.push_back(profile.count[b] >= least ? weighted[b] / sum[b] : nan);
+        profile.mean.push_back(profile.count[b] >= least ? weighted[b] / sum[b] : nan_value);
     }
     each([&](std::size_t bin, double value, double w) {
         squares[bin] += w * (value - profile.mean[bin]) * (value - profile.mean[bin]);
     });
     for (std::size_t b = 0; b < bins; ++b)
-        profile.spread.push_back(profile.count[b] >= least ? std::sqrt(squares[b] / sum[b]) : nan);
+        profile.spread.push_back(profile.count[b] >= least ? std::sqrt(squares[b] / sum[b])
+                                                           : nan_value);
     return profile;
 }
 
@@ -172,7 +172,7 @@ Centre centre_of_mass(std::span<const double> weights, std::span<const double> x
         sum_y += w * y[i / x.size()];
     }
     if (!(sum > 0.0))
-        return {nan, nan};
+        return {nan_value, nan_value};
     return {sum_x / sum, sum_y / sum};
 }
 
@@ -255,7 +255,7 @@ relative_masses(const std::vector<std::vector<double>>& scales,
     for (std::size_t p = 0; p < phases; ++p)
         if (occurs[p] && !(m[p] > 0.0))
             return {};
-    std::vector<std::vector<double>> masses(phases, std::vector<double>(voxels, nan));
+    std::vector<std::vector<double>> masses(phases, std::vector<double>(voxels, nan_value));
     for (std::size_t i = 0; i < voxels; ++i) {
         double total = 0.0;
         for (std::size_t p = 0; p < phases; ++p)

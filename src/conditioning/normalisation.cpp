@@ -1,6 +1,7 @@
 #include "conditioning/normalisation.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "conditioning/quantile.hpp"
 
 #include <algorithm>
@@ -10,12 +11,6 @@
 #include <fmt/format.h>
 
 namespace xrdct {
-
-namespace {
-
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
-
-} // namespace
 
 FluxFactors flux_factors(std::span<const double> values, double limit) {
     std::vector<double> positive;

@@ -1,5 +1,6 @@
 #include "conditioning/stripes.hpp"
 
+#include "base/numbers.hpp"
 #include "conditioning/quantile.hpp"
 
 #include <algorithm>
@@ -9,8 +10,6 @@
 namespace xrdct {
 
 namespace {
-
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 
 /// Linear interpolation; NaN outside or beside a missing value.
 double at(const std::vector<double>& values, double place) {

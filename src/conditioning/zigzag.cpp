@@ -1,5 +1,6 @@
 #include "conditioning/zigzag.hpp"
 
+#include "base/numbers.hpp"
 #include "conditioning/quantile.hpp"
 
 #include <algorithm>
@@ -9,8 +10,6 @@
 namespace xrdct {
 
 namespace {
-
-constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
 
 /// Largest correlation of a(t) with b(t + shift) over whole shifts up to `reach`.
 template <class A, class B>
@@ -167,7 +166,7 @@ void shift_line(std::span<float> line, std::size_t width, double shift, bool squ
         float* out = line.data() + t * static_cast<std::ptrdiff_t>(width);
         const std::ptrdiff_t from = t + offset;
         if (from < 0 || from >= n || (f > 0 && from + 1 >= n)) {
-            std::fill_n(out, width, nan_value);
+            std::fill_n(out, width, missing_value);
             continue;
         }
         const float* a = old.data() + from * static_cast<std::ptrdiff_t>(width);

@@ -1,5 +1,6 @@
 #include "integration/channel_estimators.hpp"
 
+#include "base/numbers.hpp"
 #include "base/units.hpp"
 #include "tomography/simd.hpp"
 
@@ -15,8 +16,6 @@
 namespace xrdct {
 
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 struct Moments {
     double sum = 0, squares = 0; ///< squares about `centre`
@@ -186,7 +185,7 @@ std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t
 ChannelEstimate trimmed_mean(std::span<float> values, double fraction) {
     const std::size_t n = values.size();
     if (n == 0)
-        return {nan, nan, 0};
+        return {nan_value, nan_value, 0};
     const double count = static_cast<double>(n);
     const auto cut = std::min(static_cast<std::size_t>(fraction * count), (n - 1) / 2);
     std::optional<Trimmed> found;
@@ -196,7 +195,7 @@ ChannelEstimate trimmed_mean(std::span<float> values, double fraction) {
     const double tails = static_cast<double>(cut), kept = count - 2 * tails;
     const double mean = trimmed.sum / kept;
     if (n < 2)
-        return {mean, nan, kept};
+        return {mean, nan_value, kept};
     // Winsorised: the tails are moved to the outermost values kept.
     const double low = trimmed.lowest - trimmed.centre, high = trimmed.highest - trimmed.centre;
     const double first = trimmed.sum - kept * trimmed.centre + tails * (low + high);
@@ -208,7 +207,7 @@ ChannelEstimate trimmed_mean(std::span<float> values, double fraction) {
 ChannelEstimate median(std::span<float> values) {
     const std::size_t n = values.size();
     if (n == 0)
-        return {nan, nan, 0};
+        return {nan_value, nan_value, 0};
     const auto at = [&](double quantile) {
         const auto k = static_cast<std::size_t>(quantile * static_cast<double>(n - 1) + 0.5);
         std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(k),
@@ -221,7 +220,7 @@ ChannelEstimate median(std::span<float> values) {
     if (n % 2 == 0)
         value = 0.5 * (value + static_cast<double>(*std::max_element(values.begin(), middle)));
     if (n < 2)
-        return {value, nan, 1};
+        return {value, nan_value, 1};
     const double sigma = 0.5 * (at(0.841345) - at(0.158655));
     return {value, std::sqrt(pi / (2 * static_cast<double>(n))) * sigma, static_cast<double>(n)};
 }
@@ -233,9 +232,9 @@ ChannelEstimate weighted_mean(std::span<const float> values, std::span<const flo
         sum += static_cast<double>(values[i]) * weights[i];
         total += weights[i];
     }
-    const double mean = total > 0 ? sum / total : nan;
+    const double mean = total > 0 ? sum / total : nan_value;
     if (n < 2)
-        return {mean, nan, static_cast<double>(n)};
+        return {mean, nan_value, static_cast<double>(n)};
     double squares = 0;
     for (std::size_t i = 0; i < n; ++i) {
         const double d = weights[i] * (values[i] - mean);

@@ -26,71 +26,71 @@ double two_theta_of(double sin_squared) {
     return degrees(2 * std::asin(std::sqrt(sin_squared)));
 }
 
-void require(bool condition, const char* setting, double value, const char* expected) {
+void require_scan(bool condition, const char* setting, double value, const char* expected) {
     if (!condition)
         throw Error(fmt::format("simulated scan: {} is {}, expected {}", setting, value, expected));
 }
 
 ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
-    require(cell.outer_diameter > 0 && std::isfinite(cell.outer_diameter), "outer_diameter",
-            cell.outer_diameter, "a positive length in mm");
-    require(s.translations >= 1, "translations", 0, "at least 1");
-    require(s.rotations >= 1, "rotations", 0, "at least 1");
-    require(s.channels >= 1, "channels", 0, "at least 1");
-    require(std::isfinite(s.step) && s.step >= 0, "step", s.step, "a positive length in mm");
+    require_scan(cell.outer_diameter > 0 && std::isfinite(cell.outer_diameter), "outer_diameter",
+                 cell.outer_diameter, "a positive length in mm");
+    require_scan(s.translations >= 1, "translations", 0, "at least 1");
+    require_scan(s.rotations >= 1, "rotations", 0, "at least 1");
+    require_scan(s.channels >= 1, "channels", 0, "at least 1");
+    require_scan(std::isfinite(s.step) && s.step >= 0, "step", s.step, "a positive length in mm");
     if (s.step == 0)
         s.step = 1.08 * cell.outer_diameter / static_cast<double>(s.translations);
     if (s.beam_width < 0)
         s.beam_width = s.step;
-    require(std::isfinite(s.beam_width) && s.beam_width < 100 * s.step, "beam_width", s.beam_width,
-            "a length in mm");
-    require(s.rotation_range > 0 && s.rotation_range <= 360, "rotation_range", s.rotation_range,
-            "180 or 360 degrees");
+    require_scan(std::isfinite(s.beam_width) && s.beam_width < 100 * s.step, "beam_width",
+                 s.beam_width, "a length in mm");
+    require_scan(s.rotation_range > 0 && s.rotation_range <= 360, "rotation_range",
+                 s.rotation_range, "180 or 360 degrees");
     for (std::size_t i : s.missing_rotations)
-        require(i < s.rotations, "missing_rotations", static_cast<double>(i),
-                "an index below the number of rotations");
-    require(s.two_theta_width > 0, "two_theta_width", s.two_theta_width, "a positive number");
-    require(s.two_theta_first > s.two_theta_width, "two_theta_first", s.two_theta_first,
-            "more than a channel");
+        require_scan(i < s.rotations, "missing_rotations", static_cast<double>(i),
+                     "an index below the number of rotations");
+    require_scan(s.two_theta_width > 0, "two_theta_width", s.two_theta_width, "a positive number");
+    require_scan(s.two_theta_first > s.two_theta_width, "two_theta_first", s.two_theta_first,
+                 "more than a channel");
     const double last =
         s.two_theta_first + static_cast<double>(s.channels) * s.two_theta_width + 2 * line_margin;
-    require(last < 80, "channels", static_cast<double>(s.channels), "an end below 2θ = 80°");
-    require(s.wavelength > 0.01 && s.wavelength < 10, "wavelength", s.wavelength,
-            "a wavelength in Å");
-    require(std::isfinite(cell.rotation), "rotation", cell.rotation, "an angle in degrees");
-    require(std::isfinite(cell.centre_x) && std::abs(cell.centre_x) < 1e3, "centre_x",
-            cell.centre_x, "a length in mm");
-    require(std::isfinite(cell.centre_y) && std::abs(cell.centre_y) < 1e3, "centre_y",
-            cell.centre_y, "a length in mm");
-    require(s.distance > 2 * (cell.outer_diameter + std::hypot(cell.centre_x, cell.centre_y)),
-            "distance", s.distance, "more than two outer diameters, in mm");
-    require(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense", s.rotation_sense,
-            "1 or -1");
-    require(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
-            s.translation_sense, "1 or -1");
-    require(std::isfinite(s.axis_offset), "axis_offset", s.axis_offset, "a length in mm");
-    require(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
-    require(s.background >= 0, "background", s.background, "zero or more");
-    require(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
-    require(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
-    require(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
+    require_scan(last < 80, "channels", static_cast<double>(s.channels), "an end below 2θ = 80°");
+    require_scan(s.wavelength > 0.01 && s.wavelength < 10, "wavelength", s.wavelength,
+                 "a wavelength in Å");
+    require_scan(std::isfinite(cell.rotation), "rotation", cell.rotation, "an angle in degrees");
+    require_scan(std::isfinite(cell.centre_x) && std::abs(cell.centre_x) < 1e3, "centre_x",
+                 cell.centre_x, "a length in mm");
+    require_scan(std::isfinite(cell.centre_y) && std::abs(cell.centre_y) < 1e3, "centre_y",
+                 cell.centre_y, "a length in mm");
+    require_scan(s.distance > 2 * (cell.outer_diameter + std::hypot(cell.centre_x, cell.centre_y)),
+                 "distance", s.distance, "more than two outer diameters, in mm");
+    require_scan(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense",
+                 s.rotation_sense, "1 or -1");
+    require_scan(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
+                 s.translation_sense, "1 or -1");
+    require_scan(std::isfinite(s.axis_offset), "axis_offset", s.axis_offset, "a length in mm");
+    require_scan(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
+    require_scan(s.background >= 0, "background", s.background, "zero or more");
+    require_scan(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
+    require_scan(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
+    require_scan(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
     for (const auto& [name, value] :
          {std::pair{"sizes.metal", s.sizes.metal}, std::pair{"sizes.cathode", s.sizes.cathode},
           std::pair{"sizes.anode", s.sizes.anode}})
-        require(value > 0, name, value, "a size in Å");
+        require_scan(value > 0, name, value, "a size in Å");
     for (std::size_t k = 0; k < 3; ++k) {
         const double two_theta = s.two_theta_first + 0.5 * static_cast<double>(k) *
                                                          static_cast<double>(s.channels - 1) *
                                                          s.two_theta_width;
         const double fwhm = instrument_shape(s.profile, 0, s.wavelength, two_theta).fwhm;
-        require(fwhm > 0.05 * s.two_theta_width && fwhm < 5, "profile (its FWHM in degrees)", fwhm,
-                "a width of at least a twentieth of a channel");
+        require_scan(fwhm > 0.05 * s.two_theta_width && fwhm < 5, "profile (its FWHM in degrees)",
+                     fwhm, "a width of at least a twentieth of a channel");
     }
     std::sort(s.missing_rotations.begin(), s.missing_rotations.end());
     s.missing_rotations.erase(std::unique(s.missing_rotations.begin(), s.missing_rotations.end()),
                               s.missing_rotations.end());
-    require(s.missing_rotations.size() < s.rotations, "missing_rotations",
-            static_cast<double>(s.missing_rotations.size()), "fewer than there are rotations");
+    require_scan(s.missing_rotations.size() < s.rotations, "missing_rotations",
+                 static_cast<double>(s.missing_rotations.size()), "fewer than there are rotations");
     return s;
 }
 

@@ -72,7 +72,7 @@ void clip(std::vector<double>& values) {
             v = std::clamp(v, low, high);
 }
 
-bool same(const ImageGrid& a, const ImageGrid& b) {
+bool same(const PixelGrid& a, const PixelGrid& b) {
     return a.nx == b.nx && a.ny == b.ny && a.x0 == b.x0 && a.y0 == b.y0 && a.pixel == b.pixel;
 }
 
@@ -202,19 +202,19 @@ void hold(Eigen::Matrix3d& h, Eigen::Vector3d& g, const std::array<bool, 3>& fre
 
 } // namespace
 
-ImageGrid regrid(const ImageGrid& grid, double pixel) {
+PixelGrid regrid(const PixelGrid& grid, double pixel) {
     const auto count = [&](std::size_t n) {
         return std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(
                                             static_cast<double>(n) * grid.pixel / pixel - 1e-6)));
     };
-    ImageGrid out{count(grid.nx), count(grid.ny), 0, 0, pixel};
+    PixelGrid out{count(grid.nx), count(grid.ny), 0, 0, pixel};
     out.x0 = grid.centre_x() - 0.5 * (static_cast<double>(out.nx) - 1) * pixel;
     out.y0 = grid.centre_y() - 0.5 * (static_cast<double>(out.ny) - 1) * pixel;
     return out;
 }
 
-SmoothImage smooth_image(std::span<const double> values, const ImageGrid& source,
-                         const ImageGrid& grid, double sigma) {
+SmoothImage smooth_image(std::span<const double> values, const PixelGrid& source,
+                         const PixelGrid& grid, double sigma) {
     std::vector<double> image(values.begin(), values.end());
     clip(image);
     if (!same(source, grid))
@@ -305,8 +305,8 @@ Comparison ImagePairs::compare(const RigidTransform& transform) const {
     Comparison out;
     out.tiles.resize(channels);
     out.totals.resize(channels);
-    const ImageGrid& from = reference.front().grid;
-    const ImageGrid& to = moving.front().grid;
+    const PixelGrid& from = reference.front().grid;
+    const PixelGrid& to = moving.front().grid;
     const auto nx = static_cast<std::ptrdiff_t>(to.nx), ny = static_cast<std::ptrdiff_t>(to.ny);
     std::array<double, 4> wx{}, wy{}, dx{}, dy{};
     std::array<std::size_t, 4> column{}, row{};

@@ -12,7 +12,7 @@ namespace xrdct::registration {
 /// An image made smooth: values everywhere, and how much they count, 0 to 1. Weights fall off
 /// gradually towards missing values, so that the comparison changes smoothly with the transform.
 struct SmoothImage {
-    ImageGrid grid;
+    PixelGrid grid;
     std::vector<float> values;
     std::vector<float> weight;
 };
@@ -21,11 +21,11 @@ struct SmoothImage {
 /// from 0 where half of the Gaussian falls on finite values to 1 where all of it does. The weighted
 /// mean is taken off and the standard deviation made 1. `grid` chooses the output's grid: a coarser
 /// one averages.
-SmoothImage smooth_image(std::span<const double> values, const ImageGrid& source,
-                         const ImageGrid& grid, double sigma);
+SmoothImage smooth_image(std::span<const double> values, const PixelGrid& source,
+                         const PixelGrid& grid, double sigma);
 
 /// A grid of the given pixel over the same field, the field's centre staying where it is.
-ImageGrid regrid(const ImageGrid& grid, double pixel);
+PixelGrid regrid(const PixelGrid& grid, double pixel);
 
 /// Part of the variance that is never explained (pixels, artefacts of the reconstruction): keeps a
 /// channel that agrees nearly perfectly, such as a ring of steel, from outweighing all others.

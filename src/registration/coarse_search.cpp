@@ -89,12 +89,12 @@ int fast_size(std::size_t least) {
 
 /// Values of a smooth image at transform(p) of the pixels p of a grid, bilinear; put into an n × n
 /// field.
-Transformed place(Fourier& fourier, int n, const SmoothImage& image, const ImageGrid& grid,
+Transformed place(Fourier& fourier, int n, const SmoothImage& image, const PixelGrid& grid,
                   const RigidTransform& turn) {
     const auto side = static_cast<std::size_t>(n);
     std::vector<float> mask(fourier.points()), values(fourier.points()), squares(fourier.points());
     Transformed out;
-    const ImageGrid& from = image.grid;
+    const PixelGrid& from = image.grid;
     for (std::size_t iy = 0; iy < grid.ny; ++iy)
         for (std::size_t ix = 0; ix < grid.nx; ++ix) {
             const auto q = turn(grid.x(static_cast<double>(ix)), grid.y(static_cast<double>(iy)));
@@ -146,8 +146,8 @@ double angle_between(double a, double b) {
 
 std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange& range,
                                      std::size_t count) {
-    const ImageGrid& reference = pairs.reference.front().grid;
-    const ImageGrid& moving = pairs.moving.front().grid;
+    const PixelGrid& reference = pairs.reference.front().grid;
+    const PixelGrid& moving = pairs.moving.front().grid;
     const double pixel = reference.pixel;
     const std::size_t channels = pairs.reference.size();
     const std::size_t n_reference = std::max(reference.nx, reference.ny);
@@ -184,7 +184,7 @@ std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange&
             const double half = 0.5 * (static_cast<double>(n_moving) - 1);
             const double first_x = std::round(reference.column(middle.x) - half),
                          first_y = std::round(reference.row(middle.y) - half);
-            const ImageGrid grid{n_moving, n_moving, reference.x(first_x), reference.y(first_y),
+            const PixelGrid grid{n_moving, n_moving, reference.x(first_x), reference.y(first_y),
                                  pixel};
             std::vector<float> sum(fourier.points(), 0.0F);
             std::vector<unsigned char> allowed(fourier.points(), 1);

@@ -5,7 +5,7 @@
 namespace xrdct {
 
 /// A regular grid of square pixels; images on it are [y, x], x fastest.
-struct ImageGrid {
+struct PixelGrid {
     std::size_t nx = 0, ny = 0;
     double x0 = 0, y0 = 0; ///< centre of the pixel [0, 0], mm
     double pixel = 1;      ///< mm

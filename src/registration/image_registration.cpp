@@ -67,7 +67,7 @@ Refined best_at_other_angle(const ImagePairs& low, const ImagePairs& full,
 
 } // namespace
 
-RegistrationResult register_images(const ImageGrid& reference, const ImageGrid& moving,
+RegistrationResult register_images(const PixelGrid& reference, const PixelGrid& moving,
                                    std::span<const RegistrationChannel> channels,
                                    const RegistrationOptions& options) {
     if (channels.empty())
@@ -84,7 +84,7 @@ RegistrationResult register_images(const ImageGrid& reference, const ImageGrid& 
     const double pixel = std::max(reference.pixel, moving.pixel);
     const auto pairs_at = [&](double size, double sigma) {
         ImagePairs pairs;
-        const ImageGrid still = size == reference.pixel ? reference : regrid(reference, size),
+        const PixelGrid still = size == reference.pixel ? reference : regrid(reference, size),
                         other = size == moving.pixel ? moving : regrid(moving, size);
         for (const RegistrationChannel& c : channels) {
             pairs.reference.push_back(smooth_image(c.reference, reference, still, sigma));

@@ -63,7 +63,7 @@ struct RegistrationResult {
 ///
 /// Pure and deterministic. @throws Error when a length does not match its grid, a weight is not
 /// positive, or no channel has variation on enough common pixels.
-RegistrationResult register_images(const ImageGrid& reference, const ImageGrid& moving,
+RegistrationResult register_images(const PixelGrid& reference, const PixelGrid& moving,
                                    std::span<const RegistrationChannel> channels,
                                    const RegistrationOptions& options = {});
 

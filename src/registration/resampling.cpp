@@ -1,10 +1,10 @@
 #include "registration/resampling.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -13,11 +13,10 @@ namespace xrdct {
 
 namespace {
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 /// Weights closer to zero than this come from rounding of coordinates.
 constexpr double negligible = 1e-7;
 
-void check(std::size_t length, const ImageGrid& grid, const char* what) {
+void check(std::size_t length, const PixelGrid& grid, const char* what) {
     if (length != grid.size())
         throw Error(fmt::format("resampling: {} {} for a map of {} by {} pixels", length, what,
                                 grid.ny, grid.nx));
@@ -26,15 +25,15 @@ void check(std::size_t length, const ImageGrid& grid, const char* what) {
 } // namespace
 
 ResampledMap resample_map(std::span<const double> values, std::span<const double> errors,
-                          const ImageGrid& source, const RigidTransform& transform,
-                          const ImageGrid& target) {
+                          const PixelGrid& source, const RigidTransform& transform,
+                          const PixelGrid& target) {
     check(values.size(), source, "values");
     if (!errors.empty())
         check(errors.size(), source, "errors");
     ResampledMap out;
-    out.values.assign(target.size(), nan);
+    out.values.assign(target.size(), nan_value);
     if (!errors.empty())
-        out.errors.assign(target.size(), nan);
+        out.errors.assign(target.size(), nan_value);
     const auto parts =
         static_cast<int>(std::clamp(std::ceil(target.pixel / source.pixel - 0.01), 1.0, 64.0));
     const auto nx = static_cast<std::ptrdiff_t>(source.nx),
@@ -91,10 +90,10 @@ ResampledMap resample_map(std::span<const double> values, std::span<const double
     return out;
 }
 
-std::vector<double> resample_codes(std::span<const double> values, const ImageGrid& source,
-                                   const RigidTransform& transform, const ImageGrid& target) {
+std::vector<double> resample_codes(std::span<const double> values, const PixelGrid& source,
+                                   const RigidTransform& transform, const PixelGrid& target) {
     check(values.size(), source, "codes");
-    std::vector<double> out(target.size(), nan);
+    std::vector<double> out(target.size(), nan_value);
     for (std::size_t iy = 0; iy < target.ny; ++iy)
         for (std::size_t ix = 0; ix < target.nx; ++ix) {
             const auto q =

@@ -24,11 +24,11 @@ struct ResampledMap {
 /// changes no value.
 /// `errors` is as long as `values` or empty. @throws Error when lengths do not match the grid.
 ResampledMap resample_map(std::span<const double> values, std::span<const double> errors,
-                          const ImageGrid& source, const RigidTransform& transform,
-                          const ImageGrid& target);
+                          const PixelGrid& source, const RigidTransform& transform,
+                          const PixelGrid& target);
 
 /// The same for codes: nearest neighbour, NaN outside the source.
-std::vector<double> resample_codes(std::span<const double> values, const ImageGrid& source,
-                                   const RigidTransform& transform, const ImageGrid& target);
+std::vector<double> resample_codes(std::span<const double> values, const PixelGrid& source,
+                                   const RigidTransform& transform, const PixelGrid& target);
 
 } // namespace xrdct

@@ -1,6 +1,7 @@
 #include "rietveld/refinement.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "rietveld/cell_search.hpp"
 #include "rietveld/least_squares.hpp"
 #include "rietveld/line_calculator.hpp"
@@ -122,8 +123,6 @@ std::vector<double> estimate_variance(const RadialAxis& axis, std::span<const do
 
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
 /// Pivot of the normalised normal matrix below which a parameter counts as undetermined.
 constexpr double singular_pivot = 1e-10;
 

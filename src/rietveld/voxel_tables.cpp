@@ -1,6 +1,7 @@
 #include "rietveld/voxel_tables.hpp"
 
 #include "base/error.hpp"
+#include "base/numbers.hpp"
 #include "base/units.hpp"
 
 #include <algorithm>
@@ -13,7 +14,6 @@ namespace xrdct {
 
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double node_spacing = 1.0 / 10; ///< of the tables, in FWHM
 constexpr double table_cut = 1e-6;        ///< of a line's height, ends of a table's rows
 constexpr std::size_t search_limit = 200; ///< patterns of the coarse cell search

@@ -1,5 +1,7 @@
 #include "rietveld/voxel_tables.hpp"
 
+#include "base/numbers.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -8,11 +10,9 @@ namespace xrdct {
 
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
-constexpr double singular_pivot = 1e-7; ///< of float32 normal equations
-constexpr double newton_pivot = 1e-3;   ///< below it the second-order term is not trusted
-constexpr double search_gain = 20;      ///< in χ², needed to leave the start cell
+constexpr double voxel_pivot = 1e-7;  ///< of float32 normal equations
+constexpr double newton_pivot = 1e-3; ///< below it the second-order term is not trusted
+constexpr double search_gain = 20;    ///< in χ², needed to leave the start cell
 
 /// out[j] = a · b[j]; four rows at a time share the loads of a.
 void dots(const float* a, const float* const* b, std::size_t count, std::size_t n, double* out) {
@@ -218,7 +218,7 @@ void VoxelTask::start_columns() {
 void VoxelTask::solve_linear() {
     s_.solver.solve(s_.gram.data(), static_cast<int>(linear_), static_cast<int>(total_),
                     s_.right.data(), s_.lower.data(), s_.upper.data(), s_.x.data(), s_.state.data(),
-                    singular_pivot);
+                    voxel_pivot);
 }
 
 /// Residual and objective of the current linear parameters.
@@ -469,7 +469,7 @@ double VoxelTask::solve_step(std::size_t count, double damping) {
         }
         const int size = static_cast<int>(count);
         return s_.cholesky.factor(s_.joint.data(), size, size,
-                                  newton ? newton_pivot : singular_pivot) == 0;
+                                  newton ? newton_pivot : voxel_pivot) == 0;
     };
     if (!finish(true)) {
         finish(false);
@@ -559,7 +559,7 @@ std::size_t VoxelTask::weakest() {
     const std::size_t count = list_joint();
     fill_joint(count);
     const int size = static_cast<int>(count);
-    s_.cholesky.factor(s_.joint.data(), size, size, singular_pivot);
+    s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
     s_.cholesky.invert(s_.inverse.data());
     const double variance = unit_variance();
     double least = f_.options.significance;
@@ -703,7 +703,7 @@ void VoxelTask::write(bool converged, VoxelFit& result) {
     const std::size_t count = list_joint();
     fill_joint(count);
     const int size = static_cast<int>(count);
-    const int dependent = s_.cholesky.factor(s_.joint.data(), size, size, singular_pivot);
+    const int dependent = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
     s_.cholesky.invert(s_.inverse.data());
 
     const double freedom = std::max(1.0, static_cast<double>(valid_) -

@@ -186,10 +186,10 @@ Profile smooth(const Profile& profile, double sigma) {
 }
 
 /// Catmull–Rom interpolation at a place in steps, and its slope.
-struct Sample {
+struct SplinePoint {
     double value, slope;
 };
-Sample interpolate(const Profile& p, double place) {
+SplinePoint interpolate(const Profile& p, double place) {
     const auto n = static_cast<std::ptrdiff_t>(p.size());
     const auto i = static_cast<std::ptrdiff_t>(std::floor(place));
     const double f = place - static_cast<double>(i);
@@ -233,7 +233,7 @@ Match compare(const Profile& first, const Profile& second, double centre, bool w
         const double gain = covariance / vb, offset = (a - gain * b) / n;
         double misfit = 0, slopes = 0;
         for (double j = begin; j <= end; ++j) {
-            const Sample sample = interpolate(second, 2 * centre - j);
+            const SplinePoint sample = interpolate(second, 2 * centre - j);
             const double r = first[static_cast<std::size_t>(j)] - offset - gain * sample.value;
             misfit += r * r;
             slopes += 4 * gain * gain * sample.slope * sample.slope;

@@ -5,6 +5,7 @@
 #include "jobs/dlsr_checkpoint.hpp"
 #include "jobs/run_record.hpp"
 #include "mpi/hdf5.hpp"
+#include "support/product_difference.hpp"
 #include "support/test_data.hpp"
 
 #include <cmath>
@@ -139,6 +140,74 @@ TEST_F(DlsrCheckpoints, Damaged) {
     const auto run = run_dlsr(results, over);
     EXPECT_EQ(run.exit_code, 0) << run.errors;
     EXPECT_EQ(run.errors.find("goes on from"), std::string::npos) << run.errors;
+}
+
+// A fit whose global values leave their ranges (few rays tell them) goes on from each of its
+// checkpoints to the same maps: before the ranges follow, after it, and between the samples of the
+// errors.
+TEST(DlsrResume, EveryCheckpointLeadsToTheSameMaps) {
+    const TemporaryDirectory folder;
+    const auto cell = folder / "cell", reference = cell / "results";
+    simulate_cell(cell, {"--translations", "24", "--rotations", "20", "--channels", "260",
+                         "--first-channel", "1.3", "--channel-width", "0.0142"});
+    const auto conventional = run_xrdct({"run", (cell / "job.toml").string()}, 2, 120);
+    ASSERT_EQ(conventional.exit_code, 0) << conventional.errors;
+    const std::vector<std::string> conventional_products{"absorption.nxs", "fbp.nxs",
+                                                         "rietveld.nxs"};
+    const auto run = [&](const fs::path& results, bool resume,
+                         const std::function<bool()>& watch = {}) {
+        std::vector<std::string> arguments{"run", (cell / "job.toml").string()};
+        for (const auto& setting :
+             {std::string("stages=[\"dlsr\"]"), "output=" + results.string(),
+              std::string("dlsr.smoothness=1"), std::string("dlsr.amount_smoothness=3"),
+              std::string("dlsr.error_samples=3"), std::string("dlsr.convergence=1e-5"),
+              std::string("dlsr.layers=3")}) {
+            arguments.emplace_back("--set");
+            arguments.push_back(setting);
+        }
+        if (resume)
+            arguments.emplace_back("--resume");
+        return run_xrdct(arguments, 2, 200, {}, watch);
+    };
+    // They are replaced and never changed, so that a link keeps each.
+    std::vector<fs::path> saved;
+    const auto undisturbed = run(reference, false, [&] {
+        std::error_code code;
+        const auto present = reference / checkpoint_name;
+        const bool known = !saved.empty() && fs::equivalent(saved.back(), present, code);
+        if (!known && !code) {
+            const auto link = cell / ("saved-" + std::to_string(saved.size()));
+            fs::create_hard_link(present, link, code);
+            if (!code)
+                saved.push_back(link);
+        }
+        return false;
+    });
+    ASSERT_EQ(undisturbed.exit_code, 0) << undisturbed.errors;
+    ASSERT_NE(undisturbed.errors.find("leaves its range"), std::string::npos) << undisturbed.errors;
+    int before = 0, after = 0;
+    for (const auto& checkpoint : saved) {
+        const auto state = *read_dlsr_checkpoint(checkpoint);
+        SCOPED_TRACE(state.phase + ", step " + std::to_string(state.iteration));
+        before += state.iteration > 0 && state.range_moves == 0;
+        after += state.range_moves > 0;
+        const auto results = cell / ("from-" + checkpoint.filename().string());
+        fs::create_directory(results);
+        for (const auto& product : conventional_products)
+            fs::copy_file(reference / product, results / product);
+        fs::copy_file(checkpoint, results / checkpoint_name);
+        const auto resumed = run(results, true);
+        ASSERT_EQ(resumed.exit_code, 0) << resumed.errors;
+        EXPECT_NE(resumed.errors.find("goes on from"), std::string::npos) << resumed.errors;
+        const auto difference = compare_products(reference, results, {"dlsr.nxs"});
+        EXPECT_GT(difference.with_esd, 1000U);
+        EXPECT_LE(difference.relative, 1e-9) << difference.where;
+        fs::remove_all(results);
+    }
+    std::printf("%zu checkpoints, %d before the ranges moved, %d after\n", saved.size(), before,
+                after);
+    EXPECT_GE(before, 1);
+    EXPECT_GE(after, 3);
 }
 
 /// Results on a small file system of their own.

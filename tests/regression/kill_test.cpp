@@ -1,8 +1,8 @@
 // Runs that are killed at random moments and resumed, against one that was not. Environment:
 // XRDCT_KILLS (how many, default 20), XRDCT_KILL_SEED.
 
-#include "mpi/hdf5.hpp"
 #include "support/cell_maps.hpp"
+#include "support/product_difference.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -61,69 +61,6 @@ std::vector<std::string> names_in(const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder))
         names.push_back(entry.path().filename().string());
     return names;
-}
-
-/// Largest differences of two sets of results.
-struct Difference {
-    double relative = 0; ///< of any number, to the largest of its dataset
-    double esds = 0;     ///< of the values of maps that have e.s.d.
-    std::string where, where_esds;
-    std::size_t compared = 0, with_esd = 0;
-};
-
-Difference compare(const fs::path& one, const fs::path& other) {
-    Difference result;
-    for (const auto& product : products) {
-        std::map<std::string, std::vector<double>> values;
-        hdf5::File::open(one / product, hdf5::Access::read_only)
-            .root()
-            .visit([&](const std::string& path, hdf5::Kind kind) {
-                // What is no float is text, a rank count or a status; times differ.
-                if (kind != hdf5::Kind::dataset || path.find("timings") != std::string::npos)
-                    return;
-                const auto file = hdf5::File::open(one / product, hdf5::Access::read_only);
-                const auto type = file.root().open_dataset(path).element_type();
-                if (type == hdf5::ElementType::float32 || type == hdf5::ElementType::float64)
-                    values[path] = map_of(one / product, path);
-            });
-        for (const auto& [path, a] : values) {
-            const auto b = map_of(other / product, path);
-            const auto name = product + ":" + path;
-            if (a.size() != b.size()) {
-                result.relative = result.esds = INFINITY;
-                result.where = result.where_esds = name + ": another size";
-                return result;
-            }
-            const auto errors = values.find(path + "_errors");
-            double largest = 0;
-            for (const double v : a)
-                if (std::isfinite(v))
-                    largest = std::max(largest, std::abs(v));
-            for (std::size_t i = 0; i < a.size(); ++i) {
-                const bool both = std::isfinite(a[i]) && std::isfinite(b[i]);
-                double relative = both && largest > 0 ? std::abs(a[i] - b[i]) / largest : 0;
-                if (std::isfinite(a[i]) != std::isfinite(b[i]))
-                    relative = INFINITY;
-                result.compared += both;
-                if (relative > result.relative) {
-                    result.relative = relative;
-                    result.where = name + "[" + std::to_string(i) + "]";
-                }
-                if (errors == values.end() || errors->second.size() != a.size())
-                    continue;
-                const double esd = errors->second[i];
-                const double difference = !both && std::isinf(relative) ? INFINITY
-                                          : both && esd > 0 ? std::abs(a[i] - b[i]) / esd
-                                                            : 0;
-                result.with_esd += both && esd > 0;
-                if (difference > result.esds) {
-                    result.esds = difference;
-                    result.where_esds = name + "[" + std::to_string(i) + "]";
-                }
-            }
-        }
-    }
-    return result;
 }
 
 class Killed : public ::testing::Test {
@@ -233,7 +170,7 @@ TEST_F(Killed, ResumesToTheSameMaps) {
                 trouble += (trouble.empty() ? "" : "; ") + words;
         };
         expect(resumed.exit_code == 0, "resuming failed: " + resumed.errors);
-        Difference difference;
+        ProductDifference difference;
         if (resumed.exit_code == 0) {
             for (const auto& [name, time] : made)
                 expect(fs::last_write_time(results / name) == time, name + " was made again");
@@ -248,7 +185,7 @@ TEST_F(Killed, ResumesToTheSameMaps) {
             expect((unfinished > 0) ==
                        (resumed.errors.find("of runs that were killed") != std::string::npos),
                    "unfinished files are not named, or named and not there");
-            difference = compare(reference, results);
+            difference = compare_products(reference, results, products);
             expect(difference.with_esd > 1000, "hardly a value with e.s.d.");
             if (again == 2)
                 expect(difference.relative <= 1e-9,

@@ -154,7 +154,7 @@ TEST(RadialStandards, TellTheScale) {
     EXPECT_FALSE(none.is_off());
 }
 
-TEST(RadialScale, MovesLinesAndCellsTogether) {
+TEST(StandardsScale, MovesLinesAndCellsTogether) {
     auto s = setup();
     const auto before = setup(); // copies share their maps
     const double factor = 1.002;

@@ -8,7 +8,6 @@
 #include "support/test_data.hpp"
 
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -193,11 +192,11 @@ TEST_F(PatternFileTest, BadFilesAreNamedWithTheLine) {
                 AllOf(HasSubstr("line 13"), HasSubstr("180"), HasSubstr("pattern.unit")));
     EXPECT_THAT(error("a.xy", rows(12), {}), HasSubstr("no wavelength"));
     auto q = with_wavelength(10);
-    q.unit = RadialUnit::q;
+    q.unit = PatternUnit::q;
     EXPECT_THAT(error("a.xy", rows(12), q),
                 AllOf(HasSubstr("line 4"), HasSubstr("cannot be reached")));
     auto radius = with_wavelength();
-    radius.unit = RadialUnit::radius;
+    radius.unit = PatternUnit::radius;
     EXPECT_THAT(error("a.xy", rows(12), radius), HasSubstr("geometry.distance"));
     EXPECT_THAT(error("a.xy", std::string("\x01\x00\x02", 3)), HasSubstr("no text"));
     EXPECT_THAT(error("a.h5", rows(12)), HasSubstr("HDF5"));

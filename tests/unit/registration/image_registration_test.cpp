@@ -15,7 +15,7 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-ImageGrid centred(std::size_t nx, std::size_t ny, double pixel) {
+PixelGrid centred(std::size_t nx, std::size_t ny, double pixel) {
     return {nx, ny, -0.5 * (static_cast<double>(nx) - 1) * pixel,
             -0.5 * (static_cast<double>(ny) - 1) * pixel, pixel};
 }
@@ -31,7 +31,7 @@ double blobs(double x, double y) {
 
 /// The object of `shape`, seen in the frame of a scan where it is moved by `transform`.
 template <typename Shape>
-std::vector<double> image_of(Shape shape, const ImageGrid& grid, const RigidTransform& transform,
+std::vector<double> image_of(Shape shape, const PixelGrid& grid, const RigidTransform& transform,
                              double noise = 0, unsigned seed = 1) {
     std::mt19937 random(seed);
     std::normal_distribution<double> normal(0, noise);
@@ -54,7 +54,7 @@ void expect_near(const RigidTransform& found, const RigidTransform& truth, doubl
 }
 
 TEST(Registration, FindsAnyAngleAndShift) {
-    const ImageGrid grid = centred(60, 60, 0.15);
+    const PixelGrid grid = centred(60, 60, 0.15);
     const auto reference = image_of(blobs, grid, {}, 0.05, 1);
     for (const RigidTransform truth : {RigidTransform{0, 0, 0, false},
                                        {17, 0.9, -0.7, false},
@@ -74,7 +74,7 @@ TEST(Registration, FindsAnyAngleAndShift) {
 }
 
 TEST(Registration, ImagesMayDifferInSizePixelAndScale) {
-    const ImageGrid grid = centred(70, 52, 0.15), other = {90, 100, -4.0, -5.0, 0.1};
+    const PixelGrid grid = centred(70, 52, 0.15), other = {90, 100, -4.0, -5.0, 0.1};
     const RigidTransform truth{71, 0.4, -0.25, false};
     const auto reference = image_of(blobs, grid, {});
     auto moving = image_of(blobs, other, truth, 0.05);
@@ -86,7 +86,7 @@ TEST(Registration, ImagesMayDifferInSizePixelAndScale) {
 }
 
 TEST(Registration, MissingVoxelsDoNotPull) {
-    const ImageGrid grid = centred(60, 60, 0.15);
+    const PixelGrid grid = centred(60, 60, 0.15);
     const RigidTransform truth{-40, 0.5, 0.5, false};
     auto reference = image_of(blobs, grid, {}), moving = image_of(blobs, grid, truth);
     // Masks of the scan's frame, which are not turned with the object.
@@ -102,7 +102,7 @@ TEST(Registration, MissingVoxelsDoNotPull) {
 }
 
 TEST(Registration, MirrorsOnlyOnRequest) {
-    const ImageGrid grid = centred(60, 60, 0.15);
+    const PixelGrid grid = centred(60, 60, 0.15);
     const RigidTransform truth{25, 0.2, 0.4, true};
     const auto reference = image_of(blobs, grid, {}), moving = image_of(blobs, grid, truth);
     EXPECT_FALSE(register_images(grid, grid, {{{reference, moving}}}).transform.mirrored);
@@ -113,7 +113,7 @@ TEST(Registration, MirrorsOnlyOnRequest) {
 }
 
 TEST(Registration, KeepsWhatIsGiven) {
-    const ImageGrid grid = centred(60, 60, 0.15);
+    const PixelGrid grid = centred(60, 60, 0.15);
     const RigidTransform truth{25, 0.2, 0.4, false};
     const auto reference = image_of(blobs, grid, {}), moving = image_of(blobs, grid, truth);
     RegistrationOptions angle;
@@ -136,7 +136,7 @@ TEST(Registration, KeepsWhatIsGiven) {
 }
 
 TEST(Registration, SaysThatARingHasNoAngle) {
-    const ImageGrid grid = centred(60, 60, 0.15);
+    const PixelGrid grid = centred(60, 60, 0.15);
     const auto ring = [](double x, double y) {
         const double r = std::hypot(x, y);
         return std::exp(-(r - 2.5) * (r - 2.5) * 8) + 0.3 * std::exp(-r * r);
@@ -151,7 +151,7 @@ TEST(Registration, SaysThatARingHasNoAngle) {
 }
 
 TEST(Registration, RefusesWhatCannotBeAligned) {
-    const ImageGrid grid = centred(20, 20, 0.15);
+    const PixelGrid grid = centred(20, 20, 0.15);
     const std::vector<double> some = image_of(blobs, grid, {}), empty(grid.size(), nan),
                               flat(grid.size(), 3.0), short_one(5);
     EXPECT_THROW(register_images(grid, grid, {}), Error);
@@ -207,7 +207,7 @@ TEST(Registration, TwoStatesOfAJellyRoll) {
         if (b.count(name))
             channels.push_back({values, b.at(name)});
     ASSERT_EQ(channels.size(), 6U); // μ, Fe, Cu, Al and the two cathode phases
-    const ImageGrid grid = centred(n, n, pixel);
+    const PixelGrid grid = centred(n, n, pixel);
     const auto result = register_images(grid, grid, channels);
     expect_near(result.transform, {17, discharged.centre_x, discharged.centre_y, false},
                 0.1 * pixel, 0.5);

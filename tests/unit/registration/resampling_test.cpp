@@ -11,13 +11,13 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-ImageGrid centred(std::size_t n, double pixel) {
+PixelGrid centred(std::size_t n, double pixel) {
     const double first = -0.5 * (static_cast<double>(n) - 1) * pixel;
     return {n, n, first, first, pixel};
 }
 
 TEST(Resampling, IdentityChangesNothing) {
-    const ImageGrid grid = centred(5, 0.07);
+    const PixelGrid grid = centred(5, 0.07);
     std::vector<double> values(25), errors(25);
     for (std::size_t i = 0; i < 25; ++i) {
         values[i] = 0.1 * static_cast<double>(i * i);
@@ -37,7 +37,7 @@ TEST(Resampling, IdentityChangesNothing) {
 }
 
 TEST(Resampling, ALinearMapStaysLinear) {
-    const ImageGrid source = centred(40, 0.1), target = centred(12, 0.13);
+    const PixelGrid source = centred(40, 0.1), target = centred(12, 0.13);
     const RigidTransform transform{31, 0.2, -0.1, false};
     std::vector<double> values(source.size());
     for (std::size_t y = 0; y < 40; ++y)
@@ -54,10 +54,10 @@ TEST(Resampling, ALinearMapStaysLinear) {
 }
 
 TEST(Resampling, MissingNeighboursAreLeftOut) {
-    const ImageGrid source{2, 1, 0, 0, 1};
+    const PixelGrid source{2, 1, 0, 0, 1};
     const std::vector<double> values{nan, 5};
     const auto at = [&](double x) {
-        return resample_map(values, {}, source, {}, ImageGrid{1, 1, x, 0, 1}).values[0];
+        return resample_map(values, {}, source, {}, PixelGrid{1, 1, x, 0, 1}).values[0];
     };
     EXPECT_EQ(at(0.75), 5);
     EXPECT_TRUE(std::isnan(at(0.25)));
@@ -65,19 +65,19 @@ TEST(Resampling, MissingNeighboursAreLeftOut) {
 }
 
 TEST(Resampling, ErrorsFollowTheWeights) {
-    const ImageGrid source{2, 1, 0, 0, 1};
+    const PixelGrid source{2, 1, 0, 0, 1};
     const std::vector<double> values{1, 2}, errors{0.3, 0.4};
-    const auto half = resample_map(values, errors, source, {}, ImageGrid{1, 1, 0.5, 0, 1});
+    const auto half = resample_map(values, errors, source, {}, PixelGrid{1, 1, 0.5, 0, 1});
     EXPECT_NEAR(half.values[0], 1.5, 1e-12);
     EXPECT_NEAR(half.errors[0], 0.25, 1e-12);
     const std::vector<double> unknown{0.3, nan};
     EXPECT_TRUE(std::isnan(
-        resample_map(values, unknown, source, {}, ImageGrid{1, 1, 0.5, 0, 1}).errors[0]));
+        resample_map(values, unknown, source, {}, PixelGrid{1, 1, 0.5, 0, 1}).errors[0]));
 }
 
 TEST(Resampling, LargerPixelsAverage) {
     // 4 × 4 onto 2 × 2: sums are kept but for what bilinear interpolation takes from next door.
-    const ImageGrid source = centred(60, 0.1), target = centred(20, 0.3);
+    const PixelGrid source = centred(60, 0.1), target = centred(20, 0.3);
     std::vector<double> values(source.size()), errors(source.size(), 1.0);
     for (std::size_t y = 0; y < 60; ++y)
         for (std::size_t x = 0; x < 60; ++x)
@@ -89,9 +89,9 @@ TEST(Resampling, LargerPixelsAverage) {
 }
 
 TEST(Resampling, CodesAreNotMixed) {
-    const ImageGrid source{3, 1, 0, 0, 1};
+    const PixelGrid source{3, 1, 0, 0, 1};
     const auto out =
-        resample_codes(std::vector<double>{1, 5, 9}, source, {}, ImageGrid{4, 1, -0.6, 0, 0.9});
+        resample_codes(std::vector<double>{1, 5, 9}, source, {}, PixelGrid{4, 1, -0.6, 0, 0.9});
     EXPECT_TRUE(std::isnan(out[0]));
     EXPECT_EQ(out[1], 1);
     EXPECT_EQ(out[2], 5);
@@ -99,7 +99,7 @@ TEST(Resampling, CodesAreNotMixed) {
 }
 
 TEST(Resampling, RefusesWrongLengths) {
-    const ImageGrid grid = centred(3, 1);
+    const PixelGrid grid = centred(3, 1);
     const std::vector<double> nine(9), eight(8);
     EXPECT_THROW(resample_map(eight, {}, grid, {}, grid), Error);
     EXPECT_THROW(resample_map(nine, eight, grid, {}, grid), Error);
