@@ -152,8 +152,8 @@ PatternModel model_of_rays(const StageContext& context, const RaySums& sums, con
     return fit.model;
 }
 
-/// Amounts ∫ S dl per phase [phase][rotation][translation], not corrected for absorption.
-/// Collective.
+/// Amounts ∫ S dl per phase [phase][rotation][translation], not corrected for absorption; on the
+/// root only. Collective.
 std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, const RaySums& sums,
                                                 const PatternModel& model, const RadialAxis& axis) {
     const auto& job = context.job;
@@ -161,7 +161,7 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
     const auto& communicator = context.communicator;
     const std::size_t n_translation = geometry.translation.size(), n = context.scan.n_channel();
     const std::size_t rays = geometry.rotation.size() * n_translation;
-    std::vector<std::vector<float>> result(model.phases.size(), std::vector<float>(rays, 0.0F));
+    std::vector<std::vector<float>> own(model.phases.size());
     Progress progress("absorption: amounts along rays", geometry.rotation.size(),
                       communicator.is_root());
     communicator.collectively([&] {
@@ -187,17 +187,21 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
         RayAmounts::Workspace workspace(along);
         std::vector<double> amounts(along.phase_count() + along.peak_count());
         std::size_t done = 0;
-        for_own_rotations(context, [&](std::size_t i, std::span<const float> line) {
+        for_own_rotations(context, [&](std::size_t, std::span<const float> line) {
             for (std::size_t j = 0; j < n_translation; ++j) {
                 along.fit(line.subspan(j * n, n), amounts, workspace);
-                for (std::size_t p = 0; p < result.size(); ++p)
-                    result[p][i * n_translation + j] = static_cast<float>(amounts[p]);
+                for (std::size_t p = 0; p < own.size(); ++p)
+                    own[p].push_back(static_cast<float>(amounts[p]));
             }
             progress.update(++done * static_cast<std::size_t>(communicator.size()));
         });
     });
-    for (auto& amounts : result)
-        communicator.allreduce(std::span<float>(amounts), mpi::Reduction::sum);
+    // The ranks' rotations follow each other.
+    std::vector<std::vector<float>> result;
+    for (auto& amounts : own) {
+        result.push_back(communicator.gather(amounts));
+        std::vector<float>().swap(amounts);
+    }
     progress.finish(fmt::format("{} rays", rays));
     return result;
 }
@@ -325,11 +329,14 @@ StageSummary run_absorption_stage(StageContext& context) {
         for (const auto& note : notes)
             context.notes.push_back(note);
         timings.lap("start model");
-        const auto amounts = amounts_of_rays(context, sums, model, axis);
+        auto amounts = amounts_of_rays(context, sums, model, axis);
         timings.lap("amounts");
         Progress progress("absorption", static_cast<std::size_t>(settings.max_iterations),
                           communicator.is_root());
+        // Two-dimensional all of it, and quick: the root's work and memory.
         result = communicator.collectively([&] {
+            if (!communicator.is_root())
+                return SelfAbsorptionResult{};
             const double energy = energy_from_wavelength(scan.wavelength());
             SelfAbsorptionInput input;
             for (std::size_t p = 0; p < model.phases.size(); ++p) {
@@ -337,7 +344,7 @@ StageSummary run_absorption_stage(StageContext& context) {
                 const double volume = phase.unit_cell().volume();
                 const double rho = atomic_mass_g_per_cm3 * phase.phase.cell_mass() / volume;
                 input.mu.push_back(0.1 * rho * phase.phase.mass_attenuation(energy));
-                input.amounts.push_back(amounts[p]);
+                input.amounts.push_back(std::move(amounts[p]));
                 for (float& value : input.amounts.back())
                     value *= static_cast<float>(volume * volume);
             }
@@ -365,17 +372,18 @@ StageSummary run_absorption_stage(StageContext& context) {
                                                return true;
                                            });
         });
-        if (!result.converged)
+        communicator.broadcast(result.transmission);
+        context.transmission = result.transmission;
+        if (communicator.is_root() && !result.converged)
             context.notes.push_back(fmt::format(
                 "absorption: not converged after {} iterations; the transmission still changed by "
                 "{:.4f}",
                 result.iterations, result.changes.back()));
-        if (result.opaque > 0)
+        if (communicator.is_root() && result.opaque > 0)
             context.notes.push_back(fmt::format(
                 "absorption: for {} rays no transmission agrees with the amounts of the phases; "
                 "they were given the least possible",
                 result.opaque));
-        context.transmission = result.transmission;
         progress.finish(settings.method == "phases"
                             ? fmt::format("{} iterations", result.iterations)
                             : std::string("calibrated"));

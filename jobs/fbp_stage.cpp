@@ -7,6 +7,7 @@
 #include "tomography/fbp.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -19,18 +20,29 @@ namespace {
 /// larger.
 constexpr std::size_t variance_coarsening = 8;
 
-/// Writes [y][x][own channel] in pieces of a chunk's channels, each contiguous in memory: strided
-/// memory is what parallel HDF5 is slow at. Independent.
+/// Memory of a piece that is written at once.
+constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+
+/// Writes [y][x][own channel] in pieces of a chunk's channels and whole chunks' rows, each
+/// contiguous in memory: strided memory is what parallel HDF5 is slow at. Independent.
 void write_channels(hdf5::Dataset& dataset, const std::vector<float>& values, std::size_t n,
-                    mpi::BlockRange own, std::size_t chunk_channels, std::vector<float>& slab) {
+                    mpi::BlockRange own, const std::array<std::size_t, 2>& chunk,
+                    std::vector<float>& piece) {
+    const auto [chunk_rows, chunk_channels] = chunk;
     for (std::size_t begin = own.begin; begin < own.end;) {
         const std::size_t end = std::min(own.end, (begin / chunk_channels + 1) * chunk_channels);
         const std::size_t count = end - begin;
-        slab.resize(n * n * count);
-        for (std::size_t pixel = 0; pixel < n * n; ++pixel)
-            std::copy_n(values.data() + pixel * own.size() + (begin - own.begin), count,
-                        slab.data() + pixel * count);
-        dataset.write(hdf5::Selection{{0, 0, begin}, {n, n, count}}, std::span<const float>(slab));
+        const std::size_t row_bytes = n * count * sizeof(float) * chunk_rows;
+        const std::size_t rows = std::max<std::size_t>(1, piece_bytes / row_bytes) * chunk_rows;
+        for (std::size_t y = 0; y < n; y += rows) {
+            const std::size_t height = std::min(rows, n - y);
+            piece.resize(height * n * count);
+            for (std::size_t i = 0; i < height * n; ++i)
+                std::copy_n(values.data() + (y * n + i) * own.size() + (begin - own.begin), count,
+                            piece.data() + i * count);
+            dataset.write(hdf5::Selection{{y, 0, begin}, {height, n, count}},
+                          std::span<const float>(piece));
+        }
         begin = end;
     }
 }
@@ -67,6 +79,8 @@ StageSummary run_fbp_stage(StageContext& context) {
         scan, communicator.size(), context.options.memory / static_cast<std::uint64_t>(ranks));
     const std::size_t block = per_pass * ranks;
     const std::size_t chunk_channels = std::min<std::size_t>(32, n_channel);
+    const std::array<std::size_t, 2> chunk{std::min<std::size_t>(4, grid.n), chunk_channels},
+        coarse_chunk{std::min<std::size_t>(4, coarse.n), chunk_channels};
 
     Progress progress("fbp", n_channel, communicator.is_root());
     auto fbp = communicator.collectively(
@@ -83,13 +97,13 @@ StageSummary run_fbp_stage(StageContext& context) {
         auto stage = write_provenance(product.root(), context.provenance, context.job.title);
         auto volume_group =
             nexus::require_data(stage, "volume", "intensity", {"y", "x", "two_theta"});
-        auto volume = volume_group.create_dataset(
-            "intensity", hdf5::ElementType::float32, {grid.n, grid.n, n_channel},
-            {{std::min<std::size_t>(4, grid.n), grid.n, chunk_channels}});
+        auto volume = volume_group.create_dataset("intensity", hdf5::ElementType::float32,
+                                                  {grid.n, grid.n, n_channel},
+                                                  {{chunk[0], grid.n, chunk_channels}});
         volume.set_attribute("units", "intensity/mm");
-        auto variance = volume_group.create_dataset(
-            "coarse_variance", hdf5::ElementType::float32, {coarse.n, coarse.n, n_channel},
-            {{std::min<std::size_t>(4, coarse.n), coarse.n, chunk_channels}});
+        auto variance = volume_group.create_dataset("coarse_variance", hdf5::ElementType::float32,
+                                                    {coarse.n, coarse.n, n_channel},
+                                                    {{coarse_chunk[0], coarse.n, chunk_channels}});
         variance.set_attribute("pixel", coarse.pixel);
         variance.set_attribute("kind", scan.relative_variance() ? "relative" : "absolute");
         variance.set_attribute("long_name",
@@ -108,7 +122,7 @@ StageSummary run_fbp_stage(StageContext& context) {
         stage.write_string("noise", scan.noise_description());
         timings.lap("write");
 
-        std::vector<float> shard, variance_shard, image, image_variance, slab;
+        std::vector<float> shard, variance_shard, image, image_variance, piece;
         for (std::size_t begin = 0; begin < n_channel; begin += block) {
             const mpi::BlockRange wanted{begin, std::min(begin + block, n_channel)};
             const auto own = mpi::SinogramFile::own_channels(wanted, communicator);
@@ -143,8 +157,8 @@ StageSummary run_fbp_stage(StageContext& context) {
             communicator.collectively([&] {
                 if (own.empty())
                     return;
-                write_channels(volume, image, grid.n, own, chunk_channels, slab);
-                write_channels(variance, image_variance, coarse.n, own, chunk_channels, slab);
+                write_channels(volume, image, grid.n, own, chunk, piece);
+                write_channels(variance, image_variance, coarse.n, own, coarse_chunk, piece);
             });
             timings.lap("write");
             progress.update(wanted.end);

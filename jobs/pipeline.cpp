@@ -13,6 +13,9 @@
 #include <sys/resource.h>
 
 #include <fmt/format.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace xrdct {
 
@@ -288,6 +291,11 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                                  : stage == "fbp"      ? run_fbp_stage(context)
                                  : stage == "rietveld" ? run_rietveld_stage(context)
                                                        : run_dlsr_stage(context));
+#ifdef __GLIBC__
+        // What a stage has freed in small pieces (lists of segments to write, say) is not the next
+        // one's burden.
+        malloc_trim(0);
+#endif
         if (record)
             record->leave_stage("finished");
     }

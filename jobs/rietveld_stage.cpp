@@ -7,6 +7,7 @@
 #include "jobs/progress.hpp"
 #include "mpi/decomposition.hpp"
 #include "mpi/nexus.hpp"
+#include "mpi/node_team.hpp"
 #include "mpi/product_file.hpp"
 #include "rietveld/phase_mask.hpp"
 #include "rietveld/refinement.hpp"
@@ -443,6 +444,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
 
     const auto axis = communicator.collectively(
         [&] { return RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength()); });
+    const mpi::NodeTeam team(communicator);
     const auto options = voxel_options(job, start.model, volume.relative_variance());
     std::vector<std::vector<unsigned char>> masks;
     std::vector<float> row, variance_row;
@@ -468,8 +470,8 @@ StageSummary run_rietveld_stage(StageContext& context) {
         }
     };
     const auto fit_voxels = [&](const std::string& what) {
-        const auto fitter =
-            communicator.collectively([&] { return VoxelFitter(axis, start.model, options); });
+        const auto fitter = communicator.collectively(
+            [&] { return VoxelFitter(axis, start.model, options, team); });
         timings.lap("prepare");
         Progress progress(what, n, communicator.is_root());
         auto fits =
@@ -498,7 +500,8 @@ StageSummary run_rietveld_stage(StageContext& context) {
         fits = {};
     }
     if (const auto widths = voxel_widths(job); !widths.empty() && job.rietveld.refine_start) {
-        // Evenly through the list of voxels; the ranks take turns.
+        // Evenly through the list of voxels; the ranks take turns at the rows, so that each is read
+        // once.
         const auto inside = static_cast<std::size_t>(
             std::count_if(mask.begin(), mask.end(), [](unsigned char m) { return m != 0; }));
         const std::size_t count = std::min(width_sample, inside);
@@ -508,13 +511,15 @@ StageSummary run_rietveld_stage(StageContext& context) {
             std::size_t seen = 0, taken = 0;
             for (std::size_t i = 0; i < n * n && taken < count; ++i)
                 if (mask[i] && seen++ * count >= taken * inside) {
-                    if (taken++ % static_cast<std::size_t>(communicator.size()) ==
-                        static_cast<std::size_t>(communicator.rank()))
-                        wanted[i] = 1;
+                    ++taken;
+                    wanted[i] = 1;
                 }
+            std::size_t rows = 0;
             for (std::size_t y = 0; y < n; ++y) {
                 const auto* in_row = wanted.data() + y * n;
-                if (std::none_of(in_row, in_row + n, [](unsigned char m) { return m != 0; }))
+                if (std::none_of(in_row, in_row + n, [](unsigned char m) { return m != 0; }) ||
+                    rows++ % static_cast<std::size_t>(communicator.size()) !=
+                        static_cast<std::size_t>(communicator.rank()))
                     continue;
                 own.emplace_back();
                 read_voxels(y, in_row, own.back());

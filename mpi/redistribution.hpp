@@ -29,7 +29,7 @@ enum class ShardOrder {
 /// may own no rows or no channels.
 class Redistribution {
   public:
-    static constexpr std::size_t default_buffer_bytes = std::size_t{64} << 20;
+    static constexpr std::size_t default_buffer_bytes = std::size_t{1} << 20;
 
     /// Rows and channels cut by block_range over the ranks. Collective (no communication).
     Redistribution(const Communicator& communicator, SlabShape shape,

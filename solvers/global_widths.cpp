@@ -1,10 +1,12 @@
 #include "solvers/global_widths.hpp"
 
 #include "base/error.hpp"
+#include "mpi/node_team.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace xrdct {
 
@@ -55,6 +57,7 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
                                         const VoxelFitOptions& options,
                                         const std::vector<GlobalWidth>& widths,
                                         std::span<const PatternTile> own) {
+    const mpi::NodeTeam team(communicator);
     GlobalWidthsResult result;
     result.model = start;
     std::size_t patterns = 0;
@@ -64,10 +67,13 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
         communicator.allreduce(static_cast<std::int64_t>(patterns), mpi::Reduction::sum));
 
     // χ² of all patterns, each at the minimum of its own parameters.
+    std::optional<VoxelFitter> first;
     const auto evaluate = [&](const PatternModel& model) {
         double sum = 0;
         communicator.collectively([&] {
-            const VoxelFitter fitter(axis, model, options);
+            if (!first)
+                first.emplace(axis, model, options, team);
+            const VoxelFitter fitter(*first, model, team);
             VoxelFitter::Workspace workspace(fitter);
             VoxelFit fit;
             const std::size_t n = fitter.channel_count(), phases = model.phases.size();

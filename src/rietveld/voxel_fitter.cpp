@@ -9,8 +9,12 @@
 namespace xrdct {
 
 VoxelFitter::VoxelFitter(const RadialAxis& axis, const PatternModel& start,
-                         const VoxelFitOptions& options)
-    : implementation_(std::make_unique<const Implementation>(axis, start, options)) {}
+                         const VoxelFitOptions& options, const Team& team)
+    : implementation_(std::make_unique<const Implementation>(axis, start, options, team, nullptr)) {
+}
+VoxelFitter::VoxelFitter(const VoxelFitter& like, const PatternModel& start, const Team& team)
+    : implementation_(std::make_unique<const Implementation>(
+          like.axis(), start, like.options(), team, like.implementation_->shared_calculator)) {}
 VoxelFitter::~VoxelFitter() = default;
 VoxelFitter::VoxelFitter(VoxelFitter&&) noexcept = default;
 VoxelFitter& VoxelFitter::operator=(VoxelFitter&&) noexcept = default;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/team.hpp"
 #include "rietveld/pattern_model.hpp"
 #include "rietveld/refinement.hpp"
 
@@ -87,8 +88,14 @@ class VoxelFitter {
     /// `start`: normally RefinementResult::model of the mean pattern. Scales and areas with refine
     /// = false stay at their values; other `refine` flags (widths, zero, cells of other phases …)
     /// are ignored: they are global here. Throws Error for unknown or repeated names in `options`
-    /// and for PatternCalculator's reasons.
-    VoxelFitter(const RadialAxis& axis, const PatternModel& start, const VoxelFitOptions& options);
+    /// and for PatternCalculator's reasons. The tables lie in the memory of the team, whose members
+    /// make them in parts: collective over it. It need not outlive the fitter.
+    VoxelFitter(const RadialAxis& axis, const PatternModel& start, const VoxelFitOptions& options,
+                const Team& team = Team::alone());
+    /// For a start that differs from that of `like` in sizes and strains alone, which spares the
+    /// structure factors. Collective over the team.
+    VoxelFitter(const VoxelFitter& like, const PatternModel& start,
+                const Team& team = Team::alone());
     ~VoxelFitter();
     VoxelFitter(VoxelFitter&&) noexcept;
     VoxelFitter& operator=(VoxelFitter&&) noexcept;

@@ -78,16 +78,121 @@ void VoxelTables::exact_row(const Mover& mover, const PowderLine* line, double a
     }
 }
 
-void VoxelTables::tabulate(Mover& mover, std::size_t index) {
+/// Coefficients of a line's pieces, whose offsets count from the first of them; appends to
+/// `coefficients`. Returns the largest error half-way between the nodes.
+double VoxelTables::tabulate(const Mover& mover, const LineTable& table, LineTable::Piece* pieces,
+                             std::vector<Block>& coefficients) const {
     const double factor = columns[mover.column].factor;
     std::vector<double> value, slope, next_value, next_slope, middle, ignored;
+    double largest_error = 0;
+    exact_row(mover, table.line, table.start, value, slope);
+    for (std::size_t j = 0; j < table.pieces; ++j) {
+        const double at = table.start + table.spacing * static_cast<double>(j + 1);
+        exact_row(mover, table.line, at, next_value, next_slope);
+        double height = 0;
+        for (std::size_t k = 0; k < n; ++k) {
+            height = std::max({height, std::abs(value[k]), std::abs(next_value[k])});
+        }
+        std::size_t first = n, last = 0;
+        for (std::size_t k = 0; k < n; ++k) {
+            if (std::max(std::abs(value[k]), std::abs(next_value[k])) > table_cut * height) {
+                first = std::min(first, k);
+                last = k + 1;
+            }
+        }
+        LineTable::Piece& piece = pieces[j];
+        piece.offset = coefficients.size();
+        if (first < last) {
+            piece.first = static_cast<std::uint32_t>(first / lanes * lanes);
+            piece.count = static_cast<std::uint32_t>(padded(last) - piece.first);
+        }
+        coefficients.resize(piece.offset + 4 * piece.count / lanes, Block{});
+        float* rows = coefficients.data()[piece.offset].value;
+        const bool check = j % 4 == 0;
+        if (check) {
+            exact_row(mover, table.line, at - 0.5 * table.spacing, middle, ignored);
+        }
+        for (std::size_t i = 0; i < piece.count && piece.first + i < n; ++i) {
+            const std::size_t k = piece.first + i;
+            const double v0 = value[k] * factor, v1 = next_value[k] * factor;
+            const double d0 = slope[k] * table.spacing * factor;
+            const double d1 = next_slope[k] * table.spacing * factor;
+            const double c[4] = {v0, d0, 3 * (v1 - v0) - 2 * d0 - d1, 2 * (v0 - v1) + d0 + d1};
+            for (std::size_t q = 0; q < 4; ++q) {
+                rows[q * piece.count + i] = static_cast<float>(c[q]);
+            }
+            if (check) {
+                const double interpolated = c[0] + 0.5 * (c[1] + 0.5 * (c[2] + 0.5 * c[3]));
+                largest_error =
+                    std::max(largest_error, std::abs(interpolated - middle[k] * factor));
+            }
+        }
+        value.swap(next_value);
+        slope.swap(next_slope);
+    }
+    return largest_error;
+}
+
+/// The lines of a mover in parts, one after the other. Collective over the team.
+void VoxelTables::tabulate(Mover& mover, const Team& team) {
+    std::size_t count = 0;
+    for (LineTable& table : mover.lines) {
+        table.first = count;
+        count += table.pieces;
+    }
+    mover.pieces.resize(team, count);
+    TeamArray<double> errors;
+    errors.resize(team, mover.lines.size());
+    // Neighbours have as many pieces; each member's lines follow each other in `own`.
+    std::vector<Block> own;
+    std::vector<std::size_t> own_first(mover.lines.size());
+    team.together([&] {
+        for (std::size_t l = 0; l < mover.lines.size(); ++l) {
+            if (team.has(l)) {
+                own_first[l] = own.size();
+                errors[l] = tabulate(mover, mover.lines[l],
+                                     mover.pieces.data() + mover.lines[l].first, own);
+            }
+        }
+    });
+    std::vector<std::size_t> place; // of each piece among all
+    std::size_t blocks = 0;
+    for (const LineTable::Piece& piece : mover.pieces) {
+        place.push_back(blocks);
+        blocks += 4 * piece.count / lanes;
+    }
+    mover.coefficients.resize(team, blocks);
+    team.together([&] {
+        for (std::size_t l = 0; l < mover.lines.size(); ++l) {
+            if (!team.has(l)) {
+                continue;
+            }
+            const LineTable& table = mover.lines[l];
+            for (std::size_t j = table.first; j < table.first + table.pieces; ++j) {
+                LineTable::Piece& piece = mover.pieces[j];
+                std::copy_n(own.data() + piece.offset, 4 * piece.count / lanes,
+                            mover.coefficients.data() + place[j]);
+                piece.offset = place[j];
+            }
+        }
+    });
     double highest_pattern = 0, largest_error = 0;
     for (std::size_t k = 0; k < n; ++k) {
         highest_pattern =
             std::max(highest_pattern, std::abs(static_cast<double>(start_rows[mover.column][k])));
     }
+    for (const double error : errors) {
+        largest_error = std::max(largest_error, error);
+    }
+    interpolation_error =
+        std::max(interpolation_error, highest_pattern > 0 ? largest_error / highest_pattern : 0);
+}
+
+/// Which lines are tabulated where.
+void VoxelTables::list_lines(Mover& mover, std::size_t index) const {
     const auto add = [&](const PowderLine* line, double low, double high, double fwhm) {
         LineTable table;
+        table.line = line;
         if (line != nullptr) {
             table.hkl = line->hkl;
         }
@@ -95,53 +200,7 @@ void VoxelTables::tabulate(Mover& mover, std::size_t index) {
             1, static_cast<std::size_t>(std::ceil((high - low) / (node_spacing * fwhm))));
         table.start = low;
         table.spacing = (high - low) / static_cast<double>(table.pieces);
-        exact_row(mover, line, low, value, slope);
-        for (std::size_t j = 0; j < table.pieces; ++j) {
-            const double at = low + table.spacing * static_cast<double>(j + 1);
-            exact_row(mover, line, at, next_value, next_slope);
-            double height = 0;
-            for (std::size_t k = 0; k < n; ++k) {
-                height = std::max({height, std::abs(value[k]), std::abs(next_value[k])});
-            }
-            std::size_t first = n, last = 0;
-            for (std::size_t k = 0; k < n; ++k) {
-                if (std::max(std::abs(value[k]), std::abs(next_value[k])) > table_cut * height) {
-                    first = std::min(first, k);
-                    last = k + 1;
-                }
-            }
-            LineTable::Piece piece;
-            piece.offset = mover.coefficients.size();
-            if (first < last) {
-                piece.first = static_cast<std::uint32_t>(first / lanes * lanes);
-                piece.count = static_cast<std::uint32_t>(padded(last) - piece.first);
-            }
-            mover.coefficients.resize(piece.offset + 4 * piece.count / lanes, Block{});
-            float* rows = mover.coefficients.data()[piece.offset].value;
-            const bool check = j % 4 == 0;
-            if (check) {
-                exact_row(mover, line, at - 0.5 * table.spacing, middle, ignored);
-            }
-            for (std::size_t i = 0; i < piece.count && piece.first + i < n; ++i) {
-                const std::size_t k = piece.first + i;
-                const double v0 = value[k] * factor, v1 = next_value[k] * factor;
-                const double d0 = slope[k] * table.spacing * factor;
-                const double d1 = next_slope[k] * table.spacing * factor;
-                const double c[4] = {v0, d0, 3 * (v1 - v0) - 2 * d0 - d1, 2 * (v0 - v1) + d0 + d1};
-                for (std::size_t q = 0; q < 4; ++q) {
-                    rows[q * piece.count + i] = static_cast<float>(c[q]);
-                }
-                if (check) {
-                    const double interpolated = c[0] + 0.5 * (c[1] + 0.5 * (c[2] + 0.5 * c[3]));
-                    largest_error =
-                        std::max(largest_error, std::abs(interpolated - middle[k] * factor));
-                }
-            }
-            table.piece.push_back(piece);
-            value.swap(next_value);
-            slope.swap(next_slope);
-        }
-        mover.lines.push_back(std::move(table));
+        mover.lines.push_back(table);
     };
 
     if (mover.peak >= 0) {
@@ -205,8 +264,6 @@ void VoxelTables::tabulate(Mover& mover, std::size_t index) {
             add(&line, angle(low), angle(high), fwhm);
         }
     }
-    interpolation_error =
-        std::max(interpolation_error, highest_pattern > 0 ? largest_error / highest_pattern : 0);
 }
 
 void VoxelTables::build(const Mover& mover, ReciprocalMetric& metric, const double* values,
@@ -246,11 +303,11 @@ void VoxelTables::build(const Mover& mover, ReciprocalMetric& metric, const doub
         const double place = (at - table.start) / table.spacing;
         const auto index = static_cast<std::size_t>(
             std::clamp(place, 0.0, static_cast<double>(table.pieces) - 1e-9));
-        const LineTable::Piece& piece = table.piece[index];
+        const LineTable::Piece& piece = mover.pieces[table.first + index];
         if (piece.count == 0) {
             continue;
         }
-        line.coefficients = mover.coefficients[piece.offset].value;
+        line.coefficients = mover.coefficients.data()[piece.offset].value;
         line.first = piece.first;
         line.count = piece.count / lanes;
         line.t = static_cast<float>(place - static_cast<double>(index));
@@ -289,16 +346,14 @@ void VoxelTables::build(const Mover& mover, ReciprocalMetric& metric, const doub
     }
 }
 
-void VoxelTables::make_search(Mover& mover, std::vector<std::vector<double>>& patterns) const {
-    mover.search_first = patterns.size();
+/// Cells of the coarse search; their patterns are rows from `first` on.
+void VoxelTables::list_search(Mover& mover, std::size_t first) const {
+    mover.search_first = first;
     const double range = std::min(options.cell_search, options.cell_range);
     if (mover.phase < 0 || range <= 0) {
         return;
     }
-    PatternModel trial = model;
-    PhaseModel& phase = trial.phases[mover.phase];
-    phase.scale.value = 1;
-    const auto free = phase.phase.free_parameters();
+    const auto free = model.phases[mover.phase].phase.free_parameters();
     std::vector<std::size_t> axes;
     for (std::size_t j = 0; j < mover.size(); ++j) {
         if (free[mover.which[j]] <= CellParameter::c) {
@@ -324,39 +379,65 @@ void VoxelTables::make_search(Mover& mover, std::vector<std::vector<double>>& pa
     if (total > search_limit) {
         return;
     }
-    std::vector<double> row(n);
     for (std::size_t index = 0; index < total; ++index) {
         std::size_t rest = index;
         bool start = true;
-        for (std::size_t j = 0; j < mover.size(); ++j) {
-            phase.cell[mover.which[j]].value = mover.start[j];
-        }
+        std::vector<double> cell = mover.start;
         for (const std::size_t j : axes) {
             const double place = static_cast<double>(rest % points) - static_cast<double>(half);
-            phase.cell[mover.which[j]].value =
-                std::clamp(mover.start[j] * (1 + range * place / static_cast<double>(half)),
-                           mover.lower[j], mover.upper[j]);
+            cell[j] = std::clamp(mover.start[j] * (1 + range * place / static_cast<double>(half)),
+                                 mover.lower[j], mover.upper[j]);
             start = start && place == 0;
             rest /= points;
         }
-        if (start) {
-            continue;
-        }
-        calculator.evaluate_phase(trial, static_cast<std::size_t>(mover.phase), row);
-        for (double& v : row) {
-            v *= columns[mover.column].factor;
-        }
-        patterns.push_back(row);
-        for (std::size_t j = 0; j < mover.size(); ++j) {
-            mover.search_cells.push_back(phase.cell[mover.which[j]].value);
+        if (!start) {
+            mover.search_cells.insert(mover.search_cells.end(), cell.begin(), cell.end());
+            ++mover.search_count;
         }
     }
-    mover.search_count = patterns.size() - mover.search_first;
 }
 
-VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const VoxelFitOptions& o)
-    : axis(a), model(m), options(o), calculator(a, m, std::max(0.06, 1.5 * o.cell_range)),
-      n(a.size()), stride(padded(n)) {
+/// The patterns of all movers' searches, in parts. Collective over the team.
+void VoxelTables::make_search(const Team& team) {
+    std::size_t count = 0;
+    for (Mover& mover : movers) {
+        list_search(mover, count);
+        count += mover.search_count;
+    }
+    search_patterns.resize(team, count * stride);
+    team.together([&] {
+        std::vector<double> row(n);
+        for (const Mover& mover : movers) {
+            if (mover.search_count == 0) {
+                continue;
+            }
+            PatternModel trial = model;
+            PhaseModel& phase = trial.phases[mover.phase];
+            phase.scale.value = 1;
+            for (std::size_t i = 0; i < mover.search_count; ++i) {
+                if (!team.has(mover.search_first + i)) {
+                    continue;
+                }
+                for (std::size_t j = 0; j < mover.size(); ++j) {
+                    phase.cell[mover.which[j]].value = mover.search_cells[i * mover.size() + j];
+                }
+                calculator.evaluate_phase(trial, static_cast<std::size_t>(mover.phase), row);
+                float* out = search_patterns.data() + (mover.search_first + i) * stride;
+                for (std::size_t k = 0; k < n; ++k) {
+                    out[k] = static_cast<float>(row[k] * columns[mover.column].factor);
+                }
+            }
+        }
+    });
+}
+
+VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const VoxelFitOptions& o,
+                         const Team& team, std::shared_ptr<const PatternCalculator> earlier)
+    : axis(a), model(m), options(o),
+      shared_calculator(earlier ? std::move(earlier)
+                                : std::make_shared<const PatternCalculator>(
+                                      a, m, std::max(0.06, 1.5 * o.cell_range))),
+      calculator(*shared_calculator), n(a.size()), stride(padded(n)) {
     if (!(o.cell_range > 0) || o.cell_range > 0.1) {
         throw Error(fmt::format("voxel fit: cell_range is {}, expected a fraction up to 0.1",
                                 o.cell_range));
@@ -403,7 +484,6 @@ VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const Voxel
     }
     column_mover.assign(total_columns, -1);
     std::size_t place = 0;
-    std::vector<std::vector<double>> search;
     for (std::size_t i = 0; i < movers.size(); ++i) {
         Mover& mover = movers[i];
         mover.place = place;
@@ -411,13 +491,10 @@ VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const Voxel
         for (std::size_t j = 0; j < mover.size(); ++j) {
             column_mover[mover.derivative + j] = static_cast<int>(i);
         }
-        tabulate(mover, i);
-        make_search(mover, search);
+        list_lines(mover, i);
+        tabulate(mover, team);
     }
-    search_rows = Rows(search.size(), n);
-    for (std::size_t i = 0; i < search.size(); ++i) {
-        std::copy(search[i].begin(), search[i].end(), search_rows[i]);
-    }
+    make_search(team);
     list_quantities();
 }
 

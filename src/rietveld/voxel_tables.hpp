@@ -2,6 +2,7 @@
 
 // Private to the voxel fitter: its precomputed tables, and the scratch memory of one thread.
 
+#include "base/team.hpp"
 #include "rietveld/least_squares.hpp"
 #include "rietveld/line_calculator.hpp"
 #include "rietveld/voxel_fitter.hpp"
@@ -61,13 +62,13 @@ class Rows {
 /// peak's position).
 struct LineTable {
     Miller hkl{};
-    double start = 0, spacing = 0; ///< deg
-    std::size_t pieces = 0;
+    const PowderLine* line = nullptr; ///< null: a peak
+    double start = 0, spacing = 0;    ///< deg
+    std::size_t first = 0, pieces = 0;
     struct Piece {
         std::size_t offset = 0;             ///< into the coefficients, in blocks
         std::uint32_t first = 0, count = 0; ///< channels, multiples of the lane count
     };
-    std::vector<Piece> piece;
 };
 
 /// Something whose column moves: a phase with refined cell, or a peak with refined position.
@@ -80,7 +81,8 @@ struct Mover {
     std::vector<std::size_t> which; ///< phase: its independent cell parameters that move
     std::vector<double> cell;       ///< phase: all independent cell parameters at the start
     std::vector<LineTable> lines;
-    std::vector<Block> coefficients;
+    TeamArray<LineTable::Piece> pieces;             ///< of all lines
+    TeamArray<Block> coefficients;                  ///< of all pieces, four rows of `count` each
     std::size_t search_first = 0, search_count = 0; ///< rows of the search patterns
     std::vector<double> search_cells;               ///< [search_count, size()]
     std::size_t size() const { return start.size(); }
@@ -97,14 +99,19 @@ struct LinePlace {
 };
 
 /// Everything that the fits of all voxels share. Linear columns come first, in the order phases,
-/// background, peaks; derivative columns of the movers follow.
+/// background, peaks; derivative columns of the movers follow. What is large lies once in the
+/// memory of a team, whose members make it in parts.
 struct VoxelTables {
-    VoxelTables(const RadialAxis& axis, const PatternModel& model, const VoxelFitOptions& options);
+    /// `earlier`: the calculator of a model that differs in widths alone, or null. Collective over
+    /// the team, which need not outlive the tables.
+    VoxelTables(const RadialAxis& axis, const PatternModel& model, const VoxelFitOptions& options,
+                const Team& team, std::shared_ptr<const PatternCalculator> earlier);
 
     RadialAxis axis;
     PatternModel model;
     VoxelFitOptions options;
-    PatternCalculator calculator;
+    std::shared_ptr<const PatternCalculator> shared_calculator;
+    const PatternCalculator& calculator;
     std::size_t n = 0, stride = 0; ///< channels, and with padding
     double wavelength = 0;
 
@@ -124,7 +131,8 @@ struct VoxelTables {
     std::vector<Mover> movers;
     std::vector<ReciprocalMetric> metrics; ///< prototypes, by mover (peaks: unused)
     std::vector<int> phase_mover, peak_mover;
-    Rows search_rows;
+    TeamArray<float> search_patterns; ///< rows of `stride` values
+    const float* search_row(std::size_t i) const { return search_patterns.data() + i * stride; }
 
     std::vector<double> phase_weight; ///< Z M of each phase
     double interpolation_error = 0;
@@ -140,10 +148,14 @@ struct VoxelTables {
     void add_columns();
     void add_phase_mover(std::size_t phase);
     void add_peak_mover(std::size_t peak);
-    void tabulate(Mover& mover, std::size_t index);
+    void list_lines(Mover& mover, std::size_t index) const;
+    void tabulate(Mover& mover, const Team& team);
+    double tabulate(const Mover& mover, const LineTable& line, LineTable::Piece* pieces,
+                    std::vector<Block>& coefficients) const;
     void exact_row(const Mover& mover, const PowderLine* line, double at,
                    std::vector<double>& value, std::vector<double>& slope) const;
-    void make_search(Mover& mover, std::vector<std::vector<double>>& patterns) const;
+    void list_search(Mover& mover, std::size_t first) const;
+    void make_search(const Team& team);
     void list_quantities();
     double width_floor() const;
 };

@@ -297,7 +297,7 @@ void VoxelTask::search() {
         double best = gain(s_.column[mover.column]) + search_gain * unit_variance();
         std::size_t found = mover.search_count;
         for (std::size_t i = 0; i < mover.search_count; ++i) {
-            const double value = gain(f_.search_rows[mover.search_first + i]);
+            const double value = gain(f_.search_row(mover.search_first + i));
             if (value > best) {
                 best = value;
                 found = i;

@@ -737,17 +737,25 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     result.mu_map.assign(grid.size(), 0.0F);
     for (std::size_t i = 0; i < grid.size(); ++i)
         result.mu_map[i] = result.sample[i] ? static_cast<float>(options.filling) : 0.0F;
+    // All phases' images at once, as channels.
+    std::vector<float> sinogram(rays * phases), images(grid.size() * phases);
     for (std::size_t p = 0; p < phases; ++p) {
         correct(p);
-        for (float& value : corrected)
-            value *= static_cast<float>(result.constant);
+        for (std::size_t i = 0; i < rays; ++i) {
+            corrected[i] *= static_cast<float>(result.constant);
+            sinogram[i * phases + p] = corrected[i];
+        }
         result.path_lengths.push_back(corrected);
-        fbp.reconstruct(corrected, 1, image);
-        result.volume_fractions.push_back(image);
-        for (std::size_t i = 0; i < grid.size(); ++i)
+    }
+    fbp.reconstruct(sinogram, phases, images);
+    for (std::size_t p = 0; p < phases; ++p) {
+        for (std::size_t i = 0; i < grid.size(); ++i) {
+            image[i] = images[i * phases + p];
             result.mu_map[i] +=
                 static_cast<float>(input.mu[p] - (result.sample[i] ? options.filling : 0.0)) *
                 image[i];
+        }
+        result.volume_fractions.push_back(image);
     }
     return result;
 }
