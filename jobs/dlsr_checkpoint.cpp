@@ -54,16 +54,24 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                      {checkpoint.settled ? 1.0 : 0.0, checkpoint.refine_axis ? 1.0 : 0.0,
                       checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale,
                       checkpoint.axis_change, checkpoint.axis_esd});
+        const auto& progress = checkpoint.geometry;
+        write_column(group, "geometry_progress",
+                     {static_cast<double>(progress.parameter), static_cast<double>(progress.round),
+                      progress.moved ? 1.0 : 0.0, progress.change, progress.move,
+                      progress.settled_below});
         write_column(group, "global_lower", checkpoint.ranges.lower);
         write_column(group, "global_upper", checkpoint.ranges.upper);
         write_column(group, "global_start", checkpoint.ranges.start);
         write_column(group, "x", checkpoint.x);
         write_column(group, "error_squares", checkpoint.error_squares);
+        for (std::size_t i = 0; i < checkpoint.tried.size(); ++i)
+            write_column(group, fmt::format("tried_{}", i), checkpoint.tried[i]);
         using HeldOut = DlsrResult::HeldOut;
         write_column(group, "held_out_smoothness",
                      column(checkpoint.held_out, &HeldOut::smoothness));
         write_column(group, "held_out_chi_squared",
                      column(checkpoint.held_out, &HeldOut::chi_squared));
+        write_column(group, "held_out_errors", column(checkpoint.held_out, &HeldOut::error));
         std::vector<double> projections;
         for (const auto& entry : checkpoint.held_out)
             projections.insert(projections.end(), entry.projections.begin(),
@@ -117,6 +125,15 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.radial_scale = geometry[3];
         checkpoint.axis_change = geometry[4];
         checkpoint.axis_esd = geometry[5];
+        const auto progress = read_column(group, "geometry_progress");
+        if (progress.size() != 6)
+            throw Error("the progress of the geometry is incomplete");
+        checkpoint.geometry = {static_cast<int>(progress[0]),
+                               static_cast<int>(progress[1]),
+                               progress[2] != 0,
+                               progress[3],
+                               progress[4],
+                               progress[5]};
         auto& ranges = checkpoint.ranges;
         ranges = {read_column(group, "global_lower"), read_column(group, "global_upper"),
                   read_column(group, "global_start")};
@@ -131,14 +148,23 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
                              [](double value) { return std::isfinite(value); }))
                 throw Error("it holds values that are not finite");
         const auto strengths = read_column(group, "held_out_smoothness"),
-                   chi_squared = read_column(group, "held_out_chi_squared");
+                   chi_squared = read_column(group, "held_out_chi_squared"),
+                   errors = read_column(group, "held_out_errors");
+        for (std::size_t i = 0; i < strengths.size(); ++i)
+            if (auto x = read_column(group, fmt::format("tried_{}", i)); !x.empty())
+                checkpoint.tried.push_back(std::move(x));
+        if (!checkpoint.tried.empty() && checkpoint.tried.size() != strengths.size())
+            throw Error("the states of the strengths are incomplete");
+        for (const auto& x : checkpoint.tried)
+            if (x.size() != checkpoint.x.size())
+                throw Error("the states of the strengths have other sizes");
         const auto projections = read_column(group, "held_out_projections");
         const std::size_t each = strengths.empty() ? 0 : projections.size() / strengths.size();
         for (std::size_t i = 0; i < strengths.size(); ++i) {
             const auto first = projections.begin() + static_cast<std::ptrdiff_t>(i * each);
             checkpoint.held_out.push_back({strengths[i],
                                            chi_squared.at(i),
-                                           0,
+                                           errors.at(i),
                                            {first, first + static_cast<std::ptrdiff_t>(each)}});
         }
         const auto iteration = read_column(group, "history_iteration"),

@@ -10,21 +10,33 @@
 
 namespace xrdct {
 
+/// Where the refinement of a parameter of the geometry stands.
+struct GeometryProgress {
+    int parameter = 0;        ///< 0: axis, 1: distance, 2: radial scale; those before are settled
+    int round = -1;           ///< −1: whether it is refined is not known yet
+    bool moved = false;       ///< in this round, and the maps are following
+    double change = 0;        ///< as estimated last
+    double move = 0;          ///< of this round
+    double settled_below = 0; ///< change that ends it
+};
+
 /// Where a DLSR stands: enough to go on after it was stopped, on any number of ranks.
 struct DlsrCheckpoint {
     std::string settings; ///< of the stage, as resolved
     std::string inputs;   ///< checksums of the inputs, JSON
-    /// What was being done: "fit" (with the first strength), "held-out" (choosing the strength),
-    /// "final" (with the chosen one), "errors".
+    /// What was being done: "fit" (with the first strength), "geometry", "held-out" (choosing the
+    /// strength), "final" (with the chosen one), "errors".
     std::string phase = "fit";
     double smoothness = 0;
     std::vector<DlsrResult::HeldOut> held_out;
-    std::vector<double> x; ///< unknowns of all ranks
+    std::vector<std::vector<double>> tried; ///< where the fit stood for each of these
+    std::vector<double> x;                  ///< unknowns of all ranks
     /// What was decided about the geometry: the parameters that are refined, and by how much the
     /// radial scale was corrected.
     bool settled = false, refine_axis = false, refine_distance = false;
     double axis_change = 0, axis_esd = 0; ///< of the axis where it was kept; esd 0: not known
     double radial_scale = 1;
+    GeometryProgress geometry; ///< while a parameter is refined
     GlobalRanges ranges; ///< of the global shapes where some were moved; empty: as the job has them
     int range_moves = 0; ///< how often
     double trust_radius = 0, initial_gradient_norm = 0;

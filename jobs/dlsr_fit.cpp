@@ -100,7 +100,10 @@ void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
     stand_at(own_share(state_.x));
     if (state_.error_squares.size() == state_.x.size())
         error_squares_ = own_share(state_.error_squares);
+    for (const auto& tried : state_.tried)
+        tried_.push_back(own_share(tried));
     state_.x = state_.error_squares = {};
+    state_.tried = {};
     resumed_ = true;
     hold_geometry();
     if (state_.phase == "errors") {
@@ -181,11 +184,14 @@ void DlsrFit::save() {
     const auto begin = std::chrono::steady_clock::now();
     state_.x = communicator_.gather(x_);
     state_.error_squares = communicator_.gather(error_squares_);
+    for (const auto& tried : tried_)
+        state_.tried.push_back(communicator_.gather(tried));
     communicator_.collectively([&] {
         if (communicator_.is_root())
             write_dlsr_checkpoint(checkpoint_path_, state_);
     });
     state_.x = state_.error_squares = {};
+    state_.tried = {};
     checkpoint_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     stop_if_asked(communicator_);

@@ -29,7 +29,7 @@ class DlsrFit {
     // Not collective.
     const petsc::Session& session() const { return session_; }
     DlsrSystem& system() const { return system_; }
-    /// Of the checkpoint, but for x and error_squares.
+    /// Of the checkpoint, but for x, tried and error_squares.
     DlsrCheckpoint& state() { return state_; }
     bool resumed() const { return resumed_; }
     const std::string& stop_reason() const { return stop_reason_; }
@@ -41,6 +41,8 @@ class DlsrFit {
     const std::vector<double>& globals() const { return globals_; }
     /// Changes a global unknown.
     void set_global(std::size_t global, double value);
+    /// Where the fit stood for each of state().held_out, own shares.
+    std::vector<std::vector<double>>& tried() { return tried_; }
     /// Sums over the samples of noise, own share; empty: none yet.
     std::vector<double>& error_squares() { return error_squares_; }
 
@@ -77,6 +79,7 @@ class DlsrFit {
     std::filesystem::path checkpoint_path_;
     DlsrCheckpoint state_;
     std::vector<double> x_, globals_, error_squares_;
+    std::vector<std::vector<double>> tried_;
     bool resumed_ = false;
     std::string stop_reason_;
     bool converged_ = false;

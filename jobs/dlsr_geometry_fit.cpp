@@ -46,27 +46,31 @@ petsc::UnknownEstimate estimate(const DlsrFit& fit, GeometryParameter parameter)
     return result;
 }
 
-/// Moves a parameter of the geometry to where the data want it, `first` being the first estimate,
-/// and lets the maps follow, in turn: both at once would need a hundred products a step. Few
-/// products find a constant part of the change; two estimates tell which. Collective.
-void refine_geometry(DlsrFit& fit, GeometryParameter parameter, const petsc::UnknownEstimate& first,
-                     double small) {
+/// Moves a parameter of the geometry to where the data want it, beginning with the change that the
+/// state's progress holds, and lets the maps follow, in turn: both at once would need a hundred
+/// products a step. Few products find a constant part of the change; two estimates tell which.
+/// Collective.
+void refine_geometry(DlsrFit& fit, GeometryParameter parameter) {
+    auto& progress = fit.state().geometry;
     const std::size_t unknown = fit.system().geometry_unknown(parameter);
-    auto found = first;
-    double move = first.change, before = 0;
-    for (int round = 0; round < geometry_rounds; ++round) {
+    while (progress.round < geometry_rounds) {
         const auto& global = fit.system().global_of(unknown);
-        fit.set_global(unknown, std::clamp(fit.globals()[unknown] * global.unit + move,
-                                           global.lower, global.upper) /
-                                    global.unit);
+        if (!progress.moved) {
+            fit.set_global(unknown, std::clamp(fit.globals()[unknown] * global.unit + progress.move,
+                                               global.lower, global.upper) /
+                                        global.unit);
+            progress.moved = true;
+        }
         fit.hold_geometry();
         fit.solve("step", 2e-2, 2, true);
-        before = found.change;
-        found = estimate(fit, parameter);
-        if (std::abs(found.change) <= small)
-            break;
-        const double left = found.change / before;
-        move = found.change / (1 - std::clamp(left, 0.0, 0.6));
+        const auto found = estimate(fit, parameter);
+        const double left = found.change / progress.change;
+        progress.change = found.change;
+        progress.move = found.change / (1 - std::clamp(left, 0.0, 0.6));
+        progress.moved = false;
+        progress.round =
+            std::abs(found.change) <= progress.settled_below ? geometry_rounds : progress.round + 1;
+        fit.save();
     }
 }
 
@@ -123,18 +127,24 @@ void settle_axis(DlsrFit& fit) {
     const auto& system = fit.system();
     auto& state = fit.state();
     const double step = std::abs(system.context().scan.geometry().step());
-    const auto axis = estimate(fit, GeometryParameter::axis_offset);
-    state.axis_change = axis.change;
-    state.axis_esd = axis.esd;
-    state.refine_axis =
-        system.job().dlsr.axis_offset == "refine" || axis_matters(axis.change, axis.esd, step);
-    tell(system,
-         fmt::format("axis offset: {:+.3f} +- {:.3f} steps from the one given: {} ({} products)",
-                     axis.change / step, axis.esd / step, state.refine_axis ? "refined" : "kept",
-                     axis.solve.iterations));
+    if (state.geometry.round < 0) {
+        const auto axis = estimate(fit, GeometryParameter::axis_offset);
+        state.axis_change = axis.change;
+        state.axis_esd = axis.esd;
+        state.refine_axis =
+            system.job().dlsr.axis_offset == "refine" || axis_matters(axis.change, axis.esd, step);
+        tell(
+            system,
+            fmt::format("axis offset: {:+.3f} +- {:.3f} steps from the one given: {} ({} products)",
+                        axis.change / step, axis.esd / step, state.refine_axis ? "refined" : "kept",
+                        axis.solve.iterations));
+        state.geometry.round = state.refine_axis ? 0 : geometry_rounds;
+        state.geometry.change = state.geometry.move = axis.change;
+        state.geometry.settled_below = axis_settled * step;
+    }
     if (!state.refine_axis)
         return;
-    refine_geometry(fit, GeometryParameter::axis_offset, axis, axis_settled * step);
+    refine_geometry(fit, GeometryParameter::axis_offset);
     tell(system,
          fmt::format("axis offset: {:+.3f} steps from the one given",
                      fit.globals()[system.geometry_unknown(GeometryParameter::axis_offset)] *
@@ -144,18 +154,23 @@ void settle_axis(DlsrFit& fit) {
 void settle_distance(DlsrFit& fit) {
     auto& system = fit.system();
     auto& state = fit.state();
-    const auto distance = estimate(fit, GeometryParameter::distance);
-    state.refine_distance = distance.esd < distance_guard;
-    tell(system,
-         fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}", 100 * distance.change,
-                     100 * distance.esd, state.refine_distance ? "refined" : "kept"));
-    if (!state.refine_distance) {
-        system.remark(fmt::format("the distance is kept: the parallax tells it to {:.1f} % only",
-                                  100 * distance.esd));
-        return;
+    if (state.geometry.round < 0) {
+        const auto distance = estimate(fit, GeometryParameter::distance);
+        state.refine_distance = distance.esd < distance_guard;
+        tell(system, fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}",
+                                 100 * distance.change, 100 * distance.esd,
+                                 state.refine_distance ? "refined" : "kept"));
+        if (!state.refine_distance)
+            system.remark(
+                fmt::format("the distance is kept: the parallax tells it to {:.1f} % only",
+                            100 * distance.esd));
+        state.geometry.round = state.refine_distance ? 0 : geometry_rounds;
+        state.geometry.change = state.geometry.move = distance.change;
+        state.geometry.settled_below = std::max(distance.esd, distance_settled);
     }
-    refine_geometry(fit, GeometryParameter::distance, distance,
-                    std::max(distance.esd, distance_settled));
+    if (!state.refine_distance)
+        return;
+    refine_geometry(fit, GeometryParameter::distance);
     tell(system,
          fmt::format("distance: {:+.3f} % from the one given",
                      100 * DlsrSystem::distance_unit *
@@ -192,10 +207,18 @@ bool settle_radial_scale(DlsrFit& fit) {
 
 bool settle_geometry(DlsrFit& fit) {
     const auto& settings = fit.system().job().dlsr;
-    if (settings.axis_offset != "fixed")
-        settle_axis(fit);
-    if (settings.distance == "refine" && fit.system().has_parallax())
-        settle_distance(fit);
+    auto& progress = fit.state().geometry;
+    const auto next = [&] { progress = {progress.parameter + 1}; };
+    if (progress.parameter == 0) {
+        if (settings.axis_offset != "fixed")
+            settle_axis(fit);
+        next();
+    }
+    if (progress.parameter == 1) {
+        if (settings.distance == "refine" && fit.system().has_parallax())
+            settle_distance(fit);
+        next();
+    }
     const bool changed = settings.radial_scale == "metals" && settle_radial_scale(fit);
     fit.state().settled = true;
     fit.hold_geometry();

@@ -37,9 +37,11 @@ void run_fit(DlsrFit& fit) {
         !state.settled && (settings.axis_offset != "fixed" || settings.distance == "refine" ||
                            settings.radial_scale == "metals");
     // What judges the strength is not seen before it is chosen.
-    system.use_rays(choose && (state.phase == "fit" || state.phase == "held-out")
-                        ? held_out_weight(system, false)
-                        : system.weight());
+    system.use_rays(
+        choose && (state.phase == "fit" || state.phase == "geometry" || state.phase == "held-out")
+            ? held_out_weight(system, false)
+            : system.weight());
+    const auto after_geometry = choose ? "held-out" : "final";
     if (state.phase == "fit" && !choose && !settle)
         state.phase = "final";
     if (state.phase == "fit") {
@@ -48,16 +50,19 @@ void run_fit(DlsrFit& fit) {
         // its steps had left to gain would count for them.
         fit.solve_and_replace("step", choose ? settings.convergence : 1e-2,
                               std::min(steps, choose ? 8 : 2));
+        state.phase = settle ? "geometry" : after_geometry;
         timings.lap("fit");
-        if (settle) {
-            const bool changed = settle_geometry(fit);
-            timings.lap("geometry");
-            if (changed)
-                fit.solve("step", 2e-2, 3, true);
-            else
-                fit.save();
-        }
-        state.phase = choose ? "held-out" : "final";
+    }
+    if (state.phase == "geometry") {
+        fit.set_smoothness(choose ? first_smoothness : settings.smoothness.value_or(0));
+        // One that goes on may be in the steps that follow a change of the radial scale.
+        const bool follow = settle ? settle_geometry(fit) : state.iteration > 0;
+        timings.lap("geometry");
+        if (follow)
+            fit.solve("step", 2e-2, 3, true);
+        else
+            fit.save();
+        state.phase = after_geometry;
         timings.lap("fit");
     }
     if (state.phase == "held-out") {

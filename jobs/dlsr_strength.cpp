@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include <fmt/format.h>
 
@@ -114,10 +113,14 @@ void choose_smoothness(DlsrFit& fit) {
             return std::abs(entry.smoothness / strength - 1) < 1e-6;
         });
     };
-    std::map<double, std::vector<double>> found; // what is not there any more starts from the state
+    const auto stand_where_it_ended = [&](double strength) {
+        for (std::size_t i = 0; i < held_out.size(); ++i)
+            if (held_out[i].smoothness == strength)
+                fit.stand_at(fit.tried()[i]);
+    };
     const auto judge_and_keep = [&](double strength) {
         held_out.push_back(judge(fit, strength));
-        found[strength] = fit.x();
+        fit.tried().push_back(fit.x());
         if (system.communicator().is_root())
             fmt::print(stderr, "dlsr: smoothness {:.3g}: {:.6f} per held-out coefficient\n",
                        strength, held_out.back().chi_squared);
@@ -135,8 +138,7 @@ void choose_smoothness(DlsrFit& fit) {
             if (!choice.best_is_clear || tried(next))
                 break;
         }
-        if (const auto start = found.find(from); start != found.end())
-            fit.stand_at(start->second);
+        stand_where_it_ended(from);
         const auto kept = fit.x();
         fit.set_smoothness(next);
         // One step, unless it had to be cut short: what it did not change would count for it.
@@ -152,8 +154,8 @@ void choose_smoothness(DlsrFit& fit) {
     const auto choice = choose_strength(held_out);
     for (auto& entry : held_out)
         entry.error = choice.error_of(entry);
-    if (const auto start = found.find(choice.chosen); start != found.end())
-        fit.stand_at(start->second);
+    stand_where_it_ended(choice.chosen);
+    fit.tried().clear();
     fit.set_smoothness(choice.chosen);
 }
 

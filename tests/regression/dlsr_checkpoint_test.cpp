@@ -8,8 +8,11 @@
 #include "support/product_difference.hpp"
 #include "support/test_data.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <functional>
+#include <memory>
 
 #include <sys/resource.h>
 
@@ -142,72 +145,114 @@ TEST_F(DlsrCheckpoints, Damaged) {
     EXPECT_EQ(run.errors.find("goes on from"), std::string::npos) << run.errors;
 }
 
-// A fit whose global values leave their ranges (few rays tell them) goes on from each of its
-// checkpoints to the same maps: before the ranges follow, after it, and between the samples of the
-// errors.
-TEST(DlsrResume, EveryCheckpointLeadsToTheSameMaps) {
-    const TemporaryDirectory folder;
-    const auto cell = folder / "cell", reference = cell / "results";
-    simulate_cell(cell, {"--translations", "24", "--rotations", "20", "--channels", "260",
-                         "--first-channel", "1.3", "--channel-width", "0.0142"});
-    const auto conventional = run_xrdct({"run", (cell / "job.toml").string()}, 2, 120);
-    ASSERT_EQ(conventional.exit_code, 0) << conventional.errors;
-    const std::vector<std::string> conventional_products{"absorption.nxs", "fbp.nxs",
-                                                         "rietveld.nxs"};
-    const auto run = [&](const fs::path& results, bool resume,
-                         const std::function<bool()>& watch = {}) {
-        std::vector<std::string> arguments{"run", (cell / "job.toml").string()};
-        for (const auto& setting :
-             {std::string("stages=[\"dlsr\"]"), "output=" + results.string(),
-              std::string("dlsr.smoothness=1"), std::string("dlsr.amount_smoothness=3"),
-              std::string("dlsr.error_samples=3"), std::string("dlsr.convergence=1e-5"),
-              std::string("dlsr.layers=3")}) {
+/// A fit goes on from each of its checkpoints to the same maps.
+class DlsrResume : public ::testing::Test {
+  protected:
+    static void SetUpTestSuite() {
+        folder_ = std::make_unique<TemporaryDirectory>();
+        simulate_cell(cell(), {"--translations", "24", "--rotations", "20", "--channels", "260",
+                               "--first-channel", "1.3", "--channel-width", "0.0142"});
+        const auto run = run_xrdct({"run", (cell() / "job.toml").string()}, 2, 120);
+        if (run.exit_code != 0)
+            throw std::runtime_error("the conventional job failed: " + run.errors);
+    }
+    static void TearDownTestSuite() { folder_.reset(); }
+    static fs::path cell() { return *folder_ / "cell"; }
+
+    static fs::path new_results(const std::string& name) {
+        const auto results = cell() / name;
+        fs::create_directory(results);
+        for (const char* product : {"absorption.nxs", "fbp.nxs", "rietveld.nxs"})
+            fs::copy_file(cell() / "results" / product, results / product);
+        return results;
+    }
+
+    static ProcessResult run(const fs::path& results, std::vector<std::string> settings,
+                             bool resume, const std::function<bool()>& watch = {}) {
+        settings.insert(settings.end(),
+                        {"stages=[\"dlsr\"]", "output=" + results.string(), "dlsr.layers=3",
+                         "dlsr.amount_smoothness=3", "dlsr.error_samples=2"});
+        std::vector<std::string> arguments{"run", (cell() / "job.toml").string()};
+        for (const auto& setting : settings) {
             arguments.emplace_back("--set");
             arguments.push_back(setting);
         }
         if (resume)
             arguments.emplace_back("--resume");
         return run_xrdct(arguments, 2, 200, {}, watch);
-    };
-    // They are replaced and never changed, so that a link keeps each.
-    std::vector<fs::path> saved;
-    const auto undisturbed = run(reference, false, [&] {
-        std::error_code code;
-        const auto present = reference / checkpoint_name;
-        const bool known = !saved.empty() && fs::equivalent(saved.back(), present, code);
-        if (!known && !code) {
-            const auto link = cell / ("saved-" + std::to_string(saved.size()));
-            fs::create_hard_link(present, link, code);
-            if (!code)
-                saved.push_back(link);
-        }
-        return false;
-    });
-    ASSERT_EQ(undisturbed.exit_code, 0) << undisturbed.errors;
-    ASSERT_NE(undisturbed.errors.find("leaves its range"), std::string::npos) << undisturbed.errors;
-    int before = 0, after = 0;
-    for (const auto& checkpoint : saved) {
-        const auto state = *read_dlsr_checkpoint(checkpoint);
-        SCOPED_TRACE(state.phase + ", step " + std::to_string(state.iteration));
-        before += state.iteration > 0 && state.range_moves == 0;
-        after += state.range_moves > 0;
-        const auto results = cell / ("from-" + checkpoint.filename().string());
-        fs::create_directory(results);
-        for (const auto& product : conventional_products)
-            fs::copy_file(reference / product, results / product);
-        fs::copy_file(checkpoint, results / checkpoint_name);
-        const auto resumed = run(results, true);
-        ASSERT_EQ(resumed.exit_code, 0) << resumed.errors;
-        EXPECT_NE(resumed.errors.find("goes on from"), std::string::npos) << resumed.errors;
-        const auto difference = compare_products(reference, results, {"dlsr.nxs"});
-        EXPECT_GT(difference.with_esd, 1000U);
-        EXPECT_LE(difference.relative, 1e-9) << difference.where;
-        fs::remove_all(results);
     }
-    std::printf("%zu checkpoints, %d before the ranges moved, %d after\n", saved.size(), before,
-                after);
-    EXPECT_GE(before, 1);
-    EXPECT_GE(after, 3);
+
+    /// Runs, goes on from every checkpoint that was seen, compares; returns them.
+    static std::vector<DlsrCheckpoint> expect_equal(const std::string& name,
+                                                    const std::vector<std::string>& settings) {
+        const auto reference = new_results(name);
+        // They are replaced and never changed, so that a link keeps each.
+        std::vector<fs::path> saved;
+        const auto undisturbed = run(reference, settings, false, [&] {
+            std::error_code code;
+            const auto present = reference / checkpoint_name;
+            const bool known = !saved.empty() && fs::equivalent(saved.back(), present, code);
+            if (!known && !code) {
+                const auto link = cell() / (name + "-saved-" + std::to_string(saved.size()));
+                fs::create_hard_link(present, link, code);
+                if (!code)
+                    saved.push_back(link);
+            }
+            return false;
+        });
+        EXPECT_EQ(undisturbed.exit_code, 0) << undisturbed.errors;
+        std::vector<DlsrCheckpoint> states;
+        for (const auto& checkpoint : saved) {
+            auto state = *read_dlsr_checkpoint(checkpoint);
+            const auto place = state.phase + ", step " + std::to_string(state.iteration) +
+                               ", parameter " + std::to_string(state.geometry.parameter) +
+                               ", round " + std::to_string(state.geometry.round) + ", " +
+                               std::to_string(state.held_out.size()) + " strengths";
+            SCOPED_TRACE(place);
+            states.push_back(std::move(state));
+            const auto results = new_results("from-" + checkpoint.filename().string());
+            fs::copy_file(checkpoint, results / checkpoint_name);
+            const auto resumed = run(results, settings, true);
+            EXPECT_EQ(resumed.exit_code, 0) << resumed.errors;
+            EXPECT_NE(resumed.errors.find("goes on from"), std::string::npos) << resumed.errors;
+            if (resumed.exit_code == 0) {
+                const auto difference = compare_products(reference, results, {"dlsr.nxs"});
+                std::printf("%s: %.1g relative\n", place.c_str(), difference.relative);
+                EXPECT_GT(difference.with_esd, 1000U);
+                EXPECT_LE(difference.relative, 1e-9) << difference.where;
+            }
+            fs::remove_all(results);
+        }
+        return states;
+    }
+
+  private:
+    static std::unique_ptr<TemporaryDirectory> folder_;
+};
+std::unique_ptr<TemporaryDirectory> DlsrResume::folder_;
+
+int count_of(const std::vector<DlsrCheckpoint>& states,
+             const std::function<bool(const DlsrCheckpoint&)>& holds) {
+    return static_cast<int>(std::count_if(states.begin(), states.end(), holds));
+}
+
+// Few rays tell the global values, which leave their ranges: before these follow, after it, and
+// between the samples of the errors.
+TEST_F(DlsrResume, WhereRangesMove) {
+    const auto states = expect_equal("ranges", {"dlsr.smoothness=1", "dlsr.convergence=1e-5"});
+    EXPECT_GE(count_of(states, [](auto& s) { return s.iteration > 0 && s.range_moves == 0; }), 1);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.range_moves > 0; }), 3);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "errors"; }), 1);
+}
+
+// While the geometry is refined and the strength of the smoothness is chosen.
+TEST_F(DlsrResume, WhereGeometryAndStrengthAreChosen) {
+    const auto states =
+        expect_equal("geometry", {"dlsr.axis_offset=\"refine\"", "dlsr.distance=\"refine\"",
+                                  "dlsr.radial_scale=\"metals\"", "dlsr.convergence=1e-3"});
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "geometry" && s.iteration > 0; }),
+              1);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "held-out"; }), 2);
 }
 
 /// Results on a small file system of their own.
