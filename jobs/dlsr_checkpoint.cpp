@@ -49,7 +49,8 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
                       checkpoint.initial_gradient_norm, static_cast<double>(checkpoint.iteration),
                       static_cast<double>(checkpoint.reason),
                       static_cast<double>(checkpoint.error_samples),
-                      static_cast<double>(checkpoint.range_moves)});
+                      static_cast<double>(checkpoint.range_moves),
+                      static_cast<double>(checkpoint.passes_begin)});
         write_column(group, "geometry",
                      {checkpoint.settled ? 1.0 : 0.0, checkpoint.refine_axis ? 1.0 : 0.0,
                       checkpoint.refine_distance ? 1.0 : 0.0, checkpoint.radial_scale,
@@ -63,6 +64,7 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
         write_column(group, "global_upper", checkpoint.ranges.upper);
         write_column(group, "global_start", checkpoint.ranges.start);
         write_column(group, "x", checkpoint.x);
+        write_column(group, "data_x", checkpoint.data_x);
         write_column(group, "error_squares", checkpoint.error_squares);
         for (std::size_t i = 0; i < checkpoint.tried.size(); ++i)
             write_column(group, fmt::format("tried_{}", i), checkpoint.tried[i]);
@@ -107,7 +109,7 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.inputs = nexus::read_text(group, "inputs").value_or("");
         checkpoint.phase = nexus::read_text(group, "phase").value_or("fit");
         const auto numbers = read_column(group, "numbers");
-        if (numbers.size() != 7)
+        if (numbers.size() != 8)
             throw Error("the numbers of the checkpoint are incomplete");
         checkpoint.smoothness = numbers[0];
         checkpoint.trust_radius = numbers[1];
@@ -116,6 +118,7 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         checkpoint.reason = static_cast<int>(numbers[4]);
         checkpoint.error_samples = static_cast<int>(numbers[5]);
         checkpoint.range_moves = static_cast<int>(numbers[6]);
+        checkpoint.passes_begin = static_cast<int>(numbers[7]);
         const auto geometry = read_column(group, "geometry");
         if (geometry.size() != 6 || !(geometry[3] > 0))
             throw Error("the geometry of the checkpoint is incomplete");
@@ -141,6 +144,9 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
             ranges.upper.size() != ranges.start.size())
             throw Error("the ranges of the checkpoint are incomplete");
         checkpoint.x = read_column(group, "x");
+        checkpoint.data_x = read_column(group, "data_x");
+        if (!checkpoint.data_x.empty() && checkpoint.data_x.size() != checkpoint.x.size())
+            throw Error("the state of the data has another size");
         checkpoint.error_squares = read_column(group, "error_squares");
         for (const auto* column :
              {&numbers, &std::as_const(checkpoint.x), &std::as_const(checkpoint.error_squares)})

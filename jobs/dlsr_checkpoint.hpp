@@ -31,6 +31,9 @@ struct DlsrCheckpoint {
     std::vector<DlsrResult::HeldOut> held_out;
     std::vector<std::vector<double>> tried; ///< where the fit stood for each of these
     std::vector<double> x;                  ///< unknowns of all ranks
+    /// Where masked and outlying samples got their values; empty: they have none of the model yet.
+    std::vector<double> data_x;
+    int passes_begin = -1; ///< length of the history where the passes over the data began; −1: none
     /// What was decided about the geometry: the parameters that are refined, and by how much the
     /// radial scale was corrected.
     bool settled = false, refine_axis = false, refine_distance = false;

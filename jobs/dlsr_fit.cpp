@@ -102,7 +102,11 @@ void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
         error_squares_ = own_share(state_.error_squares);
     for (const auto& tried : state_.tried)
         tried_.push_back(own_share(tried));
-    state_.x = state_.error_squares = {};
+    if (!state_.data_x.empty()) {
+        data_x_ = own_share(state_.data_x);
+        system_.replace_data(data_x_);
+    }
+    state_.x = state_.data_x = state_.error_squares = {};
     state_.tried = {};
     resumed_ = true;
     hold_geometry();
@@ -114,14 +118,6 @@ void DlsrFit::go_on_from(DlsrCheckpoint earlier) {
     if (communicator_.is_root())
         fmt::print(stderr, "dlsr: goes on from {} (step {}, {})\n", checkpoint_path_.string(),
                    state_.iteration, state_.phase);
-    // The data are those of this point now, so a fit that had ended goes on.
-    if (system_.scan().needs_model()) {
-        system_.replace_data(x_);
-        if (state_.phase != "errors") {
-            state_.iteration = state_.reason = 0;
-            state_.trust_radius = state_.initial_gradient_norm = 0;
-        }
-    }
 }
 
 void DlsrFit::set_smoothness(double strength) {
@@ -134,6 +130,7 @@ void DlsrFit::set_smoothness(double strength) {
 
 void DlsrFit::rebuild_at(std::span<const double> values) {
     system_.build(globals_);
+    data_x_.clear();
     stand_at(system_.problem().unknowns(values));
     set_smoothness(state_.smoothness);
 }
@@ -177,12 +174,18 @@ void DlsrFit::move_to(const GlobalRanges& ranges) {
     state_.ranges = ranges;
     rebuild_at(at);
     if (system_.scan().needs_model())
-        system_.replace_data(x_);
+        replace_data();
+}
+
+double DlsrFit::replace_data() {
+    data_x_ = x_;
+    return system_.replace_data(x_);
 }
 
 void DlsrFit::save() {
     const auto begin = std::chrono::steady_clock::now();
     state_.x = communicator_.gather(x_);
+    state_.data_x = communicator_.gather(data_x_);
     state_.error_squares = communicator_.gather(error_squares_);
     for (const auto& tried : tried_)
         state_.tried.push_back(communicator_.gather(tried));
@@ -190,7 +193,7 @@ void DlsrFit::save() {
         if (communicator_.is_root())
             write_dlsr_checkpoint(checkpoint_path_, state_);
     });
-    state_.x = state_.error_squares = {};
+    state_.x = state_.data_x = state_.error_squares = {};
     state_.tried = {};
     checkpoint_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -282,14 +285,21 @@ void DlsrFit::solve_and_replace(const std::string& what, double convergence, int
         solve(what, convergence, steps, true);
         return;
     }
-    const std::size_t before = state_.history.size();
+    const auto length = [&] { return static_cast<int>(state_.history.size()); };
+    // One that goes on has begun already; the steps of a pass that was begun are in the history.
+    if (state_.passes_begin < 0)
+        state_.passes_begin = length();
+    const int before = state_.passes_begin;
     for (;;) {
-        const auto taken = static_cast<int>(state_.history.size() - before);
+        const int taken = length() - before - state_.iteration;
         solve(what, convergence, std::clamp(steps - taken, 1, steps_per_pass), true);
-        const bool settled = system_.replace_data(x_) < data_tolerance;
-        if (settled && converged_)
+        const bool settled = replace_data() < data_tolerance;
+        if (settled && converged_) {
+            state_.passes_begin = -1;
             return;
-        if (static_cast<int>(state_.history.size() - before) >= steps) {
+        }
+        if (length() - before >= steps) {
+            state_.passes_begin = -1;
             if (converged_) {
                 converged_ = false;
                 stop_reason_ = "maximum number of iterations, the replaced data still change";

@@ -29,7 +29,7 @@ class DlsrFit {
     // Not collective.
     const petsc::Session& session() const { return session_; }
     DlsrSystem& system() const { return system_; }
-    /// Of the checkpoint, but for x, tried and error_squares.
+    /// Of the checkpoint, but for x, data_x, tried and error_squares.
     DlsrCheckpoint& state() { return state_; }
     bool resumed() const { return resumed_; }
     const std::string& stop_reason() const { return stop_reason_; }
@@ -72,6 +72,8 @@ class DlsrFit {
     std::optional<GlobalRanges> take_steps(const std::string& what, double convergence, int steps,
                                            bool keep);
     void move_to(const GlobalRanges& ranges);
+    /// Where the fit stands; as DlsrSystem::replace_data.
+    double replace_data();
 
     const petsc::Session& session_;
     DlsrSystem& system_;
@@ -79,6 +81,7 @@ class DlsrFit {
     std::filesystem::path checkpoint_path_;
     DlsrCheckpoint state_;
     std::vector<double> x_, globals_, error_squares_;
+    std::vector<double> data_x_; ///< where the data were replaced last; empty: they were not
     std::vector<std::vector<double>> tried_;
     bool resumed_ = false;
     std::string stop_reason_;

@@ -245,6 +245,14 @@ TEST_F(DlsrResume, WhereRangesMove) {
     EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "errors"; }), 1);
 }
 
+// Outlying samples get what the model says, again and again.
+TEST_F(DlsrResume, WhereDataAreReplaced) {
+    const auto states =
+        expect_equal("replaced", {"dlsr.loss=\"huber\"", "dlsr.smoothness=1",
+                                  "dlsr.convergence=1e-3", "dlsr.check_senses=false"});
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "final" && !s.data_x.empty(); }), 2);
+}
+
 // While the geometry is refined and the strength of the smoothness is chosen.
 TEST_F(DlsrResume, WhereGeometryAndStrengthAreChosen) {
     const auto states =
