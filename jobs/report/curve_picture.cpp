@@ -137,9 +137,19 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
     for (const auto& panel : picture.panels)
         longest = std::max(longest, shown_name(panel.name).size());
     const bool named = picture.panels.size() > 1;
+    // A long legend would cover the curves: it stands beside them.
+    std::size_t longest_series = 0, most_series = 0;
+    for (const auto& panel : picture.panels) {
+        most_series = std::max(most_series, panel.series.size());
+        for (const auto& series : panel.series)
+            longest_series = std::max(longest_series, series.name.size());
+    }
+    const bool beside = most_series > 4;
     const double left = 116, top = 52, bottom = 88, gap = 14;
     const double each = picture.panels.size() == 1 ? 340 : picture.panels.size() == 2 ? 210 : 150;
-    const double right = named ? std::max(24.0, 10.0 * static_cast<double>(longest) + 20) : 24;
+    const double right = beside  ? 10.0 * static_cast<double>(longest_series) + 60
+                         : named ? std::max(24.0, 10.0 * static_cast<double>(longest) + 20)
+                                 : 24;
     const double width = left + 720 + right,
                  height = top + count * each + (count - 1) * gap + bottom;
     Gnuplot plot(name, static_cast<int>(width), static_cast<int>(height));
@@ -174,17 +184,22 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
             "set label 2 {} at screen {:.6f}, graph 0.5 center rotate by 90 font ',15'",
             quote_gnuplot(enhanced_with_units(quantity.enhanced, panel.units)), 20 / width));
         if (named)
-            plot.add(fmt::format("set label 3 {} at graph 1.012, graph 0.5 left noenhanced font "
-                                 "',16' tc rgb '{}'",
-                                 quote_gnuplot(shown_name(panel.name)),
-                                 hex_colour(category_colour(p))));
-        plot.add(panel.series.size() > 1 ? fmt::format("set key top {} samplen 1.5 noenhanced",
-                                                       begins_high(panel) ? "right" : "left")
-                                         : std::string("unset key"));
+            plot.add(
+                fmt::format("set label 3 {} at graph {} left noenhanced font ',16' tc rgb '{}'",
+                            quote_gnuplot(shown_name(panel.name)),
+                            beside ? "0.012, graph 0.08" : "1.012, graph 0.5",
+                            beside ? "#000000" : hex_colour(category_colour(p))));
+        plot.add(
+            beside
+                ? "set key at graph 1.015, graph 1 left top Left reverse samplen 1.5 spacing 0.9 "
+                  "noenhanced font ',14'"
+            : panel.series.size() > 1 ? fmt::format("set key top {} samplen 1.5 noenhanced",
+                                                    begins_high(panel) ? "right" : "left")
+                                      : std::string("unset key"));
         std::string bands, curves;
         for (std::size_t k = 0; k < panel.series.size(); ++k) {
             const auto& series = panel.series[k];
-            const std::string colour = hex_colour(category_colour(k + p)).substr(1);
+            const std::string colour = hex_colour(category_colour(beside ? k : k + p)).substr(1);
             std::vector<double> all;
             std::vector<double> run;
             // gnuplot joins bands across gaps: every unbroken run is one of its own.
@@ -214,12 +229,13 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
             const std::size_t points = series.x.size();
             if (points == 0)
                 continue;
-            curves += fmt::format(
-                "{}{} binary record=({}) format='%float64%float64' using 1:2 with {} lw 1.8 lc rgb "
-                "'#{}' title {}",
-                curves.empty() ? "" : ", ", plot.data(std::move(all)), points,
-                picture.points ? "linespoints pt 7 ps 0.7" : "lines", colour,
-                quote_gnuplot(series.name));
+            curves += fmt::format("{}{} binary record=({}) format='%float64%float64' using 1:2 "
+                                  "with {} lw 1.8 dt {} lc rgb "
+                                  "'#{}' title {}",
+                                  curves.empty() ? "" : ", ", plot.data(std::move(all)), points,
+                                  picture.points ? "linespoints pt 7 ps 0.7" : "lines", 1 + k / 8,
+                                  colour, // eight colours
+                                  quote_gnuplot(series.name));
         }
         plot.add(curves.empty() ? "plot -1 notitle" : "plot " + bands + curves);
         plot.add("unset label 1");
