@@ -294,10 +294,7 @@ RadialAxis DlsrSystem::radial_axis() const {
 std::size_t DlsrSystem::unknown_count() const {
     std::size_t count = setup_.globals.size() + geometry_parameters_.size();
     for (const auto& field : setup_.fields)
-        count += field.field.treatment == FieldTreatment::voxel
-                     ? setup_.pixels[field.field.part].size()
-                 : field.field.treatment == FieldTreatment::scaled ? 1
-                                                                   : 0;
+        count += unknowns_of(field.field.treatment, setup_.pixels[field.field.part].size());
     return count;
 }
 

@@ -519,10 +519,7 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
     });
     for (std::size_t f = 0; f < impl.fields.size(); ++f) {
         impl.first.push_back(impl.unknowns);
-        if (impl.fields[f].treatment == FieldTreatment::voxel)
-            impl.unknowns += impl.voxels(f);
-        else if (impl.fields[f].treatment == FieldTreatment::scaled)
-            impl.unknowns += 1;
+        impl.unknowns += unknowns_of(impl.fields[f].treatment, impl.voxels(f));
     }
     impl.first.push_back(impl.unknowns);
     impl.unknowns += impl.globals.size();

@@ -20,6 +20,13 @@ enum class FieldTreatment {
     scaled, ///< start map times one unknown factor
 };
 
+/// Unknowns of a map of so many voxels.
+inline std::size_t unknowns_of(FieldTreatment treatment, std::size_t voxels) {
+    return treatment == FieldTreatment::voxel    ? voxels
+           : treatment == FieldTreatment::scaled ? 1
+                                                 : 0;
+}
+
 /// A map of the model: the amounts (shape < 0) or a voxel shape parameter of a part.
 struct DlsrField {
     std::size_t part = 0;

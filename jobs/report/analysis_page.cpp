@@ -13,7 +13,6 @@ namespace xrdct::report {
 
 namespace {
 
-/// With a true minus sign, and none before a zero.
 /// A number with as many decimals as the spread has to its second digit.
 std::string to_precision_of(double value, double spread) {
     if (!std::isfinite(value))

@@ -233,9 +233,8 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
                                   "with {} lw 1.8 dt {} lc rgb "
                                   "'#{}' title {}",
                                   curves.empty() ? "" : ", ", plot.data(std::move(all)), points,
-                                  picture.points ? "linespoints pt 7 ps 0.7" : "lines", 1 + k / 8,
-                                  colour, // eight colours
-                                  quote_gnuplot(series.name));
+                                  picture.points ? "linespoints pt 7 ps 0.7" : "lines",
+                                  category_dashes(k), colour, quote_gnuplot(series.name));
         }
         plot.add(curves.empty() ? "plot -1 notitle" : "plot " + bands + curves);
         plot.add("unset label 1");

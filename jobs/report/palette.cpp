@@ -100,6 +100,10 @@ Rgb category_colour(std::size_t n) {
     return categories[n % categories.size()];
 }
 
+std::size_t category_dashes(std::size_t n) {
+    return 1 + n / categories.size();
+}
+
 Rgb outcome_colour(std::size_t n) {
     return outcomes[n % outcomes.size()];
 }

@@ -19,6 +19,8 @@ std::span<const Rgb> palette_anchors(Palette palette);
 /// The n-th colour for things that have no order (phases, statuses), told apart with any colour
 /// vision; repeats after 8.
 Rgb category_colour(std::size_t n);
+/// Of lines of categories, gnuplot's number: another one where the colours begin anew.
+std::size_t category_dashes(std::size_t n);
 
 /// The n-th colour for outcomes of a fit: the first pale (all is well), the others standing out
 /// from it.
