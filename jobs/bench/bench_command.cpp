@@ -2,10 +2,10 @@
 #include "base/text.hpp"
 #include "jobs/bench/machine.hpp"
 #include "jobs/bench/output.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/program.hpp"
-#include "jobs/settings.hpp"
-#include "jobs/text_file.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/settings/settings.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,10 @@
 #include "jobs/bench/output.hpp"
 
 #include "base/numbers.hpp"
+#include "jobs/program/version.hpp"
 #include "jobs/report/curve_picture.hpp"
-#include "jobs/version.hpp"
-#include "mpi/nexus.hpp"
-#include "mpi/product_file.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/nexus/product_file.hpp"
 
 #include <cmath>
 

@@ -1,9 +1,9 @@
 #pragma once
 
-#include "mpi/decomposition.hpp"
-#include "rietveld/pattern_basis.hpp"
-#include "rietveld/voxel_fitter.hpp"
-#include "solvers/dlsr_problem.hpp"
+#include "mpi/comm/decomposition.hpp"
+#include "rietveld/model/pattern_basis.hpp"
+#include "rietveld/voxel/voxel_fitter.hpp"
+#include "solvers/dlsr/problem.hpp"
 
 #include <cstddef>
 #include <memory>

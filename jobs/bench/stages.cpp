@@ -2,11 +2,11 @@
 
 #include "base/error.hpp"
 #include "jobs/bench/machine.hpp"
-#include "mpi/hdf5.hpp"
-#include "mpi/product_file.hpp"
-#include "mpi/redistribution.hpp"
+#include "mpi/comm/redistribution.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/product_file.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
-#include "solvers/voxelwise_rietveld.hpp"
+#include "solvers/voxels/voxelwise_rietveld.hpp"
 #include "tomography/fbp.hpp"
 
 #include <algorithm>

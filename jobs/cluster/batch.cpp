@@ -1,8 +1,8 @@
 #include "jobs/cluster/batch.hpp"
 
 #include "base/error.hpp"
-#include "jobs/progress.hpp"
-#include "jobs/stop_request.hpp"
+#include "jobs/program/progress.hpp"
+#include "jobs/program/stop_request.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/cluster/profile.hpp"
-#include "jobs/estimate.hpp"
+#include "jobs/pipeline/estimate.hpp"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,9 +1,10 @@
 #include "jobs/cluster/profile.hpp"
 
 #include "base/error.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/job.hpp"
-#include "jobs/model_settings.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/settings/job.hpp"
+#include "jobs/settings/model_settings.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <cstdlib>
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "jobs/settings.hpp"
+#include "jobs/settings/settings.hpp"
 
 #include <cstdint>
 #include <filesystem>

@@ -1,9 +1,10 @@
 #include "base/error.hpp"
 #include "jobs/cluster/submission.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/job.hpp"
-#include "jobs/program.hpp"
-#include "jobs/progress.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/program/progress.hpp"
+#include "jobs/settings/job.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <algorithm>
 #include <chrono>

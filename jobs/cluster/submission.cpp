@@ -1,8 +1,8 @@
 #include "jobs/cluster/submission.hpp"
 
 #include "base/error.hpp"
-#include "jobs/job.hpp"
-#include "jobs/text_file.hpp"
+#include "jobs/settings/job.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/cluster/slurm.hpp"
-#include "jobs/run_record.hpp"
+#include "jobs/program/run_record.hpp"
 
 #include <filesystem>
 #include <optional>

@@ -3,8 +3,8 @@
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/settings.hpp"
-#include "mpi/checksum.hpp"
+#include "jobs/settings/settings.hpp"
+#include "mpi/files/checksum.hpp"
 
 #include <algorithm>
 #include <array>

@@ -3,7 +3,7 @@
 #include "base/error.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/settings.hpp"
+#include "jobs/settings/settings.hpp"
 #include "registration/resampling.hpp"
 
 #include <algorithm>

@@ -1,10 +1,10 @@
 #include "jobs/compare/output.hpp"
 
-#include "jobs/provenance.hpp"
+#include "jobs/program/provenance.hpp"
+#include "jobs/program/version.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/version.hpp"
-#include "mpi/nexus.hpp"
-#include "mpi/product_file.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/nexus/product_file.hpp"
 
 #include <cmath>
 

@@ -2,11 +2,11 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "jobs/program/version.hpp"
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/version.hpp"
 
 #include <algorithm>
 #include <atomic>

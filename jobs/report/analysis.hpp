@@ -1,10 +1,10 @@
 #pragma once
 
-#include "jobs/lithium_settings.hpp"
 #include "jobs/report/dlsr.hpp"
 #include "jobs/report/lithium.hpp"
 #include "jobs/report/products.hpp"
 #include "jobs/report/weighted.hpp"
+#include "jobs/settings/lithium_settings.hpp"
 
 #include <filesystem>
 #include <map>

@@ -1,7 +1,7 @@
+#include "jobs/program/version.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/version.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

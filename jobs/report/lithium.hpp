@@ -1,6 +1,6 @@
 #pragma once
 
-#include "jobs/lithium_settings.hpp"
+#include "jobs/settings/lithium_settings.hpp"
 
 #include <cstddef>
 #include <map>

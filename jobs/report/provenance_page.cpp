@@ -1,6 +1,6 @@
 #include "jobs/report/provenance_page.hpp"
 
-#include "jobs/progress.hpp"
+#include "jobs/program/progress.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 

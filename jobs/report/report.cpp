@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
-#include "jobs/progress.hpp"
+#include "jobs/program/progress.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/analysis_page.hpp"
 #include "jobs/report/analysis_pictures.hpp"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "solvers/least_squares_problem.hpp"
 #include "solvers/petsc/session.hpp"
 

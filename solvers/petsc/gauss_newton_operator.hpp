@@ -1,7 +1,7 @@
 #pragma once
 
 // Private to solvers/petsc: shows PETSc.
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "solvers/least_squares_problem.hpp"
 #include "solvers/petsc/callback_guard.hpp"
 #include "solvers/petsc/internal.hpp"

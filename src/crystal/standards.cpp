@@ -1,7 +1,7 @@
 #include "crystal/standards.hpp"
 
-#include "base/edit_distance.hpp"
 #include "base/error.hpp"
+#include "base/names.hpp"
 
 #include <algorithm>
 #include <cctype>

@@ -1,8 +1,8 @@
 #include "integration/channel_estimators.hpp"
 
 #include "base/numbers.hpp"
+#include "base/simd.hpp"
 #include "base/units.hpp"
-#include "tomography/simd.hpp"
 
 #include <algorithm>
 #include <array>

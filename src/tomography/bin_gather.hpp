@@ -10,9 +10,9 @@
 #include <span>
 #include <vector>
 
+#include "base/simd.hpp"
 #include "tomography/footprint.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
 namespace xrdct::gather {
 

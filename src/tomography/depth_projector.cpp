@@ -1,8 +1,8 @@
 #include "tomography/depth_projector.hpp"
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "tomography/footprint.hpp"
-#include "tomography/simd.hpp"
 
 #include <algorithm>
 #include <bit>

@@ -11,10 +11,10 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "base/units.hpp"
 #include "tomography/grouped_back_projection.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
 namespace xrdct {
 

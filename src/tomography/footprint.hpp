@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tomography/simd.hpp"
+#include "base/simd.hpp"
 
 namespace xrdct {
 

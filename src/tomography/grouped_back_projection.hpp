@@ -19,8 +19,8 @@
 #include <span>
 #include <vector>
 
+#include "base/simd.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
 namespace xrdct::gather {
 

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <vector>
 
+#include "base/simd.hpp"
 #include "tomography/footprint.hpp"
-#include "tomography/simd.hpp"
 
 namespace xrdct::gather {
 

@@ -14,8 +14,8 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "base/units.hpp"
-#include "tomography/simd.hpp"
 
 namespace xrdct {
 

@@ -11,10 +11,10 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "tomography/bin_gather.hpp"
 #include "tomography/footprint.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
 namespace xrdct {
 

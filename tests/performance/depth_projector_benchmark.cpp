@@ -18,7 +18,7 @@
 #include <fmt/format.h>
 
 #include "clock.hpp"
-#include "discs.hpp"
+#include "support/discs.hpp"
 #include "tomography/depth_projector.hpp"
 
 namespace {

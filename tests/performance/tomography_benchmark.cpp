@@ -21,7 +21,7 @@
 
 #include "base/units.hpp"
 #include "clock.hpp"
-#include "discs.hpp"
+#include "support/discs.hpp"
 #include "tomography/fbp.hpp"
 #include "tomography/ramp_filter.hpp"
 #include "tomography/strip_projector.hpp"

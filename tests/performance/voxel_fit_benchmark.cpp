@@ -4,8 +4,8 @@
 //
 //   voxel_fit_benchmark [patterns] [counts] [repetitions]
 
-#include "rietveld/voxel_fitter.hpp"
-#include "structures.hpp"
+#include "rietveld/voxel/voxel_fitter.hpp"
+#include "support/structures.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,7 +1,7 @@
 // xrdct calibrate on measured standards, from the folder XRDCT_DATA. The expectations are certified
 // or published values; nothing in the program is set for these files.
 
-#include "jobs/instrument_file.hpp"
+#include "jobs/settings/instrument_file.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/test_data.hpp"

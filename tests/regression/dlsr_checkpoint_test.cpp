@@ -2,9 +2,9 @@
 // are full or read-only. Always a message, and nothing is lost.
 
 #include "dlsr_fixture.hpp"
-#include "jobs/dlsr_checkpoint.hpp"
-#include "jobs/run_record.hpp"
-#include "mpi/hdf5.hpp"
+#include "jobs/pipeline/dlsr_checkpoint.hpp"
+#include "jobs/program/run_record.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/product_difference.hpp"
 #include "support/test_data.hpp"
 

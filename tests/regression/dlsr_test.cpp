@@ -1,8 +1,8 @@
 // The DLSR against simulated truth and against itself: rank counts, stops and resumptions.
 
 #include "dlsr_fixture.hpp"
-#include "jobs/dlsr_checkpoint.hpp"
-#include "mpi/hdf5.hpp"
+#include "jobs/pipeline/dlsr_checkpoint.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 
 #include <algorithm>
 #include <cmath>

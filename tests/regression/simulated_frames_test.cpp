@@ -2,9 +2,9 @@
 // give the sinogram that was simulated without frames, and its maps.
 
 #include "base/units.hpp"
-#include "mpi/hdf5.hpp"
-#include "mpi/nexus.hpp"
-#include "mpi/sinogram_file.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/scan/sinogram_file.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -88,9 +88,8 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
     EXPECT_LT(std::sqrt(squares / n), 1.35);
 
     // A job that does not say what the integration took out is told so by the scan.
-    const auto refused =
-        run_xrdct({"validate", (cell / "job.toml").string(), "--set",
-                   "input.file=" + (folder / "integrated.nxs").string()});
+    const auto refused = run_xrdct({"validate", (cell / "job.toml").string(), "--set",
+                                    "input.file=" + (folder / "integrated.nxs").string()});
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_NE(refused.errors.find("set instrument.polarization_corrected = true"),
               std::string::npos)
