@@ -232,8 +232,8 @@ nlohmann::ordered_json to_json(const Results& r) {
 }
 
 void write_nexus(const Results& r, const std::filesystem::path& path, bool force) {
-    auto product = mpi::ProductFile::create(path, force ? mpi::ProductFile::Existing::replace
-                                                        : mpi::ProductFile::Existing::refuse);
+    auto product = nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                          : nexus::ProductFile::Existing::refuse);
     {
         auto root = product.root();
         nexus::write_root(root, program_version, nexus::now_utc());

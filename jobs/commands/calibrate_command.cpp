@@ -25,7 +25,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
@@ -43,10 +43,10 @@ double number_from(const std::string& text, const std::string& option,
     throw Error(fmt::format("{}: '{}' is not {}", option, text, expected));
 }
 
-void read_refine(const std::string& text, CalibrationOptions& options) {
+void read_refine(const std::string& text, rietveld::CalibrationOptions& options) {
     std::vector<std::string> scales;
     for (const auto& word : words(text)) {
-        choice(word, "--refine", {"profile", "cell", "wavelength", "distance", "zero"});
+        program::choice(word, "--refine", {"profile", "cell", "wavelength", "distance", "zero"});
         if (word == "zero")
             options.refine_zero = true;
         else if (word != "profile" && std::find(scales.begin(), scales.end(), word) == scales.end())
@@ -58,11 +58,12 @@ void read_refine(const std::string& text, CalibrationOptions& options) {
             "and at small angles the data do not tell them apart; choose one",
             fmt::join(scales, " and ")));
     if (scales.empty())
-        options.scale = options.refine_zero ? RadialScale::none : RadialScale::cell;
+        options.scale =
+            options.refine_zero ? rietveld::RadialScale::none : rietveld::RadialScale::cell;
     else
-        options.scale = scales[0] == "wavelength" ? RadialScale::wavelength
-                        : scales[0] == "distance" ? RadialScale::distance
-                                                  : RadialScale::cell;
+        options.scale = scales[0] == "wavelength" ? rietveld::RadialScale::wavelength
+                        : scales[0] == "distance" ? rietveld::RadialScale::distance
+                                                  : rietveld::RadialScale::cell;
 }
 
 struct Range {
@@ -87,21 +88,21 @@ std::vector<Range> read_excluded(const std::vector<std::string>& texts) {
 
 /// The phase with the certified cell, and what is to be said about it.
 struct Standard {
-    Phase phase;
+    crystal::Phase phase;
     std::string source;
 };
 
-Standard choose_standard(const CommandLine& line, std::vector<std::string>& notes) {
+Standard choose_standard(const program::CommandLine& line, std::vector<std::string>& notes) {
     if (line.has("standard") == line.has("cif"))
         throw Error("give the standard by --standard NAME (CeO2, LaB6, Si) or its structure by "
                     "--cif FILE");
     Standard standard = [&]() -> Standard {
         if (line.has("standard")) {
-            const auto& known = powder_standard(line.get<std::string>("standard"));
+            const auto& known = crystal::powder_standard(line.get<std::string>("standard"));
             return {known.phase(), known.source};
         }
         const std::filesystem::path file = line.get<std::string>("cif");
-        auto phase = Phase::from_cif(file, file.stem().string());
+        auto phase = crystal::Phase::from_cif(file, file.stem().string());
         for (const auto& warning : phase.warnings())
             notes.push_back(warning);
         if (!line.has("cell"))
@@ -136,16 +137,18 @@ Standard choose_standard(const CommandLine& line, std::vector<std::string>& note
     return standard;
 }
 
-std::string value_text(const CalibratedValue& value, const char* unit) {
+std::string value_text(const rietveld::CalibratedValue& value, const char* unit) {
     return value.refined
                ? fmt::format("{} {}", report::format_with_uncertainty(value.value, value.esd), unit)
                : fmt::format("{} {} (nominal)", value.value, unit);
 }
 
-InstrumentFile instrument_file(const Calibration& result, const CalibrationOptions& options,
-                               const Standard& standard, const PatternFile& pattern,
-                               const std::vector<Range>& excluded) {
-    InstrumentFile file;
+settings::InstrumentFile instrument_file(const rietveld::Calibration& result,
+                                         const rietveld::CalibrationOptions& options,
+                                         const Standard& standard,
+                                         const patterns::PatternFile& pattern,
+                                         const std::vector<Range>& excluded) {
+    settings::InstrumentFile file;
     file.profile = result.instrument();
     const auto& terms = result.profile;
     file.profile_errors = {terms[0].esd, terms[1].esd, terms[2].esd,
@@ -165,7 +168,7 @@ InstrumentFile instrument_file(const Calibration& result, const CalibrationOptio
     file.standard_source = standard.source;
     const auto& cell = standard.phase.cell();
     file.cell = {cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma};
-    if (options.scale == RadialScale::cell) {
+    if (options.scale == rietveld::RadialScale::cell) {
         file.cell_deviation = result.cell_ppm;
         file.cell_deviation_error = result.cell_ppm_esd;
     }
@@ -192,12 +195,12 @@ InstrumentFile instrument_file(const Calibration& result, const CalibrationOptio
     file.program = fmt::format("xrdct {}", program_version);
     file.date = nexus::now_utc();
     file.pattern = pattern.path.string();
-    file.pattern_sha256 = mpi::sha256_of_file(pattern.path);
+    file.pattern_sha256 = files::sha256_of_file(pattern.path);
     return file;
 }
 
 /// R_Bragg says nothing about intensities taken from the pattern itself.
-std::string agreement_text(const Calibration& result) {
+std::string agreement_text(const rietveld::Calibration& result) {
     const auto& agreement = result.fit.agreement;
     return fmt::format("Rwp {:.2f} %, GoF {:.2f}{}", 100 * agreement.rwp, agreement.gof,
                        result.extracted
@@ -205,8 +208,8 @@ std::string agreement_text(const Calibration& result) {
                            : fmt::format(", R_Bragg {:.2f} %", 100 * result.fit.phases[0].r_bragg));
 }
 
-report::PatternPicture fit_picture(const Calibration& result, const PatternFile& pattern,
-                                   const std::string& title) {
+report::PatternPicture fit_picture(const rietveld::Calibration& result,
+                                   const patterns::PatternFile& pattern, const std::string& title) {
     report::PatternPicture picture;
     const auto centres = pattern.axis.two_theta();
     picture.axis = {{centres.begin(), centres.end()}, "two_theta", "deg"};
@@ -224,8 +227,8 @@ report::PatternPicture fit_picture(const Calibration& result, const PatternFile&
     return picture;
 }
 
-report::WidthPicture width_picture(const Calibration& result, const PatternFile& pattern,
-                                   const std::string& title) {
+report::WidthPicture width_picture(const rietveld::Calibration& result,
+                                   const patterns::PatternFile& pattern, const std::string& title) {
     report::WidthPicture picture;
     const auto centres = pattern.axis.two_theta();
     constexpr int points = 200;
@@ -251,9 +254,9 @@ report::WidthPicture width_picture(const Calibration& result, const PatternFile&
     return picture;
 }
 
-nlohmann::json to_json(const Calibration& result, const InstrumentFile& file,
+nlohmann::json to_json(const rietveld::Calibration& result, const settings::InstrumentFile& file,
                        const std::vector<std::string>& notes) {
-    const auto value = [](const CalibratedValue& v) {
+    const auto value = [](const rietveld::CalibratedValue& v) {
         return nlohmann::json{{"value", v.value}, {"esd", v.esd}, {"refined", v.refined}};
     };
     nlohmann::json json{{"standard", file.standard},
@@ -300,7 +303,7 @@ nlohmann::json to_json(const Calibration& result, const InstrumentFile& file,
     return json;
 }
 
-void print_summary(const Calibration& result, const InstrumentFile& file) {
+void print_summary(const rietveld::Calibration& result, const settings::InstrumentFile& file) {
     fmt::print(stderr, "{}: {} lines between {:.4g} and {:.4g} deg, intensities {}\n",
                file.standard, result.fit.lines.size(), file.two_theta_min, file.two_theta_max,
                result.extracted ? "extracted from the pattern" : "of the structure");
@@ -345,14 +348,15 @@ void print_summary(const Calibration& result, const InstrumentFile& file) {
 } // namespace
 
 int command_calibrate(const std::vector<std::string>& arguments) {
-    CommandLine line("calibrate",
-                     "instrument profile and wavelength, distance or zero from a powder standard",
-                     "PATTERN --standard NAME [options]",
-                     "xrdct calibrate CeO2.xy --standard CeO2 --wavelength 0.11979 --refine "
-                     "wavelength --min 1.5 --output instrument.toml");
+    program::CommandLine line(
+        "calibrate", "instrument profile and wavelength, distance or zero from a powder standard",
+        "PATTERN --standard NAME [options]",
+        "xrdct calibrate CeO2.xy --standard CeO2 --wavelength 0.11979 --refine "
+        "wavelength --min 1.5 --output instrument.toml");
     std::string refine = "profile", intensities = "auto", noise = "auto", unit, dataset,
                 output = "instrument.toml";
-    double wavelength = not_given, energy = not_given, distance = not_given;
+    double wavelength = settings::not_given, energy = settings::not_given,
+           distance = settings::not_given;
     double minimum = 0, maximum = 180, search = 0.01;
     int background = 6;
     const auto text = [](std::string& target, const char* name) {
@@ -403,13 +407,13 @@ int command_calibrate(const std::vector<std::string>& arguments) {
         return 0;
 
     std::vector<std::string> notes;
-    CalibrationOptions options;
+    rietveld::CalibrationOptions options;
     read_refine(refine, options);
-    choice(intensities, "--intensities", {"auto", "structure", "extracted"});
-    options.intensities = intensities == "structure"   ? IntensitySource::structure
-                          : intensities == "extracted" ? IntensitySource::extracted
-                                                       : IntensitySource::automatic;
-    choice(noise, "--noise", {"auto", "errors", "counts", "estimate"});
+    program::choice(intensities, "--intensities", {"auto", "structure", "extracted"});
+    options.intensities = intensities == "structure"   ? rietveld::IntensitySource::structure
+                          : intensities == "extracted" ? rietveld::IntensitySource::extracted
+                                                       : rietveld::IntensitySource::automatic;
+    program::choice(noise, "--noise", {"auto", "errors", "counts", "estimate"});
     if (background < 0 || background > 30)
         throw Error(fmt::format("--background: must lie between 0 and 30, is {}", background));
     options.background_terms = static_cast<std::size_t>(background);
@@ -430,7 +434,7 @@ int command_calibrate(const std::vector<std::string>& arguments) {
     options.solid_angle_corrected = !line.has("solid-angle-uncorrected");
     if (!std::isnan(distance))
         options.distance = distance;
-    if (options.scale == RadialScale::distance && std::isnan(distance))
+    if (options.scale == rietveld::RadialScale::distance && std::isnan(distance))
         throw Error("--refine distance: needs --distance, the nominal one with which 2theta was "
                     "computed");
     const auto excluded =
@@ -459,15 +463,15 @@ int command_calibrate(const std::vector<std::string>& arguments) {
         if (std::filesystem::exists(target) && !force)
             throw Error(fmt::format("{} exists; --force replaces it", target.string()));
 
-    PatternFileOptions file_options;
+    patterns::PatternFileOptions file_options;
     if (!unit.empty())
-        file_options.unit = parse_radial_unit(unit, "--unit");
+        file_options.unit = patterns::parse_radial_unit(unit, "--unit");
     file_options.wavelength = std::isnan(wavelength) ? 0 : wavelength;
     file_options.distance = std::isnan(distance) ? 0 : distance;
     file_options.intensity = dataset;
     file_options.minimum = minimum;
     file_options.maximum = maximum;
-    PatternFile pattern = read_pattern(line.get<std::string>("pattern"), file_options);
+    patterns::PatternFile pattern = read_pattern(line.get<std::string>("pattern"), file_options);
     notes.insert(notes.end(), pattern.notes.begin(), pattern.notes.end());
     for (const auto& range : excluded)
         for (std::size_t k = 0; k < pattern.axis.size(); ++k)
@@ -518,4 +522,4 @@ int command_calibrate(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

@@ -13,7 +13,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
@@ -94,7 +94,7 @@ int command_compare(const std::vector<std::string>& arguments) {
     std::string output, reference, stage;
     std::vector<std::string> inputs, labels, angles, shifts;
     double pixel = 0;
-    CommandLine line(
+    program::CommandLine line(
         "compare", "align the maps of several cells and show them side by side",
         "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
         "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
@@ -210,4 +210,4 @@ int command_compare(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

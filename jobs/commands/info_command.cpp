@@ -12,18 +12,18 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
 namespace {
 
 nlohmann::json describe_scan(const std::filesystem::path& path) {
-    mpi::SinogramSource source;
+    scan::SinogramSource source;
     source.require_wavelength = source.require_distance = false;
     source.allow_single_channel = true;
     source.stack_index = 0;
-    const auto scan = mpi::SinogramFile::open(path, source);
+    const auto scan = scan::SinogramFile::open(path, source);
     const auto& m = scan.metadata();
     nlohmann::json json{{"kind", "scan"},
                         {"file", path.string()},
@@ -117,8 +117,8 @@ void print(const nlohmann::json& json, int indent) {
 } // namespace
 
 int command_info(const std::vector<std::string>& arguments) {
-    CommandLine line("info", "say what is in a scan or a product file", "FILE [--json]",
-                     "xrdct info scan.nxs");
+    program::CommandLine line("info", "say what is in a scan or a product file", "FILE [--json]",
+                              "xrdct info scan.nxs");
     line.add_options()("json", "as JSON");
     line.hidden()("file", po::value<std::string>()->required());
     line.positional("file", 1);
@@ -149,4 +149,4 @@ int command_info(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

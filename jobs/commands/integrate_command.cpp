@@ -25,7 +25,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
@@ -36,14 +36,14 @@ struct IntegrateOptions {
     std::vector<std::string> frames;
     std::string poni, output, dark, flat, positions, text;
     std::vector<std::string> masks;
-    FrameSeries::Options series;
-    IntegrationSettings settings;
+    frames::FrameSeries::Options series;
+    integration::IntegrationSettings settings;
     bool noise_given = false;
     bool gaps = true;
     std::optional<std::int32_t> saturation;
     std::optional<double> wavelength; ///< Å
-    std::optional<RegularAxis> rotations, translations;
-    ScanOrder order;
+    std::optional<frames::RegularAxis> rotations, translations;
+    frames::ScanOrder order;
     bool mask_bad_frames = true;
     bool patterns = false; ///< [frame, channel] even if there is a grid
     bool force = false, json = false;
@@ -57,10 +57,11 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
     long channels = static_cast<long>(o.settings.channels), iterations = o.settings.iterations,
          saturation = -1;
 
-    CommandLine line("integrate", "integrate detector frames to powder patterns",
-                     "FRAMES... --poni FILE --output FILE [options]",
-                     "mpirun -n 4 xrdct integrate 'scan/line_*.h5' --poni ceria.poni --mask "
-                     "mask.edf --rotations 0:0.9:200 --translations -5:0.05:201 --output scan.nxs");
+    program::CommandLine line(
+        "integrate", "integrate detector frames to powder patterns",
+        "FRAMES... --poni FILE --output FILE [options]",
+        "mpirun -n 4 xrdct integrate 'scan/line_*.h5' --poni ceria.poni --mask "
+        "mask.edf --rotations 0:0.9:200 --translations -5:0.05:201 --output scan.nxs");
     const auto text = [](std::string& target, const char* name) {
         return po::value(&target)->default_value(target, target)->value_name(name);
     };
@@ -149,20 +150,22 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
         if (value->empty())
             throw Error(fmt::format("xrdct integrate: {} is needed", name));
     auto& s = o.settings;
-    choice(unit, "--unit", {"2theta", "q", "radius"});
-    s.unit = unit == "q"        ? RadialUnit::q
-             : unit == "radius" ? RadialUnit::radius
-                                : RadialUnit::two_theta;
-    choice(splitting, "--splitting", {"none", "bbox"});
-    s.splitting = splitting == "bbox" ? PixelSplitting::bounding_box : PixelSplitting::none;
+    program::choice(unit, "--unit", {"2theta", "q", "radius"});
+    s.unit = unit == "q"        ? integration::RadialUnit::q
+             : unit == "radius" ? integration::RadialUnit::radius
+                                : integration::RadialUnit::two_theta;
+    program::choice(splitting, "--splitting", {"none", "bbox"});
+    s.splitting = splitting == "bbox" ? integration::PixelSplitting::bounding_box
+                                      : integration::PixelSplitting::none;
     choice(estimator, "--estimator", {"mean", "trimmed-mean", "median", "sigma-clip"});
-    s.estimator = estimator == "trimmed-mean" ? Estimator::trimmed_mean
-                  : estimator == "median"     ? Estimator::median
-                  : estimator == "sigma-clip" ? Estimator::sigma_clip
-                                              : Estimator::mean;
+    s.estimator = estimator == "trimmed-mean" ? integration::Estimator::trimmed_mean
+                  : estimator == "median"     ? integration::Estimator::median
+                  : estimator == "sigma-clip" ? integration::Estimator::sigma_clip
+                                              : integration::Estimator::mean;
     choice(noise, "--errors", {"auto", "counts", "scatter"});
     o.noise_given = noise != "auto";
-    s.noise = noise == "scatter" ? ErrorSource::scatter : ErrorSource::counts;
+    s.noise =
+        noise == "scatter" ? integration::ErrorSource::scatter : integration::ErrorSource::counts;
     choice(bad_frames, "--bad-frames", {"mask", "refuse"});
     o.mask_bad_frames = o.series.skip_unreadable = bad_frames == "mask";
     choice(fast, "--fast", {"translation", "rotation"});
@@ -202,8 +205,8 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
         if (!o.positions.empty())
             throw Error("--positions: give the positions or the regular grid (--rotations, "
                         "--translations), not both");
-        o.rotations = parse_regular_axis(rotations, "--rotations");
-        o.translations = parse_regular_axis(translations, "--translations");
+        o.rotations = frames::parse_regular_axis(rotations, "--rotations");
+        o.translations = frames::parse_regular_axis(translations, "--translations");
     }
     for (const std::string kind :
          {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"}) {
@@ -238,9 +241,10 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
 }
 
 /// Geometry of the .poni file for frames of this shape.
-DetectorGeometry geometry_for(const PoniFile& poni, const FrameSeries& series,
-                              const IntegrateOptions& o) {
-    DetectorGeometry geometry = poni.geometry;
+integration::DetectorGeometry geometry_for(const frames::PoniFile& poni,
+                                           const frames::FrameSeries& series,
+                                           const IntegrateOptions& o) {
+    integration::DetectorGeometry geometry = poni.geometry;
     if (geometry.rows != 0 &&
         (geometry.rows != series.rows() || geometry.columns != series.columns()))
         throw Error(fmt::format("{}: is of a detector of {} x {} pixels, the frames have {} x {}",
@@ -253,20 +257,21 @@ DetectorGeometry geometry_for(const PoniFile& poni, const FrameSeries& series,
     return geometry;
 }
 
-std::vector<std::uint8_t> combined_mask(const FrameSeries& series, const IntegrateOptions& o,
+std::vector<std::uint8_t> combined_mask(const frames::FrameSeries& series,
+                                        const IntegrateOptions& o,
                                         std::vector<std::string>& notes) {
     const std::size_t rows = series.rows(), columns = series.columns();
     std::vector<std::uint8_t> mask(rows * columns, 0);
     for (const auto& name : o.masks) {
-        const auto values = read_detector_image(name, rows, columns, "mask").as_float();
+        const auto values = frames::read_detector_image(name, rows, columns, "mask").as_float();
         for (std::size_t p = 0; p < mask.size(); ++p)
             mask[p] |= values[p] != 0;
     }
     if (!series.pixel_mask().empty())
         for (std::size_t p = 0; p < mask.size(); ++p)
             mask[p] |= series.pixel_mask()[p] != 0;
-    if (const auto grid = module_grid(rows, columns); grid && o.gaps)
-        if (const auto n = mask_gaps(*grid, rows, columns, mask); n > 0)
+    if (const auto grid = integration::module_grid(rows, columns); grid && o.gaps)
+        if (const auto n = integration::mask_gaps(*grid, rows, columns, mask); n > 0)
             notes.push_back(
                 fmt::format("{} pixels between the modules of a {} are masked", n, grid->name));
     return mask;
@@ -290,8 +295,9 @@ std::vector<BadFrame> gather_bad(const std::vector<BadFrame>& own, const mpi::Co
     return all;
 }
 
-std::string pattern_text(const AzimuthalIntegrator& integrator, std::span<const float> intensity,
-                         std::span<const float> errors, const std::string& source) {
+std::string pattern_text(const integration::AzimuthalIntegrator& integrator,
+                         std::span<const float> intensity, std::span<const float> errors,
+                         const std::string& source) {
     std::string text = fmt::format("# {}\n", source);
     if (const double wavelength = integrator.geometry().wavelength; wavelength > 0)
         text += fmt::format("# Wavelength: {} angstrom\n", wavelength);
@@ -305,18 +311,19 @@ std::string pattern_text(const AzimuthalIntegrator& integrator, std::span<const 
 
 void integrate(const IntegrateOptions& o, const std::vector<std::string>& arguments,
                const mpi::Communicator& world) {
-    Timings timings;
-    auto series = FrameSeries::open(o.frames, o.series, world);
+    program::Timings timings;
+    auto series = frames::FrameSeries::open(o.frames, o.series, world);
     std::vector<std::string> notes = series.notes();
-    const auto poni = world.collectively([&] { return read_poni_file(o.poni); });
+    const auto poni = world.collectively([&] { return frames::read_poni_file(o.poni); });
     if (poni.blocks > 1)
         notes.push_back(
             fmt::format("{} holds {} calibrations; the last one is used", o.poni, poni.blocks));
     auto settings = o.settings;
     if (!o.noise_given && !series.integer()) {
-        settings.noise =
-            settings.splitting == PixelSplitting::none ? ErrorSource::scatter : ErrorSource::counts;
-        if (settings.splitting != PixelSplitting::none)
+        settings.noise = settings.splitting == integration::PixelSplitting::none
+                             ? integration::ErrorSource::scatter
+                             : integration::ErrorSource::counts;
+        if (settings.splitting != integration::PixelSplitting::none)
             notes.push_back("the frames are no whole numbers: errors from counting statistics "
                             "suppose that they are counts all the same");
     }
@@ -327,16 +334,18 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
 
     const auto integrator = world.collectively([&] {
         const auto image = [&](const std::string& name, const char* what) {
-            return name.empty() ? std::vector<float>()
-                                : read_detector_image(name, series.rows(), series.columns(), what)
-                                      .as_float();
+            return name.empty()
+                       ? std::vector<float>()
+                       : frames::read_detector_image(name, series.rows(), series.columns(), what)
+                             .as_float();
         };
-        return AzimuthalIntegrator(geometry_for(poni, series, o), combined_mask(series, o, notes),
-                                   image(o.dark, "dark"), image(o.flat, "flat"), settings);
+        return integration::AzimuthalIntegrator(
+            geometry_for(poni, series, o), combined_mask(series, o, notes), image(o.dark, "dark"),
+            image(o.flat, "flat"), settings);
     });
 
     auto vectors = series.vectors();
-    std::optional<ScanGrid> grid;
+    std::optional<frames::ScanGrid> grid;
     world.collectively([&] {
         if (!o.positions.empty())
             read_positions_table(o.positions, series.size(), vectors);
@@ -350,7 +359,7 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
                 vectors.translation.push_back(grid->translation[point % n]);
             }
         } else {
-            grid = grid_of_positions(vectors.rotation_angle, vectors.translation);
+            grid = frames::grid_of_positions(vectors.rotation_angle, vectors.translation);
         }
         if (o.patterns)
             grid.reset();
@@ -367,7 +376,7 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
     info.unit = settings.unit;
     info.radial = integrator.centres();
     info.pixels = integrator.pixels();
-    info.pixels_per_frame = settings.estimator == Estimator::sigma_clip;
+    info.pixels_per_frame = settings.estimator == integration::Estimator::sigma_clip;
     info.counts = series.integer();
     info.wavelength = integrator.geometry().wavelength;
     info.distance = integrator.geometry().beam_distance();
@@ -376,7 +385,7 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
     info.vectors = vectors;
     info.grid = grid;
 
-    Provenance provenance;
+    program::Provenance provenance;
     provenance.stage = "integrate";
     provenance.settings = "xrdct integrate";
     for (const auto& argument : arguments)
@@ -396,7 +405,7 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
                     files.push_back(name.substr(0, name.find("::")));
             for (const auto& file : files) {
                 list.push_back(file);
-                list.push_back(mpi::sha256_of_file(file));
+                list.push_back(files::sha256_of_file(file));
             }
         }
         return list;
@@ -415,9 +424,9 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
     std::vector<std::int32_t> invalid(batch);
     std::vector<BadFrame> bad;
     std::int64_t invalid_total = 0;
-    AzimuthalIntegrator::Workspace workspace;
-    Image frame;
-    Progress progress("integrate", own.size(), world.is_root());
+    integration::AzimuthalIntegrator::Workspace workspace;
+    frames::Image frame;
+    program::Progress progress("integrate", own.size(), world.is_root());
     world.collectively([&] {
         for (const auto& piece : mpi::split_range(own, batch)) {
             for (std::size_t i = piece.begin; i < piece.end; ++i) {
@@ -467,9 +476,9 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
         return;
 
     if (!o.text.empty())
-        write_text_file(o.text, pattern_text(integrator, std::span(intensity).first(channels),
-                                             std::span(errors).first(channels),
-                                             series.parts().front().file));
+        files::write_text_file(
+            o.text, pattern_text(integrator, std::span(intensity).first(channels),
+                                 std::span(errors).first(channels), series.parts().front().file));
     for (std::size_t i = 0; i < all_bad.size() && i < 10; ++i)
         notes.push_back(
             fmt::format("frame {} is masked: {}", all_bad[i].frame, all_bad[i].message));
@@ -528,8 +537,8 @@ int command_integrate(const std::vector<std::string>& arguments) {
     IntegrateOptions options;
     if (!read_options(arguments, options))
         return 0;
-    return run_on_ranks(
+    return program::run_on_ranks(
         [&](const mpi::Communicator& world) { integrate(options, arguments, world); });
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

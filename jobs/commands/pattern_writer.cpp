@@ -4,12 +4,12 @@
 
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace {
 
 /// Per-frame values on the points of the grid.
-std::vector<double> on_grid(const std::vector<double>& values, const ScanGrid& grid) {
+std::vector<double> on_grid(const std::vector<double>& values, const frames::ScanGrid& grid) {
     std::vector<double> result(values.size());
     for (std::size_t i = 0; i < values.size(); ++i)
         result[grid.point[i]] = values[i];
@@ -26,11 +26,12 @@ const char* unit_of(const std::string& kind) {
 } // namespace
 
 PatternWriter::PatternWriter(const std::filesystem::path& path, bool force,
-                             const PatternsInfo& info, const Provenance& provenance,
+                             const PatternsInfo& info, const program::Provenance& provenance,
                              const mpi::Communicator& communicator)
-    : product_(mpi::ProductFile::create(
-          path, force ? mpi::ProductFile::Existing::replace : mpi::ProductFile::Existing::refuse,
-          &communicator)),
+    : product_(nexus::ProductFile::create(path,
+                                          force ? nexus::ProductFile::Existing::replace
+                                                : nexus::ProductFile::Existing::refuse,
+                                          &communicator)),
       channels_(info.two_theta.size()), grid_(info.grid) {
     process_.emplace(write_provenance(product_.root(), provenance, info.title));
     auto entry = product_.root().open_group("entry");
@@ -50,9 +51,9 @@ PatternWriter::PatternWriter(const std::filesystem::path& path, bool force,
         data.set_attribute("incident_wavelength", info.wavelength);
     data.set_attribute("distance", info.distance);
     nexus::write_axis(data, "two_theta", info.two_theta, {"deg", "2theta"});
-    if (info.unit != RadialUnit::two_theta)
-        nexus::write_axis(data, info.unit == RadialUnit::q ? "q" : "radius", info.radial,
-                          {std::string(unit_text(info.unit)), ""});
+    if (info.unit != integration::RadialUnit::two_theta)
+        nexus::write_axis(data, info.unit == integration::RadialUnit::q ? "q" : "radius",
+                          info.radial, {std::string(unit_text(info.unit)), ""});
 
     hdf5::Shape points{info.frames};
     if (grid_)
@@ -132,7 +133,7 @@ void PatternWriter::write(std::size_t first, std::span<const float> intensity,
     }
 }
 
-void PatternWriter::commit(const Timings& timings) {
+void PatternWriter::commit(const program::Timings& timings) {
     write_timings(*process_, timings);
     intensity_.reset();
     errors_.reset();
@@ -142,4 +143,4 @@ void PatternWriter::commit(const Timings& timings) {
     product_.commit();
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

@@ -7,13 +7,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
 int command_report(const std::vector<std::string>& arguments) {
-    CommandLine line("report", "make pictures and an HTML page from the products of a job",
-                     "FOLDER [options]", "xrdct report results");
+    program::CommandLine line("report", "make pictures and an HTML page from the products of a job",
+                              "FOLDER [options]", "xrdct report results");
     line.add_options()("force", "replace a report that exists")(
         "shared-ranges", "one colour range per quantity for all phases (default: one per map)")(
         "errors", "show the maps of the standard deviations in the page, too")(
@@ -28,7 +28,7 @@ int command_report(const std::vector<std::string>& arguments) {
     line.positional("folder", 1);
     if (!line.parse(arguments))
         return 0;
-    ReportOptions options;
+    report::ReportOptions options;
     options.force = line.has("force");
     options.shared_ranges = line.has("shared-ranges");
     options.errors_in_page = line.has("errors");
@@ -50,4 +50,4 @@ int command_report(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

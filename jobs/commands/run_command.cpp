@@ -15,13 +15,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
 namespace {
 
-nlohmann::json to_json(const RunSummary& summary) {
+nlohmann::json to_json(const pipeline::RunSummary& summary) {
     nlohmann::json json;
     for (const auto& stage : summary.stages) {
         nlohmann::json entry{{"name", stage.name},
@@ -43,8 +43,8 @@ nlohmann::json to_json(const RunSummary& summary) {
 } // namespace
 
 int command_run(const std::vector<std::string>& arguments) {
-    CommandLine line("run", "run a job: scan to maps; alone or under mpirun", "JOB.toml [options]",
-                     "mpirun -n 4 xrdct run job.toml --memory 8GB");
+    program::CommandLine line("run", "run a job: scan to maps; alone or under mpirun",
+                              "JOB.toml [options]", "mpirun -n 4 xrdct run job.toml --memory 8GB");
     line.add_options()(
         "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
         "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated")(
@@ -80,33 +80,34 @@ int command_run(const std::vector<std::string>& arguments) {
         }
         overrides.push_back("stages=[" + list + "]");
     }
-    RunOptions options;
+    pipeline::RunOptions options;
     options.force = line.has("force");
     options.resume = line.has("resume");
     if (line.has("memory"))
-        options.memory = parse_bytes(line.get<std::string>("memory"), "--memory");
+        options.memory = program::parse_bytes(line.get<std::string>("memory"), "--memory");
     const std::filesystem::path job_path = line.get<std::string>("job");
 
-    listen_for_stop();
+    program::listen_for_stop();
     bool stopped = false;
-    const int code = run_on_ranks([&](const mpi::Communicator& world) {
+    const int code = program::run_on_ranks([&](const mpi::Communicator& world) {
         // One rank reads, all parse the same text.
         std::string text = world.collectively(
-            [&] { return world.is_root() ? read_text_file(job_path) : std::string(); });
+            [&] { return world.is_root() ? files::read_text_file(job_path) : std::string(); });
         world.broadcast(text);
-        const Job job = world.collectively([&] { return parse_job(text, job_path, overrides); });
+        const settings::Job job =
+            world.collectively([&] { return settings::parse_job(text, job_path, overrides); });
         if (line.has("expect") &&
-            mpi::sha256_of_text(job.resolved) != line.get<std::string>("expect"))
+            files::sha256_of_text(job.resolved) != line.get<std::string>("expect"))
             throw Error(fmt::format("{}: was changed since it was submitted; put it back and "
                                     "requeue, or submit it again",
                                     job_path.string()));
-        std::optional<RunRecord> record;
+        std::optional<program::RunRecord> record;
         if (world.is_root())
             record.emplace();
-        RunSummary summary;
+        pipeline::RunSummary summary;
         try {
             summary = run_job(job, options, world);
-        } catch (const Stopped& error) {
+        } catch (const program::Stopped& error) {
             stopped = true;
             if (record)
                 record->end("stopped", error.what());
@@ -127,8 +128,8 @@ int command_run(const std::vector<std::string>& arguments) {
             for (const double bytes : summary.peak_memory)
                 largest = std::max(largest, bytes);
             fmt::print(stderr, "finished in {}, {} rank{}, at most {:.0f} MB per rank\n",
-                       duration_text(summary.seconds), world.size(), world.size() == 1 ? "" : "s",
-                       1e-6 * largest);
+                       program::duration_text(summary.seconds), world.size(),
+                       world.size() == 1 ? "" : "s", 1e-6 * largest);
             for (const auto& stage : summary.stages)
                 fmt::print(stderr, "  {}{}\n", stage.product.string(),
                            stage.reused ? " (kept)" : "");
@@ -136,7 +137,7 @@ int command_run(const std::vector<std::string>& arguments) {
                 fmt::print("{}\n", to_json(summary).dump(1));
         }
     });
-    return stopped ? stopped_exit_code : code;
+    return stopped ? program::stopped_exit_code : code;
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

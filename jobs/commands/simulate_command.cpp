@@ -21,7 +21,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
@@ -136,8 +136,9 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
     world.collectively([&] {
         if (!world.is_root())
             return;
-        auto product = mpi::ProductFile::create(path, force ? mpi::ProductFile::Existing::replace
-                                                            : mpi::ProductFile::Existing::refuse);
+        auto product =
+            nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                   : nexus::ProductFile::Existing::refuse);
         {
             auto root = product.root();
             nexus::write_root(root, program_version, date);
@@ -179,10 +180,10 @@ int command_simulate(const std::vector<std::string>& arguments) {
     std::vector<std::string> march;
     std::uint64_t seed = 1;
 
-    CommandLine line("simulate", "simulate the scan of a jelly-roll cell with known truth",
-                     "[options]",
-                     "mpirun -n 2 xrdct simulate --output cell --preset discharged --translations "
-                     "550 --rotations 400");
+    program::CommandLine line(
+        "simulate", "simulate the scan of a jelly-roll cell with known truth", "[options]",
+        "mpirun -n 2 xrdct simulate --output cell --preset discharged --translations "
+        "550 --rotations 400");
     const auto number = [](double& target, const char* unit) {
         return po::value<double>(&target)
             ->default_value(target, fmt::format("{:g}", target))
@@ -284,7 +285,8 @@ int command_simulate(const std::vector<std::string>& arguments) {
     scan.noise = !line.has("no-noise");
     if (!missing.empty())
         scan.missing_rotations = parse_indices(missing, "--missing-rotations");
-    const std::uint64_t limit = memory.empty() ? 4'000'000'000ULL : parse_bytes(memory, "--memory");
+    const std::uint64_t limit =
+        memory.empty() ? 4'000'000'000ULL : program::parse_bytes(memory, "--memory");
     const bool force = line.has("force");
     const std::filesystem::path folder = output;
     if (detector.pixels < 16 || detector.pixels > 4096)
@@ -294,7 +296,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
         throw Error(fmt::format("--frame-polarization: must lie between -1 and 1, is {}",
                                 detector.polarization));
 
-    return run_on_ranks([&](const mpi::Communicator& world) {
+    return program::run_on_ranks([&](const mpi::Communicator& world) {
         const auto simulator =
             world.collectively([&] { return phantom::ScanSimulator(cell, scan); });
         const auto scan_path = folder / "scan.nxs", truth_path = folder / "truth.nxs",
@@ -324,7 +326,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
         std::vector<float> intensity(keep ? row * rotations.size() : row);
         std::vector<float> transmission(n_translation * rotations.size());
         phantom::LogHistogram histogram;
-        Progress progress("simulate", rotations.size() * (keep ? 1 : 2), world.is_root());
+        program::Progress progress("simulate", rotations.size() * (keep ? 1 : 2), world.is_root());
         const auto line_of = [&](std::size_t i) {
             return std::span<float>(intensity).subspan(keep ? (i - rotations.begin) * row : 0, row);
         };
@@ -351,10 +353,10 @@ int command_simulate(const std::vector<std::string>& arguments) {
         std::string settings = "xrdct simulate";
         for (const auto& argument : arguments)
             settings += " " + argument;
-        auto product = mpi::ProductFile::create(scan_path,
-                                                force ? mpi::ProductFile::Existing::replace
-                                                      : mpi::ProductFile::Existing::refuse,
-                                                &world);
+        auto product = nexus::ProductFile::create(scan_path,
+                                                  force ? nexus::ProductFile::Existing::replace
+                                                        : nexus::ProductFile::Existing::refuse,
+                                                  &world);
         {
             auto root = product.root();
             nexus::write_root(root, program_version, date);
@@ -414,10 +416,10 @@ int command_simulate(const std::vector<std::string>& arguments) {
             for (const auto& phase : simulator.phases())
                 if (std::find(written.begin(), written.end(), phase.structure) == written.end()) {
                     const auto& structure = phantom::structure_file(phase.structure);
-                    write_text_file(folder / "cif" / structure.file_name(), structure.text);
+                    files::write_text_file(folder / "cif" / structure.file_name(), structure.text);
                     written.push_back(phase.structure);
                 }
-            write_text_file(job_path, job_text(simulator));
+            files::write_text_file(job_path, job_text(simulator));
             if (!integrate.empty())
                 fmt::print(stderr, "the frames are integrated by\n  {}\n", integrate);
             if (line.has("json"))
@@ -434,4 +436,4 @@ int command_simulate(const std::vector<std::string>& arguments) {
     });
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

@@ -17,7 +17,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace {
 
@@ -30,9 +30,10 @@ struct PixelTable {
     std::vector<float> factor;          ///< Ω P/P₀; 0: beyond the channels
 };
 
-PixelTable make_table(const DetectorGeometry& geometry, const phantom::ScanDesign& scan,
-                      const phantom::ScanDesign& fine, double polarization) {
-    const PixelDirections directions(geometry);
+PixelTable make_table(const integration::DetectorGeometry& geometry,
+                      const phantom::ScanDesign& scan, const phantom::ScanDesign& fine,
+                      double polarization) {
+    const integration::PixelDirections directions(geometry);
     PixelTable table;
     const std::size_t n = geometry.pixels();
     table.channel.assign(n, 0);
@@ -59,9 +60,10 @@ PixelTable make_table(const DetectorGeometry& geometry, const phantom::ScanDesig
 }
 
 template <typename Count>
-void write_line(hdf5::Group& data, hdf5::ElementType type, const DetectorGeometry& geometry,
-                const PixelTable& table, const phantom::ScanSimulator& fine, std::size_t line,
-                double scale, std::vector<float>& spectra, std::vector<float>& transmission) {
+void write_line(hdf5::Group& data, hdf5::ElementType type,
+                const integration::DetectorGeometry& geometry, const PixelTable& table,
+                const phantom::ScanSimulator& fine, std::size_t line, double scale,
+                std::vector<float>& spectra, std::vector<float>& transmission) {
     const std::size_t n = fine.n_translations(), channels = fine.n_channels();
     const std::size_t pixels = geometry.pixels();
     fine.simulate_rotation(line, spectra, transmission);
@@ -87,9 +89,10 @@ void write_line(hdf5::Group& data, hdf5::ElementType type, const DetectorGeometr
 
 } // namespace
 
-DetectorGeometry frame_geometry(const phantom::ScanDesign& scan, const FrameDetector& detector) {
+integration::DetectorGeometry frame_geometry(const phantom::ScanDesign& scan,
+                                             const FrameDetector& detector) {
     constexpr double margin = 0.06; // of the side, beyond the beam's place and the last channel
-    DetectorGeometry geometry;
+    integration::DetectorGeometry geometry;
     geometry.rows = geometry.columns = detector.pixels;
     geometry.wavelength = scan.wavelength;
     geometry.rotation_1 = 0.008;
@@ -131,7 +134,7 @@ std::string write_frames(const phantom::ScanSimulator& simulator, double scale,
                 fmt::format("{}: the folder cannot be made: {}", folder.string(), code.message()));
         if (std::filesystem::exists(poni) && !force)
             throw Error(fmt::format("{} exists; --force replaces it", poni.string()));
-        write_text_file(poni, poni_text(geometry, "detector of simulated frames"));
+        files::write_text_file(poni, frames::poni_text(geometry, "detector of simulated frames"));
     });
 
     const auto lines = mpi::block_range(fine.n_rotations(), static_cast<std::size_t>(world.size()),
@@ -139,15 +142,15 @@ std::string write_frames(const phantom::ScanSimulator& simulator, double scale,
     const auto rotation = fine.rotation(), translation = fine.translation();
     std::string date = nexus::now_utc();
     world.broadcast(date);
-    Progress progress("frames", lines.size(), world.is_root());
+    program::Progress progress("frames", lines.size(), world.is_root());
     world.collectively([&] {
         const auto table = make_table(geometry, scan, design, detector.polarization);
         std::vector<float> spectra(fine.n_translations() * fine.n_channels()),
             transmission(fine.n_translations());
         for (std::size_t i = lines.begin; i < lines.end; ++i) {
-            auto product = mpi::ProductFile::create(folder / fmt::format("line_{:04}.h5", i),
-                                                    force ? mpi::ProductFile::Existing::replace
-                                                          : mpi::ProductFile::Existing::refuse);
+            auto product = nexus::ProductFile::create(folder / fmt::format("line_{:04}.h5", i),
+                                                      force ? nexus::ProductFile::Existing::replace
+                                                            : nexus::ProductFile::Existing::refuse);
             {
                 auto root = product.root();
                 nexus::write_root(root, program_version, date);
@@ -180,4 +183,4 @@ std::string write_frames(const phantom::ScanSimulator& simulator, double scale,
                        (folder.parent_path() / "integrated.nxs").string());
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <string>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 /// The detector of simulated raw frames.
 struct FrameDetector {
@@ -18,7 +18,8 @@ struct FrameDetector {
 
 /// A square detector, tilted by some tenths of a degree about all axes, that sees a good quarter of
 /// the rings up to the scan's last channel. Its beam distance is the scan's.
-DetectorGeometry frame_geometry(const phantom::ScanDesign& scan, const FrameDetector& detector);
+integration::DetectorGeometry frame_geometry(const phantom::ScanDesign& scan,
+                                             const FrameDetector& detector);
 
 /// Writes the raw frames of a simulated scan: `folder`/line_0000.h5, …, one file per rotation with
 /// /entry/data/data [translation, row, column], rotation_angle, translation, transmission; and
@@ -32,4 +33,4 @@ std::string write_frames(const phantom::ScanSimulator& simulator, double scale,
                          const FrameDetector& detector, const std::filesystem::path& folder,
                          bool force, const mpi::Communicator& world);
 
-} // namespace xrdct
+} // namespace xrdct::commands

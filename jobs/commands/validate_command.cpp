@@ -13,13 +13,14 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::commands {
 
 namespace po = boost::program_options;
 
 int command_validate(const std::vector<std::string>& arguments) {
-    CommandLine line("validate", "check a job and print it with the memory and time it needs",
-                     "JOB.toml [options]", "xrdct validate job.toml --ranks 4");
+    program::CommandLine line("validate",
+                              "check a job and print it with the memory and time it needs",
+                              "JOB.toml [options]", "xrdct validate job.toml --ranks 4");
     line.add_options()("set",
                        po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
                        "replace a key of the job; may be repeated")(
@@ -35,18 +36,18 @@ int command_validate(const std::vector<std::string>& arguments) {
     if (ranks < 1)
         throw Error(fmt::format("--ranks: must be at least 1, is {}", ranks));
     const std::uint64_t memory =
-        line.has("memory") ? parse_bytes(line.get<std::string>("memory"), "--memory") : 0;
+        line.has("memory") ? program::parse_bytes(line.get<std::string>("memory"), "--memory") : 0;
 
-    const Job job = read_job(line.get<std::string>("job"),
-                             line.has("set") ? line.get<std::vector<std::string>>("set")
-                                             : std::vector<std::string>{});
-    const auto scan = Scan::open(job);
+    const settings::Job job = settings::read_job(
+        line.get<std::string>("job"),
+        line.has("set") ? line.get<std::vector<std::string>>("set") : std::vector<std::string>{});
+    const auto scan = pipeline::Scan::open(job);
     if (job.absorption.method == "transmission")
         scan.transmission();
     std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
-        const auto phase = Phase::from_cif(settings.cif, settings.name);
+        const auto phase = crystal::Phase::from_cif(settings.cif, settings.name);
         for (const auto& warning : phase.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
         phases.push_back({{"name", settings.name},
@@ -57,7 +58,7 @@ int command_validate(const std::vector<std::string>& arguments) {
                           {"c", phase.cell().c}});
     }
     for (const auto& stage : job.stages) {
-        const auto path = product_path(job, stage);
+        const auto path = pipeline::product_path(job, stage);
         if (std::filesystem::exists(path) &&
             !(stage == "absorption" && job.absorption.method == "none"))
             notes.push_back(
@@ -96,7 +97,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     fmt::print("# needs with {} rank{}:\n", ranks, ranks == 1 ? "" : "s");
     for (const auto& need : needs)
         fmt::print("#   {:<12} about {}, {:.0f} MB per rank, {:.0f} MB on disk\n", need.stage,
-                   duration_text(need.seconds), 1e-6 * static_cast<double>(need.memory),
+                   program::duration_text(need.seconds), 1e-6 * static_cast<double>(need.memory),
                    1e-6 * static_cast<double>(need.disk));
     for (const auto& note : notes)
         fmt::print("# note: {}\n", note);
@@ -105,17 +106,17 @@ int command_validate(const std::vector<std::string>& arguments) {
 }
 
 int command_reference(const std::vector<std::string>& arguments) {
-    CommandLine line("reference",
-                     "print every key of the job file with type, default, unit and meaning",
-                     "[--pattern|--condition] [--json]", "xrdct reference > job-keys.md");
+    program::CommandLine line(
+        "reference", "print every key of the job file with type, default, unit and meaning",
+        "[--pattern|--condition] [--json]", "xrdct reference > job-keys.md");
     line.add_options()("pattern", "the keys of a job of xrdct rietveld instead of a map's")(
         "condition", "the keys of a job of xrdct condition instead of a map's")(
         "json", "as JSON instead of a Markdown table");
     if (!line.parse(arguments))
         return 0;
-    const auto list = line.has("pattern")     ? pattern_job_reference()
-                      : line.has("condition") ? condition_job_reference()
-                                              : job_reference();
+    const auto list = line.has("pattern")     ? pattern::pattern_job_reference()
+                      : line.has("condition") ? condition::condition_job_reference()
+                                              : settings::job_reference();
     if (line.has("json")) {
         nlohmann::json json = nlohmann::json::array();
         for (const auto& key : list)
@@ -135,4 +136,4 @@ int command_reference(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::commands

@@ -18,7 +18,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 namespace po = boost::program_options;
 
@@ -112,19 +112,19 @@ void write_record(hdf5::Group& process, const ConditionInput& input,
 }
 
 void write_scan(const ConditionJob& job, const ConditionInput& input, Conditioner& conditioner,
-                const std::filesystem::path& path, bool force, Timings& timings) {
-    Provenance provenance;
+                const std::filesystem::path& path, bool force, program::Timings& timings) {
+    program::Provenance provenance;
     provenance.stage = "condition";
     provenance.job = provenance.settings = job.resolved;
     provenance.date = nexus::now_utc();
     for (const auto& file : input.files)
-        provenance.inputs[file.string()] = mpi::sha256_of_file(file);
+        provenance.inputs[file.string()] = files::sha256_of_file(file);
     if (!job.air_file.empty())
-        provenance.inputs[job.air_file.string()] = mpi::sha256_of_file(job.air_file);
+        provenance.inputs[job.air_file.string()] = files::sha256_of_file(job.air_file);
     timings.lap("checksums");
 
-    auto product = mpi::ProductFile::create(path, force ? mpi::ProductFile::Existing::replace
-                                                        : mpi::ProductFile::Existing::refuse);
+    auto product = nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                          : nexus::ProductFile::Existing::refuse);
     {
         auto process = write_provenance(product.root(), provenance,
                                         job.title.empty() ? input.title : job.title);
@@ -166,7 +166,7 @@ void write_scan(const ConditionJob& job, const ConditionInput& input, Conditione
 } // namespace
 
 int command_condition(const std::vector<std::string>& arguments) {
-    CommandLine line(
+    program::CommandLine line(
         "condition",
         "integrated patterns or a raw sinogram to a centred, corrected, weighted sinogram",
         "JOB|SCAN [options]", "xrdct condition condition.toml --set spots.method=weight");
@@ -194,7 +194,7 @@ int command_condition(const std::vector<std::string>& arguments) {
         is_scan
             ? parse_condition_job(fmt::format("[input]\nfile = '{}'\n", path.filename().string()),
                                   path.parent_path() / "condition.toml", overrides)
-            : parse_condition_job(read_text_file(path), path, overrides);
+            : parse_condition_job(files::read_text_file(path), path, overrides);
     if (line.has("output")) {
         if (output.empty())
             throw Error("--output: is empty");
@@ -204,7 +204,8 @@ int command_condition(const std::vector<std::string>& arguments) {
         fmt::print("{}", job.resolved);
         return 0;
     }
-    const std::uint64_t limit = memory.empty() ? 256'000'000ULL : parse_bytes(memory, "--memory");
+    const std::uint64_t limit =
+        memory.empty() ? 256'000'000ULL : program::parse_bytes(memory, "--memory");
     const bool force = line.has("force"), pictures = !line.has("no-pictures");
     const auto product = job.output / "condition.nxs";
     std::vector<std::filesystem::path> targets{product, job.output / "condition.json"};
@@ -214,7 +215,7 @@ int command_condition(const std::vector<std::string>& arguments) {
         if (std::filesystem::exists(target) && !force)
             throw Error(fmt::format("{} exists; --force replaces it", target.string()));
 
-    Timings timings;
+    program::Timings timings;
     auto input = ConditionInput::open(job);
     for (const auto& note : input->notes)
         fmt::print(stderr, "note: {}\n", note);
@@ -240,7 +241,7 @@ int command_condition(const std::vector<std::string>& arguments) {
                         {"warnings", conditioner.warnings()},
                         {"notes", input->notes},
                         {"seconds", timings.total()}};
-    write_text_file(job.output / "condition.json", json.dump(1) + "\n");
+    files::write_text_file(job.output / "condition.json", json.dump(1) + "\n");
     if (pictures)
         write_condition_report(job, *input, conditioner, job.output);
     for (const auto& step : conditioner.steps())
@@ -254,4 +255,4 @@ int command_condition(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

@@ -15,7 +15,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 std::string list_text(const std::vector<std::size_t>& which) {
     const std::vector<std::size_t> few(
@@ -74,16 +74,17 @@ void Conditioner::add_map(std::string name, std::string title, std::span<const f
 void Conditioner::choose_noise() {
     noise_ = job_.noise;
     const bool counted = !input_.pixels.empty() || input_.intensity_units == "counts";
-    if (noise_ == NoiseModel::automatic)
-        noise_ = input_.has_errors ? NoiseModel::errors
-                 : counted         ? NoiseModel::counts
-                                   : NoiseModel::estimate;
-    if (noise_ == NoiseModel::errors && !input_.has_errors)
+    if (noise_ == settings::NoiseModel::automatic)
+        noise_ = input_.has_errors ? settings::NoiseModel::errors
+                 : counted         ? settings::NoiseModel::counts
+                                   : settings::NoiseModel::estimate;
+    if (noise_ == settings::NoiseModel::errors && !input_.has_errors)
         throw Error(fmt::format("{}: noise.model is \"errors\" but there are no intensity_errors",
                                 job_.input.file.string()));
-    write_errors_ = noise_ != NoiseModel::estimate || job_.noise == NoiseModel::estimate;
-    noise_text_ = noise_ == NoiseModel::errors ? "standard deviations given in the file"
-                  : noise_ == NoiseModel::counts
+    write_errors_ =
+        noise_ != settings::NoiseModel::estimate || job_.noise == settings::NoiseModel::estimate;
+    noise_text_ = noise_ == settings::NoiseModel::errors ? "standard deviations given in the file"
+                  : noise_ == settings::NoiseModel::counts
                       ? (input_.pixels.empty()
                              ? "Poisson statistics of the counts"
                              : "Poisson statistics of azimuthal means, with the pixels per channel")
@@ -110,9 +111,9 @@ void Conditioner::find_flux() {
                      values->empty() ? fmt::format("no {} in the data", name) : "not asked for");
             continue;
         }
-        FluxFactors factors;
+        conditioning::FluxFactors factors;
         try {
-            factors = flux_factors(*values, job_.flux_limit);
+            factors = conditioning::flux_factors(*values, job_.flux_limit);
         } catch (const Error& error) {
             throw Error(fmt::format("{}: {}: {}", job_.input.file.string(), name, error.what()));
         }
@@ -151,7 +152,7 @@ void Conditioner::find_flux() {
 void Conditioner::read_raw(std::size_t stored, Line& line) {
     const std::size_t size = n_t_ * n_k_;
     if (stored < block_begin_ || stored >= block_end_) {
-        const bool errors = noise_ == NoiseModel::errors;
+        const bool errors = noise_ == settings::NoiseModel::errors;
         const std::uint64_t per_line = size * sizeof(float) * (errors ? 2 : 1);
         std::size_t n = std::max<std::size_t>(1, block_bytes_ / per_line);
         if (input_.row_chunk > 1 && n > input_.row_chunk)
@@ -166,17 +167,19 @@ void Conditioner::read_raw(std::size_t stored, Line& line) {
     line.values.assign(block_.begin() + static_cast<std::ptrdiff_t>(offset),
                        block_.begin() + static_cast<std::ptrdiff_t>(offset + size));
     line.variances.resize(size);
-    if (noise_ == NoiseModel::errors) {
+    if (noise_ == settings::NoiseModel::errors) {
         for (std::size_t i = 0; i < size; ++i)
             line.variances[i] = block_errors_[offset + i] * block_errors_[offset + i];
     } else {
         for (std::size_t t = 0; t < n_t_; ++t)
             for (std::size_t k = 0; k < n_k_; ++k) {
                 const float value = line.values[t * n_k_ + k];
-                const double pixels = input_.pixels.empty() || noise_ == NoiseModel::estimate
-                                          ? 1.0
-                                          : input_.pixels[k];
-                const double scale = noise_ == NoiseModel::estimate ? noise_constant_ : 1.0;
+                const double pixels =
+                    input_.pixels.empty() || noise_ == settings::NoiseModel::estimate
+                        ? 1.0
+                        : input_.pixels[k];
+                const double scale =
+                    noise_ == settings::NoiseModel::estimate ? noise_constant_ : 1.0;
                 line.variances[t * n_k_ + k] =
                     std::isnan(value) || !(pixels > 0)
                         ? missing_value
@@ -230,8 +233,8 @@ std::vector<float> Conditioner::arranged(const std::vector<float>& plane) const 
         const std::span<float> line(result.data() + row * n_t_, n_t_);
         std::copy_n(plane.begin() + static_cast<std::ptrdiff_t>(stored * n_t_), n_t_, line.begin());
         if (is_flipped(stored))
-            reverse_line(line, 1);
-        shift_line(line, 1, shift_of(stored), false);
+            conditioning::reverse_line(line, 1);
+        conditioning::shift_line(line, 1, shift_of(stored), false);
     }
     return result;
 }
@@ -240,7 +243,7 @@ void Conditioner::survey() {
     const std::size_t lines = input_.n_rotation();
     raw_total_.resize(lines * n_t_);
     flux_total_.resize(lines * n_t_);
-    ChannelStatistics statistics(n_k_);
+    conditioning::ChannelStatistics statistics(n_k_);
     std::vector<double> scatter;
     std::size_t values_missing = 0, points_missing = 0;
     Line line;
@@ -268,7 +271,7 @@ void Conditioner::survey() {
         progress_->update(++done_);
     }
     // The median of χ² with one degree of freedom is 0.4549.
-    noise_constant_ = scatter.empty() ? 0 : median(std::move(scatter)) / 0.4549;
+    noise_constant_ = scatter.empty() ? 0 : conditioning::median(std::move(scatter)) / 0.4549;
     dead_ = job_.dead_channels ? statistics.dead() : std::vector<unsigned char>(n_k_, 0);
     mean_before_ = statistics.mean();
     const std::size_t lost = input_.missing_lines * n_t_ + input_.missing_points;
@@ -324,7 +327,7 @@ void Conditioner::find_channels() {
 
 void Conditioner::decide_arrangement() {
     flip_ = job_.flip;
-    const auto zigzag = test_zigzag(flux_total_, input_.n_rotation(), n_t_);
+    const auto zigzag = conditioning::test_zigzag(flux_total_, input_.n_rotation(), n_t_);
     nlohmann::json details{{"correlation_as_stored", zigzag.direct},
                            {"correlation_mirrored", zigzag.mirrored}};
     if (flip_ == FlipLines::automatic) {
@@ -368,7 +371,7 @@ void Conditioner::decide_arrangement() {
     std::iota(rows_.begin(), rows_.end(), std::size_t{0});
     const auto all = arranged(flux_total_);
     rows_ = kept;
-    const auto estimate = measure_lag(all, input_.n_rotation(), n_t_);
+    const auto estimate = conditioning::measure_lag(all, input_.n_rotation(), n_t_);
     const double measured = job_.backward_even ? -estimate.lag : estimate.lag;
     nlohmann::json lag_details{{"measured", estimate.valid ? measured : std::nan("")},
                                {"uncertainty", estimate.uncertainty},
@@ -416,8 +419,8 @@ void Conditioner::decide_arrangement() {
             if (!input_.monitor.empty())
                 for (std::size_t i = 0; i < plane.size(); ++i)
                     plane[i] /= input_.monitor[i];
-            plane = relative_transmission(plane, input_.n_rotation(), n_t_,
-                                          static_cast<std::size_t>(job_.air_edge));
+            plane = conditioning::relative_transmission(plane, input_.n_rotation(), n_t_,
+                                                        static_cast<std::size_t>(job_.air_edge));
         }
         const auto moved = arranged(std::vector<float>(plane.begin(), plane.end()));
         transmission_.assign(moved.begin(), moved.end());
@@ -426,7 +429,7 @@ void Conditioner::decide_arrangement() {
                              job_.relative_transmission
                                  ? "divided by the monitor and its level at the ends of the lines"
                                  : "kept as stored",
-                             median([&] {
+                             conditioning::median([&] {
                                  std::vector<double> finite;
                                  for (const double value : transmission_)
                                      if (std::isfinite(value))
@@ -463,8 +466,8 @@ const Conditioner::Line& Conditioner::prepared(std::size_t row) {
         }
     for (auto* part : {&line.values, &line.variances}) {
         if (is_flipped(stored))
-            reverse_line(*part, n_k_);
-        shift_line(*part, n_k_, shift_of(stored), part == &line.variances);
+            conditioning::reverse_line(*part, n_k_);
+        conditioning::shift_line(*part, n_k_, shift_of(stored), part == &line.variances);
     }
     for (std::size_t t = 0; t < n_t_; ++t) {
         float* values = line.values.data() + t * n_k_;
@@ -490,7 +493,7 @@ void Conditioner::find_air() {
         return;
     }
     if (job_.air == "pattern") {
-        PatternFileOptions options;
+        patterns::PatternFileOptions options;
         options.wavelength = std::isnan(input_.wavelength) ? 0 : input_.wavelength;
         options.distance = std::isnan(input_.distance) ? 0 : input_.distance;
         options.intensity = job_.air_dataset;
@@ -539,11 +542,11 @@ void Conditioner::find_air() {
     if (edges.empty())
         throw Error(fmt::format("{}: the {} outermost translations are missing throughout",
                                 job_.input.file.string(), edge));
-    const double level = median(edges);
+    const double level = conditioning::median(edges);
     std::vector<double> deviations;
     for (const double value : edges)
         deviations.push_back(std::abs(value - level));
-    const double limit = 6 * 1.4826 * median(deviations) + 1e-6 * std::abs(level);
+    const double limit = 6 * 1.4826 * conditioning::median(deviations) + 1e-6 * std::abs(level);
     std::vector<double> sum(n_k_, 0), variance(n_k_, 0), count(n_k_, 0);
     std::size_t used = 0, left_out = 0;
     for (std::size_t row = 0; row < n_row(); ++row) {
@@ -581,19 +584,19 @@ void Conditioner::find_air() {
     add_step("air", "done",
              fmt::format("mean of {} points at the {} outermost translations of either side "
                          "subtracted: {:.4g} per channel, {:.1f} % of the median inside{}",
-                         used, edge, level, 100 * level / median(inside),
+                         used, edge, level, 100 * level / conditioning::median(inside),
                          left_out > 0 ? fmt::format("; {} points that stick out left out", left_out)
                                       : ""),
              {{"points", used},
               {"left_out", left_out},
               {"level", level},
-              {"share_of_median_inside", level / median(inside)}});
-    if (10 * left_out > used + left_out || level > 0.5 * median(inside))
+              {"share_of_median_inside", level / conditioning::median(inside)}});
+    if (10 * left_out > used + left_out || level > 0.5 * conditioning::median(inside))
         warnings_.push_back(fmt::format(
             "air.edge: the sample seems to reach the {} outermost translations ({} of {} points "
             "stick out, their level is {:.0f} % of the median inside): part of its own pattern is "
             "subtracted",
-            edge, left_out, used + left_out, 100 * level / median(inside)));
+            edge, left_out, used + left_out, 100 * level / conditioning::median(inside)));
 }
 
 void Conditioner::inspect() {
@@ -604,7 +607,7 @@ void Conditioner::inspect() {
     std::vector<double> gaps;
     for (std::size_t row = 1; row < n; ++row)
         gaps.push_back(std::abs(rotation_[row] - rotation_[row - 1]));
-    options.motion = 0.5 * static_cast<double>(n_t_) * radians(median(gaps));
+    options.motion = 0.5 * static_cast<double>(n_t_) * radians(conditioning::median(gaps));
     const std::uint64_t values = static_cast<std::uint64_t>(n) * n_t_ * n_k_;
     std::uint64_t found = 0;
     std::size_t high = 0, points = 0, rows = 0;
@@ -688,7 +691,7 @@ void Conditioner::inspect() {
 
 void Conditioner::examine() {
     const std::size_t passes = job_.air == "edges" ? 3 : 2;
-    progress_ = std::make_unique<Progress>("condition", (passes + 1) * n_row(), true);
+    progress_ = std::make_unique<program::Progress>("condition", (passes + 1) * n_row(), true);
     choose_noise();
     find_flux();
     survey();
@@ -702,4 +705,4 @@ void Conditioner::examine() {
     choose_output();
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

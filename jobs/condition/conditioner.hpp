@@ -16,7 +16,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 /// What one step found and did.
 struct ConditionStep {
@@ -67,7 +67,7 @@ class Conditioner {
     const std::vector<ConditionMap>& maps() const { return maps_; }
 
     /// Per rotation kept, before crop and binning.
-    const std::vector<std::vector<Outlier>>& spots() const { return spots_; }
+    const std::vector<std::vector<conditioning::Outlier>>& spots() const { return spots_; }
     const std::vector<unsigned char>& dead_channels() const { return dead_; }
     const std::vector<double>& mean_before() const { return mean_before_; }
     std::vector<double> mean_after() const;                 ///< of what was written, on two_theta()
@@ -118,7 +118,7 @@ class Conditioner {
     std::size_t block_begin_ = 0, block_end_ = 0;
     std::deque<Line> ring_;
 
-    NoiseModel noise_ = NoiseModel::estimate;
+    settings::NoiseModel noise_ = settings::NoiseModel::estimate;
     bool write_errors_ = false;
     double noise_constant_ = 0; ///< variance over intensity, for the estimate
     std::string noise_text_;
@@ -134,22 +134,22 @@ class Conditioner {
     std::vector<double> mean_before_;
     std::vector<double> air_, air_variance_;
     bool surveyed_ = false; ///< dead channels and arrangement are known
-    std::vector<std::vector<Outlier>> spots_;
+    std::vector<std::vector<conditioning::Outlier>> spots_;
     std::vector<float> total_; ///< [row][translation] after spots
-    Stripes stripes_;
+    conditioning::Stripes stripes_;
     std::vector<float> scale_; ///< [row]
     double axis_ = 0;
 
     std::size_t row_begin_ = 0, row_end_ = 0, t_begin_ = 0, t_end_ = 0, k_begin_ = 0, k_end_ = 0;
-    std::vector<CoarseBin> row_bins_, t_bins_, k_bins_;
+    std::vector<conditioning::CoarseBin> row_bins_, t_bins_, k_bins_;
     std::vector<double> out_rotation_, out_translation_, out_two_theta_;
     std::vector<double> sum_after_, count_after_;
 
     std::vector<ConditionStep> steps_;
     std::vector<std::string> warnings_;
     std::vector<ConditionMap> maps_;
-    std::unique_ptr<Progress> progress_;
+    std::unique_ptr<program::Progress> progress_;
     std::size_t done_ = 0;
 };
 
-} // namespace xrdct
+} // namespace xrdct::condition

@@ -10,13 +10,13 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 void Conditioner::find_gains() {
-    ScanGeometry geometry;
+    tomography::ScanGeometry geometry;
     geometry.rotation = rotation_;
     geometry.translation = input_.translation;
-    const auto find_axis = [&]() -> std::optional<AxisResult> {
+    const auto find_axis = [&]() -> std::optional<tomography::AxisResult> {
         try {
             return find_axis_offset(geometry, total_);
         } catch (const Error& error) {
@@ -72,7 +72,7 @@ void Conditioner::find_gains() {
     if (job_.scaling == Treat::off) {
         add_step("scaling", "off", "not asked for");
     } else {
-        const auto factors = projection_factors(total_, n_row(), n_t_);
+        const auto factors = conditioning::projection_factors(total_, n_row(), n_t_);
         const bool correct = job_.scaling == Treat::correct;
         const auto [low, high] = std::ranges::minmax(factors.factor);
         add_step("scaling", correct ? "done" : "found, left as they are",
@@ -102,7 +102,7 @@ void Conditioner::find_gains() {
     std::string text;
     const double step = std::abs(geometry.step());
     if (found) {
-        const auto describe = [&](const AxisEstimate& one, const char* name) {
+        const auto describe = [&](const tomography::AxisEstimate& one, const char* name) {
             details[name] = {{"valid", one.valid},
                              {"offset_mm", one.offset},
                              {"uncertainty_mm", one.uncertainty},
@@ -173,8 +173,8 @@ void Conditioner::choose_output() {
         while (t_end_ > t_begin_ && std::abs(places[t_end_ - 1] - centre) > reach + slack)
             --t_end_;
     }
-    row_bins_ = coarse_bins(row_end_ - row_begin_, job_.bin_rotation);
-    t_bins_ = coarse_bins(t_end_ - t_begin_, job_.bin_translation);
+    row_bins_ = conditioning::coarse_bins(row_end_ - row_begin_, job_.bin_rotation);
+    t_bins_ = conditioning::coarse_bins(t_end_ - t_begin_, job_.bin_translation);
     k_bins_ = coarse_bins(k_end_ - k_begin_, job_.bin_channel);
     const auto part = [](const std::vector<double>& axis, std::size_t begin, std::size_t end) {
         return std::span<const double>(axis).subspan(begin, end - begin);
@@ -209,7 +209,7 @@ std::vector<double> Conditioner::pixels() const {
 std::vector<double> Conditioner::transmission() const {
     if (transmission_.empty())
         return {};
-    Rebinning rebinning(t_bins_, coarse_bins(1, 1), {});
+    conditioning::Rebinning rebinning(t_bins_, conditioning::coarse_bins(1, 1), {});
     std::vector<double> result;
     std::vector<float> line(t_end_ - t_begin_), out(t_bins_.size());
     for (const auto& bin : row_bins_) {
@@ -232,7 +232,7 @@ void Conditioner::write(hdf5::Dataset& intensity, hdf5::Dataset* errors) {
     if (!input_.pixels.empty())
         weights.assign(input_.pixels.begin() + static_cast<std::ptrdiff_t>(k_begin_),
                        input_.pixels.begin() + static_cast<std::ptrdiff_t>(k_end_));
-    Rebinning rebinning(t_bins_, k_bins_, weights);
+    conditioning::Rebinning rebinning(t_bins_, k_bins_, weights);
     const bool plain = job_.bin_rotation == 1 && job_.bin_translation == 1 && job_.bin_channel == 1;
     std::vector<float> values(width * depth), variances(width * depth);
     const std::size_t out_size = t_bins_.size() * k_bins_.size();
@@ -316,4 +316,4 @@ std::vector<double> Conditioner::mean_after() const {
     return mean;
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

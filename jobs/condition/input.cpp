@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 using namespace detail;
 
@@ -76,22 +76,22 @@ class SinogramInput final : public ConditionInput {
                     std::span<float> errors) override {
         file_.read_rows({begin, end}, {0, n_channel()}, values);
         if (!errors.empty())
-            file_.read_rows({begin, end}, {0, n_channel()}, errors, mpi::SinogramArray::errors);
+            file_.read_rows({begin, end}, {0, n_channel()}, errors, scan::SinogramArray::errors);
     }
 
   private:
-    static mpi::SinogramFile open_file(const ConditionJob& job) {
+    static scan::SinogramFile open_file(const ConditionJob& job) {
         auto input = job.input;
         if (!job.counter_file.empty()) {
             input.monitor.clear();
             input.transmission.clear();
         }
-        auto source = sinogram_source(input, job.geometry);
+        auto source = pipeline::sinogram_source(input, job.geometry);
         source.require_wavelength = source.require_distance = false;
-        return mpi::SinogramFile::open(job.input.file, source);
+        return scan::SinogramFile::open(job.input.file, source);
     }
 
-    mpi::SinogramFile file_;
+    scan::SinogramFile file_;
 };
 
 } // namespace
@@ -114,4 +114,4 @@ std::unique_ptr<ConditionInput> ConditionInput::open(const ConditionJob& job) {
     return std::make_unique<SinogramInput>(job);
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 /// A recorded scan as [rotation][translation][channel], however it lies on disk: points brought to
 /// their places, but lines still as they were driven and intensities as they were counted.
@@ -58,4 +58,4 @@ class ConditionInput {
     ConditionInput() = default;
 };
 
-} // namespace xrdct
+} // namespace xrdct::condition

@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 namespace {
 
@@ -40,7 +40,8 @@ Place find_place(const std::string& name) {
     return place;
 }
 
-std::vector<std::size_t> counts(Settings& s, const std::string& key, const std::string& text) {
+std::vector<std::size_t> counts(settings::Settings& s, const std::string& key,
+                                const std::string& text) {
     std::vector<std::size_t> list;
     for (const double value : s.numbers(key, {}, "", text)) {
         require(value >= 0 && value == std::floor(value) && value < 1e15, s, key,
@@ -50,7 +51,7 @@ std::vector<std::size_t> counts(Settings& s, const std::string& key, const std::
     return list;
 }
 
-std::vector<double> range(Settings& s, const std::string& key, const std::string& unit,
+std::vector<double> range(settings::Settings& s, const std::string& key, const std::string& unit,
                           const std::string& text) {
     const auto values = s.numbers(key, {}, unit, text + "; empty: all");
     require(values.empty() || (values.size() == 2 && values[0] < values[1]), s, key,
@@ -58,7 +59,7 @@ std::vector<double> range(Settings& s, const std::string& key, const std::string
     return values;
 }
 
-Treat treat(Settings& s, const std::string& key, const std::string& correct, bool mask,
+Treat treat(settings::Settings& s, const std::string& key, const std::string& correct, bool mask,
             const std::string& text) {
     std::vector<std::string> choices{"off", "report", correct};
     if (mask)
@@ -70,7 +71,7 @@ Treat treat(Settings& s, const std::string& key, const std::string& correct, boo
                               : Treat::correct;
 }
 
-void read_input_table(Settings& s, ConditionJob& job) {
+void read_input_table(settings::Settings& s, ConditionJob& job) {
     job.input = read_input(s, job.source);
     const auto kind = s.choice(
         "input.kind", "auto", {"auto", "sinogram", "patterns", "lines"},
@@ -89,10 +90,10 @@ void read_input_table(Settings& s, ConditionJob& job) {
     job.first = s.integer("input.first", 1, "number of the first line, for numbered names");
     job.count = s.integer("input.count", 0,
                           "number of lines, for numbered names; 0: files as long as there are any");
-    job.counter_file =
-        beside(job.source, s.text("input.counter_file", "",
-                                  "file of monitor and transmission where they lie in another one, "
-                                  "numbered or not"));
+    job.counter_file = settings::beside(
+        job.source, s.text("input.counter_file", "",
+                           "file of monitor and transmission where they lie in another one, "
+                           "numbered or not"));
     job.counter_first =
         s.integer("input.counter_first", 0, "number of the first numbered counter file");
     require(job.count >= 0 && job.count < 1000000, s, "input.count",
@@ -110,18 +111,19 @@ void read_input_table(Settings& s, ConditionJob& job) {
     }
     auto& geometry = job.geometry;
     geometry.wavelength =
-        positive(s, "geometry.wavelength", not_given, "angstrom", "nan: from the file");
-    geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
+        positive(s, "geometry.wavelength", settings::not_given, "angstrom", "nan: from the file");
+    geometry.energy =
+        positive(s, "geometry.energy", settings::not_given, "keV", "instead of the wavelength");
     require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
-    geometry.distance = positive(s, "geometry.distance", not_given, "mm",
+    geometry.distance = positive(s, "geometry.distance", settings::not_given, "mm",
                                  "rotation axis to detector; nan: from the file");
     geometry.beam_width =
-        positive(s, "geometry.beam_width", not_given, "mm",
+        positive(s, "geometry.beam_width", settings::not_given, "mm",
                  "width of the beam, kept in the scan that is written; nan: from the file");
 }
 
-void read_arrangement(Settings& s, ConditionJob& job) {
+void read_arrangement(settings::Settings& s, ConditionJob& job) {
     const auto order = s.choice("arrange.order", "auto", {"auto", "positions", "lines"},
                                 "how frames become points: by the positions of the motors, or line "
                                 "after line, the translation being the fast axis (needs the ranges "
@@ -163,7 +165,7 @@ void read_arrangement(Settings& s, ConditionJob& job) {
                               "leave out the last rotation (one that repeats the first mirrored)");
 }
 
-void read_normalisation(Settings& s, ConditionJob& job) {
+void read_normalisation(settings::Settings& s, ConditionJob& job) {
     job.monitor = s.choice("normalise.monitor", "auto", {"auto", "off", "on"},
                            "divide by the monitor over its mean; auto: where the file has one");
     job.exposure_use = s.choice(
@@ -184,9 +186,9 @@ void read_normalisation(Settings& s, ConditionJob& job) {
     const auto model =
         s.choice("normalise.dead_time_model", "nonparalyzable", {"nonparalyzable", "paralyzable"},
                  "whether a count during the dead time prolongs it");
-    job.dead_time_model =
-        model == "paralyzable" ? DeadTimeModel::paralysable : DeadTimeModel::non_paralysable;
-    job.exposure_time = positive(s, "normalise.exposure_time", not_given, "s",
+    job.dead_time_model = model == "paralyzable" ? conditioning::DeadTimeModel::paralysable
+                                                 : conditioning::DeadTimeModel::non_paralysable;
+    job.exposure_time = positive(s, "normalise.exposure_time", settings::not_given, "s",
                                  "of every frame, for the dead time; nan: from the file");
     job.relative_transmission = s.boolean(
         "normalise.transmission", false,
@@ -194,13 +196,14 @@ void read_normalisation(Settings& s, ConditionJob& job) {
         "if there is one, and by its level at the ends of the lines (I/I0)");
 }
 
-void read_air(Settings& s, ConditionJob& job) {
+void read_air(settings::Settings& s, ConditionJob& job) {
     job.air = s.choice("air.method", "none", {"none", "pattern", "edges"},
                        "air scatter: subtract a measured pattern, or the mean pattern of the "
                        "outermost translations");
-    job.air_file = beside(job.source, s.text("air.file", "",
-                                             "measured pattern of the empty beam on the same "
-                                             "channels (text or NeXus/HDF5)"));
+    job.air_file =
+        settings::beside(job.source, s.text("air.file", "",
+                                            "measured pattern of the empty beam on the same "
+                                            "channels (text or NeXus/HDF5)"));
     require((job.air == "pattern") == !job.air_file.empty(), s, "air.file",
             "goes with air.method = \"pattern\"");
     job.air_dataset = s.text("air.intensity", "", "its dataset; empty: the file's default signal");
@@ -214,7 +217,7 @@ void read_air(Settings& s, ConditionJob& job) {
                                    "sample is absorbed in it");
 }
 
-void read_steps(Settings& s, ConditionJob& job) {
+void read_steps(settings::Settings& s, ConditionJob& job) {
     job.dead_channels = s.boolean("channels.dead", true,
                                   "mask channels that are constant or missing in the whole scan");
     job.excluded = s.intervals("channels.excluded", "deg", "regions [from, to] that are masked");
@@ -265,17 +268,17 @@ void read_steps(Settings& s, ConditionJob& job) {
         "where the file has them), an estimate from the scatter between channels; auto: errors, "
         "else counts where pixels or the unit say so, else the estimate, which is then not "
         "written");
-    job.noise = noise == "errors"     ? NoiseModel::errors
-                : noise == "counts"   ? NoiseModel::counts
-                : noise == "estimate" ? NoiseModel::estimate
-                                      : NoiseModel::automatic;
+    job.noise = noise == "errors"     ? settings::NoiseModel::errors
+                : noise == "counts"   ? settings::NoiseModel::counts
+                : noise == "estimate" ? settings::NoiseModel::estimate
+                                      : settings::NoiseModel::automatic;
 }
 
-ConditionJob read_condition_settings(Settings& s, const std::filesystem::path& source) {
+ConditionJob read_condition_settings(settings::Settings& s, const std::filesystem::path& source) {
     ConditionJob job;
     job.source = source;
     job.title = s.text("title", "", "free text; empty: that of the scan");
-    job.output = beside(
+    job.output = settings::beside(
         source, s.text("output", "conditioned", "folder of the results, relative to the job file"));
     read_input_table(s, job);
     read_arrangement(s, job);
@@ -302,7 +305,7 @@ std::string numbered(const std::string& name, long number) {
 
 ConditionJob parse_condition_job(const std::string& text, const std::filesystem::path& source,
                                  const std::vector<std::string>& overrides) {
-    auto settings = Settings::parse(text, source.string(), overrides);
+    auto settings = settings::Settings::parse(text, source.string(), overrides);
     ConditionJob job;
     try {
         job = read_condition_settings(settings, source);
@@ -319,8 +322,8 @@ ConditionJob parse_condition_job(const std::string& text, const std::filesystem:
     return job;
 }
 
-std::vector<SettingDescription> condition_job_reference() {
-    auto settings = Settings::parse("[input]\nfile = 'scan.nxs'\n", "reference");
+std::vector<settings::SettingDescription> condition_job_reference() {
+    auto settings = settings::Settings::parse("[input]\nfile = 'scan.nxs'\n", "reference");
     read_condition_settings(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
@@ -329,4 +332,4 @@ std::vector<SettingDescription> condition_job_reference() {
     return list;
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

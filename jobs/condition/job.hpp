@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 /// How the recorded data of `xrdct condition` lie on disk.
 enum class ConditionKind {
@@ -39,8 +39,8 @@ struct ConditionJob {
     std::string title;
     std::filesystem::path source; ///< the job file
     std::filesystem::path output; ///< folder
-    InputSettings input;
-    GeometrySettings geometry; ///< wavelength, energy, distance and beam width
+    settings::InputSettings input;
+    settings::GeometrySettings geometry; ///< wavelength, energy, distance and beam width
     ConditionKind kind = ConditionKind::automatic;
     std::string exposure; ///< dataset of the exposure times
     long first = 1;       ///< number of the first line
@@ -61,10 +61,10 @@ struct ConditionJob {
 
     std::string monitor = "auto"; ///< auto, off, on
     std::string exposure_use = "auto";
-    double flux_limit = 0.1;          ///< of the median
-    double exposure_time = not_given; ///< s, per frame
-    double dead_time = 0;             ///< s; 0: none
-    DeadTimeModel dead_time_model = DeadTimeModel::non_paralysable;
+    double flux_limit = 0.1;                    ///< of the median
+    double exposure_time = settings::not_given; ///< s, per frame
+    double dead_time = 0;                       ///< s; 0: none
+    conditioning::DeadTimeModel dead_time_model = conditioning::DeadTimeModel::non_paralysable;
     bool relative_transmission = false;
 
     std::string air = "none"; ///< none, pattern, edges
@@ -78,9 +78,9 @@ struct ConditionJob {
     std::vector<std::pair<double, double>> excluded; ///< deg
 
     Treat spots = Treat::report;
-    OutlierOptions spot_options;
+    conditioning::OutlierOptions spot_options;
     Treat stripes = Treat::report;
-    StripeOptions stripe_options;
+    conditioning::StripeOptions stripe_options;
     Treat scaling = Treat::report;
 
     std::optional<double> axis; ///< mm; nullopt: find it
@@ -89,7 +89,7 @@ struct ConditionJob {
     std::vector<double> crop_rotation, crop_translation, crop_two_theta; ///< empty, or from, to
     bool crop_symmetric = false;
 
-    NoiseModel noise = NoiseModel::automatic;
+    settings::NoiseModel noise = settings::NoiseModel::automatic;
 
     std::string resolved; ///< the whole job with every default filled in, as TOML
 };
@@ -99,7 +99,7 @@ ConditionJob parse_condition_job(const std::string& text, const std::filesystem:
                                  const std::vector<std::string>& overrides = {});
 
 /// Every key with type, unit, default and meaning.
-std::vector<SettingDescription> condition_job_reference();
+std::vector<settings::SettingDescription> condition_job_reference();
 
 /// Whether a name holds a place for a number, such as %06d.
 bool is_numbered(const std::string& name);
@@ -107,4 +107,4 @@ bool is_numbered(const std::string& name);
 /// anything else behind a %.
 std::string numbered(const std::string& name, long number);
 
-} // namespace xrdct
+} // namespace xrdct::condition

@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 using namespace detail;
 
@@ -44,8 +44,8 @@ class LinesInput final : public ConditionInput {
             const auto out_errors =
                 errors.empty() ? errors : errors.subspan((i - begin) * size, size);
             if (!present_[i]) {
-                std::ranges::fill(out, missing);
-                std::ranges::fill(out_errors, missing);
+                std::ranges::fill(out, condition::detail::missing);
+                std::ranges::fill(out_errors, condition::detail::missing);
                 continue;
             }
             const auto file = hdf5::File::open(line_file(i), hdf5::Access::read_only);
@@ -131,7 +131,7 @@ class LinesInput final : public ConditionInput {
                     continue;
                 const auto file = hdf5::File::open(line_file(i), hdf5::Access::read_only);
                 const auto dataset = file.root().open_dataset(number_name(in.rotation, i));
-                auto values = in_unit(dataset.read_all<double>(), nexus::Quantity::angle,
+                auto values = in_unit(dataset.read_all<double>(), units::Quantity::angle,
                                       in.rotation_unit, dataset);
                 if (values.empty())
                     throw Error(dataset.describe() + ": has no value");
@@ -156,7 +156,7 @@ class LinesInput final : public ConditionInput {
                                     "datasets by input.translation",
                                     job_.source.string()));
         translation = in_unit(vector_of(*dataset, n_translation, "translation"),
-                              nexus::Quantity::length, in.translation_unit, *dataset);
+                              units::Quantity::length, in.translation_unit, *dataset);
         by_position = !in.translation.empty();
         if (translation.back() < translation.front()) {
             std::ranges::reverse(translation);
@@ -198,10 +198,10 @@ class LinesInput final : public ConditionInput {
         std::vector<double> steps, starts;
         for (std::size_t t = 1; t < n; ++t)
             steps.push_back(translation[t] - translation[t - 1]);
-        const double step = median(steps);
+        const double step = conditioning::median(steps);
         for (std::size_t t = 0; t < n; ++t)
             starts.push_back(translation[t] - step * static_cast<double>(t));
-        const double start = median(starts);
+        const double start = conditioning::median(starts);
         if (!(step > 0))
             throw Error(fmt::format("{}: the translations of the first line do not rise",
                                     line_file(first_present()).string()));
@@ -214,7 +214,7 @@ class LinesInput final : public ConditionInput {
                 continue;
             const auto file = hdf5::File::open(line_file(i), hdf5::Access::read_only);
             const auto dataset = file.root().open_dataset(number_name(job_.input.translation, i));
-            auto values = in_unit(vector_of(dataset, n, "translation"), nexus::Quantity::length,
+            auto values = in_unit(vector_of(dataset, n, "translation"), units::Quantity::length,
                                   job_.input.translation_unit, dataset);
             reversed_[i] = values.back() < values.front() ? 1 : 0;
             if (reversed_[i])
@@ -222,7 +222,7 @@ class LinesInput final : public ConditionInput {
             std::vector<double> off;
             for (std::size_t t = 0; t < n; ++t)
                 off.push_back((values[t] - translation[t]) / step);
-            const double whole = std::round(median(off));
+            const double whole = std::round(conditioning::median(off));
             std::size_t outside = 0;
             for (std::size_t t = 0; t < n; ++t)
                 if (!(std::abs(off[t] - whole) <= job_.tolerance)) {
@@ -230,11 +230,11 @@ class LinesInput final : public ConditionInput {
                     ++outside;
                 }
             if (10 * outside > n || 4 * std::abs(whole) > static_cast<double>(n))
-                throw Error(
-                    fmt::format("{}: {} of {} translations lie on no point of the grid of "
-                                "the first line, which begins at {} mm with steps of {} mm; "
-                                "the line lies {:.2f} steps off",
-                                dataset.describe(), outside, n, start, step, median(off)));
+                throw Error(fmt::format(
+                    "{}: {} of {} translations lie on no point of the grid of "
+                    "the first line, which begins at {} mm with steps of {} mm; "
+                    "the line lies {:.2f} steps off",
+                    dataset.describe(), outside, n, start, step, conditioning::median(off)));
             begins_[i] = static_cast<std::ptrdiff_t>(whole);
             moved += whole != 0 ? 1 : 0;
             masked += outside;
@@ -253,11 +253,11 @@ class LinesInput final : public ConditionInput {
     /// Brings a line [translation][width] as stored to its place on the grid.
     void place(std::span<float> line, std::size_t width, std::size_t i) const {
         if (reversed_[i])
-            reverse_line(line, width);
+            conditioning::reverse_line(line, width);
         for (std::size_t t = 0; !off_grid_.empty() && t < n_translation(); ++t)
             if (off_grid_[i * n_translation() + t])
-                std::ranges::fill(line.subspan(t * width, width), missing);
-        shift_line(line, width, -static_cast<double>(begins_[i]), false);
+                std::ranges::fill(line.subspan(t * width, width), condition::detail::missing);
+        conditioning::shift_line(line, width, -static_cast<double>(begins_[i]), false);
     }
 
     void read_counters(std::size_t n_translation) {
@@ -321,4 +321,4 @@ std::unique_ptr<ConditionInput> detail::open_lines(const ConditionJob& job) {
     return std::make_unique<LinesInput>(job);
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

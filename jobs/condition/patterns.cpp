@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 using namespace detail;
 
@@ -86,12 +86,12 @@ class PatternsInput final : public ConditionInput {
         if (job.order == FrameOrder::positions ||
             (job.order == FrameOrder::automatic && positions)) {
             const auto rotations = in_unit(vector_of(*turns, frames, "frame"),
-                                           nexus::Quantity::angle, job.input.rotation_unit, *turns);
+                                           units::Quantity::angle, job.input.rotation_unit, *turns);
             const auto translations =
-                in_unit(vector_of(*places, frames, "frame"), nexus::Quantity::length,
+                in_unit(vector_of(*places, frames, "frame"), units::Quantity::length,
                         job.input.translation_unit, *places);
             try {
-                grid_ = arrange_by_position(rotations, translations, job.tolerance);
+                grid_ = conditioning::arrange_by_position(rotations, translations, job.tolerance);
             } catch (const Error& error) {
                 throw Error(fmt::format("{}: {}", group.describe(), error.what()));
             }
@@ -138,7 +138,7 @@ class PatternsInput final : public ConditionInput {
                         ? fmt::format(" are no whole number of translations at {} rotations", n_r)
                         : ""));
             try {
-                grid_ = arrange_in_order(
+                grid_ = conditioning::arrange_in_order(
                     frames, stated_axis(in.rotation_range, in.rotation_range_closed, n_r),
                     stated_axis(in.translation_range, true, n_t), job.lost);
             } catch (const Error& error) {
@@ -175,7 +175,7 @@ class PatternsInput final : public ConditionInput {
             const std::ptrdiff_t frame = grid_.frame[i];
             float* target = out.data() + (i - first) * channels;
             if (frame < 0) {
-                std::fill_n(target, channels, missing);
+                std::fill_n(target, channels, condition::detail::missing);
                 ++i;
                 continue;
             }
@@ -220,7 +220,7 @@ class PatternsInput final : public ConditionInput {
     hdf5::Dataset intensity_;
     std::optional<hdf5::Dataset> errors_;
     std::size_t per_row_ = 0; ///< frames per row of a three-dimensional array
-    FrameGrid grid_;
+    conditioning::FrameGrid grid_;
 };
 
 } // namespace
@@ -229,4 +229,4 @@ std::unique_ptr<ConditionInput> detail::open_patterns(const ConditionJob& job) {
     return std::make_unique<PatternsInput>(job);
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

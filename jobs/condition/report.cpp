@@ -12,7 +12,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 namespace {
 
@@ -184,9 +184,9 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
         }
     page.section("Settings");
     page.preformatted(job.resolved);
-    write_text_file(folder / "condition.html", page.str());
+    files::write_text_file(folder / "condition.html", page.str());
     files.push_back(folder / "condition.html");
     return files;
 }
 
-} // namespace xrdct
+} // namespace xrdct::condition

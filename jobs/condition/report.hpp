@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::condition {
 
 /// What `write_condition_report` will write, for the question whether it is there already.
 std::vector<std::filesystem::path> condition_report_targets(const std::filesystem::path& folder);
@@ -18,4 +18,4 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
                                                           const Conditioner& conditioner,
                                                           const std::filesystem::path& folder);
 
-} // namespace xrdct
+} // namespace xrdct::condition

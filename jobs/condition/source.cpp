@@ -11,14 +11,14 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct::detail {
+namespace xrdct::condition::detail {
 
 namespace {
 
 /// A number that stands as an attribute or dataset in the group, or in a class of the entry.
 std::optional<double> find_number(const hdf5::Group& root, const hdf5::Group& group,
                                   const char* name, const char* nx_class,
-                                  nexus::Quantity quantity) {
+                                  units::Quantity quantity) {
     std::optional<double> value;
     std::string where, unit;
     const auto take = [&](const hdf5::Dataset& dataset) {
@@ -39,7 +39,7 @@ std::optional<double> find_number(const hdf5::Group& root, const hdf5::Group& gr
     if (!value)
         return value;
     if (!unit.empty())
-        *value *= nexus::unit_factor(quantity, unit, where);
+        *value *= units::unit_factor(quantity, unit, where);
     if (!(*value > 0) || !std::isfinite(*value))
         throw Error(fmt::format("{}: must be positive, is {}", where, *value));
     return value;
@@ -104,13 +104,13 @@ std::vector<double> vector_of(const hdf5::Dataset& dataset, std::size_t n, const
     return values;
 }
 
-std::vector<double> in_unit(std::vector<double> values, nexus::Quantity quantity,
+std::vector<double> in_unit(std::vector<double> values, units::Quantity quantity,
                             const std::string& given, const hdf5::Dataset& dataset) {
     std::string unit = given;
     if (unit.empty() && dataset.has_attribute("units"))
         unit = dataset.string_attribute("units").value_or("");
     if (!unit.empty()) {
-        const double factor = nexus::unit_factor(quantity, unit, dataset.describe());
+        const double factor = units::unit_factor(quantity, unit, dataset.describe());
         for (double& value : values)
             value *= factor;
     }
@@ -135,18 +135,18 @@ void read_description(ConditionInput& input, const ConditionJob& job, const hdf5
     else if (!std::isnan(job.geometry.energy))
         input.wavelength = wavelength_from_energy(job.geometry.energy);
     else if (const auto value = find_number(root, group, "incident_wavelength", "NXbeam",
-                                            nexus::Quantity::wavelength))
+                                            units::Quantity::wavelength))
         input.wavelength = *value;
     else if (const auto energy =
-                 find_number(root, group, "incident_energy", "NXbeam", nexus::Quantity::energy))
+                 find_number(root, group, "incident_energy", "NXbeam", units::Quantity::energy))
         input.wavelength = wavelength_from_energy(*energy);
     else if (const auto other = find_number(root, group, "wavelength", "NXmonochromator",
-                                            nexus::Quantity::wavelength))
+                                            units::Quantity::wavelength))
         input.wavelength = *other;
     if (!std::isnan(job.geometry.distance))
         input.distance = job.geometry.distance;
     else if (const auto value =
-                 find_number(root, group, "distance", "NXdetector", nexus::Quantity::length))
+                 find_number(root, group, "distance", "NXdetector", units::Quantity::length))
         input.distance = *value;
 
     const std::size_t n = intensity.shape().back();
@@ -170,32 +170,33 @@ void read_description(ConditionInput& input, const ConditionJob& job, const hdf5
                                     axis->describe()));
         unit = "deg";
     }
-    const auto kind = parse_radial_unit(unit, axis->describe());
+    const auto kind = patterns::parse_radial_unit(unit, axis->describe());
     for (std::size_t k = 0; k < n; ++k) {
         double& value = values[k];
         if (!std::isfinite(value) || value < 0)
             throw Error(fmt::format("{}: value {} is {}", axis->describe(), k, value));
-        if (kind == PatternUnit::q || kind == PatternUnit::q_inverse_nanometre) {
+        if (kind == patterns::PatternUnit::q ||
+            kind == patterns::PatternUnit::q_inverse_nanometre) {
             if (std::isnan(input.wavelength))
                 throw Error(fmt::format("{}: a scattering vector becomes 2theta with the "
                                         "wavelength; state geometry.wavelength or geometry.energy",
                                         axis->describe()));
-            const double q = kind == PatternUnit::q ? value : 0.1 * value;
+            const double q = kind == patterns::PatternUnit::q ? value : 0.1 * value;
             const double sine = q * input.wavelength / (4 * pi);
             if (sine >= 1)
                 throw Error(fmt::format("{}: {} {} cannot be reached with the wavelength {} "
                                         "angstrom; check the units",
                                         axis->describe(), value, unit, input.wavelength));
             value = 2 * degrees(std::asin(sine));
-        } else if (kind == PatternUnit::radius) {
+        } else if (kind == patterns::PatternUnit::radius) {
             if (std::isnan(input.distance))
                 throw Error(fmt::format("{}: a radius becomes 2theta with the distance; state "
                                         "geometry.distance",
                                         axis->describe()));
             value = degrees(std::atan2(value, input.distance));
-        } else if (kind == PatternUnit::two_theta_radian) {
+        } else if (kind == patterns::PatternUnit::two_theta_radian) {
             value = degrees(value);
-        } else if (kind == PatternUnit::d_spacing) {
+        } else if (kind == patterns::PatternUnit::d_spacing) {
             throw Error(fmt::format("{}: a scan's radial axis is 2theta, q or radius, not d",
                                     axis->describe()));
         }
@@ -225,4 +226,4 @@ hdf5::Dataset open_intensity(const hdf5::Group& root, const std::string& given) 
     return data->open_dataset(*signal);
 }
 
-} // namespace xrdct::detail
+} // namespace xrdct::condition::detail

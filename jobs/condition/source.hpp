@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct::detail {
+namespace xrdct::condition::detail {
 
 inline constexpr float missing = std::numeric_limits<float>::quiet_NaN();
 
@@ -32,7 +32,7 @@ std::optional<hdf5::Dataset> find_dataset(const hdf5::Group& root, const hdf5::G
 std::vector<double> vector_of(const hdf5::Dataset& dataset, std::size_t n, const char* what);
 
 /// Values in the unit that the job gives, else in the dataset's own, in the canonical one.
-std::vector<double> in_unit(std::vector<double> values, nexus::Quantity quantity,
+std::vector<double> in_unit(std::vector<double> values, units::Quantity quantity,
                             const std::string& given, const hdf5::Dataset& dataset);
 
 /// What the integration has corrected for.
@@ -49,4 +49,4 @@ hdf5::Dataset open_intensity(const hdf5::Group& root, const std::string& given);
 std::unique_ptr<ConditionInput> open_patterns(const ConditionJob& job);
 std::unique_ptr<ConditionInput> open_lines(const ConditionJob& job);
 
-} // namespace xrdct::detail
+} // namespace xrdct::condition::detail

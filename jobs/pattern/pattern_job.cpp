@@ -12,20 +12,22 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pattern {
 
 namespace {
 
-void read_pattern_table(Settings& s, const std::filesystem::path& source, PatternJob& job) {
-    job.file = beside(source, s.text("pattern.file", "",
-                                     "pattern to refine (text columns, chi, start-step-end list, "
-                                     "NeXus/HDF5), relative to the job file"));
+void read_pattern_table(settings::Settings& s, const std::filesystem::path& source,
+                        PatternJob& job) {
+    job.file = settings::beside(source,
+                                s.text("pattern.file", "",
+                                       "pattern to refine (text columns, chi, start-step-end list, "
+                                       "NeXus/HDF5), relative to the job file"));
     require(!job.file.empty(), s, "pattern.file", "is required: the pattern to refine");
     const auto unit = s.text("pattern.unit", "auto",
                              "unit of the positions: auto (as the file says, degrees 2theta where "
                              "it says nothing), deg, rad, 1/angstrom, 1/nm, d (spacings in "
                              "angstrom), mm (radius)");
-    job.reading.unit = parse_radial_unit(unit, s.where("pattern.unit"));
+    job.reading.unit = patterns::parse_radial_unit(unit, s.where("pattern.unit"));
     job.reading.intensity =
         s.text("pattern.intensity", "",
                "dataset of the intensities in an HDF5 file; empty: the file's default signal");
@@ -50,29 +52,30 @@ void read_pattern_table(Settings& s, const std::filesystem::path& source, Patter
 }
 
 /// What `xrdct calibrate` found, if the job names its file.
-std::optional<InstrumentFile> read_calibration(Settings& s, const std::filesystem::path& source,
-                                               PatternJob& job) {
-    job.instrument_file =
-        beside(source,
-               s.text("instrument.file", "",
-                      "instrument file of xrdct calibrate, relative to the job file: widths, "
-                      "zero, wavelength and distance are taken from it where the job states none"));
+std::optional<settings::InstrumentFile>
+read_calibration(settings::Settings& s, const std::filesystem::path& source, PatternJob& job) {
+    job.instrument_file = settings::beside(
+        source,
+        s.text("instrument.file", "",
+               "instrument file of xrdct calibrate, relative to the job file: widths, "
+               "zero, wavelength and distance are taken from it where the job states none"));
     if (job.instrument_file.empty())
         return std::nullopt;
     try {
-        return read_instrument_file(job.instrument_file);
+        return settings::read_instrument_file(job.instrument_file);
     } catch (const Error& error) {
         throw Error(fmt::format("{}: {}", s.where("instrument.file"), error.what()));
     }
 }
 
-void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calibration,
+void read_geometry_table(settings::Settings& s,
+                         const std::optional<settings::InstrumentFile>& calibration,
                          PatternJob& job) {
     auto& model = job.model;
-    const double wavelength = positive(s, "geometry.wavelength", not_given, "angstrom",
+    const double wavelength = positive(s, "geometry.wavelength", settings::not_given, "angstrom",
                                        "nan: from the instrument file, else from the pattern's");
     const double energy =
-        positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
+        positive(s, "geometry.energy", settings::not_given, "keV", "instead of the wavelength");
     require(std::isnan(wavelength) || std::isnan(energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
     job.reading.wavelength = !std::isnan(wavelength) ? wavelength
@@ -80,7 +83,7 @@ void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calib
                              : calibration           ? calibration->wavelength
                                                      : 0;
     const double distance =
-        positive(s, "geometry.distance", not_given, "mm",
+        positive(s, "geometry.distance", settings::not_given, "mm",
                  "sample to detector, or goniometer radius; needed for radii and for a "
                  "displacement; nan: from the instrument file; for radii from the pattern's");
     job.reading.distance = !std::isnan(distance) ? distance
@@ -90,22 +93,22 @@ void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calib
     const auto type = s.choice("geometry.type", "area", {"area", "bragg_brentano"},
                                "flat area detector normal to the beam, or Bragg-Brentano "
                                "diffractometer; decides how a displacement moves lines");
-    model.geometry =
-        type == "area" ? DiffractionGeometry::area_detector : DiffractionGeometry::bragg_brentano;
-    const double second = positive(s, "geometry.second_wavelength", not_given, "angstrom",
+    model.geometry = type == "area" ? rietveld::DiffractionGeometry::area_detector
+                                    : rietveld::DiffractionGeometry::bragg_brentano;
+    const double second = positive(s, "geometry.second_wavelength", settings::not_given, "angstrom",
                                    "second wavelength of the source (K alpha 2); nan: none");
     const double ratio = s.number("geometry.second_ratio", 0.5, "",
                                   "intensity of the second wavelength over that of the first");
     require(ratio >= 0, s, "geometry.second_ratio", "must not be negative");
     if (!std::isnan(second))
-        model.second = SecondWavelength{second, ratio};
+        model.second = rietveld::SecondWavelength{second, ratio};
     const double monochromator =
-        s.number("geometry.monochromator_two_theta", not_given, "deg",
+        s.number("geometry.monochromator_two_theta", settings::not_given, "deg",
                  "Bragg angle 2theta of a crystal monochromator: the polarisation factor is then "
                  "(1 + K cos^2 2theta) / (1 + K) with K = cos^2 of this angle; nan: none, K = 1");
     require(std::isnan(monochromator) || (monochromator > 0 && monochromator < 180), s,
             "geometry.monochromator_two_theta", "must lie between 0 and 180");
-    const double polarisation = s.number("geometry.polarization_factor", not_given, "",
+    const double polarisation = s.number("geometry.polarization_factor", settings::not_given, "",
                                          "K itself: 1 unpolarised or full rings, 0 none; nan: "
                                          "from the monochromator");
     require(std::isnan(polarisation) || polarisation >= 0, s, "geometry.polarization_factor",
@@ -126,9 +129,11 @@ void read_geometry_table(Settings& s, const std::optional<InstrumentFile>& calib
                                             "the integration corrected for solid angle");
 }
 
-void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& calibration,
+void read_instrument_table(settings::Settings& s,
+                           const std::optional<settings::InstrumentFile>& calibration,
                            PatternJob& job) {
-    const auto widths = calibration ? calibration->profile : InstrumentProfile{0, 0, 4e-4, 0, 0, 0};
+    const auto widths =
+        calibration ? calibration->profile : rietveld::InstrumentProfile{0, 0, 4e-4, 0, 0, 0};
     auto& model = job.model;
     auto& instrument = model.instrument;
     const auto value = [&](const char* name, double fallback, const char* unit, const char* text) {
@@ -150,7 +155,7 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
     const bool nominal = s.has("geometry.distance") && job.reading.distance > 0;
     const double displaced =
         calibrated_distance && nominal ? job.reading.distance - calibration->distance : 0;
-    if (calibrated_distance && !nominal && job.reading.unit != PatternUnit::radius)
+    if (calibrated_distance && !nominal && job.reading.unit != patterns::PatternUnit::radius)
         job.notes.push_back(fmt::format(
             "{} holds a calibrated distance, {} mm; for angles that were computed with another one "
             "give that one as geometry.distance",
@@ -159,15 +164,16 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
         value("displacement", displaced, "mm",
               "sample displacement; area: towards the detector; bragg_brentano: out of the "
               "focusing circle; needs geometry.distance");
-    const std::pair<const char*, Parameter*> refinable[] = {{"u", &instrument.u},
-                                                            {"v", &instrument.v},
-                                                            {"w", &instrument.w},
-                                                            {"x", &instrument.x},
-                                                            {"y", &instrument.y},
-                                                            {"z", &instrument.z},
-                                                            {"zero", &model.zero},
-                                                            {"displacement", &model.displacement},
-                                                            {"wavelength", &model.wavelength}};
+    const std::pair<const char*, rietveld::Parameter*> refinable[] = {
+        {"u", &instrument.u},
+        {"v", &instrument.v},
+        {"w", &instrument.w},
+        {"x", &instrument.x},
+        {"y", &instrument.y},
+        {"z", &instrument.z},
+        {"zero", &model.zero},
+        {"displacement", &model.displacement},
+        {"wavelength", &model.wavelength}};
     const std::string key = "instrument.refine";
     std::set<std::string> seen;
     for (const auto& name : s.texts(
@@ -199,16 +205,17 @@ void read_instrument_table(Settings& s, const std::optional<InstrumentFile>& cal
             "the wavelength cannot be refined together with a second wavelength");
 }
 
-PatternJob read_pattern_settings(Settings& s, const std::filesystem::path& source) {
+PatternJob read_pattern_settings(settings::Settings& s, const std::filesystem::path& source) {
     PatternJob job;
     job.source = source.string();
     job.title = s.text("title", "", "free text; empty: the file's name");
     read_pattern_table(s, source, job);
-    job.output = beside(source, s.text("output", "",
-                                       "folder of the results, relative to the job file; empty: "
-                                       "the pattern's name with _rietveld added"));
+    job.output =
+        settings::beside(source, s.text("output", "",
+                                        "folder of the results, relative to the job file; empty: "
+                                        "the pattern's name with _rietveld added"));
     if (job.output.empty())
-        job.output = beside(source, job.file.stem().string() + "_rietveld");
+        job.output = settings::beside(source, job.file.stem().string() + "_rietveld");
     const auto calibration = read_calibration(s, source, job);
     read_geometry_table(s, calibration, job);
     read_instrument_table(s, calibration, job);
@@ -245,13 +252,13 @@ PatternJob read_pattern_settings(Settings& s, const std::filesystem::path& sourc
                                  "of its value per degree of freedom");
     require(options.tolerance > 0, s, "rietveld.tolerance", "must be positive");
     job.model.anomalous = s.boolean("rietveld.anomalous", true, "apply f' and f''");
-    job.model.profile_range = s.number("rietveld.profile_range", default_profile_range, "FWHM",
-                                       "half-width beyond which a line is zero");
+    job.model.profile_range = s.number("rietveld.profile_range", rietveld::default_profile_range,
+                                       "FWHM", "half-width beyond which a line is zero");
     require(job.model.profile_range >= 4, s, "rietveld.profile_range", "must be at least 4");
 
     std::set<std::string> names;
     for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
-        job.phases.push_back(read_phase(s, i, source, JobKind::pattern));
+        job.phases.push_back(read_phase(s, i, source, settings::JobKind::pattern));
         const auto& phase = job.phases.back();
         if (!names.insert(phase.name).second)
             throw Error(fmt::format("{}: phase '{}' is named twice", job.source, phase.name));
@@ -270,7 +277,7 @@ PatternJob read_pattern_settings(Settings& s, const std::filesystem::path& sourc
         }
     }
     for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
-        job.peaks.push_back(read_peak(s, i, JobKind::pattern));
+        job.peaks.push_back(read_peak(s, i, settings::JobKind::pattern));
         if (!names.insert(job.peaks.back().name).second)
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     job.source, job.peaks.back().name));
@@ -279,9 +286,10 @@ PatternJob read_pattern_settings(Settings& s, const std::filesystem::path& sourc
         throw Error(
             fmt::format("{}: at least one [[phase]] (--phase NAME=CIF) is needed", job.source));
     for (const auto& name : options.extract_intensities)
-        require(std::any_of(job.phases.begin(), job.phases.end(),
-                            [&](const PhaseSettings& phase) { return phase.name == name; }),
-                s, "rietveld.extract_intensities", fmt::format("there is no phase '{}'", name));
+        require(
+            std::any_of(job.phases.begin(), job.phases.end(),
+                        [&](const settings::PhaseSettings& phase) { return phase.name == name; }),
+            s, "rietveld.extract_intensities", fmt::format("there is no phase '{}'", name));
     return job;
 }
 
@@ -289,7 +297,7 @@ PatternJob read_pattern_settings(Settings& s, const std::filesystem::path& sourc
 
 PatternJob parse_pattern_job(const std::string& text, const std::filesystem::path& source,
                              const std::vector<std::string>& overrides) {
-    auto settings = Settings::parse(text, source.string(), overrides);
+    auto settings = settings::Settings::parse(text, source.string(), overrides);
     PatternJob job;
     try {
         job = read_pattern_settings(settings, source);
@@ -306,11 +314,11 @@ PatternJob parse_pattern_job(const std::string& text, const std::filesystem::pat
     return job;
 }
 
-std::vector<SettingDescription> pattern_job_reference() {
-    auto settings = Settings::parse("[pattern]\nfile = 'pattern.xy'\n"
-                                    "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
-                                    "[[peak]]\nname = 'peak'\nposition = 1.0\n",
-                                    "reference");
+std::vector<settings::SettingDescription> pattern_job_reference() {
+    auto settings = settings::Settings::parse("[pattern]\nfile = 'pattern.xy'\n"
+                                              "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
+                                              "[[peak]]\nname = 'peak'\nposition = 1.0\n",
+                                              "reference");
     read_pattern_settings(settings, "reference.toml");
     auto list = settings.descriptions();
     for (auto& entry : list)
@@ -321,4 +329,4 @@ std::vector<SettingDescription> pattern_job_reference() {
     return list;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pattern

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pattern {
 
 /// Where the variances of a pattern come from.
 enum class PatternNoise { automatic, errors, counts, estimate, none };
@@ -24,15 +24,15 @@ struct PatternJob {
     std::filesystem::path instrument_file; ///< of xrdct calibrate; empty: none
     /// Degrees 2θ between which the instrument file's widths are known.
     std::pair<double, double> calibrated_range{0, 180};
-    PatternFileOptions reading;
+    patterns::PatternFileOptions reading;
     std::vector<std::pair<double, double>> excluded; ///< deg 2θ
     PatternNoise noise = PatternNoise::automatic;
 
     /// Instrument, geometry, corrections, background; no phases and peaks yet.
-    PatternModel model;
-    std::vector<PhaseSettings> phases;
-    std::vector<PeakSettings> peaks;
-    RefinementOptions options;
+    rietveld::PatternModel model;
+    std::vector<settings::PhaseSettings> phases;
+    std::vector<settings::PeakSettings> peaks;
+    rietveld::RefinementOptions options;
 
     std::vector<std::string> notes;
     std::string resolved; ///< the whole job with every default filled in, as TOML
@@ -44,6 +44,6 @@ PatternJob parse_pattern_job(const std::string& text, const std::filesystem::pat
                              const std::vector<std::string>& overrides = {});
 
 /// Every key of a pattern job with type, unit, default and meaning.
-std::vector<SettingDescription> pattern_job_reference();
+std::vector<settings::SettingDescription> pattern_job_reference();
 
-} // namespace xrdct
+} // namespace xrdct::pattern

@@ -17,7 +17,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::pattern {
 
 namespace po = boost::program_options;
 
@@ -57,7 +57,7 @@ std::pair<double, double> parse_range(const std::string& text, const std::string
 }
 
 /// Options that replace keys of a job, for a job file and for the quick form.
-Texts overrides_of(const CommandLine& line) {
+Texts overrides_of(const program::CommandLine& line) {
     Texts list;
     const auto number = [&](const char* option, const char* key) {
         if (line.has(option))
@@ -130,7 +130,7 @@ Texts overrides_of(const CommandLine& line) {
 }
 
 /// The quick form as a job file.
-std::string job_of(const CommandLine& line, const std::string& pattern) {
+std::string job_of(const program::CommandLine& line, const std::string& pattern) {
     std::string text = fmt::format("[pattern]\nfile = {}\n", toml_text(pattern));
     if (line.has("phase"))
         for (const auto& one : line.get<Texts>("phase")) {
@@ -161,7 +161,8 @@ std::string job_of(const CommandLine& line, const std::string& pattern) {
 }
 
 /// Whether any line of the phase, at its start cell, lies on the axis.
-bool has_line_in_range(const PatternModel& model, const PhaseModel& phase, const RadialAxis& axis) {
+bool has_line_in_range(const rietveld::PatternModel& model, const rietveld::PhaseModel& phase,
+                       const rietveld::RadialAxis& axis) {
     const double low = axis.edges().front(), high = axis.edges().back();
     const double wavelength = axis.wavelength();
     const double sine = std::min(std::sin(radians(std::min(high + 0.5, 179.9)) / 2), 1.0);
@@ -217,7 +218,7 @@ PatternNoise choose_variance(PatternRefinement& r) {
 }
 
 PatternRefinement refine_pattern(PatternJob job) {
-    Timings timings;
+    program::Timings timings;
     auto pattern = read_pattern(job.file, job.reading);
     PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}, {}};
     r.notes = r.job.notes;
@@ -251,7 +252,7 @@ PatternRefinement refine_pattern(PatternJob job) {
         model.wavelength.upper = 1.05 * axis.wavelength();
     }
     add_phases(model, r.job.phases, r.job.source, r.notes);
-    std::erase_if(model.phases, [&](const PhaseModel& phase) {
+    std::erase_if(model.phases, [&](const rietveld::PhaseModel& phase) {
         const bool out = !has_line_in_range(model, phase, axis);
         if (out) {
             r.notes.push_back(fmt::format("phase '{}' has no line between {:.4g} and {:.4g} deg "
@@ -273,11 +274,11 @@ PatternRefinement refine_pattern(PatternJob job) {
                                     "{:.4g} deg 2theta",
                                     r.job.source, peak.name, peak.position.value,
                                     axis.edges().front(), axis.edges().back()));
-    r.inputs[r.pattern.path.string()] = mpi::sha256_of_file(r.pattern.path);
+    r.inputs[r.pattern.path.string()] = files::sha256_of_file(r.pattern.path);
     for (const auto& phase : r.job.phases)
-        r.inputs[phase.cif.string()] = mpi::sha256_of_file(phase.cif);
+        r.inputs[phase.cif.string()] = files::sha256_of_file(phase.cif);
     if (!r.job.instrument_file.empty())
-        r.inputs[r.job.instrument_file.string()] = mpi::sha256_of_file(r.job.instrument_file);
+        r.inputs[r.job.instrument_file.string()] = files::sha256_of_file(r.job.instrument_file);
     timings.lap("read");
 
     try {
@@ -291,20 +292,20 @@ PatternRefinement refine_pattern(PatternJob job) {
             fmt::format("{}: nothing was fitted: {}", r.pattern.path.string(), r.result.message));
     constexpr double least_gof = 0.7;
     if (chosen != PatternNoise::estimate && !r.variance.empty() &&
-        r.result.status != FitStatus::no_signal && r.result.agreement.gof < least_gof)
+        r.result.status != rietveld::FitStatus::no_signal && r.result.agreement.gof < least_gof)
         r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
                                       "intensities may be scaled or averaged counts; Rexp and "
                                       "e.s.d. are overestimates (noise.model = \"estimate\")",
                                       r.result.agreement.gof, r.errors));
     // Made for the start model with the margin of refine(): factors on lines go with its list of
     // lines, and refined widths may have vanished.
-    const PatternCalculator calculator(axis, model,
-                                       refinement_cell_margin(r.job.options.cell_search));
+    const rietveld::PatternCalculator calculator(
+        axis, model, rietveld::refinement_cell_margin(r.job.options.cell_search));
     for (std::size_t p = 0; p < r.result.model.phases.size(); ++p) {
         r.partial.emplace_back(axis.size());
         calculator.evaluate_phase(r.result.model, p, r.partial.back());
     }
-    ProfileBuffer profile;
+    rietveld::ProfileBuffer profile;
     for (const auto& peak : r.result.model.peaks) {
         auto& curve = r.single.emplace_back(axis.size());
         channel_averaged_profile(axis, peak.position.value, peak.fwhm.value, peak.mixing.value,
@@ -320,7 +321,7 @@ PatternRefinement refine_pattern(PatternJob job) {
 } // namespace
 
 int command_rietveld(const std::vector<std::string>& arguments) {
-    CommandLine line(
+    program::CommandLine line(
         "rietveld", "refine one powder pattern",
         "JOB.toml [options]\n       xrdct rietveld PATTERN --phase NAME=CIF … [options]",
         "xrdct rietveld pattern.xy --phase Al=Al.cif --phase Cu=Cu.cif --wavelength 0.1198 "
@@ -378,7 +379,7 @@ int command_rietveld(const std::vector<std::string>& arguments) {
                 throw Error(fmt::format("--{}: a job file brings its own phases and peaks; change "
                                         "them with --set {}.NAME.key=value",
                                         option, option));
-        job = parse_pattern_job(read_text_file(file), file, overrides);
+        job = parse_pattern_job(files::read_text_file(file), file, overrides);
         if (line.has("output"))
             job.output = line.get<std::string>("output");
     } else {
@@ -420,4 +421,4 @@ int command_rietveld(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pattern

@@ -17,7 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-namespace xrdct {
+namespace xrdct::pattern {
 
 namespace {
 
@@ -58,8 +58,9 @@ bool both_background(const StrongCorrelation& pair) {
 }
 
 /// Degrees 2θ of a phase's lines.
-std::vector<const PatternLine*> lines_of(const RefinementResult& result, std::size_t phase) {
-    std::vector<const PatternLine*> lines;
+std::vector<const rietveld::PatternLine*> lines_of(const rietveld::RefinementResult& result,
+                                                   std::size_t phase) {
+    std::vector<const rietveld::PatternLine*> lines;
     for (const auto& line : result.lines)
         if (line.phase == phase)
             lines.push_back(&line);
@@ -151,14 +152,14 @@ void write_pattern_data(hdf5::Group& stage, const PatternRefinement& r) {
         for (std::size_t i = 0; i < phase.cell.size(); ++i) {
             const std::string name(to_string(phase.cell_parameters[i]));
             const std::string unit =
-                phase.cell_parameters[i] <= CellParameter::c ? "angstrom" : "deg";
+                phase.cell_parameters[i] <= crystal::CellParameter::c ? "angstrom" : "deg";
             nexus::write_value(numbers, name, phase.cell[i], {unit, ""});
             nexus::write_value(numbers, name + "_errors", phase.cell_esd[i], {unit, ""});
         }
     }
 }
 
-void write_parameters(hdf5::Group& stage, const RefinementResult& result) {
+void write_parameters(hdf5::Group& stage, const rietveld::RefinementResult& result) {
     const std::size_t n = result.parameters.size();
     if (n == 0)
         return;
@@ -184,10 +185,10 @@ void write_parameters(hdf5::Group& stage, const RefinementResult& result) {
 }
 
 void write_nexus(const PatternRefinement& r, const std::filesystem::path& path, bool force) {
-    auto product = mpi::ProductFile::create(path, force ? mpi::ProductFile::Existing::replace
-                                                        : mpi::ProductFile::Existing::refuse);
+    auto product = nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                          : nexus::ProductFile::Existing::refuse);
     {
-        Provenance provenance;
+        program::Provenance provenance;
         provenance.stage = "refinement";
         provenance.job = provenance.settings = r.job.resolved;
         provenance.inputs = r.inputs;
@@ -247,7 +248,7 @@ std::vector<std::filesystem::path> draw(const PatternRefinement& r,
 
 } // namespace
 
-std::vector<StrongCorrelation> strong_correlations(const RefinementResult& result) {
+std::vector<StrongCorrelation> strong_correlations(const rietveld::RefinementResult& result) {
     std::vector<StrongCorrelation> list;
     const std::size_t n = result.parameters.size();
     for (std::size_t i = 0; i < n; ++i)
@@ -436,10 +437,10 @@ std::vector<std::filesystem::path> write_results(PatternRefinement& refinement, 
             std::filesystem::remove(folder / (std::string("rietveld") + suffix), code);
     refinement.timings.lap("write");
     files.insert(files.begin(), folder / "rietveld.json");
-    write_text_file(
+    files::write_text_file(
         files.front(),
         to_json(refinement).dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     return files;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pattern

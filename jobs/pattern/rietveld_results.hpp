@@ -11,21 +11,21 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-namespace xrdct {
+namespace xrdct::pattern {
 
 /// A refined pattern with all that its reports need.
 struct PatternRefinement {
     PatternJob job;
-    PatternFile pattern;
+    patterns::PatternFile pattern;
     std::vector<double> fitted;   ///< [n] intensities; NaN: left out
     std::vector<double> variance; ///< [n], or empty: constant weights
     std::string errors;           ///< where the variances come from, in words
-    RefinementResult result;
+    rietveld::RefinementResult result;
     std::vector<std::vector<double>> partial; ///< per phase of the result's model: [n]
     std::vector<std::vector<double>> single;  ///< per single peak: [n]
     std::vector<std::string> notes;
     std::map<std::string, std::string> inputs; ///< path → SHA-256
-    Timings timings;
+    program::Timings timings;
 };
 
 /// Two refined parameters whose correlation exceeds 0.9 in magnitude.
@@ -34,7 +34,7 @@ struct StrongCorrelation {
     double value = 0;
 };
 /// Strongest first.
-std::vector<StrongCorrelation> strong_correlations(const RefinementResult& result);
+std::vector<StrongCorrelation> strong_correlations(const rietveld::RefinementResult& result);
 
 /// Everything a program may want: agreement, parameters, correlation matrix, phases, provenance.
 nlohmann::json to_json(const PatternRefinement& refinement);
@@ -51,4 +51,4 @@ std::vector<std::filesystem::path> result_files(const std::filesystem::path& fol
 std::vector<std::filesystem::path> write_results(PatternRefinement& refinement, bool pictures,
                                                  bool force);
 
-} // namespace xrdct
+} // namespace xrdct::pattern

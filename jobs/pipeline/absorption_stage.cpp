@@ -16,7 +16,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -100,7 +100,7 @@ RaySums sum_rays(const StageContext& context) {
 }
 
 /// Counting noise of a typical ray up to a factor; 0 in excluded channels and those without data.
-std::vector<double> typical_variance(const Job& job, const RadialAxis& axis,
+std::vector<double> typical_variance(const settings::Job& job, const rietveld::RadialAxis& axis,
                                      const std::vector<double>& mean) {
     double highest = 0;
     for (const double value : mean)
@@ -120,8 +120,9 @@ std::vector<double> typical_variance(const Job& job, const RadialAxis& axis,
 
 /// The start model refined on the mean of all rays, where parallax has broadened every phase's
 /// lines by what its depths along the beam do; widths then go back to those of the phases.
-PatternModel model_of_rays(const StageContext& context, const RaySums& sums, const RadialAxis& axis,
-                           std::vector<std::string>& notes) {
+rietveld::PatternModel model_of_rays(const StageContext& context, const RaySums& sums,
+                                     const rietveld::RadialAxis& axis,
+                                     std::vector<std::string>& notes) {
     const auto& job = context.job;
     auto model = start_model(job, context.scan.wavelength(), notes);
     const double distance = context.scan.geometry().distance;
@@ -136,14 +137,14 @@ PatternModel model_of_rays(const StageContext& context, const RaySums& sums, con
         phase.gauss_microstrain.value = std::hypot(phase.gauss_microstrain.value, strain);
         phase.gauss_microstrain.refine = strain > 1e-5;
     }
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.scale_errors = true;
     options.cell_search = 0.03;
     if (!job.rietveld.refine_start)
         options.max_iterations = 0;
     const auto variance = typical_variance(job, axis, sums.mean);
     auto fit = refine(axis, sums.mean, variance, model, options);
-    if (fit.status != FitStatus::converged && job.rietveld.refine_start)
+    if (fit.status != rietveld::FitStatus::converged && job.rietveld.refine_start)
         notes.push_back(fmt::format("absorption: the model on the mean of all rays: {}{}",
                                     to_string(fit.status),
                                     fit.message.empty() ? "" : "; " + fit.message));
@@ -155,17 +156,18 @@ PatternModel model_of_rays(const StageContext& context, const RaySums& sums, con
 /// Amounts ∫ S dl per phase [phase][rotation][translation], not corrected for absorption; on the
 /// root only. Collective.
 std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, const RaySums& sums,
-                                                const PatternModel& model, const RadialAxis& axis) {
+                                                const rietveld::PatternModel& model,
+                                                const rietveld::RadialAxis& axis) {
     const auto& job = context.job;
     const auto& geometry = context.scan.geometry();
     const auto& communicator = context.communicator;
     const std::size_t n_translation = geometry.translation.size(), n = context.scan.n_channel();
     const std::size_t rays = geometry.rotation.size() * n_translation;
     std::vector<std::vector<float>> own(model.phases.size());
-    Progress progress("absorption: amounts along rays", geometry.rotation.size(),
-                      communicator.is_root());
+    program::Progress progress("absorption: amounts along rays", geometry.rotation.size(),
+                               communicator.is_root());
     communicator.collectively([&] {
-        RayAmountOptions options;
+        rietveld::RayAmountOptions options;
         if (std::isfinite(geometry.distance)) {
             options.distance = geometry.distance;
             options.depths.clear();
@@ -180,11 +182,11 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
         }
         for (const auto& phase : job.phases)
             if (std::any_of(phase.cell.begin(), phase.cell.end(),
-                            [](Treatment t) { return t == Treatment::voxel; }))
+                            [](settings::Treatment t) { return t == settings::Treatment::voxel; }))
                 options.varying_cells.push_back(phase.name);
         const auto variance = typical_variance(job, axis, sums.mean);
-        const RayAmounts along(axis, model, variance, options);
-        RayAmounts::Workspace workspace(along);
+        const rietveld::RayAmounts along(axis, model, variance, options);
+        rietveld::RayAmounts::Workspace workspace(along);
         std::vector<double> amounts(along.phase_count() + along.peak_count());
         std::size_t done = 0;
         for_own_rotations(context, [&](std::size_t, std::span<const float> line) {
@@ -206,13 +208,14 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
     return result;
 }
 
-AmountCalibration calibration_of(const AbsorptionSettings& settings) {
+absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings& settings) {
     const auto& name = settings.calibration;
     if (name == "transmission" || (name == "auto" && settings.method == "transmission"))
-        return AmountCalibration::transmission;
+        return absorption::AmountCalibration::transmission;
     if (name == "plateau")
-        return AmountCalibration::plateau;
-    return name == "constant" ? AmountCalibration::given : AmountCalibration::ring;
+        return absorption::AmountCalibration::plateau;
+    return name == "constant" ? absorption::AmountCalibration::given
+                              : absorption::AmountCalibration::ring;
 }
 
 void write_rays(hdf5::Group& group, const Scan& scan, const std::string& name,
@@ -226,9 +229,9 @@ void write_ray_axes(hdf5::Group& group, const Scan& scan) {
     nexus::write_axis(group, "translation", scan.geometry().translation, {"mm", "translation"});
 }
 
-void write_phases(hdf5::Group& stage, const Scan& scan, const PatternModel& model,
-                  const SelfAbsorptionResult& result) {
-    const ImageGrid grid = scan.grid();
+void write_phases(hdf5::Group& stage, const Scan& scan, const rietveld::PatternModel& model,
+                  const absorption::SelfAbsorptionResult& result) {
+    const tomography::ImageGrid grid = scan.grid();
     std::vector<std::vector<double>> density;
     std::vector<double> sum(grid.size(), 0.0);
     for (std::size_t p = 0; p < model.phases.size(); ++p) {
@@ -280,13 +283,13 @@ void write_phases(hdf5::Group& stage, const Scan& scan, const PatternModel& mode
 
 } // namespace
 
-AbsorptionProduct read_absorption_product(const Job& job) {
+AbsorptionProduct read_absorption_product(const settings::Job& job) {
     const auto path = product_path(job, "absorption");
     if (!std::filesystem::exists(path))
         throw Error(fmt::format("{} is missing; the job's absorption.method needs the absorption "
                                 "stage's product",
                                 path.string()));
-    if (read_provenance(path, "absorption").settings != job.resolved_for("absorption"))
+    if (program::read_provenance(path, "absorption").settings != job.resolved_for("absorption"))
         throw Error(fmt::format("{} was made with other settings for the scan, the phases or the "
                                 "absorption than the job's; run the absorption stage again",
                                 path.string()));
@@ -300,12 +303,12 @@ AbsorptionProduct read_absorption_product(const Job& job) {
 }
 
 StageSummary run_absorption_stage(StageContext& context) {
-    Timings timings;
+    program::Timings timings;
     const auto& job = context.job;
     const auto& scan = context.scan;
     const auto& communicator = context.communicator;
     const auto path = product_path(job, "absorption");
-    const ImageGrid grid = scan.grid();
+    const tomography::ImageGrid grid = scan.grid();
     const auto& settings = job.absorption;
     const bool patterns = !scan.two_theta().empty() && !std::isnan(scan.wavelength());
     const bool fitted =
@@ -316,11 +319,12 @@ StageSummary run_absorption_stage(StageContext& context) {
                                 "wavelength",
                                 job.source.string()));
 
-    SelfAbsorptionResult result;
-    PatternModel model;
+    absorption::SelfAbsorptionResult result;
+    rietveld::PatternModel model;
     const auto use_phases = [&] {
-        const auto axis = communicator.collectively(
-            [&] { return RadialAxis::from_two_theta(scan.two_theta(), scan.wavelength()); });
+        const auto axis = communicator.collectively([&] {
+            return rietveld::RadialAxis::from_two_theta(scan.two_theta(), scan.wavelength());
+        });
         const auto sums = sum_rays(context);
         timings.lap("read");
         std::vector<std::string> notes;
@@ -331,14 +335,14 @@ StageSummary run_absorption_stage(StageContext& context) {
         timings.lap("start model");
         auto amounts = amounts_of_rays(context, sums, model, axis);
         timings.lap("amounts");
-        Progress progress("absorption", static_cast<std::size_t>(settings.max_iterations),
-                          communicator.is_root());
+        program::Progress progress("absorption", static_cast<std::size_t>(settings.max_iterations),
+                                   communicator.is_root());
         // Two-dimensional all of it, and quick: the root's work and memory.
         result = communicator.collectively([&] {
             if (!communicator.is_root())
-                return SelfAbsorptionResult{};
+                return absorption::SelfAbsorptionResult{};
             const double energy = energy_from_wavelength(scan.wavelength());
-            SelfAbsorptionInput input;
+            absorption::SelfAbsorptionInput input;
             for (std::size_t p = 0; p < model.phases.size(); ++p) {
                 const auto& phase = model.phases[p];
                 const double volume = phase.unit_cell().volume();
@@ -351,7 +355,7 @@ StageSummary run_absorption_stage(StageContext& context) {
             input.total = sums.total;
             if (settings.method == "transmission")
                 input.transmission = context.transmission;
-            SelfAbsorptionOptions options;
+            absorption::SelfAbsorptionOptions options;
             options.calibration = calibration_of(settings);
             options.constant = std::isnan(settings.constant) ? 0 : settings.constant;
             options.reference_fraction = settings.reference_fraction;
@@ -359,8 +363,8 @@ StageSummary run_absorption_stage(StageContext& context) {
                 if (job.phases[p].name == settings.reference_phase)
                     options.reference = p;
             if (!settings.filling.empty())
-                options.filling =
-                    0.1 * settings.filling_density * mass_attenuation(settings.filling, energy);
+                options.filling = 0.1 * settings.filling_density *
+                                  crystal::mass_attenuation(settings.filling, energy);
             options.hollow_diameter = settings.hollow_diameter;
             options.mask_threshold = settings.sample_threshold;
             options.fbp = fbp_options(job);
@@ -403,13 +407,13 @@ StageSummary run_absorption_stage(StageContext& context) {
     }
     if (!phases) {
         result = communicator.collectively([&] {
-            SelfAbsorptionResult map;
+            absorption::SelfAbsorptionResult map;
             map.transmission = context.transmission;
             std::vector<float> path_integral(context.transmission.size());
             for (std::size_t i = 0; i < path_integral.size(); ++i)
                 path_integral[i] = -std::log(context.transmission[i]);
             map.mu_map.resize(grid.size());
-            FilteredBackProjection(scan.geometry(), grid, fbp_options(job))
+            tomography::FilteredBackProjection(scan.geometry(), grid, fbp_options(job))
                 .reconstruct(path_integral, 1, map.mu_map);
             return map;
         });
@@ -419,9 +423,9 @@ StageSummary run_absorption_stage(StageContext& context) {
     communicator.collectively([&] {
         if (!communicator.is_root())
             return;
-        auto product = mpi::ProductFile::create(path, context.options.force
-                                                          ? mpi::ProductFile::Existing::replace
-                                                          : mpi::ProductFile::Existing::refuse);
+        auto product = nexus::ProductFile::create(path, context.options.force
+                                                            ? nexus::ProductFile::Existing::replace
+                                                            : nexus::ProductFile::Existing::refuse);
         {
             auto stage = write_provenance(product.root(), context.provenance, job.title);
             auto map = nexus::require_data(stage, "attenuation", "mu", {"y", "x"});
@@ -484,4 +488,4 @@ StageSummary run_absorption_stage(StageContext& context) {
     return {"absorption", path, false, timings.total(), timings.parts(), numbers};
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -11,7 +11,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -35,7 +35,7 @@ std::vector<double> read_column(const hdf5::Group& group, const std::string& nam
 } // namespace
 
 void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoint& checkpoint) {
-    auto product = mpi::ProductFile::create(path, mpi::ProductFile::Existing::replace);
+    auto product = nexus::ProductFile::create(path, nexus::ProductFile::Existing::replace);
     {
         auto root = product.root();
         nexus::write_root(root, program_version, nexus::now_utc());
@@ -192,4 +192,4 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

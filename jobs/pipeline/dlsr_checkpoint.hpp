@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// Where the refinement of a parameter of the geometry stands.
 struct GeometryProgress {
@@ -54,4 +54,4 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
 /// Nothing when there is no file. Throws Error naming the file when it cannot be read whole.
 std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& path);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

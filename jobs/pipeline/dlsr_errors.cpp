@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -34,7 +34,7 @@ TeamArray<double> errors_of(DlsrFit& fit) {
                     continue;
                 const auto range = problem.field_unknowns(f);
                 const bool voxels =
-                    f < fields.size() && fields[f].field.treatment == FieldTreatment::voxel;
+                    f < fields.size() && fields[f].field.treatment == dlsr::FieldTreatment::voxel;
                 if (!voxels) {
                     for (std::size_t i = range.begin; i < range.end; ++i)
                         esd[i] = std::sqrt(sums[i] / samples);
@@ -46,9 +46,9 @@ TeamArray<double> errors_of(DlsrFit& fit) {
                     squares.push_back(sums[i] / samples);
                     own.push_back(information[i]);
                 }
-                const auto variance =
-                    smoothed_variance(squares, own, system.model().pixels(fields[f].field.part),
-                                      system.grid().n, error_window);
+                const auto variance = dlsr::smoothed_variance(
+                    squares, own, system.model().pixels(fields[f].field.part), system.grid().n,
+                    error_window);
                 for (std::size_t i = range.begin; i < range.end; ++i)
                     esd[i] = variance[i - range.begin] > 0
                                  ? std::sqrt(variance[i - range.begin])
@@ -61,7 +61,7 @@ TeamArray<double> errors_of(DlsrFit& fit) {
 
 } // namespace
 
-std::vector<std::uint8_t> at_bounds(DlsrProblem& problem, std::span<const double> x) {
+std::vector<std::uint8_t> at_bounds(dlsr::DlsrProblem& problem, std::span<const double> x) {
     std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
     problem.bounds(lower, upper);
     problem.objective_and_gradient(x, gradient);
@@ -90,7 +90,8 @@ TeamArray<double> sample_errors(DlsrFit& fit) {
         squares.assign(x.size(), 0.0);
         state.error_samples = 0;
     }
-    Progress progress("dlsr: e.s.d.", static_cast<std::size_t>(samples), communicator.is_root());
+    program::Progress progress("dlsr: e.s.d.", static_cast<std::size_t>(samples),
+                               communicator.is_root());
     petsc::LinearSolveOptions linear;
     linear.tolerance = 0.05;
     linear.max_iterations = 40;
@@ -112,4 +113,4 @@ TeamArray<double> sample_errors(DlsrFit& fit) {
     return errors_of(fit);
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

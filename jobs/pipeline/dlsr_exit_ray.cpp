@@ -10,11 +10,11 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
-std::vector<float> attenuation_map(const StageContext& context, const ImageGrid& grid) {
+std::vector<float> attenuation_map(const StageContext& context, const tomography::ImageGrid& grid) {
     const auto& job = context.job;
     std::vector<float> mu;
     std::string source = job.input.file.string() + ": the transmission";
@@ -30,7 +30,7 @@ std::vector<float> attenuation_map(const StageContext& context, const ImageGrid&
             integral.push_back(value > 0 ? -std::log(value)
                                          : std::numeric_limits<float>::quiet_NaN());
         mu.resize(grid.size());
-        FilteredBackProjection(context.scan.geometry(), grid, fbp_options(job))
+        tomography::FilteredBackProjection(context.scan.geometry(), grid, fbp_options(job))
             .reconstruct(integral, 1, mu);
     }
     if (!std::all_of(mu.begin(), mu.end(), [](float value) { return std::isfinite(value); }))
@@ -42,12 +42,13 @@ std::vector<float> attenuation_map(const StageContext& context, const ImageGrid&
 
 } // namespace
 
-DlsrExitRay::DlsrExitRay(const StageContext& context, const RadialAxis& axis,
-                         const PatternModel& model, std::span<const double> channel_weight)
+DlsrExitRay::DlsrExitRay(const StageContext& context, const rietveld::RadialAxis& axis,
+                         const rietveld::PatternModel& model,
+                         std::span<const double> channel_weight)
     : grid_(context.scan.grid()), mu_(attenuation_map(context, grid_)) {
     const auto& two_theta = axis.two_theta();
     double total = 0;
-    for (const auto& line : PatternCalculator(axis, model).lines(model)) {
+    for (const auto& line : rietveld::PatternCalculator(axis, model).lines(model)) {
         const auto next = std::lower_bound(two_theta.begin(), two_theta.end(), line.two_theta);
         const auto k =
             std::min(static_cast<std::size_t>(next - two_theta.begin()), two_theta.size() - 1);
@@ -63,10 +64,12 @@ DlsrExitRay::DlsrExitRay(const StageContext& context, const RadialAxis& axis,
     two_theta_ /= total;
 }
 
-std::vector<float> DlsrExitRay::factors(const ScanGeometry& geometry, const DepthLayers& layers,
+std::vector<float> DlsrExitRay::factors(const tomography::ScanGeometry& geometry,
+                                        const tomography::DepthLayers& layers,
                                         bool reversed) const {
-    return exit_ray_factors(geometry, grid_, mu_, layers,
-                            {.two_theta = two_theta_, .detector_side = reversed ? -1 : 1});
+    return absorption::exit_ray_factors(
+        geometry, grid_, mu_, layers,
+        {.two_theta = two_theta_, .detector_side = reversed ? -1 : 1});
 }
 
 std::string DlsrExitRay::describe(const mpi::Communicator& communicator,
@@ -91,4 +94,4 @@ std::string DlsrExitRay::describe(const mpi::Communicator& communicator,
         two_theta_, least, most, std::sqrt(sums[0] / sums[1]));
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

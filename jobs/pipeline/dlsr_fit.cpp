@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -197,7 +197,7 @@ void DlsrFit::save() {
     state_.tried = {};
     checkpoint_seconds_ +=
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    stop_if_asked(communicator_);
+    program::stop_if_asked(communicator_);
 }
 
 void DlsrFit::remove_checkpoint() const {
@@ -255,7 +255,7 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
             state_.history.push_back({static_cast<int>(state_.history.size()) + 1, report.objective,
                                       misfit, report.gradient_norm, report.step_length, rwp,
                                       report.linear_iterations});
-        if (auto* record = RunRecord::current())
+        if (auto* record = program::RunRecord::current())
             record->iterate(report.iteration, rwp);
         if (communicator_.is_root())
             fmt::print(stderr,
@@ -311,4 +311,4 @@ void DlsrFit::solve_and_replace(const std::string& what, double convergence, int
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// Of the steps of a DLSR.
 petsc::BoundedGaussNewtonOptions dlsr_solver_options(double convergence, int steps);
@@ -90,4 +90,4 @@ class DlsrFit {
     double checkpoint_seconds_ = 0;
 };
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -12,7 +12,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -24,15 +24,15 @@ bool is_length(const DlsrQuantity& quantity) {
 }
 
 /// tan 2θ at a cell over tan 2θ at the reference, mean over the lines.
-double tangent_ratio(const DlsrSetup& setup, const RadialAxis& axis, std::size_t phase, double cell,
-                     double reference) {
-    PatternModel model = setup.model;
+double tangent_ratio(const DlsrSetup& setup, const rietveld::RadialAxis& axis, std::size_t phase,
+                     double cell, double reference) {
+    rietveld::PatternModel model = setup.model;
     model.phases = {setup.model.phases[phase]};
     model.phases[0].scale.value = 1;
     model.phases[0].cell[0].value = cell;
     model.displacement.value = model.zero.value = 0;
     double sum = 0, weight = 0;
-    for (const auto& line : PatternCalculator(axis, model).lines(model)) {
+    for (const auto& line : rietveld::PatternCalculator(axis, model).lines(model)) {
         const double sine = axis.wavelength() / (2 * line.d) * cell / reference;
         if (!(sine < 0.99))
             continue;
@@ -66,8 +66,9 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
         return result;
     }
     for (const auto& name : named) {
-        const auto at = std::find_if(phases.begin(), phases.end(),
-                                     [&](const PhaseModel& phase) { return phase.name == name; });
+        const auto at =
+            std::find_if(phases.begin(), phases.end(),
+                         [&](const rietveld::PhaseModel& phase) { return phase.name == name; });
         if (at == phases.end()) {
             std::vector<std::string> known;
             for (const auto& phase : phases)
@@ -91,7 +92,7 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
     return result;
 }
 
-StandardsScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
+StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialAxis& axis,
                                  std::span<const std::size_t> phases, std::span<const double> value,
                                  std::span<const double> esd, double reference_uncertainty) {
     StandardsScale result;
@@ -158,7 +159,7 @@ void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, doubl
         }
 }
 
-void apply_radial_scale(const DlsrSetup& setup, const DlsrOperator& model, double factor,
+void apply_radial_scale(const DlsrSetup& setup, const dlsr::DlsrOperator& model, double factor,
                         std::span<double> values) {
     model.team().together([&] {
         if (model.team().rank() != 0)
@@ -176,7 +177,7 @@ void apply_radial_scale(const DlsrSetup& setup, const DlsrOperator& model, doubl
     });
 }
 
-std::optional<GeometryEstimate> sinogram_axis(const ScanGeometry& geometry,
+std::optional<GeometryEstimate> sinogram_axis(const tomography::ScanGeometry& geometry,
                                               std::span<const float> sinogram) {
     try {
         const auto found = find_axis_offset(geometry, sinogram);
@@ -304,4 +305,4 @@ void write_dlsr_geometry(hdf5::Group& stage, const DlsrGeometry& geometry) {
                       {"", "reference's uncertainty included"});
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

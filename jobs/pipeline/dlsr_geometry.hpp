@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// A phase whose cell is known, and what the fit made of it.
 struct RadialStandard {
@@ -48,7 +48,7 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
 /// Compares cells `value` with e.s.d. `esd` (NaN: not known) of the phases with the cells of their
 /// CIFs, known to `reference_uncertainty` (relative). The lines on `axis` weigh with their
 /// intensities.
-StandardsScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
+StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialAxis& axis,
                                  std::span<const std::size_t> phases, std::span<const double> value,
                                  std::span<const double> esd, double reference_uncertainty);
 
@@ -58,7 +58,7 @@ StandardsScale compare_standards(const DlsrSetup& setup, const RadialAxis& axis,
 /// that holds the setup's maps.
 void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, double distance);
 /// The same for values in the operator's order, in the memory of its team. Collective over it.
-void apply_radial_scale(const DlsrSetup& setup, const DlsrOperator& model, double factor,
+void apply_radial_scale(const DlsrSetup& setup, const dlsr::DlsrOperator& model, double factor,
                         std::span<double> values);
 
 /// A parameter of the geometry that the data have an opinion of.
@@ -85,7 +85,7 @@ struct DlsrGeometry {
 
 /// Axis offset by the centres of mass and mirrored projections of a sinogram
 /// [rotation][translation], NaN where missing; nothing when it cannot be found.
-std::optional<GeometryEstimate> sinogram_axis(const ScanGeometry& geometry,
+std::optional<GeometryEstimate> sinogram_axis(const tomography::ScanGeometry& geometry,
                                               std::span<const float> sinogram);
 
 /// Off by enough to matter and to be sure of.
@@ -94,4 +94,4 @@ bool axis_matters(double change, double esd, double step);
 /// Group "geometry".
 void write_dlsr_geometry(hdf5::Group& stage, const DlsrGeometry& geometry);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -23,7 +23,7 @@ constexpr double distance_guard = 0.02;
 
 /// Change and e.s.d. [mm, relative] from the state's point, with all maps adapting; the e.s.d. is
 /// that of the noise times the goodness of fit. Collective.
-petsc::UnknownEstimate estimate(const DlsrFit& fit, GeometryParameter parameter) {
+petsc::UnknownEstimate estimate(const DlsrFit& fit, dlsr::GeometryParameter parameter) {
     const auto& system = fit.system();
     auto& problem = system.problem();
     const std::size_t unknown = system.geometry_unknown(parameter);
@@ -50,7 +50,7 @@ petsc::UnknownEstimate estimate(const DlsrFit& fit, GeometryParameter parameter)
 /// state's progress holds, and lets the maps follow, in turn: both at once would need a hundred
 /// products a step. Few products find a constant part of the change; two estimates tell which.
 /// Collective.
-void refine_geometry(DlsrFit& fit, GeometryParameter parameter) {
+void refine_geometry(DlsrFit& fit, dlsr::GeometryParameter parameter) {
     auto& progress = fit.state().geometry;
     const std::size_t unknown = fit.system().geometry_unknown(parameter);
     while (progress.round < geometry_rounds) {
@@ -128,7 +128,7 @@ void settle_axis(DlsrFit& fit) {
     auto& state = fit.state();
     const double step = std::abs(system.context().scan.geometry().step());
     if (state.geometry.round < 0) {
-        const auto axis = estimate(fit, GeometryParameter::axis_offset);
+        const auto axis = estimate(fit, dlsr::GeometryParameter::axis_offset);
         state.axis_change = axis.change;
         state.axis_esd = axis.esd;
         state.refine_axis =
@@ -144,10 +144,10 @@ void settle_axis(DlsrFit& fit) {
     }
     if (!state.refine_axis)
         return;
-    refine_geometry(fit, GeometryParameter::axis_offset);
+    refine_geometry(fit, dlsr::GeometryParameter::axis_offset);
     tell(system,
          fmt::format("axis offset: {:+.3f} steps from the one given",
-                     fit.globals()[system.geometry_unknown(GeometryParameter::axis_offset)] *
+                     fit.globals()[system.geometry_unknown(dlsr::GeometryParameter::axis_offset)] *
                          DlsrSystem::axis_unit));
 }
 
@@ -155,7 +155,7 @@ void settle_distance(DlsrFit& fit) {
     auto& system = fit.system();
     auto& state = fit.state();
     if (state.geometry.round < 0) {
-        const auto distance = estimate(fit, GeometryParameter::distance);
+        const auto distance = estimate(fit, dlsr::GeometryParameter::distance);
         state.refine_distance = distance.esd < distance_guard;
         tell(system, fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}",
                                  100 * distance.change, 100 * distance.esd,
@@ -170,11 +170,12 @@ void settle_distance(DlsrFit& fit) {
     }
     if (!state.refine_distance)
         return;
-    refine_geometry(fit, GeometryParameter::distance);
-    tell(system,
-         fmt::format("distance: {:+.3f} % from the one given",
-                     100 * DlsrSystem::distance_unit *
-                         fit.globals()[system.geometry_unknown(GeometryParameter::distance)]));
+    refine_geometry(fit, dlsr::GeometryParameter::distance);
+    tell(
+        system,
+        fmt::format("distance: {:+.3f} % from the one given",
+                    100 * DlsrSystem::distance_unit *
+                        fit.globals()[system.geometry_unknown(dlsr::GeometryParameter::distance)]));
 }
 
 /// True when the scale was corrected.
@@ -232,10 +233,10 @@ DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd) {
     DlsrGeometry result;
     result.step = std::abs(geometry.step());
     result.applied_scale = state.radial_scale;
-    const auto look = [&](GeometryParameter parameter, bool refined) {
+    const auto look = [&](dlsr::GeometryParameter parameter, bool refined) {
         // What was kept before the last steps is not looked for again.
         const bool known =
-            parameter == GeometryParameter::axis_offset && !refined && state.axis_esd > 0;
+            parameter == dlsr::GeometryParameter::axis_offset && !refined && state.axis_esd > 0;
         const auto found = known ? petsc::UnknownEstimate{state.axis_change, state.axis_esd, {}}
                                  : estimate(fit, parameter);
         const std::size_t unknown = system.geometry_unknown(parameter);
@@ -246,12 +247,12 @@ DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd) {
         estimated.esd = found.esd;
         return estimated;
     };
-    result.axis_offset = look(GeometryParameter::axis_offset, state.refine_axis);
+    result.axis_offset = look(dlsr::GeometryParameter::axis_offset, state.refine_axis);
     result.axis_offset.given = geometry.axis_offset;
     result.axis_offset.found += geometry.axis_offset;
     result.sinogram_axis = sinogram_axis(geometry, summed_sinogram(system));
     if (system.has_parallax()) {
-        auto distance = look(GeometryParameter::distance, state.refine_distance);
+        auto distance = look(dlsr::GeometryParameter::distance, state.refine_distance);
         distance.given = geometry.distance;
         distance.found = geometry.distance * (1 + distance.found);
         distance.esd *= geometry.distance;
@@ -264,4 +265,4 @@ DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd) {
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

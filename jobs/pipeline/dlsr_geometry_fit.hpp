@@ -5,7 +5,7 @@
 
 #include <span>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// After the first steps: whether the axis is refined, the distance can be, and which radial scale
 /// holds, as the job's settings ask. Everything later stands on it. True when the model was built
@@ -17,4 +17,4 @@ bool settle_geometry(DlsrFit& fit);
 /// Collective.
 DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

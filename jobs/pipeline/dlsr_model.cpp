@@ -13,7 +13,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -37,14 +37,14 @@ std::vector<double> optional_map(const hdf5::Group& stage, const std::string& gr
 
 } // namespace
 
-ConventionalResult read_conventional_result(const Job& job, double wavelength,
+ConventionalResult read_conventional_result(const settings::Job& job, double wavelength,
                                             std::vector<std::string>& notes) {
     const auto path = product_path(job, "rietveld");
     if (!std::filesystem::exists(path))
         throw Error(fmt::format("{} is missing; the dlsr stage starts from the rietveld stage's "
                                 "product",
                                 path.string()));
-    if (read_provenance(path, "rietveld").settings != job.resolved_for("rietveld"))
+    if (program::read_provenance(path, "rietveld").settings != job.resolved_for("rietveld"))
         throw Error(fmt::format("{} was made with other settings than the job's; run the rietveld "
                                 "stage again",
                                 path.string()));
@@ -98,8 +98,8 @@ void ConventionalResult::release_starts() {
     background.clear();
 }
 
-DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalResult& conventional,
-                          double pixel) {
+DlsrSetup make_dlsr_setup(const Team& team, const settings::Job& job,
+                          const ConventionalResult& conventional, double pixel) {
     DlsrSetup setup;
     setup.model = conventional.model;
     const std::size_t size = conventional.n * conventional.n;
@@ -123,7 +123,7 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
     };
     const auto amount = [&](std::size_t part, const DlsrQuantity& quantity,
                             const std::vector<double>& map, bool signed_values,
-                            FieldTreatment treatment) {
+                            dlsr::FieldTreatment treatment) {
         DlsrSetup::Field field;
         field.quantity = quantity;
         std::vector<double> start(size, 0.0);
@@ -139,7 +139,7 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
         field.field.unit = typical > 0 ? typical : 1;
         field.field.lower = signed_values || !job.dlsr.bounded ? -infinity : 0;
         field.field.upper = infinity;
-        if (treatment == FieldTreatment::scaled) {
+        if (treatment == dlsr::FieldTreatment::scaled) {
             field.field.unit = 1;
             field.field.lower = 0;
         }
@@ -148,9 +148,9 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
         field.field.max_gap = 1;
         setup.fields.push_back(std::move(field));
     };
-    const auto global = [&](PatternPart& part, ShapeParameter::Kind kind, std::size_t index,
-                            double value, double lower, double upper, double unit,
-                            const DlsrQuantity& quantity) {
+    const auto global = [&](rietveld::PatternPart& part, rietveld::ShapeParameter::Kind kind,
+                            std::size_t index, double value, double lower, double upper,
+                            double unit, const DlsrQuantity& quantity) {
         part.global.push_back({kind, index, std::min(lower, value), std::max(upper, value)});
         setup.globals.push_back({std::min(lower, value), std::max(upper, value), unit});
         setup.global_quantities.push_back(quantity);
@@ -161,26 +161,26 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
         auto& phase = setup.model.phases[p];
         const auto& maps = conventional.phases[p];
         const std::size_t at = setup.parts.size();
-        PatternPart part;
-        part.kind = PatternPart::Kind::phase;
+        rietveld::PatternPart part;
+        part.kind = rietveld::PatternPart::Kind::phase;
         part.index = p;
         setup.pixels.push_back(pixels_of(maps.mask));
         amount(at, {phase.name, "scale", ""}, maps.scale, false,
-               settings.scale == Treatment::fixed ? FieldTreatment::fixed
-               : settings.scale == Treatment::global || job.dlsr.scales == "map"
-                   ? FieldTreatment::scaled
-                   : FieldTreatment::voxel);
+               settings.scale == settings::Treatment::fixed ? dlsr::FieldTreatment::fixed
+               : settings.scale == settings::Treatment::global || job.dlsr.scales == "map"
+                   ? dlsr::FieldTreatment::scaled
+                   : dlsr::FieldTreatment::voxel);
         const auto free = phase.phase.free_parameters();
         for (std::size_t i = 0; i < free.size(); ++i) {
             const auto treatment = settings.cell[static_cast<std::size_t>(free[i])];
-            const bool length = free[i] <= CellParameter::c;
+            const bool length = free[i] <= crystal::CellParameter::c;
             const DlsrQuantity quantity{phase.name, std::string(to_string(free[i])),
                                         length ? "angstrom" : "deg"};
             const double value = phase.cell[i].value;
-            if (treatment == Treatment::global) {
-                global(part, ShapeParameter::Kind::cell, i, value, value * (1 - 3e-3),
+            if (treatment == settings::Treatment::global) {
+                global(part, rietveld::ShapeParameter::Kind::cell, i, value, value * (1 - 3e-3),
                        value * (1 + 3e-3), 3e-4 * value, quantity);
-            } else if (treatment == Treatment::voxel && !setup.pixels[at].empty()) {
+            } else if (treatment == settings::Treatment::voxel && !setup.pixels[at].empty()) {
                 std::vector<double> inside;
                 for (const std::size_t pixel_index : setup.pixels[at])
                     inside.push_back(maps.cell[i].empty() ? value : maps.cell[i][pixel_index]);
@@ -209,29 +209,31 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
                 field.field.edge = job.dlsr.edge > 0 ? job.dlsr.edge : infinity;
                 field.field.max_gap = gap;
                 setup.fields.push_back(std::move(field));
-                part.voxel.push_back({ShapeParameter::Kind::cell, i, low, high});
+                part.voxel.push_back({rietveld::ShapeParameter::Kind::cell, i, low, high});
             }
         }
         if (job.dlsr.refine_widths) {
-            if (settings.size_treatment == Treatment::global && phase.size.value > 0 &&
+            if (settings.size_treatment == settings::Treatment::global && phase.size.value > 0 &&
                 std::isfinite(phase.size.value)) {
                 const double value = 1 / phase.size.value;
-                global(part, ShapeParameter::Kind::size, 0, value, 0.3 * value, 3 * value,
+                global(part, rietveld::ShapeParameter::Kind::size, 0, value, 0.3 * value, 3 * value,
                        0.1 * value, {phase.name, "inverse_size", "1/angstrom"});
             }
-            if (settings.microstrain_treatment == Treatment::global)
-                global(part, ShapeParameter::Kind::microstrain, 0, phase.microstrain.value, 0,
-                       3 * phase.microstrain.value + 2e-3, 1e-4, {phase.name, "microstrain", ""});
-            if (settings.gauss_microstrain_treatment == Treatment::global) {
+            if (settings.microstrain_treatment == settings::Treatment::global)
+                global(part, rietveld::ShapeParameter::Kind::microstrain, 0,
+                       phase.microstrain.value, 0, 3 * phase.microstrain.value + 2e-3, 1e-4,
+                       {phase.name, "microstrain", ""});
+            if (settings.gauss_microstrain_treatment == settings::Treatment::global) {
                 const double value = std::pow(phase.gauss_microstrain.value, 2);
-                global(part, ShapeParameter::Kind::gauss_microstrain, 0, value, 0, 3 * value + 4e-6,
-                       1e-7, {phase.name, "gauss_microstrain_squared", ""});
+                global(part, rietveld::ShapeParameter::Kind::gauss_microstrain, 0, value, 0,
+                       3 * value + 4e-6, 1e-7, {phase.name, "gauss_microstrain_squared", ""});
             }
         }
-        if (settings.march_treatment == Treatment::global) {
+        if (settings.march_treatment == settings::Treatment::global) {
             const double r = phase.texture.r, half = 0.15 * std::max(1.0, r);
-            global(part, ShapeParameter::Kind::march, 0, r, std::max(least_march, r - half),
-                   std::min(largest_march, r + half), 0.01, {phase.name, "march", ""});
+            global(part, rietveld::ShapeParameter::Kind::march, 0, r,
+                   std::max(crystal::least_march, r - half),
+                   std::min(crystal::largest_march, r + half), 0.01, {phase.name, "march", ""});
         }
         setup.parts.push_back(std::move(part));
     }
@@ -239,29 +241,30 @@ DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalRe
     for (std::size_t i = 0; i < setup.model.peaks.size(); ++i) {
         const auto& settings = job.peaks[i];
         const auto& peak = setup.model.peaks[i];
-        PatternPart part;
-        part.kind = PatternPart::Kind::peak;
+        rietveld::PatternPart part;
+        part.kind = rietveld::PatternPart::Kind::peak;
         part.index = i;
         setup.pixels.push_back(everywhere);
         amount(setup.parts.size(), {peak.name, "area", "intensity deg/mm"}, conventional.areas[i],
-               false, FieldTreatment::voxel);
-        if (settings.position_treatment != Treatment::fixed)
-            global(part, ShapeParameter::Kind::position, 0, peak.position.value,
+               false, dlsr::FieldTreatment::voxel);
+        if (settings.position_treatment != settings::Treatment::fixed)
+            global(part, rietveld::ShapeParameter::Kind::position, 0, peak.position.value,
                    peak.position.value - 0.2 * peak.fwhm.value,
                    peak.position.value + 0.2 * peak.fwhm.value, 0.02 * peak.fwhm.value,
                    {peak.name, "position", "deg"});
-        if (settings.fwhm_treatment != Treatment::fixed)
-            global(part, ShapeParameter::Kind::fwhm, 0, peak.fwhm.value, 0.5 * peak.fwhm.value,
-                   2 * peak.fwhm.value, 0.02 * peak.fwhm.value, {peak.name, "fwhm", "deg"});
+        if (settings.fwhm_treatment != settings::Treatment::fixed)
+            global(part, rietveld::ShapeParameter::Kind::fwhm, 0, peak.fwhm.value,
+                   0.5 * peak.fwhm.value, 2 * peak.fwhm.value, 0.02 * peak.fwhm.value,
+                   {peak.name, "fwhm", "deg"});
         setup.parts.push_back(std::move(part));
     }
     for (std::size_t i = 0; i < setup.model.background.size(); ++i) {
-        PatternPart part;
-        part.kind = PatternPart::Kind::background;
+        rietveld::PatternPart part;
+        part.kind = rietveld::PatternPart::Kind::background;
         part.index = i;
         setup.pixels.push_back(everywhere);
         amount(setup.parts.size(), {"background", fmt::format("coefficient_{}", i), "intensity/mm"},
-               conventional.background[i], true, FieldTreatment::voxel);
+               conventional.background[i], true, dlsr::FieldTreatment::voxel);
         setup.parts.push_back(std::move(part));
     }
     return setup;
@@ -273,8 +276,8 @@ GlobalRanges global_ranges(const DlsrSetup& setup) {
         for (const auto& shape : part.global) {
             ranges.lower.push_back(shape.lower);
             ranges.upper.push_back(shape.upper);
-            ranges.start.push_back(
-                shape_value(setup.model, part.kind == PatternPart::Kind::phase, part.index, shape));
+            ranges.start.push_back(shape_value(
+                setup.model, part.kind == rietveld::PatternPart::Kind::phase, part.index, shape));
         }
     return ranges;
 }
@@ -285,14 +288,14 @@ void set_global_ranges(DlsrSetup& setup, const GlobalRanges& ranges) {
         for (auto& shape : part.global) {
             shape.lower = setup.globals[g].lower = ranges.lower[g];
             shape.upper = setup.globals[g].upper = ranges.upper[g];
-            set_shape_value(setup.model, part.kind == PatternPart::Kind::phase, part.index, shape,
-                            ranges.start[g]);
+            set_shape_value(setup.model, part.kind == rietveld::PatternPart::Kind::phase,
+                            part.index, shape, ranges.start[g]);
             ++g;
         }
 }
 
 std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const double> values) {
-    using Kind = ShapeParameter::Kind;
+    using Kind = rietveld::ShapeParameter::Kind;
     GlobalRanges ranges;
     bool moved = false;
     for (const auto& part : setup.parts)
@@ -303,13 +306,13 @@ std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const
             const bool place = shape.kind == Kind::cell || shape.kind == Kind::position,
                        march = shape.kind == Kind::march;
             const bool at_lower = value <= shape.lower + margin &&
-                                  (place || shape.lower > (march ? least_march : 0)),
+                                  (place || shape.lower > (march ? crystal::least_march : 0)),
                        at_upper = value >= shape.upper - margin &&
-                                  !(march && shape.upper >= largest_march);
+                                  !(march && shape.upper >= crystal::largest_march);
             double lower = shape.lower, upper = shape.upper;
             if (march && (at_lower || at_upper)) {
-                lower = std::max(least_march, value - 0.5 * width);
-                upper = std::min(largest_march, value + 0.5 * width);
+                lower = std::max(crystal::least_march, value - 0.5 * width);
+                upper = std::min(crystal::largest_march, value + 0.5 * width);
             } else if (place && (at_lower || at_upper)) {
                 lower = value - 0.5 * width;
                 upper = value + 0.5 * width;
@@ -330,4 +333,4 @@ std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const
     return ranges;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

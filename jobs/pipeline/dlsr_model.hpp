@@ -12,13 +12,13 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// What the conventional analysis hands to the DLSR.
 struct ConventionalResult {
     std::size_t n = 0;
-    std::vector<double> x; ///< mm
-    PatternModel model;    ///< as refined on the mean pattern
+    std::vector<double> x;        ///< mm
+    rietveld::PatternModel model; ///< as refined on the mean pattern
     std::vector<unsigned char> sample;
     struct PhaseMaps {
         std::vector<unsigned char> mask;
@@ -34,7 +34,7 @@ struct ConventionalResult {
 };
 /// Reads the rietveld stage's product. Throws Error when it is missing or was made with other
 /// settings.
-ConventionalResult read_conventional_result(const Job& job, double wavelength,
+ConventionalResult read_conventional_result(const settings::Job& job, double wavelength,
                                             std::vector<std::string>& notes);
 
 /// A value of the fit and what it is called.
@@ -44,23 +44,23 @@ struct DlsrQuantity {
 
 /// The parts of the pattern, where they are, what is refined and where it starts.
 struct DlsrSetup {
-    PatternModel model;
-    std::vector<PatternPart> parts;
+    rietveld::PatternModel model;
+    std::vector<rietveld::PatternPart> parts;
     std::vector<TeamArray<std::size_t>> pixels; ///< per part
     struct Field {
-        DlsrField field;
+        dlsr::DlsrField field;
         DlsrQuantity quantity;
         TeamArray<double> start; ///< map [y · n + x]
     };
     std::vector<Field> fields; ///< every amount and voxel shape, fixed ones too
-    std::vector<DlsrGlobal> globals;
+    std::vector<dlsr::DlsrGlobal> globals;
     std::vector<DlsrQuantity> global_quantities;
     /// Centroid of the sample (x, y) [mm], which the layers of textured phases are wound about.
     std::array<double, 2> layer_centre{};
 };
 /// Maps lie in the memory of the team. Collective over it.
-DlsrSetup make_dlsr_setup(const Team& team, const Job& job, const ConventionalResult& conventional,
-                          double pixel);
+DlsrSetup make_dlsr_setup(const Team& team, const settings::Job& job,
+                          const ConventionalResult& conventional, double pixel);
 
 /// Ranges of the global shapes, for which patterns are tabulated, and where they start.
 struct GlobalRanges {
@@ -72,4 +72,4 @@ void set_global_ranges(DlsrSetup& setup, const GlobalRanges& ranges);
 /// are; nothing when none did. Ends that nature sets (widths of 0) stay.
 std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const double> values);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -14,7 +14,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -83,15 +83,16 @@ void write_values(hdf5::Group& group, const DlsrResult& result, const DlsrResult
 /// them to their neighbours.
 void write_status(hdf5::Group& group, std::size_t n, const std::vector<unsigned char>& mask,
                   const DlsrResult::Map& scale) {
-    std::vector<std::int32_t> status(n * n, static_cast<std::int32_t>(VoxelPhaseStatus::absent));
+    std::vector<std::int32_t> status(n * n,
+                                     static_cast<std::int32_t>(rietveld::VoxelPhaseStatus::absent));
     for (std::size_t i = 0; i < status.size(); ++i) {
         if (!mask[i] || !std::isfinite(scale.values[i]))
             continue;
-        VoxelPhaseStatus code = VoxelPhaseStatus::refined;
+        rietveld::VoxelPhaseStatus code = rietveld::VoxelPhaseStatus::refined;
         if (!(scale.values[i] > 0))
-            code = VoxelPhaseStatus::at_bound;
+            code = rietveld::VoxelPhaseStatus::at_bound;
         else if (!scale.errors.empty() && scale.values[i] < significance * scale.errors[i])
-            code = VoxelPhaseStatus::insignificant;
+            code = rietveld::VoxelPhaseStatus::insignificant;
         status[i] = static_cast<std::int32_t>(code);
     }
     nexus::write_map(group, "status", std::span<const std::int32_t>(status), n, n, {"", "status"});
@@ -150,7 +151,7 @@ void write_others(hdf5::Group& stage, const DlsrResult& result) {
         const auto& group = map.quantity.group;
         const bool phase =
             std::any_of(result.model.phases.begin(), result.model.phases.end(),
-                        [&](const PhaseModel& other) { return other.name == group; });
+                        [&](const rietveld::PhaseModel& other) { return other.name == group; });
         if (!phase && std::find(groups.begin(), groups.end(), group) == groups.end())
             groups.push_back(group);
     }
@@ -309,12 +310,12 @@ void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
     write_history(stage, result);
     if (!result.two_theta.empty()) {
         const auto axis =
-            RadialAxis::from_two_theta(result.two_theta, result.model.wavelength.value);
+            rietveld::RadialAxis::from_two_theta(result.two_theta, result.model.wavelength.value);
         write_mean_pattern(stage,
                            {result.two_theta, result.observed, result.calculated, result.background,
                             "intensity", result.rwp, result.gof},
                            result.model.phases,
-                           PatternCalculator(axis, result.model).lines(result.model));
+                           rietveld::PatternCalculator(axis, result.model).lines(result.model));
     }
     nexus::write_value(stage, "rwp", result.rwp, {"", "Rwp over all rays and channels"});
     nexus::write_value(stage, "gof", result.gof, {"", "goodness of fit"});
@@ -337,4 +338,4 @@ void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
         nexus::set_default(stage.open_group(result.model.phases.front().name));
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// What a DLSR found, as its product and the report need it; on the root.
 struct DlsrResult {
@@ -30,7 +30,7 @@ struct DlsrResult {
         bool at_bound = false;
     };
     std::vector<Global> globals;
-    PatternModel model; ///< with the global values set
+    rietveld::PatternModel model; ///< with the global values set
     std::vector<unsigned char> sample;
     std::vector<std::vector<unsigned char>> masks; ///< per phase
 
@@ -76,4 +76,4 @@ struct DlsrResult {
 void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
                        std::optional<double> constant);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 /// Distance of impulses in a map: this part of its width, and at least so many voxels.
@@ -15,9 +15,9 @@ constexpr std::size_t part_of_width = 5, least_spacing = 8;
 } // namespace
 
 DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
-                                 DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
+                                 dlsr::DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
                                  std::span<const double> x, const DlsrSetup& setup,
-                                 const ImageGrid& grid, int products) {
+                                 const tomography::ImageGrid& grid, int products) {
     DlsrResolutions result;
     result.width.assign(setup.fields.size(), 0.0);
     const auto held = at_bounds(problem, x);
@@ -33,13 +33,13 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Te
         std::vector<double> impulse(x.size(), 0.0); // own share
         struct Map {
             std::size_t field = 0;
-            Impulses impulses;
+            dlsr::Impulses impulses;
             double height = 0;
         };
         std::vector<Map> maps;
         for (std::size_t f = 0; f < setup.fields.size(); ++f) {
             const auto& field = problem.fields()[f];
-            if (field.treatment != FieldTreatment::voxel || (field.shape >= 0) != cells)
+            if (field.treatment != dlsr::FieldTreatment::voxel || (field.shape >= 0) != cells)
                 continue;
             if (field.smoothness == 0) {
                 result.width[f] = grid.pixel;
@@ -59,7 +59,7 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Te
                 for (double& value : information)
                     value = std::min(value, *half);
             }
-            Map map{f, choose_impulses(pixels, information, grid.n, spacing, f), 0};
+            Map map{f, dlsr::choose_impulses(pixels, information, grid.n, spacing, f), 0};
             if (map.impulses.voxel.empty())
                 continue;
             // Standard deviations high, so that no map outshouts the others.
@@ -102,4 +102,4 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Te
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// Effective resolutions of the maps of a DLSR.
 struct DlsrResolutions {
@@ -23,8 +23,8 @@ struct DlsrResolutions {
 /// solved for one after the other, with at most `products` products each. `solver` is one of the
 /// problem, `team` the problem's. Collective; leaves the problem linearised at x.
 DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
-                                 DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
+                                 dlsr::DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
                                  std::span<const double> x, const DlsrSetup& setup,
-                                 const ImageGrid& grid, int products);
+                                 const tomography::ImageGrid& grid, int products);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -55,10 +55,10 @@ DlsrScan::DlsrScan(const StageContext& context)
 
 void DlsrScan::read(std::size_t i) {
     const auto& scan = context_.scan;
-    const bool errors = scan.noise() == NoiseModel::errors;
+    const bool errors = scan.noise() == settings::NoiseModel::errors;
     scan.file().read_rows({i, i + 1}, scan.channels(), line_);
     if (errors)
-        scan.file().read_rows({i, i + 1}, scan.channels(), variance_, mpi::SinogramArray::errors);
+        scan.file().read_rows({i, i + 1}, scan.channels(), variance_, scan::SinogramArray::errors);
     for (std::size_t j = 0; j < translations_; ++j) {
         const float factor = ray_factor(unabsorbed_, i * translations_ + j, false);
         for (std::size_t k = 0; k < channels_; ++k) {
@@ -72,7 +72,7 @@ void DlsrScan::read(std::size_t i) {
 
 float DlsrScan::pixels_of(std::size_t k) const {
     const auto& scan = context_.scan;
-    return scan.noise() == NoiseModel::counts && !scan.pixels().empty()
+    return scan.noise() == settings::NoiseModel::counts && !scan.pixels().empty()
                ? static_cast<float>(std::max(1.0, scan.pixels()[k]))
                : 1.0F;
 }
@@ -84,13 +84,13 @@ std::span<const float> DlsrScan::variance(std::size_t j) const {
     return std::span<const float>(variance_).subspan(j * channels_, channels_);
 }
 
-RaySamples DlsrScan::samples(std::size_t i, std::size_t j) const {
-    const bool errors = context_.scan.noise() == NoiseModel::errors;
+dlsr::RaySamples DlsrScan::samples(std::size_t i, std::size_t j) const {
+    const bool errors = context_.scan.noise() == settings::NoiseModel::errors;
     return {pattern(j), variance(j), ray_variance_[(i - rows_.begin) * translations_ + j],
             errors ? 0.0 : ray_factor(unabsorbed_, i * translations_ + j, false)};
 }
 
-FactoredWeights DlsrScan::weights() {
+dlsr::FactoredWeights DlsrScan::weights() {
     std::vector<unsigned char> excluded(channels_, 0);
     for (std::size_t k = 0; k < channels_; ++k)
         for (const auto& [from, to] : context_.job.rietveld.excluded)
@@ -98,9 +98,9 @@ FactoredWeights DlsrScan::weights() {
                 excluded[k] = 1;
     const auto& dlsr = context_.job.dlsr;
     const bool robust = dlsr.loss == "huber";
-    FactoredWeights result;
+    dlsr::FactoredWeights result;
     for (int pass = 0; pass < (robust ? 3 : 1); ++pass) {
-        WeightFactors factors(channels_, ray_count());
+        dlsr::WeightFactors factors(channels_, ray_count());
         context_.communicator.collectively([&] {
             for (std::size_t i = rows_.begin; i < rows_.end; ++i) {
                 read(i);
@@ -122,7 +122,7 @@ FactoredWeights DlsrScan::weights() {
     }
     ray_variance_ = result.ray_variance;
     std::vector<float> gain;
-    if (context_.scan.noise() != NoiseModel::errors)
+    if (context_.scan.noise() != settings::NoiseModel::errors)
         for (std::size_t k = 0; k < channels_; ++k)
             gain.push_back(1 / pixels_of(k));
     pseudo_.emplace(result.channel_variance, robust ? dlsr.threshold : 0.0, std::move(gain));
@@ -130,7 +130,7 @@ FactoredWeights DlsrScan::weights() {
     return result;
 }
 
-std::vector<float> DlsrScan::compress(const PatternBasis& basis,
+std::vector<float> DlsrScan::compress(const rietveld::PatternBasis& basis,
                                       std::span<const float> ray_weight) {
     const std::size_t m = basis.size();
     std::vector<float> data(ray_count() * m, 0.0F), begun;
@@ -138,7 +138,7 @@ std::vector<float> DlsrScan::compress(const PatternBasis& basis,
         read(i);
         if (needs_model_) {
             begun.resize(line_.size());
-            std::vector<RaySamples> row;
+            std::vector<dlsr::RaySamples> row;
             for (std::size_t j = 0; j < translations_; ++j)
                 row.push_back(samples(i, j));
             pseudo_->start(row, begun);
@@ -154,7 +154,7 @@ std::vector<float> DlsrScan::compress(const PatternBasis& basis,
     return data;
 }
 
-double DlsrScan::find_scale(const PatternBasis& basis, std::span<const float> ray_weight,
+double DlsrScan::find_scale(const rietveld::PatternBasis& basis, std::span<const float> ray_weight,
                             std::span<const float> predicted) {
     const std::size_t m = basis.size(), all = context_.scan.geometry().rotation.size();
     const std::size_t every = std::max<std::size_t>(1, all / scale_rotations);
@@ -179,20 +179,20 @@ double DlsrScan::find_scale(const PatternBasis& basis, std::span<const float> ra
         }
     });
     context_.communicator.allreduce(std::span<double>(bins), mpi::Reduction::sum);
-    const double scale = xrdct::residual_scale(bins, scale_bin);
+    const double scale = xrdct::dlsr::residual_scale(bins, scale_bin);
     // Where the variances are only relative the residuals tell their unit.
-    return context_.scan.noise() == NoiseModel::estimate ? std::max(scale, scale_bin)
-                                                         : std::max(scale, 1.0);
+    return context_.scan.noise() == settings::NoiseModel::estimate ? std::max(scale, scale_bin)
+                                                                   : std::max(scale, 1.0);
 }
 
-void DlsrScan::replace(const PatternBasis& basis, std::span<const float> ray_weight,
+void DlsrScan::replace(const rietveld::PatternBasis& basis, std::span<const float> ray_weight,
                        std::span<float> predicted) {
     const auto& communicator = context_.communicator;
     const std::size_t m = basis.size();
     scale_ = pseudo_->threshold() > 0 ? find_scale(basis, ray_weight, predicted) : 1;
-    PseudoDataCounts own;
+    dlsr::PseudoDataCounts own;
     communicator.collectively([&] {
-        std::vector<PseudoDataCounts> counts(translations_);
+        std::vector<dlsr::PseudoDataCounts> counts(translations_);
         for (std::size_t i = rows_.begin; i < rows_.end; ++i) {
             read(i);
 #pragma omp parallel for schedule(static)
@@ -216,8 +216,8 @@ void DlsrScan::replace(const PatternBasis& basis, std::span<const float> ray_wei
     counts_ = {sums[0], sums[1], sums[2]};
 }
 
-std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const float> ray_weight,
-                                   std::uint64_t seed) {
+std::vector<float> DlsrScan::noise(const rietveld::PatternBasis& basis,
+                                   std::span<const float> ray_weight, std::uint64_t seed) {
     const std::size_t m = basis.size();
     std::vector<float> data(ray_count() * m, 0.0F), replaced;
     // The fit's curvature is that of all samples, only those that count in full have one.
@@ -239,7 +239,7 @@ std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const fl
             if (!(ray_weight[ray] > 0))
                 continue;
             const std::span<float> coefficients(data.data() + ray * m, m);
-            sample_ray_noise(basis, variance(j), seed, i * translations_ + j, coefficients);
+            dlsr::sample_ray_noise(basis, variance(j), seed, i * translations_ + j, coefficients);
             for (float& value : coefficients)
                 value *= curvature;
         }
@@ -247,10 +247,10 @@ std::vector<float> DlsrScan::noise(const PatternBasis& basis, std::span<const fl
     return data;
 }
 
-void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
+void DlsrScan::diagnose(dlsr::DlsrOperator& model, const rietveld::PatternModel& at,
                         std::span<const float> ray_weight, DlsrResult& result) {
     const auto& communicator = context_.communicator;
-    const PatternBasis& basis = model.basis();
+    const rietveld::PatternBasis& basis = model.basis();
     const std::size_t m = basis.size(), rotations = context_.scan.geometry().rotation.size();
     const auto& weight = basis.channel_weight();
     const bool robust = pseudo_->threshold() > 0;
@@ -258,15 +258,16 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
     // Windows of the strongest lines of every phase, wide enough for what depth does to them.
     struct Window {
         std::size_t phase, first, last;
-        PatternLine line;
+        rietveld::PatternLine line;
     };
     std::vector<Window> windows;
     communicator.collectively([&] {
-        const auto axis = RadialAxis::from_two_theta(two_theta_, context_.scan.wavelength());
+        const auto axis =
+            rietveld::RadialAxis::from_two_theta(two_theta_, context_.scan.wavelength());
         auto shown = at;
         for (auto& phase : shown.phases)
             phase.scale.value = 1;
-        auto lines = PatternCalculator(axis, shown).lines(shown);
+        auto lines = rietveld::PatternCalculator(axis, shown).lines(shown);
         std::stable_sort(lines.begin(), lines.end(), [](const auto& a, const auto& b) {
             return a.phase != b.phase ? a.phase < b.phase : a.intensity > b.intensity;
         });
@@ -320,7 +321,7 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
                     const double residual = y[k] - curve[k];
                     // The model's variance: that of few counts follows the counts themselves.
                     const double expected =
-                        context_.scan.noise() == NoiseModel::errors
+                        context_.scan.noise() == settings::NoiseModel::errors
                             ? std::max<double>(v[k], 0.02 * mean_variance)
                             : std::max<double>(curve[k], 0.02 * mean_variance) *
                                   (std::abs(y[k]) > 0 ? v[k] / std::abs(y[k]) : 1.0);
@@ -360,11 +361,11 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
                 const float* from =
                     sums_of_parts.data() + ((i - rows_.begin) * basis.parts().size() + p) * m;
                 basis.expand({from, m}, curve);
-                if (part_of.kind == PatternPart::Kind::background)
+                if (part_of.kind == rietveld::PatternPart::Kind::background)
                     for (std::size_t k = 0; k < channels_; ++k)
                         if (weight[k] > 0)
                             sums[2 * channels_ + k] += curve[k];
-                if (part_of.kind == PatternPart::Kind::phase)
+                if (part_of.kind == rietveld::PatternPart::Kind::phase)
                     for (std::size_t w = 0; w < windows.size(); ++w)
                         if (windows[w].phase == part_of.index)
                             for (std::size_t k = windows[w].first; k < windows[w].last; ++k)
@@ -406,4 +407,4 @@ void DlsrScan::diagnose(DlsrOperator& model, const PatternModel& at,
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

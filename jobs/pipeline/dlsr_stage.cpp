@@ -20,7 +20,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -124,11 +124,11 @@ DlsrResult::Map map_of(DlsrFit& fit, std::size_t f, std::span<const double> valu
     for (std::size_t v = 0; v < pixels.size(); ++v)
         map.values[pixels[v]] = values[first + v];
     const auto& esd = findings.esd;
-    if (!esd.empty() && field.field.treatment != FieldTreatment::fixed) {
+    if (!esd.empty() && field.field.treatment != dlsr::FieldTreatment::fixed) {
         map.errors.assign(grid.size(), nan_value);
         const std::size_t unknown = system.problem().field_unknowns(f).begin;
         for (std::size_t v = 0; v < pixels.size(); ++v)
-            map.errors[pixels[v]] = field.field.treatment == FieldTreatment::voxel
+            map.errors[pixels[v]] = field.field.treatment == dlsr::FieldTreatment::voxel
                                         ? esd[unknown + v] * field.field.unit
                                         : esd[unknown] * field.start[pixels[v]];
     }
@@ -196,7 +196,7 @@ DlsrResult result_of(DlsrFit& fit, const Findings& findings) {
 } // namespace
 
 StageSummary run_dlsr_stage(StageContext& context) {
-    Timings timings;
+    program::Timings timings;
     const auto& job = context.job;
     const auto& communicator = context.communicator;
     const auto path = product_path(job, "dlsr");
@@ -238,9 +238,9 @@ StageSummary run_dlsr_stage(StageContext& context) {
     communicator.collectively([&] {
         if (!communicator.is_root())
             return;
-        auto product = mpi::ProductFile::create(path, context.options.force
-                                                          ? mpi::ProductFile::Existing::replace
-                                                          : mpi::ProductFile::Existing::refuse);
+        auto product = nexus::ProductFile::create(path, context.options.force
+                                                            ? nexus::ProductFile::Existing::replace
+                                                            : nexus::ProductFile::Existing::refuse);
         {
             auto stage = write_provenance(product.root(), context.provenance, job.title);
             write_dlsr_result(stage, result, constant);
@@ -267,4 +267,4 @@ StageSummary run_dlsr_stage(StageContext& context) {
              {"checkpoint_seconds", fit.checkpoint_seconds()}}};
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -159,4 +159,4 @@ void choose_smoothness(DlsrFit& fit) {
     fit.set_smoothness(choice.chosen);
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

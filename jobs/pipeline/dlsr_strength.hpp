@@ -4,7 +4,7 @@
 
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// First strength of the smoothness that is tried, the strongest one too. Stronger ones leave so
 /// few independent values that samples of noise do not tell their e.s.d.
@@ -21,4 +21,4 @@ std::vector<float> held_out_weight(const DlsrSystem& system, bool held_out);
 /// is resumed here; it must not see the held-out projections. Collective.
 void choose_smoothness(DlsrFit& fit);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -24,8 +24,8 @@ constexpr double product_tolerance = 0.05;
 /// Ranges of the axis [steps] and of the distance (relative).
 constexpr double axis_range = 2, distance_range = 0.3;
 
-std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
-                       const PatternModel& model, double half_depth, double distance) {
+std::size_t layers_for(const settings::DlsrSettings& settings, const rietveld::RadialAxis& axis,
+                       const rietveld::PatternModel& model, double half_depth, double distance) {
     if (settings.layers > 0)
         return static_cast<std::size_t>(settings.layers);
     // Depth shifts lines most at the end of the axis.
@@ -41,7 +41,7 @@ std::size_t layers_for(const DlsrSettings& settings, const RadialAxis& axis,
 
 } // namespace
 
-DlsrSystem::DlsrSystem(StageContext& context, Timings& timings, DlsrScan& scan)
+DlsrSystem::DlsrSystem(StageContext& context, program::Timings& timings, DlsrScan& scan)
     : context_(context), timings_(timings), scan_(scan), team_(context.communicator) {
     std::vector<std::string> notes;
     conventional_ = communicator().collectively(
@@ -65,13 +65,13 @@ DlsrSystem::DlsrSystem(StageContext& context, Timings& timings, DlsrScan& scan)
     read_weights(scan_.weights());
     timings_.lap("weights");
     choose_layers();
-    geometry_parameters_ = {GeometryParameter::axis_offset};
+    geometry_parameters_ = {dlsr::GeometryParameter::axis_offset};
     if (parallax_)
-        geometry_parameters_.push_back(GeometryParameter::distance);
+        geometry_parameters_.push_back(dlsr::GeometryParameter::distance);
 }
 
 /// Which rays and channels count how much.
-void DlsrSystem::read_weights(const FactoredWeights& weights) {
+void DlsrSystem::read_weights(const dlsr::FactoredWeights& weights) {
     weight_ = weights.ray_weight();
     channel_weight_ = weights.channel_weight();
     const auto& transmission = scan_.transmission();
@@ -112,7 +112,7 @@ void DlsrSystem::choose_layers() {
     if (deviated)
         layers = settings.layers > 0 ? static_cast<std::size_t>(settings.layers)
                                      : std::max(layers, least_exit_layers);
-    layers_ = DepthLayers::across(parallax_ || deviated ? half_depth : 0, layers);
+    layers_ = tomography::DepthLayers::across(parallax_ || deviated ? half_depth : 0, layers);
     basis_options_.tolerance = settings.tolerance;
     basis_options_.layers = layers_.count;
     basis_options_.depth_first = layers_.first;
@@ -131,14 +131,15 @@ void DlsrSystem::choose_layers() {
     }
 }
 
-std::unique_ptr<DlsrOperator> DlsrSystem::make_operator(const PatternBasis& basis) const {
+std::unique_ptr<dlsr::DlsrOperator>
+DlsrSystem::make_operator(const rietveld::PatternBasis& basis) const {
     return communicator().collectively([&] {
         std::vector<std::span<const std::size_t>> pixels;
         for (const auto& of_part : setup_.pixels)
             pixels.push_back(of_part.span());
-        return std::make_unique<DlsrOperator>(scan_.geometry(), grid_, basis, layers_, pixels,
-                                              weight_, scan_.transmission(), geometry_parameters_,
-                                              setup_.layer_centre, team_);
+        return std::make_unique<dlsr::DlsrOperator>(
+            scan_.geometry(), grid_, basis, layers_, pixels, weight_, scan_.transmission(),
+            geometry_parameters_, setup_.layer_centre, team_);
     });
 }
 
@@ -146,8 +147,8 @@ void DlsrSystem::build(std::span<const double> globals) {
     problem_.reset();
     model_.reset();
     basis_ = communicator().collectively([&] {
-        return std::make_unique<PatternBasis>(radial_axis(), setup_.model, setup_.parts,
-                                              channel_weight_, basis_options_);
+        return std::make_unique<rietveld::PatternBasis>(radial_axis(), setup_.model, setup_.parts,
+                                                        channel_weight_, basis_options_);
     });
     timings_.lap("basis");
     data_ = communicator().collectively([&] { return scan_.compress(*basis_, weight_); });
@@ -181,8 +182,8 @@ void DlsrSystem::build(std::span<const double> globals) {
     globals_.push_back({-axis_range * step, axis_range * step, axis_unit * step});
     if (parallax_)
         globals_.push_back({-distance_range, distance_range, distance_unit});
-    problem_ = std::make_unique<DlsrProblem>(communicator(), *model_, grid_, geometry, data_,
-                                             fields_, globals_, start, &team_);
+    problem_ = std::make_unique<dlsr::DlsrProblem>(communicator(), *model_, grid_, geometry, data_,
+                                                   fields_, globals_, start, &team_);
     problem_->set_product_tolerance(product_tolerance);
     hold_geometry(globals);
     use_rays(used_weight_.empty() ? weight_ : used_weight_);
@@ -244,7 +245,7 @@ double DlsrSystem::replace_data(std::span<const double> x) {
     return change;
 }
 
-void DlsrSystem::hold_geometry(DlsrProblem& problem, std::span<const double> globals) const {
+void DlsrSystem::hold_geometry(dlsr::DlsrProblem& problem, std::span<const double> globals) const {
     for (std::size_t g = 0; g < geometry_parameters_.size(); ++g) {
         const std::size_t global = setup_.globals.size() + g;
         const double value = globals.size() > global ? globals[global] * globals_[global].unit : 0;
@@ -266,8 +267,8 @@ DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
     options.depth_first = -basis_options_.depth_first;
     options.depth_spacing = -basis_options_.depth_spacing;
     result.basis = communicator().collectively([&] {
-        return std::make_unique<PatternBasis>(radial_axis(), setup_.model, setup_.parts,
-                                              channel_weight_, options);
+        return std::make_unique<rietveld::PatternBasis>(radial_axis(), setup_.model, setup_.parts,
+                                                        channel_weight_, options);
     });
     result.data =
         communicator().collectively([&] { return scan_.compress(*result.basis, weight); });
@@ -280,15 +281,16 @@ DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
     result.model->set_ray_weight(weight);
     if (result.model->value_count() != start_values_.size())
         return result;
-    result.problem = std::make_unique<DlsrProblem>(communicator(), *result.model, grid_,
-                                                   context_.scan.geometry(), result.data, fields_,
-                                                   globals_, start_values_, &team_);
+    result.problem = std::make_unique<dlsr::DlsrProblem>(communicator(), *result.model, grid_,
+                                                         context_.scan.geometry(), result.data,
+                                                         fields_, globals_, start_values_, &team_);
     hold_geometry(*result.problem, globals);
     return result;
 }
 
-RadialAxis DlsrSystem::radial_axis() const {
-    return RadialAxis::from_two_theta(context_.scan.two_theta(), context_.scan.wavelength());
+rietveld::RadialAxis DlsrSystem::radial_axis() const {
+    return rietveld::RadialAxis::from_two_theta(context_.scan.two_theta(),
+                                                context_.scan.wavelength());
 }
 
 std::size_t DlsrSystem::unknown_count() const {
@@ -300,7 +302,7 @@ std::size_t DlsrSystem::unknown_count() const {
 
 bool DlsrSystem::has_smooth_fields() const {
     return std::any_of(setup_.fields.begin(), setup_.fields.end(), [](const auto& field) {
-        return field.field.shape >= 0 && field.field.treatment == FieldTreatment::voxel;
+        return field.field.shape >= 0 && field.field.treatment == dlsr::FieldTreatment::voxel;
     });
 }
 
@@ -318,7 +320,7 @@ std::size_t DlsrSystem::first_global() const {
     return problem_->field_unknowns(setup_.fields.size()).begin;
 }
 
-std::size_t DlsrSystem::geometry_unknown(GeometryParameter parameter) const {
+std::size_t DlsrSystem::geometry_unknown(dlsr::GeometryParameter parameter) const {
     const auto at = std::find(geometry_parameters_.begin(), geometry_parameters_.end(), parameter);
     return setup_.globals.size() + static_cast<std::size_t>(at - geometry_parameters_.begin());
 }
@@ -330,4 +332,4 @@ std::vector<double> DlsrSystem::global_values(std::span<const double> globals) c
     return values;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// What a DLSR fits and to what: the setup of the model, its patterns, the compressed data, the
 /// operator and the least-squares problem. All but the setup are built anew whenever that changes.
@@ -29,7 +29,7 @@ class DlsrSystem {
     /// Reads the conventional result and the weights of the scan, and makes the setup of them;
     /// nothing is built yet. Context, timings and scan must outlive it. Throws Error on all ranks
     /// for settings that do not fit the model and scans without a ray that can be used.
-    DlsrSystem(StageContext& context, Timings& timings, DlsrScan& scan);
+    DlsrSystem(StageContext& context, program::Timings& timings, DlsrScan& scan);
     DlsrSystem(const DlsrSystem&) = delete;
     DlsrSystem& operator=(const DlsrSystem&) = delete;
 
@@ -58,10 +58,11 @@ class DlsrSystem {
     /// The same with depths reversed, which is what a reversed rotation or translation amounts to
     /// (both together mirror the maps only), and the data of the rays of `weight`.
     struct Reversed {
-        std::unique_ptr<PatternBasis> basis;
+        std::unique_ptr<rietveld::PatternBasis> basis;
         std::vector<float> data;
-        std::unique_ptr<DlsrOperator> model;
-        std::unique_ptr<DlsrProblem> problem; ///< none: its patterns need another number of values
+        std::unique_ptr<dlsr::DlsrOperator> model;
+        std::unique_ptr<dlsr::DlsrProblem>
+            problem; ///< none: its patterns need another number of values
     };
     Reversed reversed(std::span<const float> weight, std::span<const double> globals) const;
     /// The global unknowns out of all ranks' shares.
@@ -69,24 +70,24 @@ class DlsrSystem {
 
     // What follows is not collective.
     const StageContext& context() const { return context_; }
-    const Job& job() const { return context_.job; }
+    const settings::Job& job() const { return context_.job; }
     const mpi::Communicator& communicator() const { return context_.communicator; }
-    Timings& timings() const { return timings_; }
+    program::Timings& timings() const { return timings_; }
     DlsrScan& scan() const { return scan_; }
     const ConventionalResult& conventional() const { return conventional_; }
-    const ImageGrid& grid() const { return grid_; }
+    const tomography::ImageGrid& grid() const { return grid_; }
     const DlsrSetup& setup() const { return setup_; }
-    const PatternBasis& basis() const { return *basis_; }
-    DlsrOperator& model() const { return *model_; }
-    DlsrProblem& problem() const { return *problem_; }
+    const rietveld::PatternBasis& basis() const { return *basis_; }
+    dlsr::DlsrOperator& model() const { return *model_; }
+    dlsr::DlsrProblem& problem() const { return *problem_; }
     const std::vector<float>& data() const { return data_; }     ///< [own ray][M]
     const std::vector<float>& weight() const { return weight_; } ///< [own ray], all that count
     const std::vector<float>& used_weight() const { return used_weight_; } ///< that the fit sees
     double data_squares() const { return data_squares_; }                  ///< Σ W d² of these
     double ray_count() const { return ray_count_; } ///< with weight, of all ranks
-    const DepthLayers& layers() const { return layers_; }
+    const tomography::DepthLayers& layers() const { return layers_; }
     const std::vector<std::size_t>& standards() const { return standards_; } ///< phases
-    RadialAxis radial_axis() const;
+    rietveld::RadialAxis radial_axis() const;
     bool has_parallax() const { return parallax_; }
     std::size_t unknown_count() const; ///< of all ranks; known before anything is built
     bool has_smooth_fields() const;    ///< voxel shapes that a strength of the smoothness is about
@@ -94,9 +95,10 @@ class DlsrSystem {
     const Team& team() const { return team_; }
     /// First of the global unknowns: those of the shapes, then the geometry's.
     std::size_t first_global() const;
-    std::size_t geometry_unknown(GeometryParameter parameter) const; ///< among the global ones
+    std::size_t
+    geometry_unknown(dlsr::GeometryParameter parameter) const; ///< among the global ones
     /// Unit and range of a global unknown.
-    const DlsrGlobal& global_of(std::size_t unknown) const { return globals_[unknown]; }
+    const dlsr::DlsrGlobal& global_of(std::size_t unknown) const { return globals_[unknown]; }
     /// Of the global shapes where the global unknowns are `globals`.
     std::vector<double> global_values(std::span<const double> globals) const;
 
@@ -105,40 +107,40 @@ class DlsrSystem {
     const std::vector<std::string>& remarks() const { return remarks_; }
 
   private:
-    void read_weights(const FactoredWeights& weights);
+    void read_weights(const dlsr::FactoredWeights& weights);
     void choose_layers();
-    void hold_geometry(DlsrProblem& problem, std::span<const double> globals) const;
-    std::unique_ptr<DlsrOperator> make_operator(const PatternBasis& basis) const;
+    void hold_geometry(dlsr::DlsrProblem& problem, std::span<const double> globals) const;
+    std::unique_ptr<dlsr::DlsrOperator> make_operator(const rietveld::PatternBasis& basis) const;
     double model_distance() const;
 
     StageContext& context_;
-    Timings& timings_;
+    program::Timings& timings_;
     DlsrScan& scan_;
     mpi::NodeTeam team_; ///< has the maps
     ConventionalResult conventional_;
-    ImageGrid grid_;
+    tomography::ImageGrid grid_;
     DlsrSetup setup_;
     std::vector<std::size_t> standards_;
     std::vector<float> weight_, used_weight_;
     std::vector<double> channel_weight_;
     double ray_count_ = 0, data_squares_ = 0;
     bool parallax_ = false;
-    DepthLayers layers_;
-    PatternBasisOptions basis_options_;
+    tomography::DepthLayers layers_;
+    rietveld::PatternBasisOptions basis_options_;
     std::unique_ptr<DlsrExitRay> exit_ray_;
     std::vector<float> depth_factors_; ///< [own ray][layer]; empty: 1
-    std::vector<GeometryParameter> geometry_parameters_;
+    std::vector<dlsr::GeometryParameter> geometry_parameters_;
     std::vector<std::string> remarks_;
     int passes_ = 0; ///< over the data, to replace them
 
     // Of the setup as it is.
-    std::unique_ptr<PatternBasis> basis_;
+    std::unique_ptr<rietveld::PatternBasis> basis_;
     std::vector<float> data_;
-    std::unique_ptr<DlsrOperator> model_;
+    std::unique_ptr<dlsr::DlsrOperator> model_;
     TeamArray<double> start_values_;
-    std::vector<DlsrField> fields_;
-    std::vector<DlsrGlobal> globals_; ///< shapes, then the geometry's
-    std::unique_ptr<DlsrProblem> problem_;
+    std::vector<dlsr::DlsrField> fields_;
+    std::vector<dlsr::DlsrGlobal> globals_; ///< shapes, then the geometry's
+    std::unique_ptr<dlsr::DlsrProblem> problem_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -24,7 +24,7 @@ constexpr double disk_rate = 5e8; ///< bytes per second, all ranks together
 
 } // namespace
 
-std::vector<StageEstimate> estimate(const Job& job, const Scan& scan, int ranks,
+std::vector<StageEstimate> estimate(const settings::Job& job, const Scan& scan, int ranks,
                                     std::uint64_t memory) {
     const double cores = ranks;
     const double n_rotation = static_cast<double>(scan.geometry().rotation.size());
@@ -84,4 +84,4 @@ std::vector<StageEstimate> estimate(const Job& job, const Scan& scan, int ranks,
     return list;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// What a stage will need, from the size of the scan and rates measured on one core of a
 /// present-day machine.
@@ -18,7 +18,7 @@ struct StageEstimate {
     std::uint64_t disk = 0;   ///< bytes of the product
 };
 
-std::vector<StageEstimate> estimate(const Job& job, const Scan& scan, int ranks,
+std::vector<StageEstimate> estimate(const settings::Job& job, const Scan& scan, int ranks,
                                     std::uint64_t memory);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

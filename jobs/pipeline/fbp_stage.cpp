@@ -12,7 +12,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -49,14 +49,14 @@ void write_channels(hdf5::Dataset& dataset, const std::vector<float>& values, st
 
 } // namespace
 
-FbpOptions fbp_options(const Job& job) {
-    FbpOptions options;
-    options.filter.window = filter_window(job.fbp.window);
+tomography::FbpOptions fbp_options(const settings::Job& job) {
+    tomography::FbpOptions options;
+    options.filter.window = tomography::filter_window(job.fbp.window);
     options.filter.cutoff = job.fbp.cutoff;
     return options;
 }
 
-void write_image_axes(hdf5::Group& group, const ImageGrid& grid) {
+void write_image_axes(hdf5::Group& group, const tomography::ImageGrid& grid) {
     std::vector<double> axis(grid.n);
     for (std::size_t i = 0; i < grid.n; ++i)
         axis[i] = grid.coordinate(i);
@@ -65,14 +65,14 @@ void write_image_axes(hdf5::Group& group, const ImageGrid& grid) {
 }
 
 StageSummary run_fbp_stage(StageContext& context) {
-    Timings timings;
+    program::Timings timings;
     const auto& scan = context.scan;
     const auto& communicator = context.communicator;
     const auto path = product_path(context.job, "fbp");
     const auto ranks = static_cast<std::size_t>(communicator.size());
-    const ImageGrid grid = scan.grid();
-    const ImageGrid coarse{(grid.n + variance_coarsening - 1) / variance_coarsening,
-                           grid.pixel * static_cast<double>(variance_coarsening)};
+    const tomography::ImageGrid grid = scan.grid();
+    const tomography::ImageGrid coarse{(grid.n + variance_coarsening - 1) / variance_coarsening,
+                                       grid.pixel * static_cast<double>(variance_coarsening)};
     const std::size_t rays = scan.geometry().rotation.size() * scan.geometry().translation.size();
     const std::size_t n_channel = scan.n_channel();
     const std::size_t per_pass = channels_per_pass(
@@ -82,16 +82,17 @@ StageSummary run_fbp_stage(StageContext& context) {
     const std::array<std::size_t, 2> chunk{std::min<std::size_t>(4, grid.n), chunk_channels},
         coarse_chunk{std::min<std::size_t>(4, coarse.n), chunk_channels};
 
-    Progress progress("fbp", n_channel, communicator.is_root());
-    auto fbp = communicator.collectively(
-        [&] { return FilteredBackProjection(scan.geometry(), grid, fbp_options(context.job)); });
+    program::Progress progress("fbp", n_channel, communicator.is_root());
+    auto fbp = communicator.collectively([&] {
+        return tomography::FilteredBackProjection(scan.geometry(), grid, fbp_options(context.job));
+    });
     timings.lap("plan");
 
     auto product =
-        mpi::ProductFile::create(path,
-                                 context.options.force ? mpi::ProductFile::Existing::replace
-                                                       : mpi::ProductFile::Existing::refuse,
-                                 &communicator);
+        nexus::ProductFile::create(path,
+                                   context.options.force ? nexus::ProductFile::Existing::replace
+                                                         : nexus::ProductFile::Existing::refuse,
+                                   &communicator);
     std::vector<double> total(grid.size(), 0.0);
     {
         auto stage = write_provenance(product.root(), context.provenance, context.job.title);
@@ -125,7 +126,7 @@ StageSummary run_fbp_stage(StageContext& context) {
         std::vector<float> shard, variance_shard, image, image_variance, piece;
         for (std::size_t begin = 0; begin < n_channel; begin += block) {
             const mpi::BlockRange wanted{begin, std::min(begin + block, n_channel)};
-            const auto own = mpi::SinogramFile::own_channels(wanted, communicator);
+            const auto own = scan::SinogramFile::own_channels(wanted, communicator);
             const mpi::BlockRange in_file{scan.channels().begin + wanted.begin,
                                           scan.channels().begin + wanted.end};
             communicator.collectively([&] {
@@ -135,9 +136,9 @@ StageSummary run_fbp_stage(StageContext& context) {
                 image_variance.resize(coarse.size() * own.size());
             });
             scan.file().read_channel_shard(communicator, in_file, shard);
-            if (scan.noise() == NoiseModel::errors)
+            if (scan.noise() == settings::NoiseModel::errors)
                 scan.file().read_channel_shard(communicator, in_file, variance_shard,
-                                               mpi::SinogramArray::errors);
+                                               scan::SinogramArray::errors);
             timings.lap("read");
             communicator.collectively([&] {
                 if (own.empty())
@@ -183,4 +184,4 @@ StageSummary run_fbp_stage(StageContext& context) {
              {"channels_per_pass", static_cast<double>(per_pass)}}};
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

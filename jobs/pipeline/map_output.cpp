@@ -6,9 +6,9 @@
 
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
-std::vector<double> cell_volumes(const PhaseModel& phase, const PhaseMapView& maps) {
+std::vector<double> cell_volumes(const rietveld::PhaseModel& phase, const PhaseMapView& maps) {
     std::vector<double> volumes(maps.scale->size()), values(phase.cell.size());
     for (std::size_t i = 0; i < volumes.size(); ++i) {
         for (std::size_t j = 0; j < values.size(); ++j) {
@@ -33,7 +33,7 @@ void write_mask_map(hdf5::Group& group, const std::vector<unsigned char>& mask, 
     nexus::write_map(group, "mask", std::span<const std::int32_t>(values), n, n, {"", long_name});
 }
 
-void write_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase,
+void write_amounts(hdf5::Group& group, std::size_t n, const rietveld::PhaseModel& phase,
                    const PhaseMapView& maps, double constant) {
     const auto volumes = cell_volumes(phase, maps);
     const auto& scale = *maps.scale;
@@ -65,7 +65,7 @@ void write_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase,
           {"g/cm^3", "mass of the phase per volume of the voxel"});
 }
 
-std::vector<WeightFractions> weight_fractions(const std::vector<PhaseModel>& phases,
+std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseModel>& phases,
                                               const std::vector<PhaseMapView>& maps) {
     std::vector<WeightFractions> fractions(phases.size());
     if (phases.empty())
@@ -112,8 +112,8 @@ std::vector<WeightFractions> weight_fractions(const std::vector<PhaseModel>& pha
 }
 
 void write_mean_pattern(hdf5::Group& stage, const MeanPatternView& pattern,
-                        const std::vector<PhaseModel>& phases,
-                        const std::vector<PatternLine>& lines) {
+                        const std::vector<rietveld::PhaseModel>& phases,
+                        const std::vector<rietveld::PatternLine>& lines) {
     auto group = nexus::require_data(stage, "mean_pattern", "observed", {"two_theta"});
     const hdf5::Shape shape{pattern.two_theta.size()};
     const auto write = [&](const std::string& name, const std::vector<double>& values) {
@@ -144,4 +144,4 @@ void write_mean_pattern(hdf5::Group& stage, const MeanPatternView& pattern,
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

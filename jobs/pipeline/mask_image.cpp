@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -48,7 +48,7 @@ void write_mask_image(const std::filesystem::path& path, std::span<const unsigne
     for (std::size_t line = 0; line < ny; ++line)
         for (std::size_t x = 0; x < nx; ++x)
             image += mask[(ny - 1 - line) * nx + x] ? '\xff' : '\0';
-    write_text_file(path, image);
+    files::write_text_file(path, image);
 }
 
 std::vector<unsigned char> read_mask_image(const std::filesystem::path& path, std::size_t ny,
@@ -85,4 +85,4 @@ std::vector<unsigned char> read_mask_image(const std::filesystem::path& path, st
     return mask;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// Writes a mask [y][x] as a binary PGM image, 255 inside, 0 outside, y upwards as in the maps'
 /// pictures (the first line of the image is the last row of the mask). Written to a temporary name
@@ -18,4 +18,4 @@ void write_mask_image(const std::filesystem::path& path, std::span<const unsigne
 std::vector<unsigned char> read_mask_image(const std::filesystem::path& path, std::size_t ny,
                                            std::size_t nx);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -17,7 +17,7 @@
 #include <malloc.h>
 #endif
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -82,7 +82,7 @@ void find_axis(StageContext& context) {
     const auto result = context.communicator.collectively(
         [&] { return find_axis_offset(context.scan.geometry(), sinogram); });
     context.scan.set_axis_offset(result.offset);
-    const auto words = [](const AxisEstimate& estimate) {
+    const auto words = [](const tomography::AxisEstimate& estimate) {
         return estimate.valid
                    ? fmt::format("{:.5f} +- {:.5f} mm", estimate.offset, estimate.uncertainty)
                    : std::string("not available");
@@ -129,7 +129,7 @@ float ray_factor(const StageContext& context, std::size_t ray, bool absorption) 
                                                        : factor / context.transmission[ray];
 }
 
-std::filesystem::path product_path(const Job& job, const std::string& stage) {
+std::filesystem::path product_path(const settings::Job& job, const std::string& stage) {
     return job.output / (stage + ".nxs");
 }
 
@@ -166,9 +166,9 @@ void condition_shard(const StageContext& context, std::size_t first_channel, std
                      std::span<float> intensity, std::span<float> variance) {
     const auto& scan = context.scan;
     const std::size_t rays = n_channel ? intensity.size() / n_channel : 0;
-    const bool errors = scan.noise() == NoiseModel::errors;
+    const bool errors = scan.noise() == settings::NoiseModel::errors;
     std::vector<float> per_pixel(n_channel, 1.0F);
-    if (scan.noise() == NoiseModel::counts && !scan.pixels().empty())
+    if (scan.noise() == settings::NoiseModel::counts && !scan.pixels().empty())
         for (std::size_t k = 0; k < n_channel; ++k) {
             const double pixels = scan.pixels()[first_channel + k];
             per_pixel[k] = pixels > 0 ? static_cast<float>(1 / pixels)
@@ -188,9 +188,9 @@ void condition_shard(const StageContext& context, std::size_t first_channel, std
     }
 }
 
-RunSummary run_job(const Job& job, const RunOptions& options,
+RunSummary run_job(const settings::Job& job, const RunOptions& options,
                    const mpi::Communicator& communicator) {
-    Timings clock;
+    program::Timings clock;
     RunSummary summary;
     auto scan = communicator.collectively([&] { return Scan::open(job); });
 
@@ -209,7 +209,7 @@ RunSummary run_job(const Job& job, const RunOptions& options,
         // Structures are checked before hours go into a reconstruction.
         if (std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end())
             for (const auto& phase : job.phases)
-                Phase::from_cif(phase.cif, phase.name);
+                crystal::Phase::from_cif(phase.cif, phase.name);
         if (communicator.is_root()) {
             std::error_code code;
             std::filesystem::create_directories(job.output, code);
@@ -234,7 +234,7 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                               options.memory / static_cast<std::uint64_t>(communicator.size()));
     });
     context.provenance.job = job.resolved;
-    context.provenance.inputs = input_checksums(job, communicator);
+    context.provenance.inputs = program::input_checksums(job, communicator);
     context.provenance.ranks = communicator.size();
     context.provenance.date = nexus::now_utc();
     communicator.broadcast(context.provenance.date);
@@ -242,7 +242,7 @@ RunSummary run_job(const Job& job, const RunOptions& options,
                     [](const auto& stage) { return stage != "rietveld"; }))
         find_axis(context);
 
-    auto* record = RunRecord::current();
+    auto* record = program::RunRecord::current();
     if (record) {
         auto stages = job.stages;
         if (job.absorption.method == "none")
@@ -252,7 +252,7 @@ RunSummary run_job(const Job& job, const RunOptions& options,
     for (const auto& stage : job.stages) {
         if (stage == "absorption" && job.absorption.method == "none")
             continue;
-        stop_if_asked(communicator);
+        program::stop_if_asked(communicator);
         if (record)
             record->enter_stage(stage);
         const auto path = product_path(job, stage);
@@ -263,7 +263,7 @@ RunSummary run_job(const Job& job, const RunOptions& options,
         int reuse = communicator.collectively([&] {
             if (!communicator.is_root() || !options.resume || !std::filesystem::exists(path))
                 return 0;
-            const auto earlier = read_provenance(path, stage);
+            const auto earlier = program::read_provenance(path, stage);
             if (earlier.settings == context.provenance.settings &&
                 earlier.inputs == context.provenance.inputs)
                 return 1;
@@ -310,4 +310,4 @@ RunSummary run_job(const Job& job, const RunOptions& options,
     return summary;
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

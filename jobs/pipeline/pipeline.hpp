@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 struct RunOptions {
     bool force = false;       ///< replace products that exist
@@ -42,27 +42,28 @@ struct RunSummary {
 
 /// Runs the stages of a job. Collective; every rank passes the same job and options. Throws the
 /// same Error on all ranks; finished products stay, nothing unfinished is left under a final name.
-RunSummary run_job(const Job& job, const RunOptions& options,
+RunSummary run_job(const settings::Job& job, const RunOptions& options,
                    const mpi::Communicator& communicator);
 
 /// File of a stage's product.
-std::filesystem::path product_path(const Job& job, const std::string& stage);
+std::filesystem::path product_path(const settings::Job& job, const std::string& stage);
 
 /// What the stages share while a job runs.
 struct StageContext {
-    const Job& job;
+    const settings::Job& job;
     const RunOptions& options;
     const mpi::Communicator& communicator;
     Scan& scan;
     std::vector<float> transmission; ///< [rotation][translation], empty: no absorption correction
     std::string axis_note;           ///< how the rotation axis was found
-    Provenance provenance;           ///< stage and settings are filled in per stage
+    program::Provenance provenance;  ///< stage and settings are filled in per stage
     std::vector<std::string> notes;
 };
 
 /// Start model of the map's patterns: structures, widths, peaks and background as the job gives
 /// them. `notes` takes the warnings of the structures.
-PatternModel start_model(const Job& job, double wavelength, std::vector<std::string>& notes);
+rietveld::PatternModel start_model(const settings::Job& job, double wavelength,
+                                   std::vector<std::string>& notes);
 
 /// What the absorption stage's product tells the later ones.
 struct AbsorptionProduct {
@@ -71,12 +72,12 @@ struct AbsorptionProduct {
     std::optional<double> constant;  ///< volume fraction over S V²
 };
 /// Reads it. Throws Error when it is missing or was made with other settings.
-AbsorptionProduct read_absorption_product(const Job& job);
+AbsorptionProduct read_absorption_product(const settings::Job& job);
 
 /// Filter of the reconstruction as the job wants it.
-FbpOptions fbp_options(const Job& job);
+tomography::FbpOptions fbp_options(const settings::Job& job);
 /// Axes y and x [mm] of an image, into an NXdata group.
-void write_image_axes(hdf5::Group& group, const ImageGrid& grid);
+void write_image_axes(hdf5::Group& group, const tomography::ImageGrid& grid);
 
 /// The stages; collective.
 StageSummary run_absorption_stage(StageContext& context);
@@ -101,4 +102,4 @@ std::size_t channels_per_pass(const Scan& scan, int ranks, std::uint64_t memory_
 /// Bytes per rank of the fbp stage with that many channels at a time.
 std::uint64_t fbp_memory(const Scan& scan, std::size_t channels);
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -23,7 +23,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 namespace {
 
@@ -171,14 +171,15 @@ MeanPattern mean_pattern(const VolumeFile& volume, const std::vector<unsigned ch
 }
 
 /// Marks what is refined in every voxel.
-VoxelFitOptions voxel_options(const Job& job, PatternModel& model, bool relative_variance) {
-    VoxelFitOptions options;
+rietveld::VoxelFitOptions voxel_options(const settings::Job& job, rietveld::PatternModel& model,
+                                        bool relative_variance) {
+    rietveld::VoxelFitOptions options;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto free = model.phases[p].phase.free_parameters();
         bool any = false;
         for (std::size_t i = 0; i < free.size(); ++i) {
             const bool voxel =
-                job.phases[p].cell[static_cast<std::size_t>(free[i])] == Treatment::voxel;
+                job.phases[p].cell[static_cast<std::size_t>(free[i])] == settings::Treatment::voxel;
             model.phases[p].cell[i].refine = voxel;
             any = any || voxel;
         }
@@ -186,7 +187,7 @@ VoxelFitOptions voxel_options(const Job& job, PatternModel& model, bool relative
             options.cell_phases.push_back(job.phases[p].name);
     }
     for (const auto& peak : job.peaks)
-        if (peak.position_treatment == Treatment::voxel)
+        if (peak.position_treatment == settings::Treatment::voxel)
             options.position_peaks.push_back(peak.name);
     options.significance = job.rietveld.significance;
     options.max_iterations = static_cast<int>(job.rietveld.max_iterations);
@@ -194,7 +195,7 @@ VoxelFitOptions voxel_options(const Job& job, PatternModel& model, bool relative
     return options;
 }
 
-nlohmann::json start_model_json(const RefinementResult& start, std::size_t voxels) {
+nlohmann::json start_model_json(const rietveld::RefinementResult& start, std::size_t voxels) {
     nlohmann::json json;
     json["status"] = std::string(to_string(start.status));
     json["message"] = start.message;
@@ -225,24 +226,25 @@ nlohmann::json start_model_json(const RefinementResult& start, std::size_t voxel
 
 /// Widths to refine on voxels: of phases whose cell varies, and of their twins with the same
 /// structure; the mean pattern would take the variation for broad lines.
-std::vector<GlobalWidth> voxel_widths(const Job& job) {
-    const auto varies = [](const PhaseSettings& phase) {
+std::vector<voxels::GlobalWidth> voxel_widths(const settings::Job& job) {
+    const auto varies = [](const settings::PhaseSettings& phase) {
         return std::any_of(phase.cell.begin(), phase.cell.end(),
-                           [](Treatment t) { return t == Treatment::voxel; });
+                           [](settings::Treatment t) { return t == settings::Treatment::voxel; });
     };
-    std::vector<GlobalWidth> widths;
+    std::vector<voxels::GlobalWidth> widths;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto& phase = job.phases[p];
-        if (std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& other) {
-                return varies(other) && other.cif == phase.cif;
-            }))
+        if (std::none_of(job.phases.begin(), job.phases.end(),
+                         [&](const settings::PhaseSettings& other) {
+                             return varies(other) && other.cif == phase.cif;
+                         }))
             continue;
-        if (phase.size_treatment == Treatment::global)
-            widths.push_back({p, GlobalWidth::Kind::size});
-        if (phase.microstrain_treatment == Treatment::global)
-            widths.push_back({p, GlobalWidth::Kind::microstrain});
-        if (phase.gauss_microstrain_treatment == Treatment::global)
-            widths.push_back({p, GlobalWidth::Kind::gauss_microstrain});
+        if (phase.size_treatment == settings::Treatment::global)
+            widths.push_back({p, voxels::GlobalWidth::Kind::size});
+        if (phase.microstrain_treatment == settings::Treatment::global)
+            widths.push_back({p, voxels::GlobalWidth::Kind::microstrain});
+        if (phase.gauss_microstrain_treatment == settings::Treatment::global)
+            widths.push_back({p, voxels::GlobalWidth::Kind::gauss_microstrain});
     }
     return widths;
 }
@@ -250,7 +252,7 @@ std::vector<GlobalWidth> voxel_widths(const Job& job) {
 /// Masks [phase][y][x], derived from the maps of a first fit (on the root) or edited; the same on
 /// all ranks. Collective.
 std::vector<std::vector<unsigned char>> phase_masks(const StageContext& context,
-                                                    const VoxelwiseResult& fits,
+                                                    const voxels::VoxelwiseResult& fits,
                                                     const std::vector<unsigned char>& sample,
                                                     std::size_t n) {
     const auto& job = context.job;
@@ -265,7 +267,7 @@ std::vector<std::vector<unsigned char>> phase_masks(const StageContext& context,
                     return std::span<const double>(map.values);
             throw Error("there is no map of the " + quantity + " of " + phase);
         };
-        PhaseMaskOptions options;
+        maps::PhaseMaskOptions options;
         options.significance = job.mask.significance;
         options.fraction = job.mask.fraction;
         options.growth = static_cast<int>(job.mask.growth);
@@ -290,8 +292,8 @@ std::vector<std::vector<unsigned char>> phase_masks(const StageContext& context,
 }
 
 /// Volume fraction and density of a phase, from its maps of scale and cell.
-void write_phase_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& phase,
-                         double constant, const VoxelwiseResult& fits) {
+void write_phase_amounts(hdf5::Group& group, std::size_t n, const rietveld::PhaseModel& phase,
+                         double constant, const voxels::VoxelwiseResult& fits) {
     const auto map_of = [&](const std::string& quantity) -> const std::vector<double>* {
         for (const auto& map : fits.maps)
             if (map.quantity.group == phase.name && map.quantity.quantity == quantity)
@@ -306,8 +308,8 @@ void write_phase_amounts(hdf5::Group& group, std::size_t n, const PhaseModel& ph
     write_amounts(group, n, phase, maps, constant);
 }
 
-void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel& model,
-                const VoxelwiseResult& fits, const std::vector<unsigned char>& mask,
+void write_maps(hdf5::Group& stage, const VolumeFile& volume, const rietveld::PatternModel& model,
+                const voxels::VoxelwiseResult& fits, const std::vector<unsigned char>& mask,
                 const std::vector<std::vector<unsigned char>>& masks,
                 std::optional<double> constant) {
     const std::size_t n = volume.n();
@@ -318,7 +320,7 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
             order.push_back(group);
     }
     for (const auto& name : order) {
-        const auto in_group = [&](const VoxelMap& map) {
+        const auto in_group = [&](const voxels::VoxelMap& map) {
             return (map.quantity.group.empty() ? "maps" : map.quantity.group) == name;
         };
         std::string signal;
@@ -337,8 +339,9 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
                 for (std::size_t i = 0; i < values.size(); ++i)
                     values[i] =
                         std::isnan(map.values[i])
-                            ? (name == "maps" ? static_cast<std::int32_t>(FitStatus::masked)
-                                              : static_cast<std::int32_t>(VoxelPhaseStatus::absent))
+                            ? (name == "maps"
+                                   ? static_cast<std::int32_t>(rietveld::FitStatus::masked)
+                                   : static_cast<std::int32_t>(rietveld::VoxelPhaseStatus::absent))
                             : static_cast<std::int32_t>(map.values[i]);
                 nexus::write_map(group, "status", std::span<const std::int32_t>(values), n, n,
                                  {"", "status"});
@@ -371,12 +374,13 @@ void write_maps(hdf5::Group& stage, const VolumeFile& volume, const PatternModel
 
 } // namespace
 
-PatternModel start_model(const Job& job, double wavelength, std::vector<std::string>& notes) {
-    PatternModel model;
+rietveld::PatternModel start_model(const settings::Job& job, double wavelength,
+                                   std::vector<std::string>& notes) {
+    rietveld::PatternModel model;
     model.wavelength.value = wavelength;
     const auto& widths = job.instrument;
-    model.instrument = InstrumentParameters(
-        InstrumentProfile{widths.u, widths.v, widths.w, widths.x, widths.y, widths.z});
+    model.instrument = rietveld::InstrumentParameters(
+        rietveld::InstrumentProfile{widths.u, widths.v, widths.w, widths.x, widths.y, widths.z});
     model.polarisation = job.instrument.polarization_corrected ? 0 : 1;
     model.solid_angle_corrected = job.instrument.solid_angle_corrected;
     model.anomalous = job.rietveld.anomalous;
@@ -387,7 +391,7 @@ PatternModel start_model(const Job& job, double wavelength, std::vector<std::str
 }
 
 StageSummary run_rietveld_stage(StageContext& context) {
-    Timings timings;
+    program::Timings timings;
     const auto& job = context.job;
     const auto& communicator = context.communicator;
     const auto path = product_path(job, "rietveld");
@@ -397,7 +401,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
             throw Error(
                 fmt::format("{} is missing; the rietveld stage needs the fbp stage's product",
                             volume_path.string()));
-        const auto earlier = read_provenance(volume_path, "fbp");
+        const auto earlier = program::read_provenance(volume_path, "fbp");
         if (earlier.settings != job.resolved_for("fbp"))
             throw Error(fmt::format(
                 "{} was made with other settings for the scan or the reconstruction than "
@@ -413,7 +417,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
         return opened;
     });
     const std::size_t n = volume.n(), channels = volume.channels();
-    const auto mask = sample_mask(volume.total(), job.mask.threshold);
+    const auto mask = absorption::sample_mask(volume.total(), job.mask.threshold);
     if (std::none_of(mask.begin(), mask.end(), [](unsigned char m) { return m != 0; }))
         throw Error(
             fmt::format("{}: no voxel has intensity above the mask's threshold; nothing to fit",
@@ -423,9 +427,10 @@ StageSummary run_rietveld_stage(StageContext& context) {
     timings.lap("read");
     std::vector<std::string> notes;
     auto start = communicator.collectively([&] {
-        const auto axis = RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength());
+        const auto axis =
+            rietveld::RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength());
         const auto model = start_model(job, volume.wavelength(), notes);
-        RefinementOptions options;
+        rietveld::RefinementOptions options;
         options.scale_errors = true;
         options.cell_search = 0.03;
         if (!job.rietveld.refine_start)
@@ -434,22 +439,24 @@ StageSummary run_rietveld_stage(StageContext& context) {
     });
     for (const auto& note : notes)
         context.notes.push_back(note);
-    if (start.status != FitStatus::converged && job.rietveld.refine_start)
+    if (start.status != rietveld::FitStatus::converged && job.rietveld.refine_start)
         context.notes.push_back(fmt::format("the start model on the mean pattern: {}{}",
-                                            to_string(start.status),
+                                            rietveld::to_string(start.status),
                                             start.message.empty() ? "" : "; " + start.message));
     else if (!start.message.empty())
         context.notes.push_back("the start model on the mean pattern: " + start.message);
     timings.lap("start model");
 
-    const auto axis = communicator.collectively(
-        [&] { return RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength()); });
+    const auto axis = communicator.collectively([&] {
+        return rietveld::RadialAxis::from_two_theta(volume.two_theta(), volume.wavelength());
+    });
     const mpi::NodeTeam team(communicator);
     const auto options = voxel_options(job, start.model, volume.relative_variance());
     std::vector<std::vector<unsigned char>> masks;
     std::vector<float> row, variance_row;
     // Patterns of the voxels of a row that `wanted` marks.
-    const auto read_voxels = [&](std::size_t y, const unsigned char* wanted, PatternTile& tile) {
+    const auto read_voxels = [&](std::size_t y, const unsigned char* wanted,
+                                 voxels::PatternTile& tile) {
         tile.voxels.clear();
         for (std::size_t x = 0; x < n; ++x)
             if (wanted[x])
@@ -471,14 +478,14 @@ StageSummary run_rietveld_stage(StageContext& context) {
     };
     const auto fit_voxels = [&](const std::string& what) {
         const auto fitter = communicator.collectively(
-            [&] { return VoxelFitter(axis, start.model, options, team); });
+            [&] { return rietveld::VoxelFitter(axis, start.model, options, team); });
         timings.lap("prepare");
-        Progress progress(what, n, communicator.is_root());
+        program::Progress progress(what, n, communicator.is_root());
         auto fits =
-            VoxelwiseRietveld(communicator, fitter)
+            voxels::VoxelwiseRietveld(communicator, fitter)
                 .run(
                     n, n * n,
-                    [&](std::size_t y, PatternTile& tile) {
+                    [&](std::size_t y, voxels::PatternTile& tile) {
                         read_voxels(y, mask.data() + y * n, tile);
                     },
                     [&](std::size_t tiles, std::size_t) {
@@ -492,7 +499,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
         return fits;
     };
 
-    VoxelwiseResult fits;
+    voxels::VoxelwiseResult fits;
     const bool edited = !job.mask.images.empty();
     if (job.mask.phases || edited) {
         fits = fit_voxels("rietveld: where the phases are");
@@ -505,7 +512,7 @@ StageSummary run_rietveld_stage(StageContext& context) {
         const auto inside = static_cast<std::size_t>(
             std::count_if(mask.begin(), mask.end(), [](unsigned char m) { return m != 0; }));
         const std::size_t count = std::min(width_sample, inside);
-        std::vector<PatternTile> own;
+        std::vector<voxels::PatternTile> own;
         communicator.collectively([&] {
             std::vector<unsigned char> wanted(n * n, 0);
             std::size_t seen = 0, taken = 0;
@@ -530,8 +537,8 @@ StageSummary run_rietveld_stage(StageContext& context) {
         for (std::size_t i = 0; i < widths.size(); ++i) {
             const auto& name = start.model.phases[widths[i].phase].name;
             const auto kind = widths[i].kind;
-            const std::string quantity = kind == GlobalWidth::Kind::size ? "size"
-                                         : kind == GlobalWidth::Kind::microstrain
+            const std::string quantity = kind == voxels::GlobalWidth::Kind::size ? "size"
+                                         : kind == voxels::GlobalWidth::Kind::microstrain
                                              ? "microstrain"
                                              : "gauss_microstrain";
             for (auto& parameter : start.parameters)
@@ -556,9 +563,9 @@ StageSummary run_rietveld_stage(StageContext& context) {
     communicator.collectively([&] {
         if (!communicator.is_root())
             return;
-        auto product = mpi::ProductFile::create(path, context.options.force
-                                                          ? mpi::ProductFile::Existing::replace
-                                                          : mpi::ProductFile::Existing::refuse);
+        auto product = nexus::ProductFile::create(path, context.options.force
+                                                            ? nexus::ProductFile::Existing::replace
+                                                            : nexus::ProductFile::Existing::refuse);
         {
             auto stage = write_provenance(product.root(), context.provenance, job.title);
             stage.write_string("start_model", start_model_json(start, mean.voxels).dump(1));
@@ -608,4 +615,4 @@ StageSummary run_rietveld_stage(StageContext& context) {
              {"mean_pattern_rwp", start.agreement.rwp}}};
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -6,10 +6,11 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
-mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySettings& geometry) {
-    mpi::SinogramSource source;
+scan::SinogramSource sinogram_source(const settings::InputSettings& input,
+                                     const settings::GeometrySettings& geometry) {
+    scan::SinogramSource source;
     source.intensity = input.intensity;
     source.intensity_errors = input.intensity_errors;
     source.rotation = input.rotation;
@@ -24,11 +25,11 @@ mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySe
     source.translation_units = input.translation_unit;
     source.radial_units = input.radial_unit;
     if (input.rotation_range.size() == 2)
-        source.rotation_values = mpi::AxisValues{input.rotation_range[0], input.rotation_range[1],
-                                                 input.rotation_range_closed};
+        source.rotation_values = scan::AxisValues{input.rotation_range[0], input.rotation_range[1],
+                                                  input.rotation_range_closed};
     if (input.translation_range.size() == 2)
         source.translation_values =
-            mpi::AxisValues{input.translation_range[0], input.translation_range[1], true};
+            scan::AxisValues{input.translation_range[0], input.translation_range[1], true};
     if (!std::isnan(geometry.wavelength))
         source.wavelength = geometry.wavelength;
     if (!std::isnan(geometry.energy))
@@ -42,7 +43,7 @@ mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySe
 
 namespace {
 
-mpi::SinogramSource source_of(const Job& job) {
+scan::SinogramSource source_of(const settings::Job& job) {
     auto source = sinogram_source(job.input, job.geometry);
     const bool fits_patterns =
         std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end();
@@ -54,7 +55,7 @@ mpi::SinogramSource source_of(const Job& job) {
 
 /// The pattern model must know what the integration took out: Error when the scan says one thing
 /// and the job, by default, another.
-void check_corrections(const Job& job, const mpi::SinogramMetadata& metadata) {
+void check_corrections(const settings::Job& job, const scan::SinogramMetadata& metadata) {
     const auto& instrument = job.instrument;
     const auto check = [&](const std::optional<bool>& of_scan, bool of_job, bool stated,
                            const char* key, const char* what) {
@@ -71,8 +72,8 @@ void check_corrections(const Job& job, const mpi::SinogramMetadata& metadata) {
 
 } // namespace
 
-Scan Scan::open(const Job& job) {
-    Scan scan(mpi::SinogramFile::open(job.input.file, source_of(job)));
+Scan Scan::open(const settings::Job& job) {
+    Scan scan(scan::SinogramFile::open(job.input.file, source_of(job)));
     const auto& metadata = scan.metadata();
     check_corrections(job, metadata);
 
@@ -140,15 +141,16 @@ Scan Scan::open(const Job& job) {
     }
 
     scan.noise_ = job.noise;
-    if (scan.noise_ == NoiseModel::errors && !metadata.has_errors)
+    if (scan.noise_ == settings::NoiseModel::errors && !metadata.has_errors)
         throw Error(
             fmt::format("{}: noise.model is \"errors\" but the file has no intensity_errors",
                         job.input.file.string()));
-    if (scan.noise_ == NoiseModel::automatic)
+    if (scan.noise_ == settings::NoiseModel::automatic)
         scan.noise_ =
             metadata.has_errors || metadata.has_pixels || metadata.intensity_units == "counts"
-                ? (metadata.has_errors ? NoiseModel::errors : NoiseModel::counts)
-                : NoiseModel::estimate;
+                ? (metadata.has_errors ? settings::NoiseModel::errors
+                                       : settings::NoiseModel::counts)
+                : settings::NoiseModel::estimate;
     return scan;
 }
 
@@ -162,9 +164,9 @@ std::vector<double> Scan::two_theta() const {
 
 std::string Scan::noise_description() const {
     switch (noise_) {
-    case NoiseModel::errors:
+    case settings::NoiseModel::errors:
         return "standard deviations given in the file";
-    case NoiseModel::counts:
+    case settings::NoiseModel::counts:
         return pixels_.empty()
                    ? "Poisson statistics of the counts"
                    : "Poisson statistics of azimuthal means, with the pixels per channel";
@@ -182,4 +184,4 @@ std::vector<float> Scan::transmission() const {
     return {values.begin(), values.end()};
 }
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -9,25 +9,26 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::pipeline {
 
 /// Where the arrays of a scan are, as a job's [input] and [geometry] say; nothing is required yet.
-mpi::SinogramSource sinogram_source(const InputSettings& input, const GeometrySettings& geometry);
+scan::SinogramSource sinogram_source(const settings::InputSettings& input,
+                                     const settings::GeometrySettings& geometry);
 
 /// A scan as a job sees it: the file, the geometry in force and the channels in use.
 class Scan {
   public:
     /// Opens the job's scan. Serial; under MPI every rank opens it for reading by itself (call
     /// inside Communicator::collectively). Throws Error naming file and dataset.
-    static Scan open(const Job& job);
+    static Scan open(const settings::Job& job);
 
-    const mpi::SinogramFile& file() const { return file_; }
-    const mpi::SinogramMetadata& metadata() const { return file_.metadata(); }
+    const scan::SinogramFile& file() const { return file_; }
+    const scan::SinogramMetadata& metadata() const { return file_.metadata(); }
 
     /// Geometry with senses and distance; axis_offset is the job's, or 0 until set_axis_offset().
-    const ScanGeometry& geometry() const { return geometry_; }
+    const tomography::ScanGeometry& geometry() const { return geometry_; }
     void set_axis_offset(double offset) { geometry_.axis_offset = offset; }
-    ImageGrid grid() const { return grid_; }
+    tomography::ImageGrid grid() const { return grid_; }
 
     /// Channels of the file that the job uses.
     mpi::BlockRange channels() const { return channels_; }
@@ -37,11 +38,11 @@ class Scan {
     double wavelength() const { return file_.metadata().wavelength; } ///< Å, NaN when unknown
 
     /// Where variances come from; never `automatic`.
-    NoiseModel noise() const { return noise_; }
+    settings::NoiseModel noise() const { return noise_; }
     /// The same in words, for products and reports.
     std::string noise_description() const;
     /// Whether variances are known up to a constant only.
-    bool relative_variance() const { return noise_ == NoiseModel::estimate; }
+    bool relative_variance() const { return noise_ == settings::NoiseModel::estimate; }
     /// Pixels per channel in use; empty when the file has none (then counts are single numbers).
     const std::vector<double>& pixels() const { return pixels_; }
 
@@ -52,15 +53,15 @@ class Scan {
     std::vector<float> transmission() const;
 
   private:
-    explicit Scan(mpi::SinogramFile file) : file_(std::move(file)) {}
+    explicit Scan(scan::SinogramFile file) : file_(std::move(file)) {}
 
-    mpi::SinogramFile file_;
-    ScanGeometry geometry_;
-    ImageGrid grid_;
+    scan::SinogramFile file_;
+    tomography::ScanGeometry geometry_;
+    tomography::ImageGrid grid_;
     mpi::BlockRange channels_;
-    NoiseModel noise_ = NoiseModel::estimate;
+    settings::NoiseModel noise_ = settings::NoiseModel::estimate;
     std::vector<double> pixels_;
     std::vector<float> monitor_factor_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::pipeline

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::program {
 
 namespace po = boost::program_options;
 
@@ -114,4 +114,4 @@ std::uint64_t parse_bytes(const std::string& text, const std::string& option) {
     return static_cast<std::uint64_t>(value * factor);
 }
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -6,7 +6,7 @@
 
 #include <boost/program_options.hpp>
 
-namespace xrdct {
+namespace xrdct::program {
 
 /// One command's options, with help text and messages in the style all commands share.
 class CommandLine {
@@ -50,4 +50,4 @@ std::string choice(const std::string& text, const std::string& option,
 /// "1.5GB", "800 MB", "2GiB", "1000000" as bytes. Throws Error naming `option` for anything else.
 std::uint64_t parse_bytes(const std::string& text, const std::string& option);
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -20,7 +20,7 @@
 #include <malloc.h>
 #endif
 
-namespace xrdct {
+namespace xrdct::program {
 
 namespace {
 
@@ -31,26 +31,32 @@ struct Command {
 };
 
 const Command commands[] = {
-    {"run", "run a job: scan to maps; alone or under mpirun", command_run},
-    {"validate", "check a job and print it with the memory and time it needs", command_validate},
-    {"info", "say what is in a scan or a product file", command_info},
-    {"rietveld", "refine one powder pattern", command_rietveld},
-    {"integrate", "integrate detector frames to powder patterns", command_integrate},
-    {"simulate", "simulate the scan of a jelly-roll cell with known truth", command_simulate},
+    {"run", "run a job: scan to maps; alone or under mpirun", commands::command_run},
+    {"validate", "check a job and print it with the memory and time it needs",
+     commands::command_validate},
+    {"info", "say what is in a scan or a product file", commands::command_info},
+    {"rietveld", "refine one powder pattern", pattern::command_rietveld},
+    {"integrate", "integrate detector frames to powder patterns", commands::command_integrate},
+    {"simulate", "simulate the scan of a jelly-roll cell with known truth",
+     commands::command_simulate},
     {"calibrate", "find an instrument's profile and wavelength from a powder standard",
-     command_calibrate},
+     commands::command_calibrate},
     {"condition", "integrated patterns or a raw sinogram to a corrected, centred sinogram",
-     command_condition},
-    {"report", "make pictures and an HTML page from the products of a job", command_report},
-    {"compare", "align the maps of several cells and show them side by side", command_compare},
-    {"submit", "run a job, or one of many scans, on a cluster with SLURM", command_submit},
-    {"jobs", "list the submitted jobs and how far they are", command_jobs},
-    {"status", "say how far a job is: stage, iteration, residual, time left", command_status},
-    {"watch", "repeat the status until the job has ended", command_watch},
-    {"cancel", "cancel a submitted job", command_cancel},
-    {"logs", "print what a submitted job wrote", command_logs},
-    {"bench", "measure the stages on 1, 2, 4 ... ranks, or predict them on many", command_bench},
-    {"reference", "print every key of the job file", command_reference},
+     condition::command_condition},
+    {"report", "make pictures and an HTML page from the products of a job",
+     commands::command_report},
+    {"compare", "align the maps of several cells and show them side by side",
+     commands::command_compare},
+    {"submit", "run a job, or one of many scans, on a cluster with SLURM", cluster::command_submit},
+    {"jobs", "list the submitted jobs and how far they are", cluster::command_jobs},
+    {"status", "say how far a job is: stage, iteration, residual, time left",
+     cluster::command_status},
+    {"watch", "repeat the status until the job has ended", cluster::command_watch},
+    {"cancel", "cancel a submitted job", cluster::command_cancel},
+    {"logs", "print what a submitted job wrote", cluster::command_logs},
+    {"bench", "measure the stages on 1, 2, 4 ... ranks, or predict them on many",
+     bench::command_bench},
+    {"reference", "print every key of the job file", commands::command_reference},
 };
 
 /// Before MPI is initialised only the launcher's environment tells which rank this is; one rank
@@ -137,4 +143,4 @@ int run_program(int argc, char** argv) {
     return failure_exit_code;
 }
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -8,7 +8,7 @@ namespace xrdct::mpi {
 class Communicator;
 }
 
-namespace xrdct {
+namespace xrdct::program {
 
 /// Exit code of every failure, on every rank.
 inline constexpr int failure_exit_code = 1;
@@ -23,25 +23,35 @@ int run_program(int argc, char** argv);
 /// aborts all ranks with the same code.
 int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work);
 
-/// The commands; each takes the arguments after its name and returns an exit code. They throw
-/// Error.
+} // namespace xrdct::program
+
+// The commands, each in the namespace of its room. They take the arguments after their name, return
+// an exit code and throw Error.
+namespace xrdct::commands {
 int command_run(const std::vector<std::string>& arguments);
 int command_validate(const std::vector<std::string>& arguments);
 int command_info(const std::vector<std::string>& arguments);
-int command_rietveld(const std::vector<std::string>& arguments);
 int command_integrate(const std::vector<std::string>& arguments);
 int command_simulate(const std::vector<std::string>& arguments);
 int command_calibrate(const std::vector<std::string>& arguments);
 int command_report(const std::vector<std::string>& arguments);
 int command_compare(const std::vector<std::string>& arguments);
+int command_reference(const std::vector<std::string>& arguments);
+} // namespace xrdct::commands
+namespace xrdct::pattern {
+int command_rietveld(const std::vector<std::string>& arguments);
+} // namespace xrdct::pattern
+namespace xrdct::condition {
 int command_condition(const std::vector<std::string>& arguments);
+} // namespace xrdct::condition
+namespace xrdct::cluster {
 int command_submit(const std::vector<std::string>& arguments);
 int command_jobs(const std::vector<std::string>& arguments);
 int command_status(const std::vector<std::string>& arguments);
 int command_watch(const std::vector<std::string>& arguments);
 int command_cancel(const std::vector<std::string>& arguments);
 int command_logs(const std::vector<std::string>& arguments);
+} // namespace xrdct::cluster
+namespace xrdct::bench {
 int command_bench(const std::vector<std::string>& arguments);
-int command_reference(const std::vector<std::string>& arguments);
-
-} // namespace xrdct
+} // namespace xrdct::bench

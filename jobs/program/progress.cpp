@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::program {
 
 std::string duration_text(double seconds) {
     if (seconds < 9.95)
@@ -96,4 +96,4 @@ void Progress::finish(const std::string& remark) {
         fmt::print(stderr, "{}\n", text);
 }
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-namespace xrdct {
+namespace xrdct::program {
 
 /// Progress of one stage on stderr: a bar with the time left on a terminal, a plain line every ten
 /// per cent elsewhere. Only the rank that is told to speak prints; the others stay silent.
@@ -39,4 +39,4 @@ class Progress {
 /// "1 h 05 min", "3 min 20 s", "4.2 s".
 std::string duration_text(double seconds);
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -8,9 +8,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::program {
 
-std::map<std::string, std::string> input_checksums(const Job& job,
+std::map<std::string, std::string> input_checksums(const settings::Job& job,
                                                    const mpi::Communicator& communicator) {
     auto texts = communicator.collectively([&] {
         std::vector<std::string> list;
@@ -26,7 +26,7 @@ std::map<std::string, std::string> input_checksums(const Job& job,
                     files.push_back(image.string());
             for (const auto& file : files) {
                 list.push_back(file);
-                list.push_back(mpi::sha256_of_file(file));
+                list.push_back(files::sha256_of_file(file));
             }
         }
         return list;
@@ -106,4 +106,4 @@ Provenance read_provenance(const std::filesystem::path& product, const std::stri
     return provenance;
 }
 
-} // namespace xrdct
+} // namespace xrdct::program

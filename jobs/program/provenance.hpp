@@ -10,11 +10,11 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::program {
 
 /// Checksums of everything a job reads: path → SHA-256. Computed on rank 0, known on all.
 /// Collective.
-std::map<std::string, std::string> input_checksums(const Job& job,
+std::map<std::string, std::string> input_checksums(const settings::Job& job,
                                                    const mpi::Communicator& communicator);
 
 /// Wall-clock seconds of the parts of a stage, in the order in which they were first entered.
@@ -53,4 +53,4 @@ void write_timings(hdf5::Group& stage, const Timings& timings);
 /// product of the stage.
 Provenance read_provenance(const std::filesystem::path& product, const std::string& stage);
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::program {
 
 namespace {
 
@@ -97,7 +97,7 @@ std::optional<RunState> read_run_state(const std::filesystem::path& output) {
     std::error_code code;
     if (!std::filesystem::exists(path, code))
         return {};
-    return run_state_from_json(read_text_file(path), path.string());
+    return run_state_from_json(files::read_text_file(path), path.string());
 }
 
 RunRecord::RunRecord() {
@@ -196,10 +196,10 @@ void RunRecord::write(bool at_once) {
     if (auto* stage = running())
         stage->seconds = std::chrono::duration<double>(time - stage_start_).count();
     try {
-        write_text_file(path_, to_json(state_));
+        files::write_text_file(path_, to_json(state_));
     } catch (const Error&) {
         // A full disk ends the run by the products, not by this.
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::program {
 
 /// How far one stage of a run is.
 struct StageState {
@@ -82,4 +82,4 @@ class RunRecord {
     std::chrono::steady_clock::time_point stage_start_, last_write_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -5,7 +5,7 @@
 #include <csignal>
 #include <cstdint>
 
-namespace xrdct {
+namespace xrdct::program {
 
 namespace {
 
@@ -31,4 +31,4 @@ void stop_if_asked(const mpi::Communicator& communicator) {
         throw Stopped("stopped as asked; what was finished is saved, --resume continues");
 }
 
-} // namespace xrdct
+} // namespace xrdct::program

@@ -6,7 +6,7 @@ namespace xrdct::mpi {
 class Communicator;
 }
 
-namespace xrdct {
+namespace xrdct::program {
 
 /// Exit code of a run that was asked to stop and can be continued with --resume (EX_TEMPFAIL).
 inline constexpr int stopped_exit_code = 75;
@@ -25,4 +25,4 @@ void listen_for_stop();
 /// Collective.
 void stop_if_asked(const mpi::Communicator& communicator);
 
-} // namespace xrdct
+} // namespace xrdct::program

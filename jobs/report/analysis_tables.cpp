@@ -126,7 +126,7 @@ Json electrode_json(const ElectrodeResult& electrode) {
     put(json, electrode.summary);
     json["voxels_beyond_table"] = electrode.map.beyond;
     json["voxels_without_lattice"] = electrode.map.no_lattice;
-    for (const LithiumSettings& s : electrode.settings) {
+    for (const settings::LithiumSettings& s : electrode.settings) {
         Json phase{{"phase", s.phase}};
         if (s.table.empty()) {
             phase["content"] = s.content;

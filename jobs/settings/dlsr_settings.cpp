@@ -2,7 +2,7 @@
 
 #include "jobs/settings/model_settings.hpp"
 
-namespace xrdct {
+namespace xrdct::settings {
 
 DlsrSettings read_dlsr_settings(Settings& s) {
     DlsrSettings dlsr;
@@ -113,4 +113,4 @@ DlsrSettings read_dlsr_settings(Settings& s) {
     return dlsr;
 }
 
-} // namespace xrdct
+} // namespace xrdct::settings

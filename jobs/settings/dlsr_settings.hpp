@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 /// The [dlsr] table of a job.
 struct DlsrSettings {
@@ -39,4 +39,4 @@ struct DlsrSettings {
 /// Reads the table. Throws Error naming a key that is out of range.
 DlsrSettings read_dlsr_settings(Settings& settings);
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -13,7 +13,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 namespace {
 
@@ -119,11 +119,11 @@ void write_instrument_file(const std::filesystem::path& path, const InstrumentFi
                            bool force) {
     if (std::filesystem::exists(path) && !force)
         throw Error(fmt::format("{} exists; --force replaces it", path.string()));
-    write_text_file(path, to_toml(instrument));
+    files::write_text_file(path, to_toml(instrument));
 }
 
 InstrumentFile read_instrument_file(const std::filesystem::path& path) {
-    auto s = Settings::parse(read_text_file(path), path.string());
+    auto s = Settings::parse(files::read_text_file(path), path.string());
     const auto require = [&](bool condition, const std::string& key, const std::string& expected) {
         if (!condition)
             throw Error(fmt::format("{}: {}", s.where(key), expected));
@@ -211,4 +211,4 @@ InstrumentFile read_instrument_file(const std::filesystem::path& path) {
     return f;
 }
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 /// What a calibration with a powder standard found, as it is kept in a file (TOML).
 struct InstrumentFile {
-    InstrumentProfile profile;
-    InstrumentProfile profile_errors; ///< e.s.d.; 0: not refined
-    double wavelength = 0;            ///< Å
+    rietveld::InstrumentProfile profile;
+    rietveld::InstrumentProfile profile_errors; ///< e.s.d.; 0: not refined
+    double wavelength = 0;                      ///< Å
     double wavelength_error = 0;
     double distance = 0; ///< mm; 0: not stated
     double distance_error = 0;
@@ -54,4 +54,4 @@ void write_instrument_file(const std::filesystem::path& path, const InstrumentFi
 /// the nearest known one), a missing one, a value out of range.
 InstrumentFile read_instrument_file(const std::filesystem::path& path);
 
-} // namespace xrdct
+} // namespace xrdct::settings

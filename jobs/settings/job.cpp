@@ -14,7 +14,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     InputSettings input;
@@ -79,21 +79,21 @@ std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem
         }
     }
     std::vector<std::string> kept;
-    const auto term = [&](const std::string& name, double InstrumentProfile::*member,
+    const auto term = [&](const std::string& name, double rietveld::InstrumentProfile::*member,
                           double fallback, const std::string& unit, const std::string& what) {
         const std::string key = "instrument." + name;
         if (calibration && s.has(key))
             kept.push_back(key);
         return s.number(key, calibration ? calibration->profile.*member : fallback, unit, what);
     };
-    instrument.u =
-        term("u", &InstrumentProfile::u, 0, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v = term("v", &InstrumentProfile::v, 0, "deg^2", "see u");
-    instrument.w = term("w", &InstrumentProfile::w, 4e-4, "deg^2", "see u");
-    instrument.x =
-        term("x", &InstrumentProfile::x, 0, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y = term("y", &InstrumentProfile::y, 0, "deg", "see x");
-    instrument.z = term("z", &InstrumentProfile::z, 0, "deg", "see x");
+    instrument.u = term("u", &rietveld::InstrumentProfile::u, 0, "deg^2",
+                        "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.v = term("v", &rietveld::InstrumentProfile::v, 0, "deg^2", "see u");
+    instrument.w = term("w", &rietveld::InstrumentProfile::w, 4e-4, "deg^2", "see u");
+    instrument.x = term("x", &rietveld::InstrumentProfile::x, 0, "deg",
+                        "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.y = term("y", &rietveld::InstrumentProfile::y, 0, "deg", "see x");
+    instrument.z = term("z", &rietveld::InstrumentProfile::z, 0, "deg", "see x");
     instrument.polarization_stated = s.has("instrument.polarization_corrected");
     instrument.solid_angle_stated = s.has("instrument.solid_angle_corrected");
     instrument.polarization_corrected =
@@ -423,7 +423,7 @@ std::string Job::resolved_for(const std::string& stage) const {
 }
 
 Job read_job(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
-    return parse_job(read_text_file(path), path, overrides);
+    return parse_job(files::read_text_file(path), path, overrides);
 }
 
 std::vector<SettingDescription> job_reference() {
@@ -443,4 +443,4 @@ std::vector<SettingDescription> job_reference() {
     return list;
 }
 
-} // namespace xrdct
+} // namespace xrdct::settings

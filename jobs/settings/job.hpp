@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 /// How a parameter of the pattern model is treated.
 enum class Treatment {
@@ -192,4 +192,4 @@ InputSettings read_input(Settings& settings, const std::filesystem::path& source
 /// The parameter reference: every key with type, unit, default and meaning.
 std::vector<SettingDescription> job_reference();
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -11,7 +11,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 namespace {
 
@@ -129,7 +129,7 @@ void check_lithium_phases(const std::vector<LithiumSettings>& lithium,
 }
 
 std::vector<LithiumSettings> read_lithium_file(const std::filesystem::path& path) {
-    auto settings = Settings::parse(read_text_file(path), path.string());
+    auto settings = Settings::parse(files::read_text_file(path), path.string());
     std::vector<std::string> known;
     for (const auto& entry : job_reference())
         known.push_back(entry.path);
@@ -146,4 +146,4 @@ std::vector<LithiumSettings> lithium_of_job(const std::string& text, const std::
     return read_lithium(settings);
 }
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 inline constexpr double not_given = std::numeric_limits<double>::quiet_NaN();
 
@@ -44,4 +44,4 @@ std::vector<LithiumSettings> read_lithium_file(const std::filesystem::path& path
 /// The [[lithium]] tables of the text of a resolved job; `source` names it in messages.
 std::vector<LithiumSettings> lithium_of_job(const std::string& text, const std::string& source);
 
-} // namespace xrdct
+} // namespace xrdct::settings

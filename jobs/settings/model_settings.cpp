@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 namespace {
 
@@ -59,9 +59,10 @@ void read_texture(Settings& s, const std::string& prefix, JobKind kind, PhaseSet
         s.choice(prefix + "refine_march", "fixed", {"fixed", "global"},
                  "treatment of the March coefficient by the dlsr stage; the stages before it keep "
                  "its start"));
-    require(
-        phase.march >= least_march && phase.march <= largest_march, s, prefix + "march",
-        fmt::format("must lie between {} and {}, is {}", least_march, largest_march, phase.march));
+    require(phase.march >= crystal::least_march && phase.march <= crystal::largest_march, s,
+            prefix + "march",
+            fmt::format("must lie between {} and {}, is {}", crystal::least_march,
+                        crystal::largest_march, phase.march));
     if (axis.empty()) {
         require(phase.march == 1, s, prefix + "march",
                 "needs march_axis, the direction that is preferred");
@@ -89,7 +90,7 @@ Bounds read_bounds(Settings& s, const std::string& key, const std::string& unit)
 }
 
 /// Narrows the parameter's bounds; an Error says that they exclude its start.
-void apply(const Bounds& bounds, Parameter& parameter, const std::string& where,
+void apply(const Bounds& bounds, rietveld::Parameter& parameter, const std::string& where,
            const std::string& name) {
     parameter.lower = std::max(parameter.lower, bounds.lower);
     parameter.upper = std::min(parameter.upper, bounds.upper);
@@ -232,21 +233,21 @@ PeakSettings read_peak(Settings& s, std::size_t index, JobKind kind) {
     return peak;
 }
 
-void add_phases(PatternModel& model, std::span<const PhaseSettings> phases,
+void add_phases(rietveld::PatternModel& model, std::span<const PhaseSettings> phases,
                 const std::string& source, std::vector<std::string>& notes) {
     for (const auto& settings : phases) {
         const auto where = fmt::format("{}: phase '{}'", source, settings.name);
-        auto structure = Phase::from_cif(settings.cif, settings.name);
+        auto structure = crystal::Phase::from_cif(settings.cif, settings.name);
         for (const auto& warning : structure.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
-        PhaseModel phase(structure, settings.name);
+        rietveld::PhaseModel phase(structure, settings.name);
         const auto free = structure.free_parameters();
         for (std::size_t i = 0; i < free.size(); ++i) {
             const auto which = static_cast<std::size_t>(free[i]);
             auto& parameter = phase.cell[i];
             if (!std::isnan(settings.start_cell[which])) {
                 parameter.value = settings.start_cell[which];
-                const bool length = free[i] <= CellParameter::c;
+                const bool length = free[i] <= crystal::CellParameter::c;
                 if (length) {
                     parameter.lower = 0.5 * parameter.value;
                     parameter.upper = 2 * parameter.value;
@@ -258,7 +259,7 @@ void add_phases(PatternModel& model, std::span<const PhaseSettings> phases,
         const auto cell = phase.unit_cell();
         const double values[] = {cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma};
         for (std::size_t which = 0; which < 6; ++which) {
-            const auto parameter = static_cast<CellParameter>(which);
+            const auto parameter = static_cast<crystal::CellParameter>(which);
             if (std::find(free.begin(), free.end(), parameter) != free.end())
                 continue;
             std::vector<std::string> names;
@@ -307,9 +308,9 @@ void add_phases(PatternModel& model, std::span<const PhaseSettings> phases,
     }
 }
 
-void add_peaks(PatternModel& model, std::span<const PeakSettings> peaks) {
+void add_peaks(rietveld::PatternModel& model, std::span<const PeakSettings> peaks) {
     for (const auto& settings : peaks) {
-        SinglePeak peak;
+        rietveld::SinglePeak peak;
         peak.name = settings.name;
         peak.position.value = settings.position;
         peak.position.refine = settings.position_treatment != Treatment::fixed;
@@ -329,4 +330,4 @@ void add_peaks(PatternModel& model, std::span<const PeakSettings> peaks) {
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 /// Which job a table belongs to. The tables of both have the same keys as far as they mean the
 /// same; a job for one pattern knows `refined` (of which `global` and `voxel` are other names, so
@@ -35,8 +35,8 @@ PeakSettings read_peak(Settings& settings, std::size_t index, JobKind kind);
 /// what is not fixed. `notes` takes the warnings of the structures. Throws Error, naming `source`,
 /// phase and key, for a CIF that cannot be used, a parameter that the symmetry does not leave free
 /// but is to be refined or to start elsewhere, and bounds that exclude the start.
-void add_phases(PatternModel& model, std::span<const PhaseSettings> phases,
+void add_phases(rietveld::PatternModel& model, std::span<const PhaseSettings> phases,
                 const std::string& source, std::vector<std::string>& notes);
-void add_peaks(PatternModel& model, std::span<const PeakSettings> peaks);
+void add_peaks(rietveld::PatternModel& model, std::span<const PeakSettings> peaks);
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -15,7 +15,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 namespace {
 
@@ -549,4 +549,4 @@ std::string Settings::where(const std::string& path) const {
     return impl_->where(path);
 }
 
-} // namespace xrdct
+} // namespace xrdct::settings

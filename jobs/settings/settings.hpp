@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::settings {
 
 /// One documented key of the job file.
 struct SettingDescription {
@@ -96,4 +96,4 @@ class Settings {
     std::unique_ptr<Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::settings

@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-namespace xrdct::mpi {
+namespace xrdct::files {
 
 namespace {
 
@@ -76,4 +76,4 @@ std::string md5_base64(std::string_view bytes) {
     return text;
 }
 
-} // namespace xrdct::mpi
+} // namespace xrdct::files

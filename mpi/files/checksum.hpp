@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace xrdct::mpi {
+namespace xrdct::files {
 
 /// SHA-256 of a file's content as 64 hexadecimal digits, as `sha256sum` prints it. The file is read
 /// in pieces. Serial. Throws Error naming the file when it cannot be read.
@@ -16,4 +16,4 @@ std::string sha256_of_text(std::string_view text);
 /// MD5 of bytes in base 64, as the headers of binary sections state it.
 std::string md5_base64(std::string_view bytes);
 
-} // namespace xrdct::mpi
+} // namespace xrdct::files

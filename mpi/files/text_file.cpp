@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::files {
 
 std::string read_text_file(const std::filesystem::path& path) {
     std::error_code code;
@@ -45,4 +45,4 @@ void write_text_file(const std::filesystem::path& path, const std::string& text)
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::files

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-namespace xrdct {
+namespace xrdct::files {
 
 /// Whole text of a file; throws Error naming it.
 std::string read_text_file(const std::filesystem::path& path);
@@ -12,4 +12,4 @@ std::string read_text_file(const std::filesystem::path& path);
 /// replaced. Throws Error naming the file, and leaves nothing behind.
 void write_text_file(const std::filesystem::path& path, const std::string& text);
 
-} // namespace xrdct
+} // namespace xrdct::files

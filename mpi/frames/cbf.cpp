@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 namespace {
 
@@ -147,7 +147,7 @@ Image read_cbf(const std::filesystem::path& path, FrameHeader* header_values) {
                                 bytes.size() - header.data, header.length));
     const unsigned char* data = bytes.data() + header.data;
     if (!header.md5.empty() &&
-        mpi::md5_base64({reinterpret_cast<const char*>(data), header.length}) != header.md5)
+        files::md5_base64({reinterpret_cast<const char*>(data), header.length}) != header.md5)
         throw Error(fmt::format("{}: the data are damaged (their MD5 is not the one stated)",
                                 path.string()));
     header.image.counts.resize(header.image.pixels());
@@ -159,4 +159,4 @@ Image read_cbf(const std::filesystem::path& path, FrameHeader* header_values) {
     return std::move(header.image);
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 namespace {
 
@@ -183,4 +183,4 @@ Image read_edf(const std::filesystem::path& path, std::size_t index, FrameHeader
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 #include <fnmatch.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 namespace {
 
@@ -73,4 +73,4 @@ std::vector<std::string> expand_names(const std::vector<std::string>& inputs) {
     return names;
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -17,7 +17,7 @@
 #include <fmt/ranges.h>
 #include <fnmatch.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 namespace {
 
@@ -82,15 +82,15 @@ missing_names(const std::vector<std::string>& names) {
 
 struct Quantities {
     const char* name;
-    nexus::Quantity quantity;
+    units::Quantity quantity;
     bool has_unit;
 };
-constexpr Quantities kinds[] = {{"rotation_angle", nexus::Quantity::angle, true},
-                                {"translation", nexus::Quantity::length, true},
-                                {"monitor", nexus::Quantity::time, false},
-                                {"exposure_time", nexus::Quantity::time, true},
-                                {"transmission", nexus::Quantity::time, false},
-                                {"time", nexus::Quantity::time, true}};
+constexpr Quantities kinds[] = {{"rotation_angle", units::Quantity::angle, true},
+                                {"translation", units::Quantity::length, true},
+                                {"monitor", units::Quantity::time, false},
+                                {"exposure_time", units::Quantity::time, true},
+                                {"transmission", units::Quantity::time, false},
+                                {"time", units::Quantity::time, true}};
 
 } // namespace
 
@@ -374,7 +374,7 @@ class FrameSeries::Scanner {
             const auto units = dataset.string_attribute("units").value_or("");
             if (kinds[k].has_unit && !units.empty()) {
                 const double factor =
-                    nexus::unit_factor(kinds[k].quantity, units, dataset.describe());
+                    units::unit_factor(kinds[k].quantity, units, dataset.describe());
                 for (double& value : read)
                     value *= factor;
             }
@@ -406,7 +406,7 @@ class FrameSeries::Scanner {
             Wanted one{k, given->second, {}, 0, {}};
             const auto colon = one.key.rfind(':');
             if (colon != std::string::npos && kinds[k].has_unit) {
-                one.factor = nexus::unit_factor(kinds[k].quantity, one.key.substr(colon + 1),
+                one.factor = units::unit_factor(kinds[k].quantity, one.key.substr(colon + 1),
                                                 "header key '" + one.key + "'");
                 one.key.erase(colon);
             }
@@ -493,7 +493,7 @@ class FrameSeries::Scanner {
             return value * *factor;
         if (!kind.has_unit || unit.empty())
             return value;
-        return value * nexus::unit_factor(kind.quantity, unit,
+        return value * units::unit_factor(kind.quantity, unit,
                                           fmt::format("{}: '{}' in the header", file, key));
     }
 
@@ -665,4 +665,4 @@ void FrameSeries::read(std::size_t i, Image& frame) {
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 /// Frames that lie in one file (one dataset of an HDF5 file).
 struct FramePart {
@@ -100,4 +100,4 @@ class FrameSeries {
 /// natural order. Throws Error when a pattern fits no file.
 std::vector<std::string> expand_names(const std::vector<std::string>& inputs);
 
-} // namespace xrdct
+} // namespace xrdct::frames

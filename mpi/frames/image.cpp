@@ -14,7 +14,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 std::vector<float> Image::as_float() const {
     return integer ? std::vector<float>(counts.begin(), counts.end()) : values;
@@ -195,4 +195,4 @@ Image read_detector_image(const std::string& name, std::size_t rows, std::size_t
     return image;
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 /// One detector image, [row][column]: whole numbers stay whole (those beyond 32 bits become the
 /// nearest), everything else is float.
@@ -63,4 +63,4 @@ void set_type(Image& image, PixelType type);
 std::vector<unsigned char> read_bytes(const std::filesystem::path& path);
 } // namespace detail
 
-} // namespace xrdct
+} // namespace xrdct::frames

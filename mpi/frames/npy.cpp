@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 using detail::PixelType;
 
@@ -77,4 +77,4 @@ Image read_npy(const std::filesystem::path& path) {
     return image;
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

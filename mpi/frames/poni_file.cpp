@@ -16,7 +16,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 namespace {
 
@@ -52,7 +52,7 @@ double number_of(const std::string& text, const std::string& key, const std::str
 
 PoniFile read_poni_file(const std::filesystem::path& path) {
     const std::string where = path.string();
-    std::istringstream lines(read_text_file(path));
+    std::istringstream lines(files::read_text_file(path));
     // A key that comes again begins a new block, and so does the comment that pyFAI puts before it.
     std::vector<Block> blocks(1);
     for (std::string line; std::getline(lines, line);) {
@@ -184,7 +184,7 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
     return file;
 }
 
-std::string poni_text(const DetectorGeometry& g, const std::string& comment) {
+std::string poni_text(const integration::DetectorGeometry& g, const std::string& comment) {
     return fmt::format("# {}\nponi_version: 2\nDetector: Detector\n"
                        "Detector_config: {{\"pixel1\": {}, \"pixel2\": {}, \"max_shape\": [{}, "
                        "{}]}}\nDistance: {}\nPoni1: {}\nPoni2: {}\nRot1: {}\nRot2: {}\nRot3: {}\n"
@@ -194,4 +194,4 @@ std::string poni_text(const DetectorGeometry& g, const std::string& comment) {
                        g.rotation_2, g.rotation_3, 1e-10 * g.wavelength);
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

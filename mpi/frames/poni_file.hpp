@@ -6,11 +6,11 @@
 #include <filesystem>
 #include <string>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 /// A pyFAI calibration.
 struct PoniFile {
-    DetectorGeometry geometry; ///< rows and columns: those the file states, else 0
+    integration::DetectorGeometry geometry; ///< rows and columns: those the file states, else 0
     int version = 1;
     int blocks = 1;       ///< calibrations in the file; the last is taken
     std::string detector; ///< as the file names it; may be empty
@@ -23,6 +23,6 @@ struct PoniFile {
 PoniFile read_poni_file(const std::filesystem::path& path);
 
 /// Version 2 text of a geometry.
-std::string poni_text(const DetectorGeometry& geometry, const std::string& comment);
+std::string poni_text(const integration::DetectorGeometry& geometry, const std::string& comment);
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 namespace {
 
@@ -124,7 +124,7 @@ std::optional<ScanGrid> grid_of_positions(const std::vector<double>& rotation,
 
 void read_positions_table(const std::filesystem::path& path, std::size_t frames,
                           FrameVectors& vectors) {
-    std::istringstream lines(read_text_file(path));
+    std::istringstream lines(files::read_text_file(path));
     const std::string where = path.string();
     std::vector<std::vector<double>*> columns;
     const auto known = by_name(vectors);
@@ -177,4 +177,4 @@ void read_positions_table(const std::filesystem::path& path, std::size_t frames,
         throw Error(fmt::format("{}: {} lines of positions for {} frames", where, rows, frames));
 }
 
-} // namespace xrdct
+} // namespace xrdct::frames

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::frames {
 
 /// Which point of a scan each frame belongs to.
 struct ScanGrid {
@@ -48,4 +48,4 @@ std::optional<ScanGrid> grid_of_positions(const std::vector<double>& rotation,
 void read_positions_table(const std::filesystem::path& path, std::size_t frames,
                           FrameVectors& vectors);
 
-} // namespace xrdct
+} // namespace xrdct::frames

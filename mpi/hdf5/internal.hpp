@@ -23,7 +23,7 @@ static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 identifiers are expecte
 
 struct FileState {
     std::filesystem::path path;
-    Handle id;
+    hdf5::detail::Handle id;
     bool writable = false;
     bool created = false;
     bool discarded = false;
@@ -66,8 +66,8 @@ T checked(T value, const std::string& where, const char* what) {
     return value;
 }
 
-inline Handle own(hid_t id, const std::string& where, const char* what) {
-    return Handle(checked(id, where, what));
+inline hdf5::detail::Handle own(hid_t id, const std::string& where, const char* what) {
+    return hdf5::detail::Handle(checked(id, where, what));
 }
 
 hid_t memory_type(ElementType type);
@@ -78,11 +78,11 @@ bool is_number(hid_t type);
 Shape shape_of_space(hid_t space);
 std::size_t product(const Shape& shape);
 std::string text_of(const Shape& shape);
-Handle simple_space(const Shape& shape, const std::string& where);
+hdf5::detail::Handle simple_space(const Shape& shape, const std::string& where);
 
 /// A fixed-length UTF-8 type that holds all the texts, and their bytes in it.
-std::pair<Handle, std::vector<char>> fixed_texts(std::span<const std::string> texts,
-                                                 const std::string& where);
+std::pair<hdf5::detail::Handle, std::vector<char>> fixed_texts(std::span<const std::string> texts,
+                                                               const std::string& where);
 
 /// Reads the n strings of an attribute or dataset through `read(memory type, buffer)`.
 template <class Read>
@@ -91,7 +91,7 @@ std::vector<std::string> read_texts(hid_t file_type, hid_t space, std::size_t n,
     std::vector<std::string> texts(n);
     if (n == 0)
         return texts;
-    const Handle type = own(H5Tcopy(H5T_C_S1), where, "making a string type");
+    const hdf5::detail::Handle type = own(H5Tcopy(H5T_C_S1), where, "making a string type");
     H5Tset_cset(type.get(), H5Tget_cset(file_type));
     if (H5Tis_variable_str(file_type) > 0) {
         H5Tset_size(type.get(), H5T_VARIABLE);

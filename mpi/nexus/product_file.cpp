@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-namespace xrdct::mpi {
+namespace xrdct::nexus {
 
 namespace fs = std::filesystem;
 
@@ -21,7 +21,7 @@ namespace {
 /// Runs `work` on the root alone (or on this rank without a communicator) and agrees on the
 /// outcome.
 template <class F>
-void on_root(const Communicator* communicator, F&& work) {
+void on_root(const mpi::Communicator* communicator, F&& work) {
     if (communicator == nullptr)
         work();
     else
@@ -65,7 +65,7 @@ void sync(const fs::path& path, int flags) {
 } // namespace
 
 ProductFile::ProductFile(fs::path path, fs::path temporary, Existing existing, hdf5::File file,
-                         const Communicator* communicator)
+                         const mpi::Communicator* communicator)
     : path_(std::move(path)), temporary_(std::move(temporary)), existing_(existing),
       file_(std::move(file)), communicator_(communicator) {}
 
@@ -75,7 +75,7 @@ ProductFile::ProductFile(ProductFile&& other) noexcept
       communicator_(other.communicator_) {}
 
 ProductFile ProductFile::create(const fs::path& path, Existing existing,
-                                const Communicator* communicator) {
+                                const mpi::Communicator* communicator) {
     std::string temporary;
     on_root(communicator, [&] {
         check_free(path, existing);
@@ -128,4 +128,4 @@ void ProductFile::commit() {
     file_.reset();
 }
 
-} // namespace xrdct::mpi
+} // namespace xrdct::nexus

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <optional>
 
-namespace xrdct::mpi {
+namespace xrdct::nexus {
 
 /// A result file that appears under its name only when it is complete. It is written as
 /// `<name>.tmp-<host>-<pid>-<random>` in the same folder; commit() flushes, closes, syncs and
@@ -25,7 +25,7 @@ class ProductFile {
     /// Errors (agreed): the final name exists and may not be replaced, the folder is missing or not
     /// writable.
     static ProductFile create(const std::filesystem::path& path, Existing existing,
-                              const Communicator* communicator = nullptr);
+                              const mpi::Communicator* communicator = nullptr);
 
     ProductFile(ProductFile&& other) noexcept;
     ProductFile& operator=(ProductFile&&) = delete;
@@ -46,13 +46,13 @@ class ProductFile {
 
   private:
     ProductFile(std::filesystem::path path, std::filesystem::path temporary, Existing existing,
-                hdf5::File file, const Communicator* communicator);
+                hdf5::File file, const mpi::Communicator* communicator);
 
     std::filesystem::path path_;
     std::filesystem::path temporary_;
     Existing existing_;
     std::optional<hdf5::File> file_;
-    const Communicator* communicator_;
+    const mpi::Communicator* communicator_;
 };
 
-} // namespace xrdct::mpi
+} // namespace xrdct::nexus

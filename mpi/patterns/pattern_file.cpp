@@ -22,13 +22,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-namespace xrdct {
+namespace xrdct::patterns {
 
 namespace {
 
 constexpr std::size_t fewest_channels = 10;
 
-using nexus::Quantity;
+using units::Quantity;
 
 std::string lower_case(std::string text) {
     std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) {
@@ -147,9 +147,9 @@ std::optional<double> header_value(const std::string& line, std::string_view wor
     rest >> unit;
     while (!unit.empty() && (unit.back() == ',' || unit.back() == ';' || unit.back() == ')'))
         unit.pop_back();
-    if (unit.empty() || !nexus::is_unit_of(quantity, unit))
+    if (unit.empty() || !units::is_unit_of(quantity, unit))
         return std::nullopt;
-    return value * nexus::unit_factor(quantity, unit, "header");
+    return value * units::unit_factor(quantity, unit, "header");
 }
 
 /// Rows as they stand in the file.
@@ -368,7 +368,7 @@ std::optional<double> value_in(const hdf5::Group& root, const std::string& nx_cl
             throw Error(
                 fmt::format("{}: is {}, expected a positive number", dataset.describe(), value));
         return value *
-               (unit.empty() ? 1.0 : nexus::unit_factor(quantity, unit, dataset.describe()));
+               (unit.empty() ? 1.0 : units::unit_factor(quantity, unit, dataset.describe()));
     }
     return std::nullopt;
 }
@@ -383,20 +383,20 @@ PatternUnit unit_of(const hdf5::Dataset& axis, const std::string& name, double& 
         const auto by_label = unit_in_header(label);
         return by_name ? *by_name : by_label.value_or(PatternUnit::automatic);
     }
-    if (nexus::is_unit_of(Quantity::angle, stated)) {
-        factor = nexus::unit_factor(Quantity::angle, stated, axis.describe());
+    if (units::is_unit_of(Quantity::angle, stated)) {
+        factor = units::unit_factor(Quantity::angle, stated, axis.describe());
         return PatternUnit::two_theta;
     }
-    if (nexus::is_unit_of(Quantity::inverse_length, stated)) {
-        factor = nexus::unit_factor(Quantity::inverse_length, stated, axis.describe());
+    if (units::is_unit_of(Quantity::inverse_length, stated)) {
+        factor = units::unit_factor(Quantity::inverse_length, stated, axis.describe());
         return PatternUnit::q;
     }
-    if (nexus::is_unit_of(Quantity::length, stated)) {
+    if (units::is_unit_of(Quantity::length, stated)) {
         const bool spacing = name == "d" || contains(label, "spacing") ||
                              lower_case(stated).starts_with("ang") || stated == "Å" ||
                              stated == "A";
         const auto quantity = spacing ? Quantity::wavelength : Quantity::length;
-        factor = nexus::unit_factor(quantity, stated, axis.describe());
+        factor = units::unit_factor(quantity, stated, axis.describe());
         return spacing ? PatternUnit::d_spacing : PatternUnit::radius;
     }
     if (const auto unit = known_unit(stated))
@@ -635,11 +635,11 @@ PatternFile assemble(const std::filesystem::path& path, Rows rows,
                     value *= 0.1;
                 [[fallthrough]];
             case PatternUnit::q:
-                return RadialAxis::from_q(raw, wavelength);
+                return rietveld::RadialAxis::from_q(raw, wavelength);
             case PatternUnit::radius:
-                return RadialAxis::from_radius(raw, distance, wavelength);
+                return rietveld::RadialAxis::from_radius(raw, distance, wavelength);
             default:
-                return RadialAxis::from_two_theta(centres, wavelength);
+                return rietveld::RadialAxis::from_two_theta(centres, wavelength);
             }
         };
         return {path,
@@ -689,4 +689,4 @@ PatternFile read_pattern(const std::filesystem::path& path, const PatternFileOpt
     return assemble(path, hdf5 ? read_hdf5_rows(path, options) : read_text_rows(path), options);
 }
 
-} // namespace xrdct
+} // namespace xrdct::patterns

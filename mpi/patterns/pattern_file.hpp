@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::patterns {
 
 /// What the radial column of a pattern means.
 enum class PatternUnit {
@@ -37,7 +37,7 @@ struct PatternFileOptions {
 /// One powder pattern.
 struct PatternFile {
     std::filesystem::path path;
-    RadialAxis axis;                ///< channels kept, ascending, with the wavelength
+    rietveld::RadialAxis axis;      ///< channels kept, ascending, with the wavelength
     std::vector<double> intensity;  ///< [n]; NaN: missing
     std::vector<double> variance;   ///< [n], or empty: the file has no errors
     std::string format;             ///< "xy", "xye", "chi", "nexus", …
@@ -53,4 +53,4 @@ struct PatternFile {
 /// fewer than ten channels in range.
 PatternFile read_pattern(const std::filesystem::path& path, const PatternFileOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::patterns

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <utility>
 
-namespace xrdct::mpi {
+namespace xrdct::scan {
 
 using namespace detail;
 using hdf5::Dataset;
@@ -37,7 +37,7 @@ SinogramFile::SinogramFile(hdf5::File file, OpenedSinogram opened)
       named_by_caller_(opened.named_by_caller) {}
 
 SinogramFile SinogramFile::open(const std::filesystem::path& path, const SinogramSource& source,
-                                const Communicator* communicator) {
+                                const mpi::Communicator* communicator) {
     hdf5::File file = hdf5::File::open(path, hdf5::Access::read_only, communicator);
     if (communicator == nullptr) {
         OpenedSinogram opened = open_sinogram(file, source);
@@ -77,7 +77,7 @@ std::array<std::size_t, 3> SinogramFile::chunk() const {
     return result;
 }
 
-void SinogramFile::read_box(const Dataset& dataset, const std::array<BlockRange, 3>& box,
+void SinogramFile::read_box(const Dataset& dataset, const std::array<mpi::BlockRange, 3>& box,
                             const std::array<int, 3>& order, std::span<float> out) const {
     const std::array<std::size_t, 3> extent = {metadata_.n_rotation(), metadata_.n_translation(),
                                                metadata_.n_channel()};
@@ -196,24 +196,26 @@ void SinogramFile::read_box(const Dataset& dataset, const std::array<BlockRange,
     }
 }
 
-void SinogramFile::read_rows(BlockRange rotations, BlockRange channels, std::span<float> out,
-                             SinogramArray array) const {
+void SinogramFile::read_rows(mpi::BlockRange rotations, mpi::BlockRange channels,
+                             std::span<float> out, SinogramArray array) const {
     read_box(dataset(array), {rotations, {0, metadata_.n_translation()}, channels}, {0, 1, 2}, out);
 }
 
-BlockRange SinogramFile::own_channels(BlockRange block, const Communicator& communicator) {
-    BlockRange own = block_range(block.size(), static_cast<std::size_t>(communicator.size()),
-                                 static_cast<std::size_t>(communicator.rank()));
+mpi::BlockRange SinogramFile::own_channels(mpi::BlockRange block,
+                                           const mpi::Communicator& communicator) {
+    mpi::BlockRange own =
+        mpi::block_range(block.size(), static_cast<std::size_t>(communicator.size()),
+                         static_cast<std::size_t>(communicator.rank()));
     own.begin += block.begin;
     own.end += block.begin;
     return own;
 }
 
-void SinogramFile::read_channel_shard(const Communicator& communicator, BlockRange block,
+void SinogramFile::read_channel_shard(const mpi::Communicator& communicator, mpi::BlockRange block,
                                       std::span<float> out, SinogramArray array) const {
     const std::size_t n_rotation = metadata_.n_rotation();
     const std::size_t n_translation = metadata_.n_translation();
-    const BlockRange own = own_channels(block, communicator);
+    const mpi::BlockRange own = own_channels(block, communicator);
     const bool channel_slowest =
         axis_[channel] >= 0 && axis_[channel] < std::min(axis_[rotation], axis_[translation]);
     communicator.collectively([&] {
@@ -238,23 +240,25 @@ void SinogramFile::read_channel_shard(const Communicator& communicator, BlockRan
     // twice.
     const std::size_t row_chunk = std::max<std::size_t>(1, chunk()[by_rotation ? 0 : 1]);
     const std::size_t n_chunk = (n_row + row_chunk - 1) / row_chunk;
-    std::vector<BlockRange> rows = block_ranges(n_chunk >= ranks ? n_chunk : n_row, ranks);
+    std::vector<mpi::BlockRange> rows =
+        mpi::block_ranges(n_chunk >= ranks ? n_chunk : n_row, ranks);
     if (n_chunk >= ranks)
-        for (BlockRange& range : rows)
+        for (mpi::BlockRange& range : rows)
             range = {std::min(range.begin * row_chunk, n_row),
                      std::min(range.end * row_chunk, n_row)};
 
-    const Redistribution redistribution(
-        communicator, {n_row, n_column, block.size()}, rows, block_ranges(block.size(), ranks),
-        by_rotation ? ShardOrder::row_column : ShardOrder::column_row);
+    const mpi::Redistribution redistribution(
+        communicator, {n_row, n_column, block.size()}, rows, mpi::block_ranges(block.size(), ranks),
+        by_rotation ? mpi::ShardOrder::row_column : mpi::ShardOrder::column_row);
     std::vector<float> slab;
     communicator.collectively([&] {
         slab.resize(redistribution.slab_size());
-        const BlockRange own_rows = redistribution.own_rows();
+        const mpi::BlockRange own_rows = redistribution.own_rows();
         if (by_rotation)
             read_box(dataset(array), {own_rows, {0, n_translation}, block}, {0, 1, 2}, slab);
         else
-            read_box(dataset(array), {BlockRange{0, n_rotation}, own_rows, block}, {1, 0, 2}, slab);
+            read_box(dataset(array), {mpi::BlockRange{0, n_rotation}, own_rows, block}, {1, 0, 2},
+                     slab);
     });
     redistribution.to_shards(slab, out);
 }
@@ -332,4 +336,4 @@ std::vector<double> SinogramFile::read_pixels() const {
     return values;
 }
 
-} // namespace xrdct::mpi
+} // namespace xrdct::scan

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct::mpi {
+namespace xrdct::scan {
 
 namespace detail {
 struct OpenedSinogram;
@@ -103,7 +103,7 @@ class SinogramFile {
     /// outlive the object) it is collective, all ranks throw when one fails, and so is the
     /// destructor. Errors name the file and the dataset.
     static SinogramFile open(const std::filesystem::path& path, const SinogramSource& source = {},
-                             const Communicator* communicator = nullptr);
+                             const mpi::Communicator* communicator = nullptr);
 
     const SinogramMetadata& metadata() const { return metadata_; }
     const std::filesystem::path& path() const { return path_; }
@@ -117,17 +117,18 @@ class SinogramFile {
     /// out[rotation][translation][channel] of the ranges, all translations; out.size() must match.
     /// An infinite value is an Error. Not collective. Memory beyond out: about 64 MiB (more when
     /// one chunk is larger).
-    void read_rows(BlockRange rotations, BlockRange channels, std::span<float> out,
+    void read_rows(mpi::BlockRange rotations, mpi::BlockRange channels, std::span<float> out,
                    SinogramArray array = SinogramArray::intensity) const;
 
     /// The channels of `block` spread over the ranks: rank r gets own_channels(block,
     /// communicator), as [all rotations][translation][own channel]. Each rank reads a contiguous
     /// share of the file, then the ranks exchange. Collective; `block` the same on all ranks; all
     /// ranks throw when one fails. Works with a file opened serially by each rank, too.
-    void read_channel_shard(const Communicator& communicator, BlockRange block,
+    void read_channel_shard(const mpi::Communicator& communicator, mpi::BlockRange block,
                             std::span<float> out,
                             SinogramArray array = SinogramArray::intensity) const;
-    static BlockRange own_channels(BlockRange block, const Communicator& communicator);
+    static mpi::BlockRange own_channels(mpi::BlockRange block,
+                                        const mpi::Communicator& communicator);
 
     /// [rotation][translation] (either order on disk: the dataset's @axes tell, else its shape; of
     /// a square one, rotation comes first in NeXus files and the intensities' order holds for
@@ -147,7 +148,7 @@ class SinogramFile {
     const hdf5::Dataset& dataset(SinogramArray array) const;
     /// `box` is in canonical order; `order` lists the canonical axes as `out` has them, slowest
     /// first.
-    void read_box(const hdf5::Dataset& dataset, const std::array<BlockRange, 3>& box,
+    void read_box(const hdf5::Dataset& dataset, const std::array<mpi::BlockRange, 3>& box,
                   const std::array<int, 3>& order, std::span<float> out) const;
     std::vector<double> read_plane(const hdf5::Dataset& dataset) const;
 
@@ -162,4 +163,4 @@ class SinogramFile {
     bool named_by_caller_ = false; ///< the intensities, that is
 };
 
-} // namespace xrdct::mpi
+} // namespace xrdct::scan

@@ -13,11 +13,11 @@
 #include <limits>
 #include <utility>
 
-namespace xrdct::mpi::detail {
+namespace xrdct::scan::detail {
 
 using hdf5::Dataset;
 using hdf5::Group;
-using nexus::Quantity;
+using units::Quantity;
 
 namespace {
 
@@ -51,14 +51,14 @@ std::optional<Radial> radial_by_name(const std::string& path) {
     return std::nullopt;
 }
 
-std::optional<Role> role_by_unit(const std::string& unit) {
-    if (nexus::is_unit_of(Quantity::inverse_length, unit))
+std::optional<scan::detail::Role> role_by_unit(const std::string& unit) {
+    if (units::is_unit_of(Quantity::inverse_length, unit))
         return channel;
-    if (nexus::is_unit_of(Quantity::angle, unit))
+    if (units::is_unit_of(Quantity::angle, unit))
         return rotation;
-    if (nexus::is_unit_of(Quantity::length, unit))
+    if (units::is_unit_of(Quantity::length, unit))
         return translation;
-    if (nexus::is_unit_of(Quantity::time, unit))
+    if (units::is_unit_of(Quantity::time, unit))
         return stack;
     return std::nullopt;
 }
@@ -69,7 +69,7 @@ std::string units_attribute(const Dataset& dataset) {
 
 } // namespace
 
-std::optional<Role> role_by_name(const std::string& path) {
+std::optional<scan::detail::Role> role_by_name(const std::string& path) {
     const std::string name = lower(last_part(path));
     if (one_of(name, {"rotation_angle", "rotation", "rotations", "omega", "rot", "phi", "angle",
                       "angles"}))
@@ -133,7 +133,7 @@ class SinogramOpener {
         read_texts();
     }
 
-    OpenedSinogram take() && {
+    scan::detail::OpenedSinogram take() && {
         return {std::move(intensity_),
                 std::move(errors_),
                 std::move(transmission_),
@@ -177,21 +177,21 @@ class SinogramOpener {
         return root_.open_group(entries.size() == 1 ? entries.front() : "/");
     }
 
-    const std::string& given_path(Role role) const {
+    const std::string& given_path(scan::detail::Role role) const {
         static const std::string none;
         return role == rotation      ? source_.rotation
                : role == translation ? source_.translation
                : role == channel     ? source_.radial
                                      : none;
     }
-    const std::optional<AxisValues>& given_values(Role role) const {
+    const std::optional<AxisValues>& given_values(scan::detail::Role role) const {
         static const std::optional<AxisValues> none;
         return role == rotation      ? source_.rotation_values
                : role == translation ? source_.translation_values
                : role == channel     ? source_.radial_values
                                      : none;
     }
-    const std::string& given_units(Role role) const {
+    const std::string& given_units(scan::detail::Role role) const {
         return role == rotation      ? source_.rotation_units
                : role == translation ? source_.translation_units
                                      : source_.radial_units;
@@ -209,7 +209,7 @@ class SinogramOpener {
     void find_axes() {
         const hdf5::Shape& shape = intensity_.shape();
         const std::size_t rank = shape.size();
-        std::vector<Role> roles(rank);
+        std::vector<scan::detail::Role> roles(rank);
         axis_names_.assign(rank, "");
         std::vector<std::string> axes = axes_attribute(data_);
         if (axes.empty())
@@ -250,26 +250,26 @@ class SinogramOpener {
         for (std::size_t d = 0; d < rank; ++d) {
             if (axis_[roles[d]] >= 0)
                 throw Error(fmt::format("{}: {}, found two {} axes", intensity_.describe(),
-                                        expected, role_names[roles[d]]));
+                                        expected, scan::detail::role_names[roles[d]]));
             axis_[roles[d]] = static_cast<int>(d);
         }
-        for (const Role role : {rotation, translation, channel})
+        for (const scan::detail::Role role : {rotation, translation, channel})
             if (axis_[role] < 0 && !(role == channel && source_.allow_single_channel))
                 throw Error(fmt::format("{}: {}, found no {} axis in shape [{}]",
-                                        intensity_.describe(), expected, role_names[role],
-                                        fmt::join(shape, ", ")));
-        for (const Role role : {rotation, translation, channel, stack})
+                                        intensity_.describe(), expected,
+                                        scan::detail::role_names[role], fmt::join(shape, ", ")));
+        for (const scan::detail::Role role : {rotation, translation, channel, stack})
             if (axis_[role] >= 0 && shape[static_cast<std::size_t>(axis_[role])] == 0)
                 throw Error(fmt::format("{}: has no data, the {} axis has length 0",
-                                        intensity_.describe(), role_names[role]));
+                                        intensity_.describe(), scan::detail::role_names[role]));
     }
 
-    Role role_of_named_axis(const std::string& name) const {
-        for (const Role role : {rotation, translation, channel})
+    scan::detail::Role role_of_named_axis(const std::string& name) const {
+        for (const scan::detail::Role role : {rotation, translation, channel})
             if (!given_path(role).empty() && last_part(given_path(role)) == last_part(name))
                 return role;
         // A unit says more than a name ("x" in 1/nm), but an angle or a length may be either kind.
-        std::optional<Role> by_unit;
+        std::optional<scan::detail::Role> by_unit;
         if (data_.has_dataset(name)) {
             const std::string unit = units_attribute(data_.open_dataset(name));
             if (!unit.empty())
@@ -287,15 +287,15 @@ class SinogramOpener {
     }
 
     /// Without @axes: the lengths of the axes named by the caller tell, when they differ.
-    std::vector<Role> roles_by_length() const {
+    std::vector<scan::detail::Role> roles_by_length() const {
         const hdf5::Shape& shape = intensity_.shape();
         const std::string help =
             "; the file has no @axes: set the axis order (such as translation, rotation, radial)";
         if (shape.size() > 3)
             throw Error(intensity_.describe() + ": the order of its axes is not known" + help);
-        std::vector<std::optional<Role>> roles(shape.size());
-        std::vector<Role> open;
-        for (const Role role : {rotation, translation, channel}) {
+        std::vector<std::optional<scan::detail::Role>> roles(shape.size());
+        std::vector<scan::detail::Role> open;
+        for (const scan::detail::Role role : {rotation, translation, channel}) {
             if (role == channel && shape.size() == 2)
                 continue;
             if (given_path(role).empty()) {
@@ -316,13 +316,13 @@ class SinogramOpener {
         }
         if (open.size() > 1)
             throw Error(intensity_.describe() + ": the order of its axes is not known" + help);
-        std::vector<Role> result;
+        std::vector<scan::detail::Role> result;
         for (const auto& role : roles)
             result.push_back(role ? *role : open.front());
         return result;
     }
 
-    std::optional<Dataset> find_axis_dataset(Role role) const {
+    std::optional<Dataset> find_axis_dataset(scan::detail::Role role) const {
         const std::string& given = given_path(role);
         if (!given.empty())
             return open_given(given);
@@ -340,7 +340,8 @@ class SinogramOpener {
     }
 
     /// The numbers of an axis, checked to be finite and monotonic, in their own units.
-    std::vector<double> axis_numbers(Role role, std::string& units, std::string& origin) {
+    std::vector<double> axis_numbers(scan::detail::Role role, std::string& units,
+                                     std::string& origin) {
         const std::size_t n = intensity_.shape()[static_cast<std::size_t>(axis_[role])];
         std::vector<double> values;
         if (const auto& given = given_values(role)) {
@@ -357,7 +358,7 @@ class SinogramOpener {
                 throw Error(
                     fmt::format("{}: the dataset of the {} axis is not known; name it or set "
                                 "the values",
-                                data_.describe(), role_names[role]));
+                                data_.describe(), scan::detail::role_names[role]));
             origin = dataset->describe();
             if (!dataset->is_numeric())
                 throw Error(origin + ": expected the numbers of an axis, found " +
@@ -367,7 +368,7 @@ class SinogramOpener {
                                         fmt::join(dataset->shape(), ", ")));
             if (dataset->size() != n)
                 throw Error(fmt::format("{}: has {} values, but the {} axis of {} has length {}",
-                                        origin, dataset->size(), role_names[role],
+                                        origin, dataset->size(), scan::detail::role_names[role],
                                         intensity_.path(), n));
             values = dataset->read_all<double>();
             units = given_units(role).empty() ? units_attribute(*dataset) : given_units(role);
@@ -375,29 +376,29 @@ class SinogramOpener {
         for (std::size_t i = 0; i < n; ++i)
             if (!std::isfinite(values[i]))
                 throw Error(fmt::format("{}: value {} of the {} axis is not a finite number",
-                                        origin, i, role_names[role]));
+                                        origin, i, scan::detail::role_names[role]));
         for (std::size_t i = 1; i < n; ++i) {
             const bool rises = values[i] > values[i - 1];
             if (values[i] == values[i - 1] || rises != (values[1] > values[0]))
-                throw Error(
-                    fmt::format("{}: the {} axis is not monotonic: {} follows {} at index {}",
-                                origin, role_names[role], values[i], values[i - 1], i));
+                throw Error(fmt::format(
+                    "{}: the {} axis is not monotonic: {} follows {} at index {}", origin,
+                    scan::detail::role_names[role], values[i], values[i - 1], i));
         }
         return values;
     }
 
-    void read_axis(Role role, std::vector<double>& out) {
+    void read_axis(scan::detail::Role role, std::vector<double>& out) {
         std::string units;
         std::string origin;
         out = axis_numbers(role, units, origin);
         const Quantity quantity = role == rotation ? Quantity::angle : Quantity::length;
         const bool assumed = units.empty();
         if (assumed)
-            units = nexus::canonical_unit(quantity);
-        const double factor = nexus::unit_factor(quantity, units, origin);
+            units = units::canonical_unit(quantity);
+        const double factor = units::unit_factor(quantity, units, origin);
         for (double& value : out)
             value *= factor;
-        metadata_.origin[role_names[role]] =
+        metadata_.origin[scan::detail::role_names[role]] =
             fmt::format("{} [{}{}]", origin, units, assumed ? ", assumed" : "");
     }
 
@@ -418,11 +419,11 @@ class SinogramOpener {
             units = "deg";
             metadata_.origin["two_theta"] = origin + " [deg, assumed]";
         } else {
-            if (nexus::is_unit_of(Quantity::angle, units))
+            if (units::is_unit_of(Quantity::angle, units))
                 kind = Radial::two_theta;
-            else if (nexus::is_unit_of(Quantity::inverse_length, units))
+            else if (units::is_unit_of(Quantity::inverse_length, units))
                 kind = Radial::q;
-            else if (nexus::is_unit_of(Quantity::length, units))
+            else if (units::is_unit_of(Quantity::length, units))
                 kind = Radial::radius;
             else
                 throw Error(fmt::format(
@@ -436,7 +437,7 @@ class SinogramOpener {
         if (values.front() < 0)
             throw Error(origin + ": the radial axis begins with a negative value");
         if (kind == Radial::two_theta) {
-            const double factor = nexus::unit_factor(Quantity::angle, units, origin);
+            const double factor = units::unit_factor(Quantity::angle, units, origin);
             for (double& value : values)
                 value *= factor;
         } else if (kind == Radial::q) {
@@ -444,7 +445,7 @@ class SinogramOpener {
                 throw Error(origin +
                             ": the scattering vector is turned into 2theta with the wavelength, "
                             "which is neither in the file nor set by the caller");
-            const double factor = nexus::unit_factor(Quantity::inverse_length, units, origin);
+            const double factor = units::unit_factor(Quantity::inverse_length, units, origin);
             for (double& value : values) {
                 const double sine = value * factor * metadata_.wavelength / (4 * pi);
                 if (sine >= 1)
@@ -459,7 +460,7 @@ class SinogramOpener {
                 throw Error(origin +
                             ": the radius is turned into 2theta with the distance, which is "
                             "neither in the file nor set by the caller");
-            const double factor = nexus::unit_factor(Quantity::length, units, origin);
+            const double factor = units::unit_factor(Quantity::length, units, origin);
             for (double& value : values)
                 value = degrees(std::atan2(value * factor, metadata_.distance));
             metadata_.origin["two_theta"] += ", converted with the distance";
@@ -494,12 +495,12 @@ class SinogramOpener {
             throw Error(
                 fmt::format("{}: value {} is not a finite number", axis.describe(), stack_index_));
         const std::string units = units_attribute(axis);
-        const Quantity quantity = nexus::is_unit_of(Quantity::time, units) ||
+        const Quantity quantity = units::is_unit_of(Quantity::time, units) ||
                                           (units.empty() && last_part(axis.path()) == "time")
                                       ? Quantity::time
                                       : Quantity::length;
         metadata_.stack_value =
-            units.empty() ? value : value * nexus::unit_factor(quantity, units, axis.describe());
+            units.empty() ? value : value * units::unit_factor(quantity, units, axis.describe());
     }
 
     double positive(double value, const std::string& origin, const char* what) const {
@@ -523,12 +524,12 @@ class SinogramOpener {
         std::string units = units_attribute(dataset);
         const bool assumed = units.empty();
         if (assumed)
-            units = nexus::canonical_unit(quantity);
+            units = units::canonical_unit(quantity);
         origin = fmt::format("{} [{}{}]", dataset.describe(), units, assumed ? ", assumed" : "");
         if (!dataset.is_numeric())
             throw Error(dataset.describe() + ": expected a number, found " +
                         name_of(dataset.element_type()));
-        const double factor = nexus::unit_factor(quantity, units, dataset.describe());
+        const double factor = units::unit_factor(quantity, units, dataset.describe());
         return positive(dataset.read_scalar() * factor, dataset.describe(), what);
     }
 
@@ -614,7 +615,7 @@ class SinogramOpener {
             throw Error(where + ": expected two lengths, horizontal and vertical");
         const std::string units = units_attribute(*dataset);
         const double factor =
-            units.empty() ? 1 : nexus::unit_factor(Quantity::length, units, where);
+            units.empty() ? 1 : units::unit_factor(Quantity::length, units, where);
         const auto values = dataset->read_all<double>();
         for (const double value : values)
             if (!(value >= 0) || !std::isfinite(value))
@@ -725,8 +726,8 @@ class SinogramOpener {
 
 } // namespace
 
-OpenedSinogram open_sinogram(const hdf5::File& file, const SinogramSource& source) {
+scan::detail::OpenedSinogram open_sinogram(const hdf5::File& file, const SinogramSource& source) {
     return SinogramOpener(file, source).take();
 }
 
-} // namespace xrdct::mpi::detail
+} // namespace xrdct::scan::detail

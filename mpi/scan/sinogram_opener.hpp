@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct::mpi::detail {
+namespace xrdct::scan::detail {
 
 enum Role { rotation = 0, translation = 1, channel = 2, stack = 3 };
 inline constexpr std::array<const char*, 4> role_names = {"rotation", "translation", "radial",
@@ -40,4 +40,4 @@ struct OpenedSinogram {
 /// Not collective. Throws Error naming file and dataset.
 OpenedSinogram open_sinogram(const hdf5::File& file, const SinogramSource& source);
 
-} // namespace xrdct::mpi::detail
+} // namespace xrdct::scan::detail

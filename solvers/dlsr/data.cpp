@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 constexpr int most_iterations = 100;
@@ -146,4 +146,4 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

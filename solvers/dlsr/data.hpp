@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// Weights that factor into ray × channel: the variance of a sample is taken as
 /// ray_variance[ray] · channel_variance[channel].
@@ -43,4 +43,4 @@ class WeightFactors {
     std::vector<std::size_t> missing_ray_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

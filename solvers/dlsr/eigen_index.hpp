@@ -4,11 +4,11 @@
 
 #include <Eigen/Core>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// Eigen counts with signed numbers.
 inline Eigen::Index index(std::size_t i) {
     return static_cast<Eigen::Index>(i);
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

@@ -9,7 +9,7 @@
 
 #include <Eigen/Dense>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -21,8 +21,8 @@ constexpr std::size_t unrolled = 8; ///< depth functions worked on together
 
 } // namespace
 
-DlsrLanes::DlsrLanes(const Team& team, const ScanGeometry& geometry, const ImageGrid& grid,
-                     const DepthLayers& layers,
+DlsrLanes::DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
+                     const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
                      std::span<const std::span<const std::size_t>> pixels,
                      std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
                      std::span<const RingFunctions> rings, std::array<double, 2> centre)
@@ -70,7 +70,7 @@ DlsrLanes::DlsrLanes(const Team& team, const ScanGeometry& geometry, const Image
             present[p][pixel] = 1;
         }
     }
-    std::vector<VoxelBlocks> voxels;
+    std::vector<tomography::VoxelBlocks> voxels;
     for (std::size_t i = 0; i < grid.size(); ++i)
         if (blocks[i])
             voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
@@ -78,8 +78,8 @@ DlsrLanes::DlsrLanes(const Team& team, const ScanGeometry& geometry, const Image
         throw Error(textured_ ? "DLSR: too many patterns that vary from voxel to voxel; strongly "
                                 "textured phases have many, fewer with fixed cells"
                               : "DLSR: too many patterns that vary from voxel to voxel");
-    projector_ =
-        std::make_unique<DepthProjector>(geometry, grid, voxels, slot / block, layers, team);
+    projector_ = std::make_unique<tomography::DepthProjector>(geometry, grid, voxels, slot / block,
+                                                              layers, team);
     layers_ = projector_->layers().count;
     const auto ordered = projector_->voxels();
     for (std::size_t p = 0; p < n_parts; ++p) {
@@ -391,13 +391,13 @@ void DlsrLanes::spread_depth(std::size_t i, const float* reduced, float* buffer)
         }
     }
 }
-std::unique_ptr<DepthProjector> DlsrLanes::projector_of(const ScanGeometry& geometry,
-                                                        const ImageGrid& grid,
-                                                        const DepthLayers& layers) const {
-    return std::make_unique<DepthProjector>(*projector_, geometry, grid, layers);
+std::unique_ptr<tomography::DepthProjector>
+DlsrLanes::projector_of(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                        const tomography::DepthLayers& layers) const {
+    return std::make_unique<tomography::DepthProjector>(*projector_, geometry, grid, layers);
 }
 
-void DlsrLanes::project_lanes(const DepthProjector& projector, std::size_t i,
+void DlsrLanes::project_lanes(const tomography::DepthProjector& projector, std::size_t i,
                               std::span<const float> q, float* buffer, float* reduced) const {
     const std::size_t size = projector.buffer_size();
     if (textured_) {
@@ -457,4 +457,4 @@ std::vector<DlsrLanes::PackedLane> DlsrLanes::lanes_of(std::size_t p) const {
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

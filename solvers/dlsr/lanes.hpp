@@ -17,7 +17,7 @@
 
 #include <Eigen/Core>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// Storage on the boundaries of vector registers: accesses that cross a cache line cost much.
 using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
@@ -47,8 +47,9 @@ class DlsrLanes {
     /// voxel there the functions count as their means over ψ. Throws Error for pixels outside the
     /// grid or more lanes than the projector takes. The same on all members of `team`, which must
     /// outlive the object; rotations may differ. Collective.
-    DlsrLanes(const Team& team, const ScanGeometry& geometry, const ImageGrid& grid,
-              const DepthLayers& layers, std::span<const std::span<const std::size_t>> pixels,
+    DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
+              const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
+              std::span<const std::span<const std::size_t>> pixels,
               std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
               std::span<const RingFunctions> rings, std::array<double, 2> centre);
 
@@ -81,12 +82,12 @@ class DlsrLanes {
     };
     std::vector<Part>& parts() { return parts_; }
     const std::vector<Part>& parts() const { return parts_; }
-    const DepthProjector& projector() const { return *projector_; }
+    const tomography::DepthProjector& projector() const { return *projector_; }
     /// A projector of the same voxels and blocks for another geometry.
-    std::unique_ptr<DepthProjector> projector_of(const ScanGeometry& geometry,
-                                                 const ImageGrid& grid,
-                                                 const DepthLayers& layers) const;
-    void set_projector(std::unique_ptr<DepthProjector> projector) {
+    std::unique_ptr<tomography::DepthProjector>
+    projector_of(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                 const tomography::DepthLayers& layers) const;
+    void set_projector(std::unique_ptr<tomography::DepthProjector> projector) {
         projector_ = std::move(projector);
     }
     std::size_t value_count() const { return values_; } ///< of all parts
@@ -123,8 +124,8 @@ class DlsrLanes {
     void project_lanes(std::size_t i, std::span<const float> q, float* buffer,
                        float* reduced) const;
     /// The same with the projector of another geometry.
-    void project_lanes(const DepthProjector& projector, std::size_t i, std::span<const float> q,
-                       float* buffer, float* reduced) const;
+    void project_lanes(const tomography::DepthProjector& projector, std::size_t i,
+                       std::span<const float> q, float* buffer, float* reduced) const;
     /// The adjoint of project(); adds to `q`.
     void back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
                       std::span<float> q) const;
@@ -162,7 +163,7 @@ class DlsrLanes {
     std::size_t first_ray() const { return projector_->padding() * projector_->ray_size(); }
 
     const Team& team_;
-    std::unique_ptr<DepthProjector> projector_;
+    std::unique_ptr<tomography::DepthProjector> projector_;
     std::vector<Part> parts_;
     bool textured_ = false;
     std::vector<std::array<double, 2>> turned_; ///< cos 2ω, sin 2ω [rotation]; only with texture
@@ -177,4 +178,4 @@ class DlsrLanes {
     std::vector<float> table_, transposed_; ///< [packed][m], [m][packed]
 };
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

@@ -13,7 +13,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -31,10 +31,10 @@ constexpr double axis_difference = 0.05, distance_difference = 2e-3;
 struct DlsrOperator::Impl {
     const Team& team;
     explicit Impl(const Team& t) : team(t) {}
-    const PatternBasis* basis = nullptr;
-    ScanGeometry geometry;
-    ImageGrid grid;
-    DepthLayers depth_layers;
+    const rietveld::PatternBasis* basis = nullptr;
+    tomography::ScanGeometry geometry;
+    tomography::ImageGrid grid;
+    tomography::DepthLayers depth_layers;
     std::array<double, 2> layer_centre{};
     std::size_t rotations = 0, translations = 0, m = 0, layers = 1;
     std::vector<float> weight, transmission; ///< [ray]; transmission 0 where the weight is 0
@@ -48,7 +48,7 @@ struct DlsrOperator::Impl {
     std::vector<GeometryParameter> geometry_parameters;
     std::vector<double> geometry_values; ///< those of the projector
     /// Projectors on either side along each geometry parameter, and where they were made.
-    std::vector<std::array<std::unique_ptr<DepthProjector>, 2>> beside;
+    std::vector<std::array<std::unique_ptr<tomography::DepthProjector>, 2>> beside;
     std::vector<double> beside_at;
     std::vector<float> pixel_weight;
     /// Of every voxel of the projector, from members[first_member[i]] on: part, voxel within it.
@@ -61,7 +61,7 @@ struct DlsrOperator::Impl {
     // The point.
     TeamArray<float> coefficients;
     std::vector<double> global_values;
-    PatternBasis::Tables tables;
+    rietveld::PatternBasis::Tables tables;
     bool has_derivatives = false;
     std::vector<float> lane_gram, condensed_gram; ///< [slot][slot] at depth 0
     bool geometry_columns = true;
@@ -79,9 +79,10 @@ struct DlsrOperator::Impl {
     }
 
     /// The geometry and depths with its parameters changed.
-    std::pair<ScanGeometry, DepthLayers> geometry_at(std::span<const double> changes) const {
-        ScanGeometry moved = geometry;
-        DepthLayers stretched = depth_layers;
+    std::pair<tomography::ScanGeometry, tomography::DepthLayers>
+    geometry_at(std::span<const double> changes) const {
+        tomography::ScanGeometry moved = geometry;
+        tomography::DepthLayers stretched = depth_layers;
         for (std::size_t g = 0; g < geometry_parameters.size(); ++g) {
             if (geometry_parameters[g] == GeometryParameter::axis_offset) {
                 moved.axis_offset += changes[g];
@@ -94,7 +95,8 @@ struct DlsrOperator::Impl {
         }
         return {moved, stretched};
     }
-    std::unique_ptr<DepthProjector> projector_at(std::span<const double> changes) const {
+    std::unique_ptr<tomography::DepthProjector>
+    projector_at(std::span<const double> changes) const {
         const auto [moved, stretched] = geometry_at(changes);
         return lanes->projector_of(moved, grid, stretched);
     }
@@ -495,8 +497,9 @@ struct DlsrOperator::Impl {
     }
 };
 
-DlsrOperator::DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid,
-                           const PatternBasis& basis, const DepthLayers& layers,
+DlsrOperator::DlsrOperator(const tomography::ScanGeometry& geometry,
+                           const tomography::ImageGrid& grid, const rietveld::PatternBasis& basis,
+                           const tomography::DepthLayers& layers,
                            std::span<const std::span<const std::size_t>> pixels,
                            std::span<const float> ray_weight, std::span<const float> transmission,
                            std::span<const GeometryParameter> geometry_parameters,
@@ -596,7 +599,7 @@ const Team& DlsrOperator::team() const {
     return impl_->team;
 }
 
-const PatternBasis& DlsrOperator::basis() const {
+const rietveld::PatternBasis& DlsrOperator::basis() const {
     return *impl_->basis;
 }
 std::size_t DlsrOperator::ray_count() const {
@@ -1029,4 +1032,4 @@ DlsrOperator::Cost DlsrOperator::cost() const {
     return cost;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

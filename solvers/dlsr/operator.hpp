@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// What of the geometry may be a value of the model, as a change of what the operator was made
 /// with.
@@ -54,8 +54,9 @@ class DlsrOperator {
     /// come twice or that layers without depth do not know; parts without pixels are fine. Textured
     /// parts have their layers wound about `layer_centre` (x, y) [mm] of the grid. `team` must
     /// outlive the operator. Collective.
-    DlsrOperator(const ScanGeometry& geometry, const ImageGrid& grid, const PatternBasis& basis,
-                 const DepthLayers& layers, std::span<const std::span<const std::size_t>> pixels,
+    DlsrOperator(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                 const rietveld::PatternBasis& basis, const tomography::DepthLayers& layers,
+                 std::span<const std::span<const std::size_t>> pixels,
                  std::span<const float> ray_weight, std::span<const float> transmission,
                  std::span<const GeometryParameter> geometry_parameters = {},
                  std::array<double, 2> layer_centre = {}, const Team& team = Team::alone());
@@ -64,7 +65,7 @@ class DlsrOperator {
     DlsrOperator& operator=(DlsrOperator&&) noexcept;
 
     const Team& team() const;
-    const PatternBasis& basis() const;
+    const rietveld::PatternBasis& basis() const;
     std::size_t ray_count() const;         ///< own rays
     std::size_t coefficient_count() const; ///< own rays × M
     std::size_t value_count() const;
@@ -177,4 +178,4 @@ class DlsrOperator {
     std::unique_ptr<Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

@@ -16,7 +16,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -151,7 +151,7 @@ struct DlsrProblem::Impl {
     std::optional<mpi::NodeTeam> own_team;
     const mpi::NodeTeam& team;
     DlsrOperator& model;
-    ImageGrid grid;
+    tomography::ImageGrid grid;
     std::span<const float> data;
     std::vector<DlsrField> fields;
     std::vector<DlsrGlobal> globals;
@@ -203,7 +203,8 @@ struct DlsrProblem::Impl {
     };
     std::vector<std::optional<Curvature>> curvatures; ///< per field
 
-    Impl(const mpi::Communicator& c, const mpi::NodeTeam* t, DlsrOperator& m, const ImageGrid& g)
+    Impl(const mpi::Communicator& c, const mpi::NodeTeam* t, DlsrOperator& m,
+         const tomography::ImageGrid& g)
         : communicator(c), team(t ? *t : own_team.emplace(c, 1)), model(m), grid(g), filter(g.n) {}
 
     std::size_t voxels(std::size_t f) const { return model.pixels(fields[f].part).size(); }
@@ -415,7 +416,7 @@ struct DlsrProblem::Impl {
         }
     }
 
-    void make_projection_symbol(const ScanGeometry& geometry) {
+    void make_projection_symbol(const tomography::ScanGeometry& geometry) {
         const std::size_t length = filter.length(), columns = length / 2 + 1;
         projection_symbol.resize(filter.spectrum_size());
         const double step = std::abs(geometry.step()) / grid.pixel,
@@ -462,10 +463,10 @@ struct DlsrProblem::Impl {
 };
 
 DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model,
-                         const ImageGrid& grid, const ScanGeometry& geometry,
-                         std::span<const float> data, std::vector<DlsrField> fields,
-                         std::vector<DlsrGlobal> globals, std::span<const double> values,
-                         const mpi::NodeTeam* team)
+                         const tomography::ImageGrid& grid,
+                         const tomography::ScanGeometry& geometry, std::span<const float> data,
+                         std::vector<DlsrField> fields, std::vector<DlsrGlobal> globals,
+                         std::span<const double> values, const mpi::NodeTeam* team)
     : impl_(std::make_unique<Impl>(communicator, team, model, grid)) {
     Impl& impl = *impl_;
     communicator.collectively([&] {
@@ -1163,4 +1164,4 @@ void DlsrProblem::precondition(std::span<const double> v, std::span<double> out)
     impl.counts.precondition_seconds += now() - again;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

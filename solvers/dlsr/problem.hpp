@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// How one kind of value of the model is determined.
 enum class FieldTreatment {
@@ -59,7 +59,7 @@ struct DlsrGlobal {
 /// works on them together; what teams exchange is parameter-sized. The preconditioner inverts the
 /// diagonal blocks of the voxels and the common spectrum of the projection (1 / frequency, times
 /// the beam's) and the smoothness.
-class DlsrProblem final : public LeastSquaresProblem {
+class DlsrProblem final : public solvers::LeastSquaresProblem {
   public:
     /// `values`: start, in the operator's order, the same on all ranks. `data` [own ray][M] as
     /// DlsrOperator::objective takes it; both it and the operator must outlive the problem. `team`:
@@ -67,10 +67,11 @@ class DlsrProblem final : public LeastSquaresProblem {
     /// Voxels outside the bounds start at the nearer one. Collective. Throws Error for sizes,
     /// fields that do not exist or come twice, units, bounds and edges that are not usable, more
     /// than 64 unknowns in a voxel.
-    DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model, const ImageGrid& grid,
-                const ScanGeometry& geometry, std::span<const float> data,
-                std::vector<DlsrField> fields, std::vector<DlsrGlobal> globals,
-                std::span<const double> values, const mpi::NodeTeam* team = nullptr);
+    DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model,
+                const tomography::ImageGrid& grid, const tomography::ScanGeometry& geometry,
+                std::span<const float> data, std::vector<DlsrField> fields,
+                std::vector<DlsrGlobal> globals, std::span<const double> values,
+                const mpi::NodeTeam* team = nullptr);
     ~DlsrProblem() override;
 
     std::size_t size() const;    ///< unknowns of all ranks
@@ -143,4 +144,4 @@ class DlsrProblem final : public LeastSquaresProblem {
     std::unique_ptr<Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

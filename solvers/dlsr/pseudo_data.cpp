@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -178,4 +178,4 @@ double residual_scale(std::span<const double> bins, double width) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

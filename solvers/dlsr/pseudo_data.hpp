@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// The samples of one ray [channel]; those that are not finite are masked.
 struct RaySamples {
@@ -78,4 +78,4 @@ class PseudoData {
 /// over that of a normal distribution, from counts in bins of `width` from 0 up.
 double residual_scale(std::span<const double> bins, double width);
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

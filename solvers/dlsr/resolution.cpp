@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -102,4 +102,4 @@ double response_width(std::span<const double> response, const Impulses& impulses
     return *middle;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// Unit impulses in a map, well apart, and how far a linear operator spreads them.
 struct Impulses {
@@ -26,4 +26,4 @@ Impulses choose_impulses(std::span<const std::size_t> pixels, std::span<const do
 double response_width(std::span<const double> response, const Impulses& impulses,
                       std::span<const std::size_t> pixels, std::size_t n, std::size_t spacing);
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

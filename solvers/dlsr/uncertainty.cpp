@@ -6,7 +6,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -25,7 +25,7 @@ struct SplitMix {
 
 } // namespace
 
-void sample_ray_noise(const PatternBasis& basis, std::span<const float> variance,
+void sample_ray_noise(const rietveld::PatternBasis& basis, std::span<const float> variance,
                       std::uint64_t seed, std::uint64_t ray, std::span<float> noise) {
     SplitMix random{seed * 0xd1342543de82ef95ULL + ray * 0x2545f4914f6cdd1dULL};
     random.next();
@@ -99,4 +99,4 @@ std::vector<double> smoothed_variance(std::span<const double> squares,
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

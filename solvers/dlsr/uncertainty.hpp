@@ -9,11 +9,11 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 
 /// Adds a sample of counting noise to compressed rays: Φ √w n with n normal of variance[channel],
 /// the same for a given seed and ray however rays are shared out. `noise` [M] is overwritten.
-void sample_ray_noise(const PatternBasis& basis, std::span<const float> variance,
+void sample_ray_noise(const rietveld::PatternBasis& basis, std::span<const float> variance,
                       std::uint64_t seed, std::uint64_t ray, std::span<float> noise);
 
 /// Mean of squared deviations over neighbours of the same kind: what a few samples tell about one
@@ -28,4 +28,4 @@ std::vector<double> smoothed_variance(std::span<const double> squares,
                                       std::span<const std::size_t> pixels, std::size_t n,
                                       double sigma);
 
-} // namespace xrdct
+} // namespace xrdct::dlsr

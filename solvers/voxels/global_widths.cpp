@@ -8,7 +8,7 @@
 #include <limits>
 #include <optional>
 
-namespace xrdct {
+namespace xrdct::voxels {
 
 namespace {
 
@@ -28,7 +28,7 @@ double to_variable(GlobalWidth::Kind kind, double value) {
 double from_variable(GlobalWidth::Kind kind, double variable) {
     switch (kind) {
     case GlobalWidth::Kind::size:
-        return variable > 0 ? 1 / variable : infinite_size;
+        return variable > 0 ? 1 / variable : rietveld::infinite_size;
     case GlobalWidth::Kind::gauss_microstrain:
         return std::sqrt(variable);
     case GlobalWidth::Kind::microstrain:
@@ -37,7 +37,7 @@ double from_variable(GlobalWidth::Kind kind, double variable) {
     return variable;
 }
 
-Parameter& parameter_of(PatternModel& model, const GlobalWidth& width) {
+rietveld::Parameter& parameter_of(rietveld::PatternModel& model, const GlobalWidth& width) {
     auto& phase = model.phases.at(width.phase);
     switch (width.kind) {
     case GlobalWidth::Kind::size:
@@ -52,11 +52,10 @@ Parameter& parameter_of(PatternModel& model, const GlobalWidth& width) {
 
 } // namespace
 
-GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
-                                        const RadialAxis& axis, const PatternModel& start,
-                                        const VoxelFitOptions& options,
-                                        const std::vector<GlobalWidth>& widths,
-                                        std::span<const PatternTile> own) {
+GlobalWidthsResult
+refine_global_widths(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
+                     const rietveld::PatternModel& start, const rietveld::VoxelFitOptions& options,
+                     const std::vector<GlobalWidth>& widths, std::span<const PatternTile> own) {
     const mpi::NodeTeam team(communicator);
     GlobalWidthsResult result;
     result.model = start;
@@ -67,15 +66,15 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
         communicator.allreduce(static_cast<std::int64_t>(patterns), mpi::Reduction::sum));
 
     // χ² of all patterns, each at the minimum of its own parameters.
-    std::optional<VoxelFitter> first;
-    const auto evaluate = [&](const PatternModel& model) {
+    std::optional<rietveld::VoxelFitter> first;
+    const auto evaluate = [&](const rietveld::PatternModel& model) {
         double sum = 0;
         communicator.collectively([&] {
             if (!first)
                 first.emplace(axis, model, options, team);
-            const VoxelFitter fitter(*first, model, team);
-            VoxelFitter::Workspace workspace(fitter);
-            VoxelFit fit;
+            const rietveld::VoxelFitter fitter(*first, model, team);
+            rietveld::VoxelFitter::Workspace workspace(fitter);
+            rietveld::VoxelFit fit;
             const std::size_t n = fitter.channel_count(), phases = model.phases.size();
             for (const auto& tile : own)
                 for (std::size_t i = 0; i < tile.voxels.size(); ++i) {
@@ -194,4 +193,4 @@ GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::voxels

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::voxels {
 
 /// A width that holds for the whole object and is to be refined on its voxels.
 struct GlobalWidth {
@@ -18,7 +18,7 @@ struct GlobalWidth {
 };
 
 struct GlobalWidthsResult {
-    PatternModel model;                             ///< with the refined widths
+    rietveld::PatternModel model;                   ///< with the refined widths
     std::vector<double> values, esd;                ///< per width, in its own unit (Å or ε)
     double chi_squared_before = 0, chi_squared = 0; ///< sums over the patterns used
     std::size_t patterns = 0;
@@ -34,10 +34,9 @@ struct GlobalWidthsResult {
 /// Collective. `own` are this rank's patterns (all of one length), each used as it is; ranks may
 /// hold different numbers of them, none included. The result is the same on all ranks and depends
 /// on how patterns are shared by rounding only. Throws Error for VoxelFitter's reasons.
-GlobalWidthsResult refine_global_widths(const mpi::Communicator& communicator,
-                                        const RadialAxis& axis, const PatternModel& start,
-                                        const VoxelFitOptions& options,
-                                        const std::vector<GlobalWidth>& widths,
-                                        std::span<const PatternTile> own);
+GlobalWidthsResult
+refine_global_widths(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
+                     const rietveld::PatternModel& start, const rietveld::VoxelFitOptions& options,
+                     const std::vector<GlobalWidth>& widths, std::span<const PatternTile> own);
 
-} // namespace xrdct
+} // namespace xrdct::voxels

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <limits>
 
-namespace xrdct {
+namespace xrdct::voxels {
 
 namespace {
 
@@ -19,7 +19,7 @@ struct OwnResults {
     VoxelwiseSummary summary;
 };
 
-void check_tile(const PatternTile& tile, std::size_t index, const VoxelFitter& fitter,
+void check_tile(const PatternTile& tile, std::size_t index, const rietveld::VoxelFitter& fitter,
                 std::size_t voxel_count) {
     const std::size_t channels = fitter.channel_count();
     const std::size_t patterns = tile.voxels.size();
@@ -44,8 +44,9 @@ void check_tile(const PatternTile& tile, std::size_t index, const VoxelFitter& f
     }
 }
 
-void fit_tile(const VoxelFitter& fitter, const PatternTile& tile, VoxelFitter::Workspace& workspace,
-              VoxelFit& fit, OwnResults& own) {
+void fit_tile(const rietveld::VoxelFitter& fitter, const PatternTile& tile,
+              rietveld::VoxelFitter::Workspace& workspace, rietveld::VoxelFit& fit,
+              OwnResults& own) {
     const std::size_t channels = fitter.channel_count();
     const std::size_t width = fitter.quantities().size();
     const std::size_t patterns = tile.voxels.size();
@@ -67,7 +68,7 @@ void fit_tile(const VoxelFitter& fitter, const PatternTile& tile, VoxelFitter::W
         own.rows.resize(own.rows.size() + width);
         fitter.flatten(fit, std::span<double>(own.rows).last(width));
         ++own.summary.fitted;
-        own.summary.converged += fit.status == FitStatus::converged ? 1 : 0;
+        own.summary.converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
         own.summary.iterations += static_cast<std::size_t>(fit.iterations);
     }
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
@@ -77,7 +78,7 @@ void fit_tile(const VoxelFitter& fitter, const PatternTile& tile, VoxelFitter::W
 } // namespace
 
 VoxelwiseRietveld::VoxelwiseRietveld(const mpi::Communicator& communicator,
-                                     const VoxelFitter& fitter)
+                                     const rietveld::VoxelFitter& fitter)
     : communicator_(communicator), fitter_(fitter) {}
 
 VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel_count,
@@ -88,8 +89,8 @@ VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel
     communicator_.collectively([&] {
         mpi::TaskCounter counter(communicator_, tile_count);
         try {
-            VoxelFitter::Workspace workspace(fitter_);
-            VoxelFit fit;
+            rietveld::VoxelFitter::Workspace workspace(fitter_);
+            rietveld::VoxelFit fit;
             PatternTile tile;
             std::size_t tiles = 0;
             while (const auto index = counter.next()) {
@@ -153,7 +154,7 @@ VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel
         VoxelMap map;
         map.quantity = fitter_.quantities()[q];
         const bool status = map.quantity.group.empty() && map.quantity.quantity == "status";
-        map.values.assign(voxel_count, status ? static_cast<double>(FitStatus::masked)
+        map.values.assign(voxel_count, status ? static_cast<double>(rietveld::FitStatus::masked)
                                               : std::numeric_limits<double>::quiet_NaN());
         for (std::size_t i = 0; i < voxels.size(); ++i) {
             map.values[voxels[i]] = gathered[i];
@@ -163,4 +164,4 @@ VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::voxels

@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::voxels {
 
 /// Patterns of some voxels, filled by the caller's reader.
 struct PatternTile {
@@ -20,7 +20,7 @@ struct PatternTile {
 
 /// A map over all voxels.
 struct VoxelMap {
-    VoxelQuantity quantity;
+    rietveld::VoxelQuantity quantity;
     std::vector<double>
         values; ///< [y, x], NaN (status: FitStatus::masked) where nothing was fitted
 };
@@ -50,7 +50,7 @@ class VoxelwiseRietveld {
     using Progress = std::function<void(std::size_t tiles_done, std::size_t voxels_done)>;
 
     /// Refers to both, which must outlive this object.
-    VoxelwiseRietveld(const mpi::Communicator& communicator, const VoxelFitter& fitter);
+    VoxelwiseRietveld(const mpi::Communicator& communicator, const rietveld::VoxelFitter& fitter);
 
     /// Collective. Fits `tile_count` tiles of an image of `voxel_count` voxels and gathers the maps
     /// on rank 0. An exception on one rank ends the work on all, with the same Error.
@@ -59,7 +59,7 @@ class VoxelwiseRietveld {
 
   private:
     const mpi::Communicator& communicator_;
-    const VoxelFitter& fitter_;
+    const rietveld::VoxelFitter& fitter_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::voxels

@@ -8,14 +8,15 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::absorption {
 
 namespace {
 
 /// The map with room around it, so that every point of the sample's disc has four neighbours.
 class Sample {
   public:
-    Sample(const ImageGrid& grid, std::span<const float> mu) : inverse_(1 / grid.pixel) {
+    Sample(const tomography::ImageGrid& grid, std::span<const float> mu)
+        : inverse_(1 / grid.pixel) {
         for (std::size_t i = 0; i < mu.size(); ++i)
             if (mu[i] != 0)
                 radius_ = std::max(
@@ -133,8 +134,9 @@ class LineIntegrals {
 
 } // namespace
 
-std::vector<float> exit_ray_factors(const ScanGeometry& geometry, const ImageGrid& grid,
-                                    std::span<const float> mu, const DepthLayers& layers,
+std::vector<float> exit_ray_factors(const tomography::ScanGeometry& geometry,
+                                    const tomography::ImageGrid& grid, std::span<const float> mu,
+                                    const tomography::DepthLayers& layers,
                                     const ExitRayOptions& options) {
     geometry.validate();
     grid.validate();
@@ -203,4 +205,4 @@ std::vector<float> exit_ray_factors(const ScanGeometry& geometry, const ImageGri
     return factors;
 }
 
-} // namespace xrdct
+} // namespace xrdct::absorption

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::absorption {
 
 struct ExitRayOptions {
     double two_theta = 0; ///< deg, the one angle that stands for all channels
@@ -34,8 +34,9 @@ struct ExitRayOptions {
 /// the image. Returns [rotation][translation][layer]. Cost: rotations × azimuths × (4 pixels of the
 /// sample). Throws Error for a bad geometry or grid, a map of another size or not finite, an angle
 /// outside 0 to 80 degrees, no azimuth, no layer, a side other than ±1.
-std::vector<float> exit_ray_factors(const ScanGeometry& geometry, const ImageGrid& grid,
-                                    std::span<const float> mu, const DepthLayers& layers,
+std::vector<float> exit_ray_factors(const tomography::ScanGeometry& geometry,
+                                    const tomography::ImageGrid& grid, std::span<const float> mu,
+                                    const tomography::DepthLayers& layers,
                                     const ExitRayOptions& options);
 
-} // namespace xrdct
+} // namespace xrdct::absorption

@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::absorption {
 
 namespace {
 
@@ -93,7 +93,7 @@ std::vector<double> weighted_smooth(std::span<const double> values, std::span<co
     return top;
 }
 
-HollowCore HollowCore::find(std::span<const float> image, const ImageGrid& grid,
+HollowCore HollowCore::find(std::span<const float> image, const tomography::ImageGrid& grid,
                             const RingFit& ring) {
     // Fine pixels are noisy, and layers finer than this are none of the hollow's outline.
     const double width = std::max(grid.pixel, ring.inner_radius / 70);
@@ -188,7 +188,7 @@ double HollowCore::diameter() const {
     return 2 * std::sqrt(squares / directions);
 }
 
-std::vector<float> hollow_by_total(std::span<const float> image, const ImageGrid& grid,
+std::vector<float> hollow_by_total(std::span<const float> image, const tomography::ImageGrid& grid,
                                    const RingFit& ring, double typical) {
     const double sigma = std::max(0.7, 0.06 / grid.pixel);
     const auto calm =
@@ -223,10 +223,10 @@ std::vector<float> hollow_by_total(std::span<const float> image, const ImageGrid
     return inside;
 }
 
-std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
-                                                 const StripProjector& projector,
+std::optional<std::vector<float>> hollow_by_ring(tomography::FilteredBackProjection& fbp,
+                                                 const tomography::StripProjector& projector,
                                                  const RingLight& light, const RingFit& ring) {
-    const ImageGrid& grid = fbp.grid();
+    const tomography::ImageGrid& grid = fbp.grid();
     const std::size_t pixels = grid.size(), rays = projector.rays();
     if (light.excess.size() != rays || light.response.size() != rays || light.hollow.size() != rays)
         throw Error(fmt::format("hollow core: {}, {} and {} values for {} rays",
@@ -318,4 +318,4 @@ std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
     return hollow;
 }
 
-} // namespace xrdct
+} // namespace xrdct::absorption

@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::absorption {
 
 /// Mean of values [row][column] with Gaussian weights, sigmas in rows and columns, times `weight`
 /// (values of weight 0 may be NaN); the ends are open, 0 where there is no weight.
@@ -30,7 +30,7 @@ class HollowCore {
     /// Where means of the total image [y][x] over sectors have risen, outwards, by 15 % of the way
     /// from the bottom of the hollow to what they are half-way to the ring. The bottom counts as
     /// zero: a correction that is still off lifts or sinks it.
-    static HollowCore find(std::span<const float> image, const ImageGrid& grid,
+    static HollowCore find(std::span<const float> image, const tomography::ImageGrid& grid,
                            const RingFit& ring);
 
     double radius(double direction) const;
@@ -44,7 +44,7 @@ class HollowCore {
 /// is its radius [mm], roughly. Hollow are the pixels about its border where the image, smoothed
 /// over 0.06 mm, has not risen by 5 % of the way from its bottom to what it is half-way to the
 /// ring, and all further in.
-std::vector<float> hollow_by_total(std::span<const float> image, const ImageGrid& grid,
+std::vector<float> hollow_by_total(std::span<const float> image, const tomography::ImageGrid& grid,
                                    const RingFit& ring, double typical);
 
 /// A ring that shines through all that is inside it; values [rotation][translation].
@@ -62,8 +62,8 @@ struct RingLight {
 /// threshold of intensity, whatever the model took for hollow. The hollow is the largest connected
 /// region, at most 0.8 inner radii from the centre; all 0 when there is none. nullopt when the
 /// image, smoothed over 0.04 inner radii, is still too noisy to tell, or nothing is filled.
-std::optional<std::vector<float>> hollow_by_ring(FilteredBackProjection& fbp,
-                                                 const StripProjector& projector,
+std::optional<std::vector<float>> hollow_by_ring(tomography::FilteredBackProjection& fbp,
+                                                 const tomography::StripProjector& projector,
                                                  const RingLight& light, const RingFit& ring);
 
-} // namespace xrdct
+} // namespace xrdct::absorption

@@ -12,7 +12,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::absorption {
 
 namespace {
 
@@ -85,7 +85,7 @@ double least(G&& g, double a, double b, int steps) {
 /// of a quarter of a step.
 class MeanProfile {
   public:
-    MeanProfile(const ScanGeometry& geometry, std::span<const float> amounts)
+    MeanProfile(const tomography::ScanGeometry& geometry, std::span<const float> amounts)
         : offsets_(strip_offsets(std::abs(geometry.step()), geometry.beam_width)),
           step_(std::abs(geometry.step())) {
         const std::size_t rotations = geometry.rotation.size(),
@@ -334,7 +334,7 @@ std::vector<unsigned char> sample_mask(std::span<const double> total, double thr
     return mask;
 }
 
-RingFit fit_ring(const ScanGeometry& geometry, std::span<const float> amounts) {
+RingFit fit_ring(const tomography::ScanGeometry& geometry, std::span<const float> amounts) {
     const std::size_t rays = geometry.rotation.size() * geometry.translation.size();
     if (amounts.size() != rays)
         throw Error(fmt::format("ring: {} amounts for {} rays", amounts.size(), rays));
@@ -346,7 +346,8 @@ RingFit fit_ring(const ScanGeometry& geometry, std::span<const float> amounts) {
     return fit;
 }
 
-SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const ImageGrid& grid,
+SelfAbsorptionResult correct_self_absorption(const tomography::ScanGeometry& geometry,
+                                             const tomography::ImageGrid& grid,
                                              const SelfAbsorptionInput& input,
                                              const SelfAbsorptionOptions& options,
                                              const std::function<bool(int, double)>& progress) {
@@ -371,8 +372,8 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
         throw Error("absorption: there is no measured transmission to calibrate with");
 
     SelfAbsorptionResult result;
-    FilteredBackProjection fbp(geometry, grid, options.fbp);
-    const StripProjector projector(geometry, grid);
+    tomography::FilteredBackProjection fbp(geometry, grid, options.fbp);
+    const tomography::StripProjector projector(geometry, grid);
     const bool measured = !input.transmission.empty();
     if (measured)
         result.transmission.assign(input.transmission.begin(), input.transmission.end());
@@ -760,4 +761,4 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::absorption

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::absorption {
 
 /// A ring such as the wall of a can, found from the amounts of a phase along all rays.
 struct RingFit {
@@ -24,7 +24,7 @@ struct RingFit {
 /// the strip of step and beam: centre from the centre of mass of every projection, radii and
 /// constant from the mean profile about it. NaN rays are left out. Throws Error when no ring
 /// explains the profile (misfit above 0.25) or fewer than 8 rays see the phase.
-RingFit fit_ring(const ScanGeometry& geometry, std::span<const float> amounts);
+RingFit fit_ring(const tomography::ScanGeometry& geometry, std::span<const float> amounts);
 
 /// Where the constant that turns amounts into volumes comes from.
 enum class AmountCalibration {
@@ -45,7 +45,7 @@ struct SelfAbsorptionOptions {
     /// where the total image exceeds mask_threshold times its 99th percentile.
     std::optional<double> hollow_diameter;
     double mask_threshold = 0.025;
-    FbpOptions fbp;
+    tomography::FbpOptions fbp;
     double tolerance = 1e-3; ///< largest change of any ray's transmission at the end
     int max_iterations = 30;
 };
@@ -85,7 +85,8 @@ struct SelfAbsorptionResult {
 /// With a measured transmission nothing is iterated: amounts are corrected, calibrated and imaged.
 /// `progress` is told iteration and largest change; `false` from it stops. Throws Error for sizes
 /// that do not match, an unknown reference, fit_ring's reasons.
-SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const ImageGrid& grid,
+SelfAbsorptionResult correct_self_absorption(const tomography::ScanGeometry& geometry,
+                                             const tomography::ImageGrid& grid,
                                              const SelfAbsorptionInput& input,
                                              const SelfAbsorptionOptions& options,
                                              const std::function<bool(int, double)>& progress = {});
@@ -94,4 +95,4 @@ SelfAbsorptionResult correct_self_absorption(const ScanGeometry& geometry, const
 /// values.
 std::vector<unsigned char> sample_mask(std::span<const double> total, double threshold);
 
-} // namespace xrdct
+} // namespace xrdct::absorption

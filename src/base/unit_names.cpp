@@ -7,7 +7,7 @@
 #include <cctype>
 #include <span>
 
-namespace xrdct::nexus {
+namespace xrdct::units {
 
 namespace {
 
@@ -91,18 +91,18 @@ constexpr std::array time_units = {
     Unit{"minute", 60}, Unit{"minutes", 60}, Unit{"hour", 3600}, Unit{"hours", 3600},
 };
 
-std::span<const Unit> units_of(Quantity quantity) {
+std::span<const Unit> units_of(units::Quantity quantity) {
     switch (quantity) {
-    case Quantity::angle:
+    case units::Quantity::angle:
         return angle_units;
-    case Quantity::length:
-    case Quantity::wavelength:
+    case units::Quantity::length:
+    case units::Quantity::wavelength:
         return length_units;
-    case Quantity::energy:
+    case units::Quantity::energy:
         return energy_units;
-    case Quantity::inverse_length:
+    case units::Quantity::inverse_length:
         return inverse_units;
-    case Quantity::time:
+    case units::Quantity::time:
         return time_units;
     }
     return {};
@@ -137,7 +137,7 @@ std::string simplified(std::string_view unit) {
     return result;
 }
 
-const Unit* find(Quantity quantity, std::string_view unit) {
+const Unit* find(units::Quantity quantity, std::string_view unit) {
     const std::string name = simplified(unit);
     // A capital M is mega, not milli: "MeV" and "Mm" are told from "meV" and "mm" by their case.
     if (name == "mev" && unit.find('M') == std::string_view::npos)
@@ -153,36 +153,36 @@ const Unit* find(Quantity quantity, std::string_view unit) {
 
 } // namespace
 
-std::string canonical_unit(Quantity quantity) {
+std::string canonical_unit(units::Quantity quantity) {
     switch (quantity) {
-    case Quantity::angle:
+    case units::Quantity::angle:
         return "deg";
-    case Quantity::length:
+    case units::Quantity::length:
         return "mm";
-    case Quantity::wavelength:
+    case units::Quantity::wavelength:
         return "angstrom";
-    case Quantity::energy:
+    case units::Quantity::energy:
         return "keV";
-    case Quantity::inverse_length:
+    case units::Quantity::inverse_length:
         return "1/angstrom";
-    case Quantity::time:
+    case units::Quantity::time:
         return "s";
     }
     return "";
 }
 
-bool is_unit_of(Quantity quantity, std::string_view unit) {
+bool is_unit_of(units::Quantity quantity, std::string_view unit) {
     return find(quantity, unit) != nullptr;
 }
 
-std::vector<std::string> accepted_units(Quantity quantity) {
+std::vector<std::string> accepted_units(units::Quantity quantity) {
     std::vector<std::string> names;
     for (const Unit& unit : units_of(quantity))
         names.emplace_back(unit.name);
     return names;
 }
 
-double unit_factor(Quantity quantity, std::string_view unit, std::string_view where) {
+double unit_factor(units::Quantity quantity, std::string_view unit, std::string_view where) {
     const Unit* found = find(quantity, unit);
     if (found == nullptr) {
         std::string message = std::string(where) + ": the unit \"" + std::string(unit) +
@@ -191,7 +191,7 @@ double unit_factor(Quantity quantity, std::string_view unit, std::string_view wh
             message += " " + name;
         throw Error(message);
     }
-    return quantity == Quantity::wavelength ? found->factor * 1e7 : found->factor;
+    return quantity == units::Quantity::wavelength ? found->factor * 1e7 : found->factor;
 }
 
-} // namespace xrdct::nexus
+} // namespace xrdct::units

@@ -4,7 +4,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct::nexus {
+namespace xrdct::units {
 
 /// What a unit measures, and the unit values of it are converted to.
 enum class Quantity {
@@ -31,4 +31,4 @@ bool is_unit_of(Quantity quantity, std::string_view unit);
 /// The accepted spellings, for documentation and messages.
 std::vector<std::string> accepted_units(Quantity quantity);
 
-} // namespace xrdct::nexus
+} // namespace xrdct::units

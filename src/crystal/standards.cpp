@@ -7,7 +7,7 @@
 #include <cctype>
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 namespace {
 
@@ -86,4 +86,4 @@ const PowderStandard& powder_standard(std::string_view name) {
                             name, nearest->name, known));
 }
 
-} // namespace xrdct
+} // namespace xrdct::crystal

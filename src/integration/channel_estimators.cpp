@@ -13,7 +13,7 @@
 #include <optional>
 #include <utility>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 namespace {
 
@@ -276,4 +276,4 @@ ChannelEstimate sigma_clipped_mean(std::span<float> values, std::span<float> wei
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::integration

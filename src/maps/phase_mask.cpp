@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::maps {
 
 namespace {
 
@@ -111,4 +111,4 @@ std::vector<unsigned char> phase_mask(std::span<const double> scale, std::span<c
     return mask;
 }
 
-} // namespace xrdct
+} // namespace xrdct::maps

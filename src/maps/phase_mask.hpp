@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::maps {
 
 /// Where a phase is taken to exist.
 struct PhaseMaskOptions {
@@ -24,4 +24,4 @@ std::vector<unsigned char> phase_mask(std::span<const double> scale, std::span<c
                                       std::span<const unsigned char> sample,
                                       const PhaseMaskOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::maps

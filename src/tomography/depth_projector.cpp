@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 using simd::Float8;
 using simd::lanes;
@@ -422,4 +422,4 @@ std::vector<float> DepthProjector::weighted_squares(std::span<const float> ray_w
     return sums;
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Depths along the beam at which a ray keeps its contributions apart: node l lies at
 /// first + l spacing [mm], positive towards the detector.
@@ -93,4 +93,4 @@ class DepthProjector {
     std::unique_ptr<const Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::tomography

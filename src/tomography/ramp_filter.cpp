@@ -17,7 +17,7 @@
 #include "base/simd.hpp"
 #include "base/units.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 namespace {
 
@@ -242,4 +242,4 @@ void RampFilter::apply(std::span<float> projections, std::size_t channels) const
         apply(projections.data() + first, channels, projections.data() + first, channels, channels);
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

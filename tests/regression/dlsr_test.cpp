@@ -214,7 +214,7 @@ void kill_at(const std::filesystem::path& results, const std::string& phase,
              const std::function<ProcessResult(const std::function<bool()>&)>& run) {
     const auto checkpoint = results / "dlsr-checkpoint.nxs";
     const auto killed = run([&] {
-        const auto state = read_dlsr_checkpoint(checkpoint);
+        const auto state = pipeline::read_dlsr_checkpoint(checkpoint);
         return state && state->phase == phase;
     });
     EXPECT_NE(killed.exit_code, 0) << "it ended before it could be killed";

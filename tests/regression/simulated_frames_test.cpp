@@ -17,9 +17,9 @@ using namespace xrdct::test;
 
 namespace {
 
-std::vector<float> read_all(const std::filesystem::path& file, mpi::SinogramArray array,
-                            mpi::SinogramMetadata& metadata) {
-    const auto scan = mpi::SinogramFile::open(file);
+std::vector<float> read_all(const std::filesystem::path& file, scan::SinogramArray array,
+                            scan::SinogramMetadata& metadata) {
+    const auto scan = scan::SinogramFile::open(file);
     metadata = scan.metadata();
     std::vector<float> values(metadata.n_rotation() * metadata.n_translation() *
                               metadata.n_channel());
@@ -45,8 +45,9 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
     simulate(folder / "exact", {"--no-noise"});
     if (HasFatalFailure())
         return;
-    mpi::SinogramMetadata metadata, other;
-    const auto exact = read_all(folder / "exact/scan.nxs", mpi::SinogramArray::intensity, metadata);
+    scan::SinogramMetadata metadata, other;
+    const auto exact =
+        read_all(folder / "exact/scan.nxs", scan::SinogramArray::intensity, metadata);
     const auto cell = folder / "cell";
     const double width = metadata.two_theta[1] - metadata.two_theta[0];
     const auto result =
@@ -58,8 +59,8 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
                   2, 300);
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     const auto intensity =
-        read_all(folder / "integrated.nxs", mpi::SinogramArray::intensity, other);
-    const auto errors = read_all(folder / "integrated.nxs", mpi::SinogramArray::errors, other);
+        read_all(folder / "integrated.nxs", scan::SinogramArray::intensity, other);
+    const auto errors = read_all(folder / "integrated.nxs", scan::SinogramArray::errors, other);
     ASSERT_EQ(intensity.size(), exact.size());
     EXPECT_EQ(other.rotation, metadata.rotation);
     EXPECT_EQ(other.translation, metadata.translation);

@@ -25,7 +25,8 @@ double area_integral(double u, double r) {
 
 } // namespace
 
-std::vector<double> project_discs(const ScanGeometry& geometry, const std::vector<Disc>& discs) {
+std::vector<double> project_discs(const tomography::ScanGeometry& geometry,
+                                  const std::vector<Disc>& discs) {
     const double step = std::abs(geometry.step()), beam = geometry.beam_width;
     std::vector<double> sinogram(geometry.rotation.size() * geometry.translation.size());
     for (std::size_t i = 0; i < geometry.rotation.size(); ++i)
@@ -51,8 +52,8 @@ std::vector<double> project_discs(const ScanGeometry& geometry, const std::vecto
     return sinogram;
 }
 
-std::vector<double> image_of_discs(const ImageGrid& grid, const std::vector<Disc>& discs,
-                                   int samples) {
+std::vector<double> image_of_discs(const tomography::ImageGrid& grid,
+                                   const std::vector<Disc>& discs, int samples) {
     std::vector<double> image(grid.size());
     for (std::size_t iy = 0; iy < grid.n; ++iy)
         for (std::size_t ix = 0; ix < grid.n; ++ix)
@@ -75,9 +76,9 @@ std::vector<double> image_of_discs(const ImageGrid& grid, const std::vector<Disc
     return image;
 }
 
-ScanGeometry scan(std::size_t rotations, double range, std::size_t translations, double step,
-                  bool closed) {
-    ScanGeometry geometry;
+tomography::ScanGeometry scan(std::size_t rotations, double range, std::size_t translations,
+                              double step, bool closed) {
+    tomography::ScanGeometry geometry;
     for (std::size_t i = 0; i < rotations; ++i)
         geometry.rotation.push_back(range * static_cast<double>(i) /
                                     static_cast<double>(rotations - (closed ? 1 : 0)));

@@ -21,71 +21,72 @@ std::string cif(const std::string& symmetry, double a, double b, double c, doubl
 
 } // namespace
 
-Phase iron(const std::string& name) {
-    return Phase::from_cif_text(
+crystal::Phase iron(const std::string& name) {
+    return crystal::Phase::from_cif_text(
         cif("I m -3 m", 2.8665, 2.8665, 2.8665, 90, 90, 90, "Fe1 Fe 0 0 0 1 0.4\n"), "iron", name);
 }
 
-Phase copper(const std::string& name) {
-    return Phase::from_cif_text(
+crystal::Phase copper(const std::string& name) {
+    return crystal::Phase::from_cif_text(
         cif("F m -3 m", 3.6149, 3.6149, 3.6149, 90, 90, 90, "Cu1 Cu 0 0 0 1 0.5\n"), "copper",
         name);
 }
 
-Phase aluminium(const std::string& name) {
-    return Phase::from_cif_text(
+crystal::Phase aluminium(const std::string& name) {
+    return crystal::Phase::from_cif_text(
         cif("F m -3 m", 4.0495, 4.0495, 4.0495, 90, 90, 90, "Al1 Al 0 0 0 1 0.8\n"), "aluminium",
         name);
 }
 
-Phase dilute_lithium_graphite(const std::string& name) {
-    return Phase::from_cif_text(cif("P 6/m m m", 4.288, 4.288, 7.065, 90, 90, 120,
-                                    "C1 C 0.3333333 0 0.25 1 0.6\nLi1 Li 0 0 0 1 1.5\n"),
-                                "dilute lithium graphite", name);
+crystal::Phase dilute_lithium_graphite(const std::string& name) {
+    return crystal::Phase::from_cif_text(cif("P 6/m m m", 4.288, 4.288, 7.065, 90, 90, 120,
+                                             "C1 C 0.3333333 0 0.25 1 0.6\nLi1 Li 0 0 0 1 1.5\n"),
+                                         "dilute lithium graphite", name);
 }
 
-Phase cathode(const std::string& name) {
-    return Phase::from_cif_text(cif("R -3 m", 2.87, 2.87, 14.25, 90, 90, 120,
-                                    "Li1 Li 0 0 0 1 1\nNi1 Ni 0 0 0.5 0.5 0.4\n"
-                                    "Mn1 Mn 0 0 0.5 0.3 0.4\nCo1 Co 0 0 0.5 0.2 0.4\n"
-                                    "O1 O 0 0 0.2585 1 0.8\n"),
-                                "cathode", name);
+crystal::Phase cathode(const std::string& name) {
+    return crystal::Phase::from_cif_text(cif("R -3 m", 2.87, 2.87, 14.25, 90, 90, 120,
+                                             "Li1 Li 0 0 0 1 1\nNi1 Ni 0 0 0.5 0.5 0.4\n"
+                                             "Mn1 Mn 0 0 0.5 0.3 0.4\nCo1 Co 0 0 0.5 0.2 0.4\n"
+                                             "O1 O 0 0 0.2585 1 0.8\n"),
+                                         "cathode", name);
 }
 
-Phase lithium_graphite(const std::string& name) {
-    return Phase::from_cif_text(cif("P 6/m m m", 4.305, 4.305, 3.706, 90, 90, 120,
-                                    "C1 C 0.3333333 0 0.5 1 0.6\nLi1 Li 0 0 0 1 1.5\n"),
-                                "lithium graphite", name);
+crystal::Phase lithium_graphite(const std::string& name) {
+    return crystal::Phase::from_cif_text(cif("P 6/m m m", 4.305, 4.305, 3.706, 90, 90, 120,
+                                             "C1 C 0.3333333 0 0.5 1 0.6\nLi1 Li 0 0 0 1 1.5\n"),
+                                         "lithium graphite", name);
 }
 
-Phase triclinic(const std::string& name) {
-    return Phase::from_cif_text(cif("P -1", 4.1, 4.7, 5.3, 83, 97, 106,
-                                    "Si1 Si 0.1 0.2 0.3 1 0.5\nO1 O 0.4 0.1 0.7 1 0.9\n"),
-                                "triclinic", name);
+crystal::Phase triclinic(const std::string& name) {
+    return crystal::Phase::from_cif_text(cif("P -1", 4.1, 4.7, 5.3, 83, 97, 106,
+                                             "Si1 Si 0.1 0.2 0.3 1 0.5\nO1 O 0.4 0.1 0.7 1 0.9\n"),
+                                         "triclinic", name);
 }
 
-Phase monoclinic(const std::string& name) {
-    return Phase::from_cif_text(cif("P 1 21/c 1", 4.6, 5.1, 5.4, 90, 99, 90,
-                                    "Ti1 Ti 0.27 0.04 0.2 1 0.5\nO1 O 0.07 0.33 0.34 1 0.6\n"),
-                                "monoclinic", name);
+crystal::Phase monoclinic(const std::string& name) {
+    return crystal::Phase::from_cif_text(
+        cif("P 1 21/c 1", 4.6, 5.1, 5.4, 90, 99, 90,
+            "Ti1 Ti 0.27 0.04 0.2 1 0.5\nO1 O 0.07 0.33 0.34 1 0.6\n"),
+        "monoclinic", name);
 }
 
-RadialAxis cell_axis(std::size_t channels) {
+rietveld::RadialAxis cell_axis(std::size_t channels) {
     std::vector<double> two_theta;
     for (std::size_t i = 0; i < channels; ++i) {
         two_theta.push_back(1.2 + 0.00566 * static_cast<double>(i));
     }
-    return RadialAxis::from_two_theta(two_theta, 0.11979);
+    return rietveld::RadialAxis::from_two_theta(two_theta, 0.11979);
 }
 
-std::vector<double> simple_pattern(const RadialAxis& axis,
+std::vector<double> simple_pattern(const rietveld::RadialAxis& axis,
                                    const std::vector<SimpleSample>& samples) {
     const double pi = std::acos(-1.0), degree = pi / 180;
     const double wavelength = axis.wavelength();
     std::vector<double> y(axis.size(), 0.0);
     for (const SimpleSample& sample : samples) {
         const double d_min = wavelength / (2 * std::sin(axis.edges().back() * degree / 2)) * 0.9;
-        for (const Reflection& r :
+        for (const crystal::Reflection& r :
              sample.phase.reflections(d_min, {12.398419843320026 / wavelength})) {
             const double h = r.hkl[0], k = r.hkl[1], l = r.hkl[2];
             const double inverse = sample.c == 0

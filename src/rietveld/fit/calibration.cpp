@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 #include <numeric>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -98,7 +98,7 @@ double typical_width(const RadialAxis& axis, std::span<const double> intensity) 
     return std::max(widths[widths.size() / 2], 1.5 * channel);
 }
 
-void check_lines_in_range(const RadialAxis& axis, const Phase& standard) {
+void check_lines_in_range(const RadialAxis& axis, const crystal::Phase& standard) {
     const double low = axis.edges().front(), high = axis.edges().back();
     const double wavelength = axis.wavelength();
     const double d_min = wavelength / (2 * std::sin(radians(std::min(high, 179.0) / 2)));
@@ -106,7 +106,7 @@ void check_lines_in_range(const RadialAxis& axis, const Phase& standard) {
                                  : std::numeric_limits<double>::max();
     const auto reflections = standard.reflections(d_min);
     const bool any = std::any_of(reflections.begin(), reflections.end(),
-                                 [&](const Reflection& r) { return r.d <= d_max; });
+                                 [&](const crystal::Reflection& r) { return r.d <= d_max; });
     if (!any) {
         throw Error(fmt::format("no line of {} lies between {:.4g} and {:.4g} deg 2theta at a "
                                 "wavelength of {} angstrom",
@@ -118,7 +118,7 @@ void check_lines_in_range(const RadialAxis& axis, const Phase& standard) {
 class Calibrator {
   public:
     Calibrator(const RadialAxis& axis, std::span<const double> intensity,
-               std::span<const double> variance, const Phase& standard,
+               std::span<const double> variance, const crystal::Phase& standard,
                const CalibrationOptions& options)
         : axis_(axis), intensity_(intensity), variance_(variance), standard_(standard),
           options_(options) {}
@@ -140,7 +140,7 @@ class Calibrator {
 
     RadialAxis axis_;
     std::span<const double> intensity_, variance_;
-    Phase standard_;
+    crystal::Phase standard_;
     CalibrationOptions options_;
     Calibration result_;
 };
@@ -194,7 +194,7 @@ void Calibrator::apply_scale(PatternModel& model, double ratio) const {
     case RadialScale::cell:
         model.phases[0].refine_cell();
         for (std::size_t i = 0; i < model.phases[0].cell.size(); ++i) {
-            if (standard_.free_parameters()[i] <= CellParameter::c) {
+            if (standard_.free_parameters()[i] <= crystal::CellParameter::c) {
                 model.phases[0].cell[i].value /= ratio;
             }
         }
@@ -667,7 +667,7 @@ int Calibration::worst_line() const {
 }
 
 Calibration calibrate(const RadialAxis& axis, std::span<const double> intensity,
-                      std::span<const double> variance, const Phase& standard,
+                      std::span<const double> variance, const crystal::Phase& standard,
                       const CalibrationOptions& options) {
     if (intensity.size() != axis.size() || variance.size() != axis.size()) {
         throw Error(fmt::format("calibration: {} intensities and {} variances for {} channels",
@@ -683,4 +683,4 @@ Calibration calibrate(const RadialAxis& axis, std::span<const double> intensity,
     return Calibrator(axis, intensity, variance, standard, options).run();
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// What relates the lines of a standard to its certified cell.
 enum class RadialScale {
@@ -49,7 +49,7 @@ struct ProfileTerm {
 
 /// A strong line fitted alone by a pseudo-Voigt.
 struct SingleLine {
-    Miller hkl{};
+    crystal::Miller hkl{};
     double two_theta = 0; ///< apparent place in the whole-pattern fit [deg]
     double shift = 0;     ///< place fitted alone minus two_theta [deg]
     double shift_esd = 0; ///< deg
@@ -89,7 +89,7 @@ struct Calibration {
 /// range, lines not at the nominal places within `search`, no convergence, parameters that the
 /// range does not tell apart (wavelength or distance and zero).
 Calibration calibrate(const RadialAxis& axis, std::span<const double> intensity,
-                      std::span<const double> variance, const Phase& standard,
+                      std::span<const double> variance, const crystal::Phase& standard,
                       const CalibrationOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <limits>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -147,8 +147,8 @@ void give_twins_the_nearest_cell(const PatternCalculator& calculator,
         const auto& first = calculator.reflections(a.phase);
         const auto& second = calculator.reflections(b.phase);
         std::size_t common = 0;
-        for (const PowderLine& x : first)
-            for (const PowderLine& y : second)
+        for (const crystal::PowderLine& x : first)
+            for (const crystal::PowderLine& y : second)
                 if (x.hkl == y.hkl) {
                     if (x.multiplicity != y.multiplicity ||
                         std::abs(x.intensity - y.intensity) > 0.02 * x.intensity)
@@ -225,7 +225,8 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
     double widest = step;
     for (const PhaseModel& phase : model.phases) {
         const LineCalculator lines(model, phase, wavelength, 0.05 * step);
-        for (const PowderLine& powder_line : calculator.reflections(&phase - model.phases.data())) {
+        for (const crystal::PowderLine& powder_line :
+             calculator.reflections(&phase - model.phases.data())) {
             if (lines.calculate(powder_line, line) && line.position < centres.back()) {
                 widest = std::max(widest, std::min(line.profile.fwhm, 100 * step));
             }
@@ -275,7 +276,7 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
         std::vector<std::size_t> axes; // independent lengths to be searched
         const auto free = phase.phase.free_parameters();
         for (std::size_t j = 0; j < phase.cell.size(); ++j) {
-            if (phase.cell[j].refine && free[j] <= CellParameter::c) {
+            if (phase.cell[j].refine && free[j] <= crystal::CellParameter::c) {
                 axes.push_back(j);
             }
         }
@@ -286,19 +287,19 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
         PatternModel own = trial;
         PhaseModel& moving = own.phases[p];
         struct StrongLine {
-            Miller hkl{};
+            crystal::Miller hkl{};
             double intensity = 0, root = 0;
         };
         std::vector<StrongLine> strong;
         double strongest = 0, relative_step = range;
         {
             const LineCalculator lines(own, moving, wavelength, 0.05 * step);
-            for (const PowderLine& powder_line : calculator.reflections(p)) {
+            for (const crystal::PowderLine& powder_line : calculator.reflections(p)) {
                 if (lines.calculate(powder_line, line) && line.position < centres.back()) {
                     strongest = std::max(strongest, line.intensity);
                 }
             }
-            for (const PowderLine& powder_line : calculator.reflections(p)) {
+            for (const crystal::PowderLine& powder_line : calculator.reflections(p)) {
                 if (lines.calculate(powder_line, line) && line.intensity > 0.02 * strongest &&
                     line.position < centres.back() * (1 + range)) {
                     strong.push_back({powder_line.hkl, line.intensity, std::sqrt(line.intensity)});
@@ -509,4 +510,4 @@ void search_cells(const PatternCalculator& calculator, std::span<const double> i
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

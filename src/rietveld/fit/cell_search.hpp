@@ -4,7 +4,7 @@
 
 #include <span>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// Looks for the cells of phases with refined cells (and positive scale freedom) within ± `range`
 /// of the model's, and sets them. Per phase a grid over its independent lengths is scored by the
@@ -16,4 +16,4 @@ namespace xrdct {
 void search_cells(const PatternCalculator& calculator, std::span<const double> intensity,
                   std::span<const double> weights, double range, PatternModel& model);
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 int SmallCholesky::factor(const double* a, int n, int stride, double tolerance) {
     n_ = n;
@@ -195,4 +195,4 @@ bool BoundedSolver::solve(const double* a, int n, int stride, const double* b, c
     return false;
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

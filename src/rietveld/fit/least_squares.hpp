@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// Cholesky factor of a small symmetric matrix, row-major. Columns that depend linearly on earlier
 /// ones (pivot below `tolerance` of the diagonal) are set aside: their solution components are 0
@@ -44,4 +44,4 @@ class BoundedSolver {
     std::vector<int> free_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

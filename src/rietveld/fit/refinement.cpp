@@ -13,7 +13,7 @@
 #include <fmt/ranges.h>
 #include <utility>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 std::string_view to_string(FitStatus status) {
     switch (status) {
@@ -920,4 +920,4 @@ RefinementResult refine(const RadialAxis& axis, std::span<const double> intensit
     return Refiner(axis, intensity, variance, start, options).run();
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// What came of a fit. The values are written to status maps: do not renumber.
 enum class FitStatus : int {
@@ -77,9 +77,9 @@ struct PhaseResult {
     /// Hill & Howard, J. Appl. Cryst. 20 (1987) 467: W_p = S_p (ZMV)_p / Σ S (ZMV).
     double weight_fraction = 0, weight_fraction_esd = 0;
     double r_bragg = 0; ///< Σ|I_o − I_c| / Σ I_o over the lines, I_o by Rietveld's partition
-    std::vector<CellParameter> cell_parameters;
+    std::vector<crystal::CellParameter> cell_parameters;
     std::vector<double> cell, cell_esd; ///< esd NaN when not refined
-    UnitCell unit_cell;
+    crystal::UnitCell unit_cell;
     bool significant = false;
     bool cell_refined = false;
 };
@@ -110,4 +110,4 @@ RefinementResult refine(const RadialAxis& axis, std::span<const double> intensit
                         std::span<const double> variance, const PatternModel& start,
                         const RefinementOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// A line at the current parameters, with what its derivatives need.
 struct CalculatedLine {
@@ -37,7 +37,7 @@ class ReciprocalMetric {
     std::size_t size() const { return coefficient_.size(); }
     /// 1/d² [Å⁻²]; `slope` [size()]: derivatives with respect to the independent parameters, or
     /// nullptr.
-    double inverse_d_squared(const Miller& hkl, double* slope) const;
+    double inverse_d_squared(const crystal::Miller& hkl, double* slope) const;
 
   private:
     // The six cell parameters are linear in the independent ones, with coefficients 0 and 1.
@@ -55,7 +55,7 @@ class LineCalculator {
     LineCalculator(const PatternModel& model, const PhaseModel& phase, double wavelength,
                    double width_floor);
     /// False when the line cannot be reached by the wavelength or the cell is impossible.
-    bool calculate(const PowderLine& line, CalculatedLine& out) const;
+    bool calculate(const crystal::PowderLine& line, CalculatedLine& out) const;
     /// The same for a line of spacing 1/inverse_d and Σ m|F|² `intensity`; cell_slope is left
     /// alone.
     bool calculate_at(double inverse_d, double intensity, CalculatedLine& out) const;
@@ -70,4 +70,4 @@ class LineCalculator {
     bool valid_ = false;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

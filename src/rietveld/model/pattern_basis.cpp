@@ -12,7 +12,7 @@
 #include <Eigen/Dense>
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -342,12 +342,12 @@ void PatternBasis::Impl::choose_ring_functions(std::size_t part, Family& family)
     std::vector<std::vector<double>> rows;
     std::size_t harmonics = 0;
     for (const double r : coefficients) {
-        const auto all = calculator.ring_harmonics(p.index, r, march_terms);
+        const auto all = calculator.ring_harmonics(p.index, r, crystal::march_terms);
         for (std::size_t i = 0; i < lines.size(); ++i) {
             if (lines[i].intensity < weakest_ring_line * strongest)
                 continue;
             rows.push_back(all[i]);
-            for (std::size_t h = 1; h < march_terms; ++h)
+            for (std::size_t h = 1; h < crystal::march_terms; ++h)
                 if (std::abs(all[i][h]) > least_harmonic)
                     harmonics = std::max(harmonics, h);
         }
@@ -762,4 +762,4 @@ void PatternBasis::expand(std::span<const float> coefficients, std::span<float> 
         Eigen::Map<const Rows>(coefficients.data(), index(count), index(m)) * impl_->expansion;
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

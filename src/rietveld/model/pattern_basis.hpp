@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// A parameter that changes the shape of a part's pattern, not its amount.
 struct ShapeParameter {
@@ -139,4 +139,4 @@ class PatternBasis {
     std::unique_ptr<const Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

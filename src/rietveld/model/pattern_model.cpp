@@ -11,7 +11,7 @@
 #include <numeric>
 #include <set>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -32,19 +32,19 @@ void check_parameter(const std::string& name, const Parameter& parameter) {
     }
 }
 
-double cell_value(const UnitCell& cell, CellParameter parameter) {
+double cell_value(const crystal::UnitCell& cell, crystal::CellParameter parameter) {
     switch (parameter) {
-    case CellParameter::a:
+    case crystal::CellParameter::a:
         return cell.a;
-    case CellParameter::b:
+    case crystal::CellParameter::b:
         return cell.b;
-    case CellParameter::c:
+    case crystal::CellParameter::c:
         return cell.c;
-    case CellParameter::alpha:
+    case crystal::CellParameter::alpha:
         return cell.alpha;
-    case CellParameter::beta:
+    case crystal::CellParameter::beta:
         return cell.beta;
-    case CellParameter::gamma:
+    case crystal::CellParameter::gamma:
         return cell.gamma;
     }
     return 0;
@@ -52,14 +52,14 @@ double cell_value(const UnitCell& cell, CellParameter parameter) {
 
 } // namespace
 
-PhaseModel::PhaseModel(Phase structure, std::string phase_name)
+PhaseModel::PhaseModel(crystal::Phase structure, std::string phase_name)
     : name(std::move(phase_name)), phase(std::move(structure)) {
     if (name.empty()) {
         name = phase.name();
     }
-    for (const CellParameter parameter : phase.free_parameters()) {
+    for (const crystal::CellParameter parameter : phase.free_parameters()) {
         const double value = cell_value(phase.cell(), parameter);
-        const bool length = parameter <= CellParameter::c;
+        const bool length = parameter <= crystal::CellParameter::c;
         cell.push_back({value, false, length ? 0.5 * value : 20, length ? 2 * value : 160});
     }
 }
@@ -70,7 +70,7 @@ void PhaseModel::refine_cell(bool refine) {
     }
 }
 
-UnitCell PhaseModel::unit_cell() const {
+crystal::UnitCell PhaseModel::unit_cell() const {
     std::vector<double> values;
     for (const Parameter& parameter : cell) {
         values.push_back(parameter.value);
@@ -123,7 +123,7 @@ std::vector<NamedParameter> list_parameters(PatternModel& model) {
         const auto free = phase.phase.free_parameters();
         for (std::size_t j = 0; j < phase.cell.size(); ++j) {
             list.push_back({fmt::format("{} {}", phase.name, to_string(free[j])),
-                            free[j] <= CellParameter::c ? "angstrom" : "deg", index,
+                            free[j] <= crystal::CellParameter::c ? "angstrom" : "deg", index,
                             &phase.cell[j]});
         }
         list.push_back({phase.name + " size", "angstrom", index, &phase.size});
@@ -213,10 +213,10 @@ ReciprocalMetric::ReciprocalMetric(const PhaseModel& phase) {
     for (const Parameter& parameter : phase.cell) {
         values.push_back(parameter.value);
     }
-    const CrystalSystem system = phase.phase.crystal_system();
+    const crystal::CrystalSystem system = phase.phase.crystal_system();
     const char unique_axis = phase.phase.unique_axis();
     const auto six = [&](const std::vector<double>& v) {
-        const UnitCell u = cell_from_independent(system, v, unique_axis);
+        const crystal::UnitCell u = cell_from_independent(system, v, unique_axis);
         return std::array<double, 6>{u.a, u.b, u.c, u.alpha, u.beta, u.gamma};
     };
     offset_ = six(values);
@@ -278,7 +278,7 @@ bool ReciprocalMetric::set(std::span<const double> values) {
     return true;
 }
 
-double ReciprocalMetric::inverse_d_squared(const Miller& hkl, double* slope) const {
+double ReciprocalMetric::inverse_d_squared(const crystal::Miller& hkl, double* slope) const {
     const double h = hkl[0], k = hkl[1], l = hkl[2];
     const auto& r = reciprocal_;
     const double q[3] = {r[0] * h + r[5] * k + r[4] * l, r[5] * h + r[1] * k + r[3] * l,
@@ -305,7 +305,7 @@ LineCalculator::LineCalculator(const PatternModel& model, const PhaseModel& phas
     valid_ = metric_.set(values);
 }
 
-bool LineCalculator::calculate(const PowderLine& line, CalculatedLine& out) const {
+bool LineCalculator::calculate(const crystal::PowderLine& line, CalculatedLine& out) const {
     if (!valid_) {
         return false;
     }
@@ -395,10 +395,10 @@ std::vector<double> ring_factors(const std::vector<std::vector<double>>& moments
     thread_local double last = 0;
     thread_local std::vector<double> coefficients;
     if (r != last) {
-        coefficients = march_coefficients(r);
+        coefficients = crystal::march_coefficients(r);
         last = r;
     }
-    const auto weights = ring_weights(coefficients, harmonics);
+    const auto weights = crystal::ring_weights(coefficients, harmonics);
     std::vector<double> factors;
     for (const auto& of_line : moments)
         factors.push_back(std::inner_product(weights.begin(), weights.end(), of_line.begin(), 0.0));
@@ -508,13 +508,13 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
     }
     const double largest_angle = std::min(axis.edges()[axis.size()], 179.9);
     const double largest_sine = std::min(std::sin(radians(largest_angle) / 2) * 1.01 + 1e-4, 1.0);
-    ScatteringOptions scattering;
+    crystal::ScatteringOptions scattering;
     scattering.energy = model.anomalous ? energy_from_wavelength(wavelength) : 0;
     for (const PhaseModel& phase : model.phases) {
         // The structure knows its own cell; a model cell that is larger has shorter d in units of
         // it.
         double stretch = 1;
-        const UnitCell own = phase.phase.cell(), now = phase.unit_cell();
+        const crystal::UnitCell own = phase.phase.cell(), now = phase.unit_cell();
         for (const double ratio : {own.a / now.a, own.b / now.b, own.c / now.c}) {
             stretch = std::min(stretch, ratio);
         }
@@ -529,7 +529,7 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
         std::vector<double> strength;
         bool in_range = false;
         CalculatedLine calculated;
-        for (const PowderLine& line : lines) {
+        for (const crystal::PowderLine& line : lines) {
             double value = 0;
             if (calculator.calculate(line, calculated)) {
                 value = calculated.intensity;
@@ -554,7 +554,7 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
                             phase.name, axis.edges().front(), axis.edges().back()));
         }
         constexpr std::size_t left_out = std::numeric_limits<std::size_t>::max();
-        std::vector<PowderLine> kept;
+        std::vector<crystal::PowderLine> kept;
         std::vector<std::size_t> place(lines.size(), left_out);
         for (std::size_t i = 0; i < lines.size(); ++i) {
             // Lines beyond the reach of the wavelength at this cell may enter with another.
@@ -567,7 +567,7 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
         Texture texture;
         texture.made = phase.texture;
         if (phase.texture.any()) {
-            texture.moments.assign(kept.size(), std::vector<double>(march_terms, 0.0));
+            texture.moments.assign(kept.size(), std::vector<double>(crystal::march_terms, 0.0));
             for (std::size_t i = 0; i < families.size(); ++i) {
                 const std::size_t line = place[line_of[i]];
                 if (line == left_out)
@@ -576,7 +576,7 @@ PatternCalculator::PatternCalculator(const RadialAxis& axis, const PatternModel&
                                      families[i].structure_factor_squared / kept[line].intensity;
                 const auto moments =
                     axis_moments(phase.phase, now, families[i].hkl, phase.texture.axis);
-                for (std::size_t term = 0; term < march_terms; ++term)
+                for (std::size_t term = 0; term < crystal::march_terms; ++term)
                     texture.moments[line][term] += share * moments[term];
             }
             try {
@@ -941,7 +941,7 @@ std::vector<PatternLine> PatternCalculator::lines(const PatternModel& model) con
         const LineCalculator calculator(model, model.phases[p], model_wavelength(axis_, model),
                                         width_floor(axis_));
         for (std::size_t index = 0; index < lines_[p].size(); ++index) {
-            const PowderLine& powder_line = lines_[p][index];
+            const crystal::PowderLine& powder_line = lines_[p][index];
             if (calculator.calculate(powder_line, line) && line.position >= low &&
                 line.position <= high) {
                 result.push_back({p, powder_line.hkl, powder_line.multiplicity,
@@ -957,4 +957,4 @@ std::vector<PatternLine> PatternCalculator::lines(const PatternModel& model) con
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// A number of the model, and whether a refinement may change it.
 struct Parameter {
@@ -34,20 +34,20 @@ struct SecondWavelength {
 
 /// Preferred orientation about a fibre axis, see crystal/march_dollase.hpp.
 struct MarchTexture {
-    Miller axis{};                    ///< hkl along the fibre axis; 0 0 0: no texture
+    crystal::Miller axis{};           ///< hkl along the fibre axis; 0 0 0: no texture
     double r = 1;                     ///< March coefficient
     std::vector<double> harmonics{1}; ///< lines get the factors Σ_h harmonics[h] m_2h(r)
-    bool any() const { return axis != Miller{}; }
+    bool any() const { return axis != crystal::Miller{}; }
     bool operator==(const MarchTexture&) const = default;
 };
 
 /// A crystalline phase of the pattern: y = scale · Σ_lines m|F|² LP exp(−2 B sin²θ/λ²) Ω.
 struct PhaseModel {
     /// Cell parameters and name from the phase; nothing refined but the scale.
-    explicit PhaseModel(Phase phase, std::string name = {});
+    explicit PhaseModel(crystal::Phase phase, std::string name = {});
 
     std::string name; ///< unique in a model; one structure may serve two phases
-    Phase phase;
+    crystal::Phase phase;
     Parameter scale{1, true, 0, std::numeric_limits<double>::infinity()};
     std::vector<Parameter>
         cell; ///< independent parameters, order of phase.free_parameters() [Å, deg]
@@ -74,7 +74,7 @@ struct PhaseModel {
         return line < line_factors.size() ? line_factors[line] : 1;
     }
     void refine_cell(bool refine = true);
-    UnitCell unit_cell() const; ///< of the current values
+    crystal::UnitCell unit_cell() const; ///< of the current values
 };
 
 /// A peak of a component without a structure (separator): a pseudo-Voigt with a fixed place in 2θ.
@@ -142,7 +142,7 @@ double apparent_two_theta(const PatternModel& model, double two_theta, double de
 /// A calculated line, for tick marks and R_Bragg.
 struct PatternLine {
     std::size_t phase = 0;
-    Miller hkl{};
+    crystal::Miller hkl{};
     int multiplicity = 0;
     double d = 0;         ///< Å
     double two_theta = 0; ///< apparent [deg], first wavelength
@@ -180,7 +180,9 @@ class PatternCalculator {
     std::vector<PatternLine> lines(const PatternModel& model) const;
     /// The merged reflections of a phase the calculator works with (fixed list, see cell_margin).
     /// The intensities of a textured phase hold the factors of its texture at construction.
-    const std::vector<PowderLine>& reflections(std::size_t phase) const { return lines_[phase]; }
+    const std::vector<crystal::PowderLine>& reflections(std::size_t phase) const {
+        return lines_[phase];
+    }
     /// Factors m_2h(r) [line][harmonic < count] of a textured phase's lines. Throws Error for a
     /// phase without texture.
     std::vector<std::vector<double>> ring_harmonics(std::size_t phase, double r,
@@ -192,7 +194,7 @@ class PatternCalculator {
     std::vector<double> texture_factors(const PhaseModel& phase, std::size_t index) const;
 
     RadialAxis axis_;
-    std::vector<std::vector<PowderLine>> lines_;
+    std::vector<std::vector<crystal::PowderLine>> lines_;
     struct Texture {
         MarchTexture made;                        ///< at construction
         std::vector<std::vector<double>> moments; ///< [line][term]
@@ -201,4 +203,4 @@ class PatternCalculator {
     std::vector<Texture> textures_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

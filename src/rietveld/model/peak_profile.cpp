@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -145,4 +145,4 @@ void channel_averaged_profile(const RadialAxis& axis, double position, double fw
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

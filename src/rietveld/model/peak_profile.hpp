@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// Instrument part of the peak width, Thompson–Cox–Hastings convention (J. Appl. Cryst. 20 (1987)
 /// 79):
@@ -70,4 +70,4 @@ inline constexpr double default_profile_range = 40;
 void channel_averaged_profile(const RadialAxis& axis, double position, double fwhm, double mixing,
                               double range, bool derivatives, ProfileBuffer& out);
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <limits>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -97,4 +97,4 @@ RadialAxis RadialAxis::with_wavelength(double wavelength) const {
     return {centres_, edges_, wavelength};
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// The channels of an integrated pattern: centres and edges in degrees 2θ, and the wavelength that
 /// belongs to them. Immutable.
@@ -36,4 +36,4 @@ class RadialAxis {
     double wavelength_ = 0;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 struct RayAmounts::Impl {
     std::size_t n = 0, phases = 0, peaks = 0, columns = 0;
@@ -229,4 +229,4 @@ void RayAmounts::fit(std::span<const float> intensity, std::span<double> amounts
             amounts[static_cast<std::size_t>(f.owner[i])] += s.solution[i] / f.size[i];
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

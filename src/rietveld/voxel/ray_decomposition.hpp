@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// How the pattern of a ray is taken apart.
 struct RayAmountOptions {
@@ -73,4 +73,4 @@ class RayAmounts {
     std::unique_ptr<const Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 VoxelFitter::VoxelFitter(const RadialAxis& axis, const PatternModel& start,
                          const VoxelFitOptions& options, const Team& team)
@@ -131,4 +131,4 @@ void VoxelFitter::flatten(const VoxelFit& result, std::span<double> row) const {
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

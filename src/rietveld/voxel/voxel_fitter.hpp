@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 struct VoxelFitOptions {
     /// Phases whose cells are refined in every voxel: the parameters that the start model marks
@@ -150,4 +150,4 @@ class VoxelFitter {
     std::unique_ptr<const Implementation> implementation_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

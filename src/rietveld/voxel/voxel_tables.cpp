@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 #include <set>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -26,7 +26,7 @@ double VoxelTables::width_floor() const {
 
 /// Value and total derivative of one line (Σ over wavelengths) or unit-area peak at coordinate
 /// `at`.
-void VoxelTables::exact_row(const Mover& mover, const PowderLine* line, double at,
+void VoxelTables::exact_row(const Mover& mover, const crystal::PowderLine* line, double at,
                             std::vector<double>& value, std::vector<double>& slope) const {
     value.assign(n, 0);
     slope.assign(n, 0);
@@ -190,7 +190,7 @@ void VoxelTables::tabulate(Mover& mover, const Team& team) {
 
 /// Which lines are tabulated where.
 void VoxelTables::list_lines(Mover& mover, std::size_t index) const {
-    const auto add = [&](const PowderLine* line, double low, double high, double fwhm) {
+    const auto add = [&](const crystal::PowderLine* line, double low, double high, double fwhm) {
         LineTable table;
         table.line = line;
         if (line != nullptr) {
@@ -211,7 +211,7 @@ void VoxelTables::list_lines(Mover& mover, std::size_t index) const {
         const LineCalculator lines(model, phase, wavelength, width_floor());
         CalculatedLine calculated;
         ReciprocalMetric metric = metrics[index];
-        for (const PowderLine& line : calculator.reflections(mover.phase)) {
+        for (const crystal::PowderLine& line : calculator.reflections(mover.phase)) {
             // Range of 1/d over the corners of the box of cells: it is monotonic in each length,
             // and nearly so in the angles over a few per cent; a margin covers the rest.
             double low = infinity, high = 0;
@@ -356,7 +356,7 @@ void VoxelTables::list_search(Mover& mover, std::size_t first) const {
     const auto free = model.phases[mover.phase].phase.free_parameters();
     std::vector<std::size_t> axes;
     for (std::size_t j = 0; j < mover.size(); ++j) {
-        if (free[mover.which[j]] <= CellParameter::c) {
+        if (free[mover.which[j]] <= crystal::CellParameter::c) {
             axes.push_back(j);
         }
     }
@@ -566,8 +566,8 @@ void VoxelTables::add_phase_mover(std::size_t p) {
             continue;
         }
         mover.which.push_back(j);
-        const double reach =
-            free[j] <= CellParameter::c ? options.cell_range * value : options.cell_range * 60;
+        const double reach = free[j] <= crystal::CellParameter::c ? options.cell_range * value
+                                                                  : options.cell_range * 60;
         mover.start.push_back(value);
         mover.lower.push_back(std::max(value - reach, phase.cell[j].lower));
         mover.upper.push_back(std::min(value + reach, phase.cell[j].upper));
@@ -579,7 +579,7 @@ void VoxelTables::add_phase_mover(std::size_t p) {
     CalculatedLine calculated;
     double strongest = 0;
     for (int pass = 0; pass < 2; ++pass) {
-        for (const PowderLine& line : calculator.reflections(p)) {
+        for (const crystal::PowderLine& line : calculator.reflections(p)) {
             if (!lines.calculate(line, calculated) || calculated.position > axis.edges().back() ||
                 calculated.position < axis.edges().front()) {
                 continue;
@@ -642,9 +642,9 @@ void VoxelTables::list_quantities() {
         if (phase_mover[p] >= 0) {
             const auto free = phase.phase.free_parameters();
             for (const std::size_t j : movers[phase_mover[p]].which) {
-                const CellParameter parameter = free[j];
+                const crystal::CellParameter parameter = free[j];
                 quantity(phase.name, std::string(to_string(parameter)),
-                         parameter <= CellParameter::c ? "angstrom" : "deg");
+                         parameter <= crystal::CellParameter::c ? "angstrom" : "deg");
             }
         }
     }
@@ -683,4 +683,4 @@ VoxelScratch::VoxelScratch(const VoxelTables& tables)
     mass.resize(tables.model.phases.size());
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

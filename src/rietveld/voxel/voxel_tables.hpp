@@ -14,7 +14,7 @@
 #include <new>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 /// Floats side by side in one register.
 inline constexpr std::size_t lanes = 8;
@@ -61,9 +61,9 @@ class Rows {
 /// Cubic pieces of one line's channel-averaged profile, as functions of its Bragg angle (or a
 /// peak's position).
 struct LineTable {
-    Miller hkl{};
-    const PowderLine* line = nullptr; ///< null: a peak
-    double start = 0, spacing = 0;    ///< deg
+    crystal::Miller hkl{};
+    const crystal::PowderLine* line = nullptr; ///< null: a peak
+    double start = 0, spacing = 0;             ///< deg
     std::size_t first = 0, pieces = 0;
     struct Piece {
         std::size_t offset = 0;             ///< into the coefficients, in blocks
@@ -152,7 +152,7 @@ struct VoxelTables {
     void tabulate(Mover& mover, const Team& team);
     double tabulate(const Mover& mover, const LineTable& line, LineTable::Piece* pieces,
                     std::vector<Block>& coefficients) const;
-    void exact_row(const Mover& mover, const PowderLine* line, double at,
+    void exact_row(const Mover& mover, const crystal::PowderLine* line, double at,
                    std::vector<double>& value, std::vector<double>& slope) const;
     void list_search(Mover& mover, std::size_t first) const;
     void make_search(const Team& team);
@@ -194,4 +194,4 @@ struct VoxelFitter::Workspace::State : VoxelScratch {
     using VoxelScratch::VoxelScratch;
 };
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

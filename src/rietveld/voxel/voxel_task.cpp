@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstring>
 
-namespace xrdct {
+namespace xrdct::rietveld {
 
 namespace {
 
@@ -745,7 +745,7 @@ void VoxelTask::write(bool converged, VoxelFit& result) {
             phase.status = VoxelPhaseStatus::at_bound;
             any_bound = true;
         }
-        const UnitCell unit_cell = cell_from_independent(
+        const crystal::UnitCell unit_cell = cell_from_independent(
             model.phase.crystal_system(), std::span<const double>(cell.data(), model.cell.size()),
             model.phase.unique_axis());
         s_.mass[p] = f_.phase_weight[p] * unit_cell.volume();
@@ -814,4 +814,4 @@ void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::rietveld

@@ -24,12 +24,12 @@ const petsc::Session& session() {
     static const petsc::Session s(world());
     return s;
 }
-const Sample& sample() {
-    static const Sample s({.translations = 24, .rotations = 27, .channels = 120});
+const bench::Sample& sample() {
+    static const bench::Sample s({.translations = 24, .rotations = 27, .channels = 120});
     return s;
 }
-const Workload& workload() {
-    static const Workload work = make_workload(sample());
+const bench::Workload& workload() {
+    static const bench::Workload work = make_workload(sample());
     return work;
 }
 std::size_t ranks() {
@@ -41,7 +41,7 @@ void expect_close(double counted, double predicted, const std::string& what) {
     EXPECT_LE(std::abs(counted - predicted), 0.02 * std::abs(predicted))
         << what << ": counted " << counted << ", predicted " << predicted;
 }
-void expect_counts(const Measurement& m, const Counts& predicted) {
+void expect_counts(const bench::Measurement& m, const bench::Counts& predicted) {
     const std::string stage(to_string(m.stage));
     expect_close(m.sent, predicted.sent, stage + " sent");
     expect_close(m.received, predicted.received, stage + " received");
@@ -52,18 +52,18 @@ void expect_counts(const Measurement& m, const Counts& predicted) {
 }
 
 TEST(BenchModel, CountsOfTheDlsr) {
-    const Workload& work = workload();
+    const bench::Workload& work = workload();
     for (const std::size_t team : std::set<std::size_t>{
              1, std::min<std::size_t>(2, ranks()), std::min<std::size_t>(4, ranks()), ranks()}) {
         SCOPED_TRACE(fmt::format("teams of {}", team));
-        Answers answers;
-        StageRunner runner(world(), session(), sample(), {1, team == ranks() ? 3U : 1U, ".", team},
-                           answers);
-        const auto measured = runner.dlsr(Scaling::strong);
+        bench::Answers answers;
+        bench::StageRunner runner(world(), session(), sample(),
+                                  {1, team == ranks() ? 3U : 1U, ".", team}, answers);
+        const auto measured = runner.dlsr(bench::Scaling::strong);
         ASSERT_EQ(measured.size(), 5U);
         for (const auto& m : measured) {
             EXPECT_EQ(m.team, team);
-            const Counts predicted = count(work, m.stage, {ranks(), team}, m.step);
+            const bench::Counts predicted = count(work, m.stage, {ranks(), team}, m.step);
             expect_counts(m, predicted);
             EXPECT_EQ(m.calls, predicted.calls) << to_string(m.stage);
         }
@@ -77,24 +77,24 @@ TEST(BenchModel, CountsOfTheDlsr) {
 }
 
 TEST(BenchModel, CountsOfFbpAndFits) {
-    Answers answers;
-    StageRunner runner(world(), session(), sample(), {1, 3, "."}, answers);
-    const Workload& work = workload();
-    const auto fbp = runner.fbp(Scaling::strong);
-    expect_counts(fbp, count(work, Stage::fbp, {ranks()}));
+    bench::Answers answers;
+    bench::StageRunner runner(world(), session(), sample(), {1, 3, "."}, answers);
+    const bench::Workload& work = workload();
+    const auto fbp = runner.fbp(bench::Scaling::strong);
+    expect_counts(fbp, count(work, bench::Stage::fbp, {ranks()}));
     EXPECT_GT(fbp.most_flops, 0);
-    const auto fits = runner.fits(Scaling::strong);
-    expect_counts(fits, count(work, Stage::fits, {ranks()}, {}, fits.root_share));
+    const auto fits = runner.fits(bench::Scaling::strong);
+    expect_counts(fits, count(work, bench::Stage::fits, {ranks()}, {}, fits.root_share));
 }
 
 TEST(BenchModel, BytesOfFiles) {
     test::TemporaryDirectory folder;
     std::string path = folder.path().string();
     world().broadcast(path);
-    Answers answers;
-    StageRunner runner(world(), session(), sample(), {1, 3, path}, answers);
-    const Workload& work = workload();
-    for (const auto& m : runner.files(Scaling::strong)) {
+    bench::Answers answers;
+    bench::StageRunner runner(world(), session(), sample(), {1, 3, path}, answers);
+    const bench::Workload& work = workload();
+    for (const auto& m : runner.files(bench::Scaling::strong)) {
         const auto predicted = count(work, m.stage, {ranks()});
         const double bytes = static_cast<double>(ranks()) * (predicted.written + predicted.read);
         expect_close(m.file_bytes, bytes, std::string(to_string(m.stage)));
@@ -110,29 +110,29 @@ TEST(BenchModel, BytesOfFiles) {
 TEST(BenchModel, AnswersAreThoseOfOneRank) {
     if (ranks() > 4)
         GTEST_SKIP() << "the same as on fewer ranks, but slow on few cores";
-    for (const Scaling scaling : {Scaling::strong, Scaling::weak}) {
-        Answers answers;
+    for (const bench::Scaling scaling : {bench::Scaling::strong, bench::Scaling::weak}) {
+        bench::Answers answers;
         const auto part = world().split(world().is_root() ? 0 : 1, 0);
         if (world().is_root()) {
-            StageRunner alone(part, session(), sample(), {1, 3, "."}, answers);
+            bench::StageRunner alone(part, session(), sample(), {1, 3, "."}, answers);
             alone.fbp(scaling);
             alone.fits(scaling);
             alone.dlsr(scaling);
             EXPECT_EQ(answers.size(), 6U);
         }
         world().sleeping_barrier();
-        StageRunner all(world(), session(), sample(), {1, 3, "."}, answers);
+        bench::StageRunner all(world(), session(), sample(), {1, 3, "."}, answers);
         auto measured = all.dlsr(scaling);
         measured.push_back(all.fbp(scaling));
         measured.push_back(all.fits(scaling));
         for (const auto& m : measured)
             EXPECT_LE(m.error, allowed_error(m.stage))
-                << to_string(m.stage) << (scaling == Scaling::weak ? " weak" : " strong");
+                << to_string(m.stage) << (scaling == bench::Scaling::weak ? " weak" : " strong");
         // A wrong answer is noticed.
         if (world().is_root())
-            for (double& value : answers[Stage::fbp])
+            for (double& value : answers[bench::Stage::fbp])
                 value *= 1 + 1e-5;
-        EXPECT_EQ(all.fbp(scaling).error > allowed_error(Stage::fbp), world().is_root());
+        EXPECT_EQ(all.fbp(scaling).error > allowed_error(bench::Stage::fbp), world().is_root());
     }
 }
 

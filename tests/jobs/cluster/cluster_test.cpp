@@ -33,7 +33,7 @@ void write(const std::filesystem::path& path, const std::string& text) {
 }
 
 /// An hour of perfectly parallel work, and 100 MB per rank.
-std::vector<StageEstimate> hour(int ranks) {
+std::vector<pipeline::StageEstimate> hour(int ranks) {
     return {{"fbp", 600.0 / ranks, 80'000'000, 1000},
             {"rietveld", 3000.0 / ranks, 100'000'000, 10}};
 }
@@ -90,7 +90,9 @@ TEST(Plan, TakesTheFewestRanksThatReachTheTarget) {
     EXPECT_EQ(plan(profile, {}, hour).ranks, 32);
     EXPECT_EQ(plan(profile, {}, hour).nodes, 2);
     // Ranks that gain nothing are not taken.
-    const auto serial = [](int) { return std::vector<StageEstimate>{{"fbp", 3600, 1000, 0}}; };
+    const auto serial = [](int) {
+        return std::vector<pipeline::StageEstimate>{{"fbp", 3600, 1000, 0}};
+    };
     EXPECT_EQ(plan(profile, {}, serial).ranks, 1);
 }
 
@@ -102,7 +104,7 @@ TEST(Plan, MemoryOfANodeLimitsItsRanks) {
     EXPECT_EQ(r.nodes, 4);
     EXPECT_LE(r.memory, 600'000'000U);
     const auto large = [](int) {
-        return std::vector<StageEstimate>{{"fbp", 10, 1'000'000'000, 0}};
+        return std::vector<pipeline::StageEstimate>{{"fbp", 10, 1'000'000'000, 0}};
     };
     EXPECT_THAT(error_of([&] { plan(profile, {}, large); }), HasSubstr("--memory"));
     EXPECT_THAT(error_of([&] { plan(profile, {.nodes = 1, .ranks = 16}, hour); }),
@@ -355,7 +357,7 @@ class States : public testing::Test {
     }
     void progress(const std::string& state, const std::string& job,
                   const std::string& message = "") {
-        RunState run;
+        program::RunState run;
         run.state = state;
         run.message = message;
         run.stages = {{"fbp", "finished", 4},
@@ -366,7 +368,7 @@ class States : public testing::Test {
         run.part_seconds = 20;
         run.host = "elsewhere";
         run.batch_job = job;
-        write(run_state_path(folder_.path()), to_json(run));
+        write(program::run_state_path(folder_.path()), to_json(run));
     }
     MemberState with(const std::string& slurm_state) {
         SlurmView view;
@@ -434,8 +436,9 @@ TEST_F(States, RecordsSurviveAWriteAndRefuseNonsense) {
         write(submission_path(folder_.path()), text);
         EXPECT_THAT(error_of([&] { read_submission(folder_.path()); }),
                     HasSubstr("submission.json"));
-        write(run_state_path(folder_.path()), text);
-        EXPECT_THAT(error_of([&] { read_run_state(folder_.path()); }), HasSubstr("progress.json"));
+        write(program::run_state_path(folder_.path()), text);
+        EXPECT_THAT(error_of([&] { program::read_run_state(folder_.path()); }),
+                    HasSubstr("progress.json"));
     }
     EXPECT_THAT(error_of([&] {
                     s.output = folder_ / "none";

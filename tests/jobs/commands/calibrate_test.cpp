@@ -23,7 +23,7 @@ namespace {
 
 constexpr double nominal = 0.12;
 constexpr double true_wavelength = nominal * (1 + 300e-6);
-const InstrumentProfile true_profile{0.07, 0, 3e-4, 3e-3, 0, 0};
+const rietveld::InstrumentProfile true_profile{0.07, 0, 3e-4, 3e-3, 0, 0};
 
 /// A folder with a pattern of ceria, its wavelength 300 ppm off the nominal one.
 class Calibrate : public ::testing::Test {
@@ -32,13 +32,13 @@ class Calibrate : public ::testing::Test {
         std::vector<double> centres;
         for (int k = 0; k < 1200; ++k)
             centres.push_back(1.8 + 0.006 * k);
-        const auto axis = RadialAxis::from_two_theta(centres, nominal);
-        PatternModel model;
-        model.phases.emplace_back(powder_standard("CeO2").phase());
+        const auto axis = rietveld::RadialAxis::from_two_theta(centres, nominal);
+        rietveld::PatternModel model;
+        model.phases.emplace_back(crystal::powder_standard("CeO2").phase());
         model.wavelength.value = true_wavelength;
-        model.instrument = InstrumentParameters(true_profile);
+        model.instrument = rietveld::InstrumentParameters(true_profile);
         std::vector<double> y(axis.size());
-        PatternCalculator(axis, model).evaluate(model, y);
+        rietveld::PatternCalculator(axis, model).evaluate(model, y);
         const double factor = 1e4 / *std::max_element(y.begin(), y.end());
         for (double& value : y)
             value = value * factor + 40;
@@ -91,7 +91,7 @@ TEST_F(Calibrate, WritesInstrumentAndPictures) {
                              "instrument-widths.svg"})
         EXPECT_GT(std::filesystem::file_size(folder() / name), 1000U) << name;
 
-    const auto file = read_instrument_file(output());
+    const auto file = settings::read_instrument_file(output());
     EXPECT_NEAR(file.wavelength, true_wavelength, 4 * file.wavelength_error);
     EXPECT_LT(file.wavelength_error, 2e-5 * nominal);
     EXPECT_EQ(file.calibrated, std::vector<std::string>{"wavelength"});
@@ -100,12 +100,12 @@ TEST_F(Calibrate, WritesInstrumentAndPictures) {
     EXPECT_EQ(file.standard, "CeO2");
     EXPECT_EQ(file.cell[0], 5.411651);
     EXPECT_EQ(file.excluded, (std::vector<double>{3.0, 3.2}));
-    EXPECT_EQ(file.pattern_sha256, mpi::sha256_of_file(pattern()));
+    EXPECT_EQ(file.pattern_sha256, files::sha256_of_file(pattern()));
     EXPECT_NEAR(file.two_theta_min, 1.8, 1e-9);
     EXPECT_EQ(file.fwhm.size(), 6U);
     EXPECT_THAT(file.program, HasSubstr("xrdct"));
     // the text is the record: reading and writing it changes nothing
-    EXPECT_EQ(to_toml(file), read_text(output()));
+    EXPECT_EQ(settings::to_toml(file), read_text(output()));
 }
 
 TEST_F(Calibrate, NothingIsReplacedWithoutForce) {
@@ -122,11 +122,11 @@ TEST_F(Calibrate, NothingIsReplacedWithoutForce) {
 }
 
 TEST_F(Calibrate, AStandardFromACif) {
-    write_text(folder() / "ceria.cif", powder_standard("CeO2").cif);
+    write_text(folder() / "ceria.cif", crystal::powder_standard("CeO2").cif);
     const auto result =
         run({"--wavelength", "0.12", "--cell", "5.4115", "--no-pictures"}, {"--cif", "ceria.cif"});
     ASSERT_EQ(result.exit_code, 0) << result.errors;
-    const auto file = read_instrument_file(output());
+    const auto file = settings::read_instrument_file(output());
     EXPECT_EQ(file.cell[1], 5.4115);
     EXPECT_TRUE(file.calibrated.empty());
     // the cell of the truth is 28 ppm above the one given; the wavelength takes 300 ppm off
@@ -207,8 +207,8 @@ TEST_F(Calibrate, OutputFolderMissing) {
     EXPECT_THAT(result.errors, HasSubstr("nowhere"));
 }
 
-InstrumentFile sample_file() {
-    InstrumentFile file;
+settings::InstrumentFile sample_file() {
+    settings::InstrumentFile file;
     file.profile = {0.07, -0.001, 3e-4, 3e-3, 0.01, 0};
     file.wavelength = 0.1234;
     file.distance = 876.5;
@@ -221,7 +221,7 @@ InstrumentFile sample_file() {
 
 std::string message_of(const std::filesystem::path& path) {
     try {
-        read_instrument_file(path);
+        settings::read_instrument_file(path);
     } catch (const Error& error) {
         return error.what();
     }
@@ -231,8 +231,8 @@ std::string message_of(const std::filesystem::path& path) {
 TEST(InstrumentFiles, RoundTrip) {
     const TemporaryDirectory folder;
     write_instrument_file(folder / "i.toml", sample_file());
-    const auto read = read_instrument_file(folder / "i.toml");
-    EXPECT_EQ(to_toml(read), to_toml(sample_file()));
+    const auto read = settings::read_instrument_file(folder / "i.toml");
+    EXPECT_EQ(settings::to_toml(read), settings::to_toml(sample_file()));
     EXPECT_EQ(read.profile.v, -0.001);
     EXPECT_EQ(read.standard, "a \"name\"");
     EXPECT_THROW(write_instrument_file(folder / "i.toml", sample_file()), Error);
@@ -274,11 +274,12 @@ class InstrumentInJob : public CellTest {
         CellTest::SetUp();
         write_instrument_file(folder() / "i.toml", sample_file());
     }
-    Job with(const std::vector<std::string>& more) {
+    settings::Job with(const std::vector<std::string>& more) {
         std::vector<std::string> overrides{"instrument.file=i.toml"};
         overrides.insert(overrides.end(), more.begin(), more.end());
-        return parse_job("[input]\nfile = 'scan.nxs'\n[[phase]]\nname = 'Fe'\ncif = 'a.cif'\n",
-                         job(), overrides);
+        return settings::parse_job(
+            "[input]\nfile = 'scan.nxs'\n[[phase]]\nname = 'Fe'\ncif = 'a.cif'\n", job(),
+            overrides);
     }
 };
 
@@ -325,7 +326,7 @@ TEST_F(InstrumentInJob, ValidateShowsItAndProductsRememberIt) {
     ASSERT_EQ(run.exit_code, 0) << run.errors;
     EXPECT_THAT(run.errors, HasSubstr("i.toml gives"));
     const auto info = read_text(results() / "fbp.nxs");
-    EXPECT_NE(info.find(mpi::sha256_of_file(folder() / "i.toml")), std::string::npos);
+    EXPECT_NE(info.find(files::sha256_of_file(folder() / "i.toml")), std::string::npos);
 }
 
 } // namespace

@@ -58,9 +58,9 @@ void write_result(const std::filesystem::path& folder, const Phases& phases,
                   double last_x_factor = 1) {
     std::filesystem::create_directories(folder);
     auto product =
-        mpi::ProductFile::create(folder / "rietveld.nxs", mpi::ProductFile::Existing::refuse);
+        nexus::ProductFile::create(folder / "rietveld.nxs", nexus::ProductFile::Existing::refuse);
     {
-        Provenance provenance;
+        program::Provenance provenance;
         provenance.stage = "rietveld";
         provenance.date = "2024-01-01T00:00:00Z";
         auto stage = write_provenance(product.root(), provenance, "a cell");

@@ -356,27 +356,28 @@ TEST_F(ConditionSteps, TheResultIsAScanAndSmallBlocksChangeNothing) {
 }
 
 TEST(ConditionJob, DefaultsLeaveTheIntensitiesAlone) {
-    const auto job = parse_condition_job("[input]\nfile = 'a.nxs'\n", "folder/job.toml");
+    const auto job = condition::parse_condition_job("[input]\nfile = 'a.nxs'\n", "folder/job.toml");
     EXPECT_EQ(job.input.file, "folder/a.nxs");
     EXPECT_EQ(job.output, "folder/conditioned");
     EXPECT_EQ(job.air, "none");
-    EXPECT_EQ(job.spots, Treat::report);
-    EXPECT_EQ(job.stripes, Treat::report);
-    EXPECT_EQ(job.scaling, Treat::report);
+    EXPECT_EQ(job.spots, condition::Treat::report);
+    EXPECT_EQ(job.stripes, condition::Treat::report);
+    EXPECT_EQ(job.scaling, condition::Treat::report);
     EXPECT_EQ(job.dead_time, 0);
     EXPECT_EQ(job.bin_translation, 1);
-    EXPECT_EQ(numbered("a_%06d.h5", 12), "a_000012.h5");
-    EXPECT_EQ(numbered("/%d.1/x", 12), "/12.1/x");
+    EXPECT_EQ(condition::numbered("a_%06d.h5", 12), "a_000012.h5");
+    EXPECT_EQ(condition::numbered("/%d.1/x", 12), "/12.1/x");
     // A resolved job gives itself.
-    EXPECT_EQ(parse_condition_job(job.resolved, "folder/job.toml").resolved, job.resolved);
-    for (const auto& key : condition_job_reference())
+    EXPECT_EQ(condition::parse_condition_job(job.resolved, "folder/job.toml").resolved,
+              job.resolved);
+    for (const auto& key : condition::condition_job_reference())
         EXPECT_FALSE(key.description.empty()) << key.path;
 }
 
 TEST(ConditionJob, TheReferenceInTheDocumentationIsUpToDate) {
     const auto text =
         read_text(std::filesystem::path(XRDCT_SOURCE_FOLDER) / "docs" / "condition-reference.md");
-    for (const auto& key : condition_job_reference())
+    for (const auto& key : condition::condition_job_reference())
         EXPECT_NE(text.find("| `" + key.path + "` | " + key.type), std::string::npos) << key.path;
 }
 

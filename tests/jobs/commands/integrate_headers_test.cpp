@@ -125,7 +125,7 @@ TEST_F(Headers, MotorsOfEDFFramesMakeASinogram) {
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     EXPECT_THAT(result.errors, AllOf(HasSubstr("sinogram, 4 rotations x 3 translations"),
                                      HasSubstr("rotation_angle is read from header key 'rot'\n")));
-    const auto scan = mpi::SinogramFile::open(folder() / "out.nxs");
+    const auto scan = scan::SinogramFile::open(folder() / "out.nxs");
     EXPECT_EQ(scan.metadata().rotation, (std::vector<double>{0, 45, 90, 135}));
     EXPECT_EQ(scan.metadata().translation, (std::vector<double>{1, 1.25, 1.5}));
     EXPECT_EQ(scan.read_monitor()[0], 9002); // translations fell
@@ -164,7 +164,7 @@ TEST_F(Headers, LostFramesAndMotorsThatJumpBecomeMaskedPoints) {
                                                  "17, 25, 33"),
                                        HasSubstr("1 frame left out, whose position is on no point "
                                                  "of the grid: 44")));
-    const auto scan = mpi::SinogramFile::open(folder() / "conditioned" / "condition.nxs");
+    const auto scan = scan::SinogramFile::open(folder() / "conditioned" / "condition.nxs");
     ASSERT_EQ(scan.metadata().n_rotation(), 6U);
     ASSERT_EQ(scan.metadata().n_translation(), 10U);
     std::vector<float> line(10 * 12);

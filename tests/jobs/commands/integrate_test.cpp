@@ -132,7 +132,7 @@ TEST_F(Integrate, PatternsWithWhatBelongsToThem) {
 
 TEST_F(Integrate, SinogramThatARunReads) {
     ASSERT_EQ(run({"--rotations", "0:90:2", "--translations", "1:-0.5:3"}, 2).exit_code, 0);
-    const auto scan = mpi::SinogramFile::open(folder() / "out.nxs");
+    const auto scan = scan::SinogramFile::open(folder() / "out.nxs");
     const auto& meta = scan.metadata();
     EXPECT_EQ(meta.rotation, (std::vector<double>{0, 90}));
     EXPECT_EQ(meta.translation, (std::vector<double>{0, 0.5, 1}));
@@ -161,7 +161,7 @@ TEST_F(Integrate, PositionsFromATable) {
     write_text(folder() / "p.csv", "translation,rotation_angle,transmission\n0,0,0.9\n1,0,0.8\n"
                                    "2,0,0.7\n0,60,0.6\n1,60,0.5\n2,60,0.4\n");
     ASSERT_EQ(run({"--positions", "p.csv"}).exit_code, 0);
-    const auto scan = mpi::SinogramFile::open(folder() / "out.nxs");
+    const auto scan = scan::SinogramFile::open(folder() / "out.nxs");
     EXPECT_EQ(scan.metadata().n_rotation(), 2U);
     EXPECT_EQ(scan.read_transmission()[5], 0.4);
     // positions that form no grid stay with their frames
@@ -194,7 +194,7 @@ TEST_F(Integrate, RadialUnits) {
     const auto scan = run({"--unit", "q", "--force", "--rotations", "0:90:2", "--translations",
                            "0:1:3", "--energy", "60"});
     ASSERT_EQ(scan.exit_code, 0) << scan.errors;
-    EXPECT_NEAR(mpi::SinogramFile::open(folder() / "out.nxs").metadata().wavelength, 0.2066403,
+    EXPECT_NEAR(scan::SinogramFile::open(folder() / "out.nxs").metadata().wavelength, 0.2066403,
                 1e-6);
 }
 
@@ -202,7 +202,7 @@ TEST_F(Integrate, OneFrameAsText) {
     write_frames("one.h5", 1, rows, columns);
     ASSERT_EQ(run({"--text", "one.xye"}, 0, "one.h5").exit_code, 0);
     EXPECT_THAT(read_text(folder() / "one.xye"), HasSubstr(" 100 "));
-    const auto pattern = read_pattern(folder() / "one.xye", {});
+    const auto pattern = patterns::read_pattern(folder() / "one.xye", {});
     EXPECT_NEAR(pattern.axis.wavelength(), 0.2, 1e-9);
     EXPECT_EQ(pattern.variance.size(), pattern.intensity.size());
     expect_failure({"--text", "6"}, {"--text", "two.xye", "--force"});

@@ -16,7 +16,7 @@ const std::string minimal =
 
 std::string message_of(const std::string& text, const std::vector<std::string>& overrides = {}) {
     try {
-        parse_job(text, "folder/job.toml", overrides);
+        settings::parse_job(text, "folder/job.toml", overrides);
     } catch (const Error& error) {
         return error.what();
     }
@@ -24,7 +24,7 @@ std::string message_of(const std::string& text, const std::vector<std::string>& 
 }
 
 TEST(JobFile, PathsAreRelativeToTheJob) {
-    const auto job = parse_job(minimal, "/data/cell/job.toml");
+    const auto job = settings::parse_job(minimal, "/data/cell/job.toml");
     EXPECT_EQ(job.input.file, "/data/cell/scan.nxs");
     EXPECT_EQ(job.output, "/data/cell/results");
     EXPECT_EQ(job.phases.at(0).cif, "/data/cell/a.cif");
@@ -32,20 +32,20 @@ TEST(JobFile, PathsAreRelativeToTheJob) {
 
 TEST(JobFile, TreatmentsPerParameter) {
     const auto job =
-        parse_job(minimal + "cell = 'fixed'\na = 'voxel'\nstart_c = 14.4\n", "job.toml");
-    EXPECT_EQ(job.phases[0].cell[0], Treatment::voxel);
-    EXPECT_EQ(job.phases[0].cell[2], Treatment::fixed);
+        settings::parse_job(minimal + "cell = 'fixed'\na = 'voxel'\nstart_c = 14.4\n", "job.toml");
+    EXPECT_EQ(job.phases[0].cell[0], settings::Treatment::voxel);
+    EXPECT_EQ(job.phases[0].cell[2], settings::Treatment::fixed);
     EXPECT_EQ(job.phases[0].start_cell[2], 14.4);
     EXPECT_TRUE(std::isnan(job.phases[0].start_cell[0]));
 }
 
 TEST(JobFile, Texture) {
-    const auto job = parse_job(
+    const auto job = settings::parse_job(
         minimal + "march_axis = [0, 0, 1]\nmarch = 0.7\nrefine_march = 'global'\n", "job.toml");
     EXPECT_EQ(job.phases[0].march_axis, (std::array<int, 3>{0, 0, 1}));
     EXPECT_EQ(job.phases[0].march, 0.7);
-    EXPECT_EQ(job.phases[0].march_treatment, Treatment::global);
-    const auto none = parse_job(minimal, "job.toml");
+    EXPECT_EQ(job.phases[0].march_treatment, settings::Treatment::global);
+    const auto none = settings::parse_job(minimal, "job.toml");
     EXPECT_EQ(none.phases[0].march_axis, (std::array<int, 3>{}));
     EXPECT_EQ(none.phases[0].march, 1);
     const auto refused = [](const std::string& text, const char* key, const char* word) {
@@ -66,11 +66,12 @@ TEST(JobFile, Texture) {
 }
 
 TEST(JobFile, OverridesReachEverything) {
-    const auto job = parse_job(minimal, "job.toml",
-                               {"fbp.window=cosine", "phase.NMC (P).a=voxel", "phase[0].size=120.5",
-                                "geometry.axis_offset=auto", "channels.two_theta_max=7"});
+    const auto job =
+        settings::parse_job(minimal, "job.toml",
+                            {"fbp.window=cosine", "phase.NMC (P).a=voxel", "phase[0].size=120.5",
+                             "geometry.axis_offset=auto", "channels.two_theta_max=7"});
     EXPECT_EQ(job.fbp.window, "cosine");
-    EXPECT_EQ(job.phases[0].cell[0], Treatment::voxel);
+    EXPECT_EQ(job.phases[0].cell[0], settings::Treatment::voxel);
     EXPECT_EQ(job.phases[0].size, 120.5);
     EXPECT_FALSE(job.geometry.axis_offset.has_value());
     EXPECT_EQ(job.channels.two_theta_max, 7);
@@ -100,24 +101,24 @@ TEST(JobFile, MessagesNameFileAndKey) {
 }
 
 TEST(JobFile, ResolvedJobReadsBackTheSame) {
-    const auto job =
-        parse_job(minimal + "[[peak]]\nname = 'separator \"x\"'\nposition = 1.7\n", "job.toml");
-    const auto again = parse_job(job.resolved, "job.toml");
+    const auto job = settings::parse_job(
+        minimal + "[[peak]]\nname = 'separator \"x\"'\nposition = 1.7\n", "job.toml");
+    const auto again = settings::parse_job(job.resolved, "job.toml");
     EXPECT_EQ(again.resolved, job.resolved);
     EXPECT_EQ(again.peaks.at(0).name, "separator \"x\"");
 }
 
 TEST(JobFile, StageSettingsHoldWhatMattersOnly) {
-    const auto job = parse_job(minimal, "job.toml");
-    const auto other = parse_job(minimal, "job.toml", {"rietveld.background_terms=5"});
+    const auto job = settings::parse_job(minimal, "job.toml");
+    const auto other = settings::parse_job(minimal, "job.toml", {"rietveld.background_terms=5"});
     EXPECT_EQ(job.resolved_for("fbp"), other.resolved_for("fbp"));
     EXPECT_NE(job.resolved_for("rietveld"), other.resolved_for("rietveld"));
-    const auto window = parse_job(minimal, "job.toml", {"fbp.window=cosine"});
+    const auto window = settings::parse_job(minimal, "job.toml", {"fbp.window=cosine"});
     EXPECT_NE(job.resolved_for("fbp"), window.resolved_for("fbp"));
 }
 
 TEST(JobFile, ReferenceHasEveryKeyDescribed) {
-    const auto list = job_reference();
+    const auto list = settings::job_reference();
     EXPECT_GT(list.size(), 60U);
     for (const auto& key : list) {
         EXPECT_FALSE(key.description.empty()) << key.path;
@@ -131,11 +132,11 @@ TEST(NearestName, FindsMisspellingsAndNothingElse) {
 }
 
 TEST(Bytes, UnitsAndMistakes) {
-    EXPECT_EQ(parse_bytes("1.5GB", "--memory"), 1'500'000'000ULL);
-    EXPECT_EQ(parse_bytes("2 GiB", "--memory"), 2'147'483'648ULL);
-    EXPECT_EQ(parse_bytes("1000", "--memory"), 1000ULL);
+    EXPECT_EQ(program::parse_bytes("1.5GB", "--memory"), 1'500'000'000ULL);
+    EXPECT_EQ(program::parse_bytes("2 GiB", "--memory"), 2'147'483'648ULL);
+    EXPECT_EQ(program::parse_bytes("1000", "--memory"), 1000ULL);
     for (const char* bad : {"", "GB", "-1GB", "1XB", "nan", "inf", "0"})
-        EXPECT_THROW(parse_bytes(bad, "--memory"), Error) << bad;
+        EXPECT_THROW(program::parse_bytes(bad, "--memory"), Error) << bad;
 }
 
 TEST(JobFile, AbsorptionFromPhases) {
@@ -167,7 +168,7 @@ TEST(JobFile, WhatDecidesAProduct) {
         std::vector<std::string> overrides{"absorption.method=" + method};
         if (!change.empty())
             overrides.push_back(change);
-        return parse_job(text, "job.toml", overrides).resolved_for(stage);
+        return settings::parse_job(text, "job.toml", overrides).resolved_for(stage);
     };
     const std::string wider = "phase[0].size=500.0";
     EXPECT_EQ(settings("transmission", "fbp", ""), settings("transmission", "fbp", wider));

@@ -40,7 +40,7 @@ class RietveldCommand : public ::testing::Test {
     void SetUp() override {
         for (const auto* name : {"Fe", "Cu", "Al"})
             write_text(folder_ / (std::string(name) + ".cif"), phantom::structure_file(name).text);
-        axis_ = std::make_unique<RadialAxis>(cell_axis(1400));
+        axis_ = std::make_unique<rietveld::RadialAxis>(cell_axis(1400));
         y_ = simple_pattern(*axis_, {{structure("Fe"), 3, iron_a, 0, 0.03},
                                      {structure("Cu"), 1, copper_a, 0, 0.03}});
         const double highest = *std::max_element(y_.begin(), y_.end());
@@ -54,8 +54,8 @@ class RietveldCommand : public ::testing::Test {
         }
         write_pattern("pattern.xy");
     }
-    Phase structure(const std::string& name) const {
-        return Phase::from_cif(folder_ / (name + ".cif"), name);
+    crystal::Phase structure(const std::string& name) const {
+        return crystal::Phase::from_cif(folder_ / (name + ".cif"), name);
     }
     std::string row(std::size_t k) const {
         return fmt::format("{:.6f} {:.4f}\n", axis_->two_theta()[k], y_[k]);
@@ -109,7 +109,7 @@ class RietveldCommand : public ::testing::Test {
     }
 
     TemporaryDirectory folder_;
-    std::unique_ptr<RadialAxis> axis_;
+    std::unique_ptr<rietveld::RadialAxis> axis_;
     std::vector<double> y_;
 };
 
@@ -414,7 +414,7 @@ TEST_F(RietveldCommand, InstrumentFileSetsWidthsAndWavelength) {
     expect_failure(quick({"--instrument", "bad.toml"}), {"bad.toml"});
     expect_failure(quick({"--instrument", "absent.toml"}), {"absent.toml"});
 
-    InstrumentFile instrument;
+    settings::InstrumentFile instrument;
     instrument.profile = {0.01, 0, 7e-4, 0.002, 0, 0};
     instrument.wavelength = 0.1201; // the cells come out larger in the same proportion
     instrument.two_theta_min = 2.5;

@@ -18,28 +18,29 @@ using ::testing::ThrowsMessage;
 
 const double nan = std::nan("");
 
-RadialAxis axis() {
+rietveld::RadialAxis axis() {
     std::vector<double> two_theta;
     for (int k = 0; k < 600; ++k)
         two_theta.push_back(2 + 0.01 * k);
-    return RadialAxis::from_two_theta(two_theta, 0.12);
+    return rietveld::RadialAxis::from_two_theta(two_theta, 0.12);
 }
 
 /// Iron and copper, one cell each, and "layered": iron with a cell per voxel.
-DlsrSetup setup() {
-    DlsrSetup result;
+pipeline::DlsrSetup setup() {
+    pipeline::DlsrSetup result;
     result.model.wavelength.value = 0.12;
     result.model.instrument.w.value = 1e-3;
     result.model.phases.emplace_back(test::iron("Fe"), "Fe");
     result.model.phases.emplace_back(test::copper("Cu"), "Cu");
     result.model.phases.emplace_back(test::iron("layered"), "layered");
     for (std::size_t p = 0; p < 3; ++p) {
-        PatternPart part;
+        rietveld::PatternPart part;
         part.index = p;
         const double a = result.model.phases[p].cell[0].value;
-        const ShapeParameter shape{ShapeParameter::Kind::cell, 0, 0.99 * a, 1.01 * a};
+        const rietveld::ShapeParameter shape{rietveld::ShapeParameter::Kind::cell, 0, 0.99 * a,
+                                             1.01 * a};
         if (p < 2) {
-            part.global.push_back({ShapeParameter::Kind::size, 0, 1e-4, 1e-2});
+            part.global.push_back({rietveld::ShapeParameter::Kind::size, 0, 1e-4, 1e-2});
             part.global.push_back(shape);
             result.globals.push_back({1e-4, 1e-2, 1e-3});
             result.globals.push_back({shape.lower, shape.upper, 1e-3});
@@ -51,13 +52,13 @@ DlsrSetup setup() {
         }
         result.parts.push_back(part);
         result.pixels.emplace_back(Team::alone(), std::vector<std::size_t>{0, 1});
-        DlsrSetup::Field scale;
+        pipeline::DlsrSetup::Field scale;
         scale.quantity = {result.model.phases[p].name, "scale", ""};
         scale.field.part = p;
         scale.start = {Team::alone(), std::vector<double>{1, 2}};
         result.fields.push_back(scale);
         if (p == 2) {
-            DlsrSetup::Field cell;
+            pipeline::DlsrSetup::Field cell;
             cell.quantity = {"layered", "a", "angstrom"};
             cell.field = {.part = 2, .shape = 0, .lower = shape.lower, .upper = shape.upper};
             cell.start = {Team::alone(), std::vector<double>{a, a}};
@@ -92,8 +93,8 @@ TEST(GlobalRanges, FollowValuesThatEndAtTheirEnds) {
     EXPECT_EQ(global_ranges(s).lower, moved->lower);
     EXPECT_FALSE(moved_ranges(s, ended));
     // And a patterns' table can be made of it.
-    EXPECT_NO_THROW(PatternBasis(axis(), s.model, s.parts, std::vector<double>(600, 1.0),
-                                 PatternBasisOptions{}));
+    EXPECT_NO_THROW(rietveld::PatternBasis(axis(), s.model, s.parts, std::vector<double>(600, 1.0),
+                                           rietveld::PatternBasisOptions{}));
 }
 
 TEST(GlobalRanges, WidthsMayBeNothing) {
@@ -168,8 +169,8 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     EXPECT_NEAR(s.fields[3].start[1], factor * before.fields[3].start[1], 1e-12);
     EXPECT_NEAR(s.parts[2].voxel[0].upper, factor * before.parts[2].voxel[0].upper, 1e-12);
     // The lines stay where they were, but for what separates tan 2θ from sin θ.
-    const auto lines = [](const DlsrSetup& of) {
-        return PatternCalculator(axis(), of.model).lines(of.model);
+    const auto lines = [](const pipeline::DlsrSetup& of) {
+        return rietveld::PatternCalculator(axis(), of.model).lines(of.model);
     };
     const auto now = lines(s), then = lines(before);
     ASSERT_EQ(now.size(), then.size());
@@ -180,12 +181,12 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     EXPECT_NEAR(s.model.phases[2].cell[0].value, before.model.phases[2].cell[0].value, 1e-12);
 }
 
-DlsrGeometry geometry() {
-    DlsrGeometry g;
+pipeline::DlsrGeometry geometry() {
+    pipeline::DlsrGeometry g;
     g.step = 0.1;
     g.axis_offset = {0.02, 0.021, 0.001, false};
-    g.sinogram_axis = GeometryEstimate{0.02, 0.0205, 0.002, false};
-    g.distance = GeometryEstimate{1000, 985, 1, false};
+    g.sinogram_axis = pipeline::GeometryEstimate{0.02, 0.0205, 0.002, false};
+    g.distance = pipeline::GeometryEstimate{1000, 985, 1, false};
     const auto s = setup();
     const std::vector<double> cells{s.model.phases[0].cell[0].value,
                                     s.model.phases[1].cell[0].value},
@@ -194,7 +195,7 @@ DlsrGeometry geometry() {
     return g;
 }
 
-std::string joined(const DlsrGeometry& g) {
+std::string joined(const pipeline::DlsrGeometry& g) {
     std::string all;
     for (const auto& remark : g.remarks())
         all += remark + "\n";

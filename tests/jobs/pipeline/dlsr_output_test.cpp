@@ -37,8 +37,8 @@ std::string text_of(const std::filesystem::path& path) {
 }
 
 /// Iron in the left half with a cell of its own per voxel, copper everywhere with one cell.
-DlsrResult small_result() {
-    DlsrResult result;
+pipeline::DlsrResult small_result() {
+    pipeline::DlsrResult result;
     result.n = n;
     for (std::size_t i = 0; i < n; ++i)
         result.x.push_back(0.1 * (static_cast<double>(i) - 5.5));
@@ -108,7 +108,7 @@ DlsrResult small_result() {
     result.geometry.emplace();
     result.geometry->step = 0.1;
     result.geometry->axis_offset = {0.0, 0.03, 0.002, true};
-    result.geometry->distance = GeometryEstimate{1000, 990, 2, false};
+    result.geometry->distance = pipeline::GeometryEstimate{1000, 990, 2, false};
     result.geometry->radial.standards.push_back({"Cu", 3.6149, 3.6113, 1e-5, 1.001, 1e-4});
     result.geometry->radial.factor = 1.001;
     result.geometry->radial.uncertainty = 1e-4;
@@ -120,7 +120,7 @@ class DlsrOutput : public ::testing::Test {
   protected:
     test::TemporaryDirectory folder_;
 
-    void write(const DlsrResult& result, std::optional<double> constant = {},
+    void write(const pipeline::DlsrResult& result, std::optional<double> constant = {},
                const std::string& stage = "dlsr") {
         auto file = hdf5::File::open(folder_ / (stage + ".nxs"), hdf5::Access::create);
         auto root = file.root();
@@ -277,23 +277,24 @@ TEST_F(DlsrOutput, AnalysisTakesTheGlobalCell) {
 }
 
 TEST_F(DlsrOutput, WhatDoesNotFitIsRefused) {
-    const auto refused = [&](const std::function<void(DlsrResult&)>& spoil, const char* word) {
+    const auto refused = [&](const std::function<void(pipeline::DlsrResult&)>& spoil,
+                             const char* word) {
         auto result = small_result();
         spoil(result);
         EXPECT_THAT([&] { write(result); },
                     ThrowsMessage<Error>(AllOf(HasSubstr("dlsr.nxs"), HasSubstr(word))));
     };
-    refused([](DlsrResult& r) { r.maps[1].values.pop_back(); }, "Fe/a");
-    refused([](DlsrResult& r) { r.maps[0].errors.pop_back(); }, "e.s.d. of Fe/scale");
-    refused([](DlsrResult& r) { r.maps.erase(r.maps.begin()); }, "scale of Fe");
-    refused([](DlsrResult& r) { r.x.pop_back(); }, "axis");
-    refused([](DlsrResult& r) { r.sample.pop_back(); }, "sample mask");
-    refused([](DlsrResult& r) { r.masks.pop_back(); }, "phase masks");
-    refused([](DlsrResult& r) { r.masks[1].pop_back(); }, "mask of Cu");
-    refused([](DlsrResult& r) { r.residual_sinogram.pop_back(); }, "sinogram");
-    refused([](DlsrResult& r) { r.calculated.pop_back(); }, "mean pattern");
-    refused([](DlsrResult& r) { r.lines[0].ratio.pop_back(); }, "1 1 0");
-    refused([](DlsrResult& r) { r.lines[1].error.pop_back(); }, "1 1 1");
+    refused([](pipeline::DlsrResult& r) { r.maps[1].values.pop_back(); }, "Fe/a");
+    refused([](pipeline::DlsrResult& r) { r.maps[0].errors.pop_back(); }, "e.s.d. of Fe/scale");
+    refused([](pipeline::DlsrResult& r) { r.maps.erase(r.maps.begin()); }, "scale of Fe");
+    refused([](pipeline::DlsrResult& r) { r.x.pop_back(); }, "axis");
+    refused([](pipeline::DlsrResult& r) { r.sample.pop_back(); }, "sample mask");
+    refused([](pipeline::DlsrResult& r) { r.masks.pop_back(); }, "phase masks");
+    refused([](pipeline::DlsrResult& r) { r.masks[1].pop_back(); }, "mask of Cu");
+    refused([](pipeline::DlsrResult& r) { r.residual_sinogram.pop_back(); }, "sinogram");
+    refused([](pipeline::DlsrResult& r) { r.calculated.pop_back(); }, "mean pattern");
+    refused([](pipeline::DlsrResult& r) { r.lines[0].ratio.pop_back(); }, "1 1 0");
+    refused([](pipeline::DlsrResult& r) { r.lines[1].error.pop_back(); }, "1 1 1");
 }
 
 TEST_F(DlsrOutput, ReportNeedsNoConventionalResult) {
@@ -302,7 +303,7 @@ TEST_F(DlsrOutput, ReportNeedsNoConventionalResult) {
     for (auto& map : result.maps)
         map.smoothness = 0;
     write(result);
-    const std::string page = text_of(make_report(folder_.path()).page);
+    const std::string page = text_of(report::make_report(folder_.path()).page);
     EXPECT_THAT(page, AllOf(HasSubstr("has not converged"), HasSubstr("No smoothness was used"),
                             Not(HasSubstr("Conventional analysis and DLSR"))));
     EXPECT_TRUE(std::filesystem::exists(folder_ / "pictures" / "dlsr_Fe_deviations.png"));
@@ -318,7 +319,7 @@ TEST_F(DlsrOutput, ReportShowsBothAnalyses) {
                 v -= 0.002;
     write(conventional, 1e-4, "rietveld");
     write(small_result(), 1e-4);
-    const auto result = make_report(folder_.path());
+    const auto result = report::make_report(folder_.path());
     const std::string page = text_of(result.page);
     for (const char* word :
          {"Values with one for the whole object", "3.6151(2)", "500(25)",
@@ -358,7 +359,7 @@ TEST_F(DlsrOutput, ReportShowsBothAnalyses) {
         }
     EXPECT_TRUE(found);
 
-    ReportOptions options;
+    report::ReportOptions options;
     options.force = true;
     options.stage = "rietveld";
     EXPECT_THAT(text_of(make_report(folder_.path(), options).page),

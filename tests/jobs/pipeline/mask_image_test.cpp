@@ -15,7 +15,7 @@ using testing::HasSubstr;
 
 std::string message_of(const std::filesystem::path& path, std::size_t ny, std::size_t nx) {
     try {
-        read_mask_image(path, ny, nx);
+        pipeline::read_mask_image(path, ny, nx);
     } catch (const Error& error) {
         return error.what();
     }
@@ -30,8 +30,8 @@ TEST(MaskImage, ComesBackAndLooksLikeTheMap) {
     const test::TemporaryDirectory folder;
     const std::vector<unsigned char> mask{1, 0, 0, 0, 1, 1}; // [y][x], 2 × 3
     const auto path = folder / "mask.pgm";
-    write_mask_image(path, mask, 2, 3);
-    EXPECT_EQ(read_mask_image(path, 2, 3), mask);
+    pipeline::write_mask_image(path, mask, 2, 3);
+    EXPECT_EQ(pipeline::read_mask_image(path, 2, 3), mask);
     // The upper line of the image is the row of highest y.
     std::ifstream file(path, std::ios::binary);
     std::string text((std::istreambuf_iterator<char>(file)), {});
@@ -42,9 +42,10 @@ TEST(MaskImage, WhatEditorsWrite) {
     const test::TemporaryDirectory folder;
     const auto path = folder / "mask.pgm";
     write(path, "P2\n# made by an editor\n3 2\n15\n0 15 9\n15 0 7\n");
-    EXPECT_EQ(read_mask_image(path, 2, 3), (std::vector<unsigned char>{1, 0, 0, 0, 1, 1}));
+    EXPECT_EQ(pipeline::read_mask_image(path, 2, 3),
+              (std::vector<unsigned char>{1, 0, 0, 0, 1, 1}));
     write(path, std::string("P5 1 2 65535\n") + std::string("\xff\xff\x10\x00", 4));
-    EXPECT_EQ(read_mask_image(path, 2, 1), (std::vector<unsigned char>{0, 1}));
+    EXPECT_EQ(pipeline::read_mask_image(path, 2, 1), (std::vector<unsigned char>{0, 1}));
 }
 
 TEST(MaskImage, SaysWhatIsWrong) {

@@ -164,11 +164,11 @@ class Analysed : public ::testing::Test {
         });
     }
 
-    const QuantityResult& quantity(const StageResult& stage, const std::string& phase,
-                                   const std::string& name) {
+    const report::QuantityResult& quantity(const report::StageResult& stage,
+                                           const std::string& phase, const std::string& name) {
         const PhaseResult* found = stage.find(phase);
         EXPECT_NE(found, nullptr);
-        for (const QuantityResult& q : found->quantities)
+        for (const report::QuantityResult& q : found->quantities)
             if (q.quantity == name)
                 return q;
         throw std::runtime_error("no " + name);
@@ -311,12 +311,12 @@ TEST_F(Analysed, LithiumThatDoesNotFitIsRefused) {
     const auto products = read_products(folder_.path());
     const auto with = [&](const std::string& phase, const std::string& parameter,
                           std::vector<std::pair<double, double>> table) {
-        LithiumSettings s;
+        settings::LithiumSettings s;
         s.electrode = "cathode";
         s.phase = phase;
         s.parameter = parameter;
         s.table = std::move(table);
-        return analyse(products, std::vector<LithiumSettings>{s}, "li.toml");
+        return analyse(products, std::vector<settings::LithiumSettings>{s}, "li.toml");
     };
     EXPECT_THAT(
         [&] {
@@ -438,7 +438,7 @@ TEST_F(Analysed, AFileReplacesTheLithiumOfTheJob) {
     write_rietveld(lithium_text);
     std::ofstream(folder_ / "li.toml") << "[[lithium]]\nelectrode = 'anode'\nphase = 'graphite'\n"
                                           "content = 0.5\n";
-    ReportOptions options;
+    report::ReportOptions options;
     options.lithium = folder_ / "li.toml";
     make_report(folder_.path(), options);
     const auto json = nlohmann::json::parse(text_of(folder_ / "report.json"));

@@ -11,7 +11,7 @@ namespace xrdct::report {
 namespace {
 
 /// CIE 1976 lightness of an sRGB colour (IEC 61966-2-1), 0 … 100.
-double lightness(Rgb colour) {
+double lightness(report::Rgb colour) {
     const auto linear = [](double c) {
         c /= 255.0;
         return c <= 0.04045 ? c / 12.92 : std::pow((c + 0.055) / 1.055, 2.4);
@@ -22,8 +22,8 @@ double lightness(Rgb colour) {
 }
 
 TEST(ReportPalette, SequentialPalettesClimbEvenlyInLightness) {
-    for (const Palette palette :
-         {Palette::viridis, Palette::inferno, Palette::magma, Palette::cividis}) {
+    for (const report::Palette palette : {report::Palette::viridis, report::Palette::inferno,
+                                          report::Palette::magma, report::Palette::cividis}) {
         const auto anchors = palette_anchors(palette);
         ASSERT_GE(anchors.size(), 8U);
         const double low = lightness(anchors.front()), high = lightness(anchors.back());
@@ -38,7 +38,7 @@ TEST(ReportPalette, SequentialPalettesClimbEvenlyInLightness) {
 }
 
 TEST(ReportPalette, DivergingPaletteIsLightestInTheMiddle) {
-    const auto anchors = palette_anchors(Palette::diverging);
+    const auto anchors = palette_anchors(report::Palette::diverging);
     ASSERT_EQ(anchors.size() % 2, 1U);
     for (std::size_t i = 0; i < anchors.size() / 2; ++i) {
         EXPECT_LT(lightness(anchors[i]), lightness(anchors[i + 1]));
@@ -47,16 +47,16 @@ TEST(ReportPalette, DivergingPaletteIsLightestInTheMiddle) {
 }
 
 TEST(ReportPalette, MissingVoxelsAreNoColourOfAnyPalette) {
-    const auto distance = [](Rgb a, Rgb b) {
+    const auto distance = [](report::Rgb a, report::Rgb b) {
         return std::abs(a[0] - b[0]) + std::abs(a[1] - b[1]) + std::abs(a[2] - b[2]);
     };
-    for (const Palette palette :
-         {Palette::viridis, Palette::inferno, Palette::magma, Palette::cividis})
-        for (const Rgb anchor : palette_anchors(palette))
-            EXPECT_GT(distance(anchor, missing_colour), 60);
+    for (const report::Palette palette : {report::Palette::viridis, report::Palette::inferno,
+                                          report::Palette::magma, report::Palette::cividis})
+        for (const report::Rgb anchor : palette_anchors(palette))
+            EXPECT_GT(distance(anchor, report::missing_colour), 60);
     for (std::size_t n = 0; n < 7; ++n)
-        EXPECT_GT(distance(outcome_colour(n), missing_colour), 60);
-    EXPECT_GT(distance(neutral_colour, missing_colour), 30);
+        EXPECT_GT(distance(outcome_colour(n), report::missing_colour), 60);
+    EXPECT_GT(distance(report::neutral_colour, report::missing_colour), 30);
     EXPECT_EQ(hex_colour({0, 10, 255}), "#000aff");
 }
 
@@ -71,7 +71,7 @@ TEST(ReportLabels, KnownQuantitiesHaveTheirCustomaryForm) {
 }
 
 TEST(ReportLabels, UnknownQuantitiesAreShownLiterally) {
-    const Quantity q = describe_quantity("chebyshev_0 <b>{x}^2");
+    const report::Quantity q = describe_quantity("chebyshev_0 <b>{x}^2");
     EXPECT_EQ(q.text, "chebyshev 0 <b>{x}^2");
     EXPECT_EQ(q.html, "chebyshev 0 &lt;b&gt;{x}^2");
     EXPECT_EQ(q.enhanced, "chebyshev 0 <b>\\{x\\}\\^2");

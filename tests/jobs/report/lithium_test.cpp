@@ -22,16 +22,16 @@ namespace {
 
 const double nan = std::nan("");
 
-LithiumSettings falling_c() {
-    LithiumSettings settings;
+settings::LithiumSettings falling_c() {
+    settings::LithiumSettings settings;
     settings.electrode = "cathode";
     settings.phase = "NMC";
     settings.table = {{14.50, 0.45}, {14.40, 0.65}, {14.20, 0.95}};
     return settings;
 }
 
-LithiumSettings fixed(const std::string& phase, double content, double host_mass) {
-    LithiumSettings settings;
+settings::LithiumSettings fixed(const std::string& phase, double content, double host_mass) {
+    settings::LithiumSettings settings;
     settings.electrode = "anode";
     settings.phase = phase;
     settings.content = content;
@@ -66,7 +66,7 @@ TEST(Interpolation, BeyondTheTableIsNothingUnlessClamped) {
 }
 
 TEST(LatticeQuantity, RatioAndVolumesWithErrors) {
-    LithiumSettings settings;
+    settings::LithiumSettings settings;
     settings.parameter = "c/a";
     const auto ratio = lattice_quantity(settings, {{"a", {2.86, 0.001}}, {"c", {14.3, 0.01}}});
     EXPECT_NEAR(ratio.value, 5.0, 1e-12);
@@ -97,7 +97,7 @@ TEST(LatticeQuantity, RatioAndVolumesWithErrors) {
     EXPECT_TRUE(std::isnan(lattice_quantity(settings, {{"alpha", {80, nan}}}).value));
 }
 
-LithiumPhase phase_of(const LithiumSettings& settings, std::vector<double> amount,
+LithiumPhase phase_of(const settings::LithiumSettings& settings, std::vector<double> amount,
                       std::vector<Estimate> lattice = {}) {
     return {settings, std::move(lattice), std::move(amount), {}};
 }
@@ -182,7 +182,7 @@ const std::string job_text =
 
 std::string message_of(const std::string& lithium) {
     try {
-        parse_job(job_text + lithium, "job.toml");
+        settings::parse_job(job_text + lithium, "job.toml");
     } catch (const Error& error) {
         return error.what();
     }
@@ -198,20 +198,20 @@ TEST(LithiumSettingsOf, AJobKeepsThemThroughItsResolvedForm) {
         job_text + cathode("table = [[14.5, 0.45], [14.3, 0.85]]\noutside = 'clamp'") +
         "[[lithium]]\nelectrode = 'anode'\nphase = 'LiC6'\ncontent = 1\nhost_mass = 79.01\n"
         "[[lithium]]\nelectrode = 'anode'\nphase = 'LiC12'\ncontent = 0.5\nhost_mass = 75.54\n";
-    const auto job = parse_job(text, "job.toml");
+    const auto job = settings::parse_job(text, "job.toml");
     ASSERT_EQ(job.lithium.size(), 3U);
     EXPECT_TRUE(job.lithium[0].clamp);
     EXPECT_EQ(job.lithium[0].parameter, "c");
     EXPECT_EQ(job.lithium[0].table.at(1), std::pair(14.3, 0.85));
     EXPECT_EQ(job.lithium[2].content, 0.5);
-    const auto again = parse_job(job.resolved, "job.toml");
+    const auto again = settings::parse_job(job.resolved, "job.toml");
     EXPECT_EQ(again.resolved, job.resolved);
-    const auto from_product = lithium_of_job(job.resolved, "rietveld.nxs");
+    const auto from_product = settings::lithium_of_job(job.resolved, "rietveld.nxs");
     ASSERT_EQ(from_product.size(), 3U);
     EXPECT_EQ(from_product[0].table, job.lithium[0].table);
     EXPECT_TRUE(std::isnan(from_product[0].content));
     // The report alone uses them: no stage has to run again.
-    const auto without = parse_job(job_text, "job.toml");
+    const auto without = settings::parse_job(job_text, "job.toml");
     for (const char* stage : {"absorption", "fbp", "rietveld"})
         EXPECT_EQ(job.resolved_for(stage), without.resolved_for(stage));
 }
@@ -266,18 +266,19 @@ TEST(LithiumSettingsOf, AFileOfItsOwn) {
     const auto path = folder / "lithium.toml";
     const auto write = [&](const std::string& text) { std::ofstream(path) << text; };
     write(cathode("table = [[14.5, 0.45], [14.3, 0.85]]"));
-    EXPECT_EQ(read_lithium_file(path).size(), 1U);
+    EXPECT_EQ(settings::read_lithium_file(path).size(), 1U);
     write(job_text + cathode("content = 1"));
-    EXPECT_EQ(read_lithium_file(path).size(), 1U) << "a job will do";
+    EXPECT_EQ(settings::read_lithium_file(path).size(), 1U) << "a job will do";
     write(job_text);
-    EXPECT_THAT([&] { read_lithium_file(path); },
+    EXPECT_THAT([&] { settings::read_lithium_file(path); },
                 ThrowsMessage<Error>(AllOf(HasSubstr("lithium.toml"), HasSubstr("[[lithium]]"))));
     write(cathode("contents = 1"));
-    EXPECT_THAT([&] { read_lithium_file(path); },
+    EXPECT_THAT([&] { settings::read_lithium_file(path); },
                 ThrowsMessage<Error>(HasSubstr("lithium[].content")));
     write("[[lithium]\n");
-    EXPECT_THAT([&] { read_lithium_file(path); }, ThrowsMessage<Error>(HasSubstr("line 1")));
-    EXPECT_THAT([&] { read_lithium_file(folder / "absent.toml"); },
+    EXPECT_THAT([&] { settings::read_lithium_file(path); },
+                ThrowsMessage<Error>(HasSubstr("line 1")));
+    EXPECT_THAT([&] { settings::read_lithium_file(folder / "absent.toml"); },
                 ThrowsMessage<Error>(HasSubstr("absent.toml")));
 }
 

@@ -24,8 +24,8 @@ using ::testing::ThrowsMessage;
 
 const double nan = std::nan("");
 
-MapPicture map_of(std::size_t columns, std::size_t rows, double value) {
-    MapPicture map;
+report::MapPicture map_of(std::size_t columns, std::size_t rows, double value) {
+    report::MapPicture map;
     map.x.label = "x";
     map.y.label = "y";
     map.x.units = map.y.units = "mm";
@@ -50,8 +50,8 @@ class ReportPicture : public ::testing::Test {
     test::TemporaryDirectory folder_;
 
     fs::path stem(const std::string& name = "map") const { return folder_ / name; }
-    test::Png drawn(const MapPicture& map) const {
-        PictureOptions options;
+    test::Png drawn(const report::MapPicture& map) const {
+        report::PictureOptions options;
         options.svg = false;
         options.force = true;
         return test::read_png(write_map_picture(map, stem(), options).at(0));
@@ -69,50 +69,50 @@ TEST_F(ReportPicture, WritesBothFormatsAndNothingElse) {
 }
 
 TEST_F(ReportPicture, YPointsUpAndXRight) {
-    MapPicture map = map_of(10, 10, 0.0);
-    map.range = ColourRange{0.0, 1.0};
+    report::MapPicture map = map_of(10, 10, 0.0);
+    map.range = report::ColourRange{0.0, 1.0};
     // One corner block high, the opposite one missing, everything else low.
     for (std::size_t j = 7; j < 10; ++j)
         for (std::size_t i = 7; i < 10; ++i)
             map.values[j * 10 + i] = 1.0;
     map.values[9 * 10 + 0] = nan;
     const test::Png png = drawn(map);
-    const auto low = palette_anchors(Palette::viridis).front();
-    const auto high = palette_anchors(Palette::viridis).back();
+    const auto low = palette_anchors(report::Palette::viridis).front();
+    const auto high = palette_anchors(report::Palette::viridis).back();
     const auto [low_row, low_column] = png.centre(low);
     const auto [high_row, high_column] = png.centre(high);
     EXPECT_LT(high_row, low_row);
     EXPECT_GT(high_column, low_column);
-    const auto [missing_row, missing_column] = png.centre(missing_colour);
+    const auto [missing_row, missing_column] = png.centre(report::missing_colour);
     EXPECT_LT(missing_row, low_row);
     EXPECT_LT(missing_column, low_column);
     // Pixels are squares of one colour: areas count as the voxels do (9 and 1 of 100).
-    EXPECT_NEAR(static_cast<double>(png.count(high)) / png.count(missing_colour), 9.0, 1.0);
+    EXPECT_NEAR(static_cast<double>(png.count(high)) / png.count(report::missing_colour), 9.0, 1.0);
 }
 
 TEST_F(ReportPicture, RowsShareARangeAndKeepTheOrder) {
-    const auto low = palette_anchors(Palette::viridis).front(),
-               high = palette_anchors(Palette::viridis).back();
-    MapRow row;
+    const auto low = palette_anchors(report::Palette::viridis).front(),
+               high = palette_anchors(report::Palette::viridis).back();
+    report::MapRow row;
     for (const double value : {0.0, 1.0, nan}) {
         row.panels.push_back(map_of(10, 10, value));
-        row.panels.back().range = ColourRange{0.0, 1.0};
-        row.panels.back().palette = Palette::viridis;
+        row.panels.back().range = report::ColourRange{0.0, 1.0};
+        row.panels.back().palette = report::Palette::viridis;
     }
-    MapRow below;
+    report::MapRow below;
     below.panels.push_back(map_of(10, 10, 0.0));
-    below.panels.back().range = ColourRange{-1.0, 1.0};
-    below.panels.back().palette = Palette::diverging;
+    below.panels.back().range = report::ColourRange{-1.0, 1.0};
+    below.panels.back().palette = report::Palette::diverging;
     below.skip = 1;
     const auto files = write_map_rows(std::vector{row, below}, "NMC532: c", stem("rows"));
     ASSERT_EQ(files.size(), 2U);
     const test::Png png = test::read_png(files[0]);
     // Three panels of one size side by side: low, high, missing; zero is the palette's middle.
     EXPECT_LT(png.centre(low).second, png.centre(high).second);
-    EXPECT_LT(png.centre(high).second, png.centre(missing_colour).second);
+    EXPECT_LT(png.centre(high).second, png.centre(report::missing_colour).second);
     // The scale bar hides some of the first.
     EXPECT_NEAR(static_cast<double>(png.count(high)) / png.count(low), 1.0, 0.25);
-    const Rgb middle{247, 247, 247};
+    const report::Rgb middle{247, 247, 247};
     EXPECT_GT(png.centre(middle).first, png.centre(high).first + 100);
     EXPECT_NEAR(png.centre(middle).second, png.centre(high).second, 40);
 
@@ -121,13 +121,13 @@ TEST_F(ReportPicture, RowsShareARangeAndKeepTheOrder) {
     const test::Png line = test::read_png(beside[0]);
     EXPECT_GT(line.width, png.width);
     EXPECT_LT(line.height, png.height);
-    EXPECT_THROW(write_map_rows(std::vector{MapRow{}}, "", stem("none")), Error);
+    EXPECT_THROW(write_map_rows(std::vector{report::MapRow{}}, "", stem("none")), Error);
     EXPECT_THROW(write_map_rows({}, "", stem("none")), Error);
 }
 
 TEST_F(ReportPicture, FallingAxesAreTurned) {
-    MapPicture rising = map_of(6, 5, 0.0), falling = rising;
-    rising.range = falling.range = ColourRange{0.0, 30.0};
+    report::MapPicture rising = map_of(6, 5, 0.0), falling = rising;
+    rising.range = falling.range = report::ColourRange{0.0, 30.0};
     for (std::size_t i = 0; i < 30; ++i) {
         rising.values[i] = static_cast<double>(i);
         falling.values[29 - i] = static_cast<double>(i);
@@ -143,23 +143,24 @@ TEST_F(ReportPicture, SameUnitsHaveEqualAspect) {
     EXPECT_GT(wide.width, 2 * wide.height);
     EXPECT_GT(tall.height, tall.width);
     // The grey of the missing voxels fills frames of the same shape, turned.
-    EXPECT_NEAR(static_cast<double>(wide.count(missing_colour)) / tall.count(missing_colour), 1.0,
-                0.1);
+    EXPECT_NEAR(static_cast<double>(wide.count(report::missing_colour)) /
+                    tall.count(report::missing_colour),
+                1.0, 0.1);
 }
 
 TEST_F(ReportPicture, UnevenAxesLeaveGaps) {
-    MapPicture map = map_of(4, 12, 5.0);
+    report::MapPicture map = map_of(4, 12, 5.0);
     map.y.units = "deg";
     map.y.values = {0, 1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 21}; // ten of 22 rows missing
-    map.range = ColourRange{0.0, 5.0};
+    map.range = report::ColourRange{0.0, 5.0};
     const test::Png png = drawn(map);
-    const double present = png.count(palette_anchors(Palette::viridis).back());
-    const double missing = png.count(missing_colour);
+    const double present = png.count(palette_anchors(report::Palette::viridis).back());
+    const double missing = png.count(report::missing_colour);
     EXPECT_NEAR(missing / (missing + present), 10.0 / 22.0, 0.04);
 }
 
 TEST_F(ReportPicture, CodesHaveTheirOwnColours) {
-    MapPicture map = map_of(20, 20, 0.0);
+    report::MapPicture map = map_of(20, 20, 0.0);
     map.quantity = "status";
     map.categories = {{0, "converged"}, {1, "masked"}, {2, "at bound"}, {7, "never occurs"}};
     std::fill_n(map.values.begin() + 350, 50, 2.0);
@@ -172,31 +173,31 @@ TEST_F(ReportPicture, CodesHaveTheirOwnColours) {
     EXPECT_LT(png.count(outcome_colour(2)) / good, 1.0)
         << "belongs to the code that does not occur";
     EXPECT_NEAR(png.count(outcome_colour(3)) / good, 20.0, 3.0);
-    EXPECT_NEAR(png.count(missing_colour) / good, 50.0, 5.0);
+    EXPECT_NEAR(png.count(report::missing_colour) / good, 50.0, 5.0);
 }
 
 TEST_F(ReportPicture, DegenerateMapsAreDrawn) {
     for (const auto& [columns, rows] :
          {std::pair<std::size_t, std::size_t>{1, 1}, {1, 20}, {20, 1}, {2, 2}}) {
         EXPECT_GT(drawn(map_of(columns, rows, 14.3)).width, 100) << columns << " x " << rows;
-        EXPECT_GT(drawn(map_of(columns, rows, nan)).count(missing_colour), 100);
+        EXPECT_GT(drawn(map_of(columns, rows, nan)).count(report::missing_colour), 100);
         EXPECT_GT(drawn(map_of(columns, rows, 0.0)).width, 100);
     }
-    MapPicture single = map_of(1, 1, 3.0);
-    single.range = ColourRange{2.0, 3.0};
-    EXPECT_GT(drawn(single).count(palette_anchors(Palette::viridis).back()), 10000);
-    MapPicture huge = map_of(5, 5, 1e300), tiny = map_of(5, 5, 1e-300);
+    report::MapPicture single = map_of(1, 1, 3.0);
+    single.range = report::ColourRange{2.0, 3.0};
+    EXPECT_GT(drawn(single).count(palette_anchors(report::Palette::viridis).back()), 10000);
+    report::MapPicture huge = map_of(5, 5, 1e300), tiny = map_of(5, 5, 1e-300);
     huge.values[3] = -1e300;
     EXPECT_GT(drawn(huge).width, 100);
     EXPECT_GT(drawn(tiny).width, 100);
-    MapPicture codes = map_of(3, 3, nan);
+    report::MapPicture codes = map_of(3, 3, nan);
     codes.categories = {{0, "converged"}};
     EXPECT_GT(drawn(codes).width, 100);
 }
 
 TEST_F(ReportPicture, TextFromUsersIsNeverACommand) {
     const fs::path witness = folder_ / "witness";
-    MapPicture map = map_of(6, 6, 14.3);
+    report::MapPicture map = map_of(6, 6, 14.3);
     for (const std::string& text :
          {"`touch " + witness.string() + "`", "'; system('touch " + witness.string() + "'); '",
           "\"; system(\"touch " + witness.string() + "\") #",
@@ -204,18 +205,18 @@ TEST_F(ReportPicture, TextFromUsersIsNeverACommand) {
           std::string("@x {/Symbol a}_^ ~a{.5-} \\"), std::string("\xFF\xFE broken"),
           std::string(500, 'W')}) {
         map.title = map.units = map.quantity = map.x.label = text;
-        MapPicture codes = map;
+        report::MapPicture codes = map;
         codes.values.assign(36, 0.0);
         codes.categories = {{0, text}};
-        PatternPicture pattern;
+        report::PatternPicture pattern;
         pattern.axis.values = {1, 2, 3};
         pattern.axis.label = pattern.title = pattern.subtitle = pattern.intensity_units = text;
         pattern.observed = {1, 2, 3};
         pattern.ticks = {{text, {2.0}}};
-        HistogramPicture histogram;
+        report::HistogramPicture histogram;
         histogram.title = histogram.quantity = histogram.units = histogram.weight_label = text;
         histogram.series = {{text, {1, 2, 3}, {}}, {text, {1, 2, 3}, {}}};
-        PictureOptions options;
+        report::PictureOptions options;
         options.force = true;
         EXPECT_NO_THROW(write_map_picture(map, stem("m"), options)) << text;
         options.png = false;
@@ -233,7 +234,7 @@ TEST_F(ReportPicture, ExistingPicturesAreKeptUnlessForced) {
                 ThrowsMessage<Error>(AllOf(HasSubstr("map.svg"), HasSubstr("exists"))));
     EXPECT_EQ(text_of(folder_ / "map.svg"), "mine");
     EXPECT_FALSE(fs::exists(folder_ / "map.png"));
-    PictureOptions options;
+    report::PictureOptions options;
     options.force = true;
     write_map_picture(map_of(4, 4, 1.0), stem(), options);
     EXPECT_THAT(text_of(folder_ / "map.svg"), HasSubstr("<svg"));
@@ -241,7 +242,7 @@ TEST_F(ReportPicture, ExistingPicturesAreKeptUnlessForced) {
 
 TEST_F(ReportPicture, FailuresOfThePlottingProgramNameThePicture) {
     const auto attempt = [&](const std::string& program) {
-        PictureOptions options;
+        report::PictureOptions options;
         options.gnuplot = program;
         write_map_picture(map_of(4, 4, 1.0), stem("rietveld_NMC_c"), options);
     };
@@ -273,7 +274,7 @@ TEST_F(ReportPicture, AnEmptySearchPathIsReported) {
 }
 
 TEST_F(ReportPicture, WrongDataAreRefused) {
-    MapPicture map = map_of(4, 4, 1.0);
+    report::MapPicture map = map_of(4, 4, 1.0);
     map.values.pop_back();
     EXPECT_THAT([&] { drawn(map); }, ThrowsMessage<Error>(HasSubstr("15 values")));
     map = map_of(4, 4, 1.0);
@@ -283,11 +284,11 @@ TEST_F(ReportPicture, WrongDataAreRefused) {
     map.y.values[3] = nan;
     EXPECT_THAT([&] { drawn(map); }, ThrowsMessage<Error>(HasSubstr("monotonic")));
     map = map_of(4, 4, 1.0);
-    map.range = ColourRange{1.0, 1.0};
+    map.range = report::ColourRange{1.0, 1.0};
     EXPECT_THAT([&] { drawn(map); }, ThrowsMessage<Error>(HasSubstr("range")));
-    EXPECT_THROW(drawn(MapPicture{}), Error);
+    EXPECT_THROW(drawn(report::MapPicture{}), Error);
     EXPECT_THROW(write_map_grid({}, "", stem()), Error);
-    PatternPicture pattern;
+    report::PatternPicture pattern;
     EXPECT_THROW(write_pattern_picture(pattern, stem()), Error);
     pattern.axis.values = {1, 2, 3};
     pattern.calculated = {1, 2};
@@ -298,7 +299,7 @@ TEST_F(ReportPicture, WrongDataAreRefused) {
 }
 
 TEST_F(ReportPicture, PatternsShowModelTicksAndDifference) {
-    PatternPicture pattern;
+    report::PatternPicture pattern;
     pattern.axis.label = "two_theta";
     pattern.axis.units = "deg";
     for (int i = 0; i < 300; ++i) {
@@ -309,13 +310,13 @@ TEST_F(ReportPicture, PatternsShowModelTicksAndDifference) {
         pattern.observed.push_back(pattern.calculated.back() + (i % 2 ? 1.0 : -1.0));
     }
     pattern.ticks = {{"NMC532 (P)", {2.0}}, {"Cu", {3.0, 3.5}}, {"out of range", {}}};
-    const auto colour_area = [&](Rgb colour) {
-        PictureOptions options;
+    const auto colour_area = [&](report::Rgb colour) {
+        report::PictureOptions options;
         options.force = true;
         return test::read_png(write_pattern_picture(pattern, stem("p"), options).at(0))
             .count(colour, 60);
     };
-    const Rgb calculated{213, 94, 0}, difference{0, 114, 178}, cu = category_colour(1);
+    const report::Rgb calculated{213, 94, 0}, difference{0, 114, 178}, cu = category_colour(1);
     EXPECT_GT(colour_area(calculated), 500);
     EXPECT_GT(colour_area(difference), 1000);
     EXPECT_GT(colour_area(cu), 20);
@@ -336,10 +337,10 @@ TEST_F(ReportPicture, PatternsShowModelTicksAndDifference) {
 
 TEST_F(ReportPicture, HistogramsAreWeighted) {
     // All of the weight lies in the upper half: the filled area is there.
-    HistogramPicture histogram;
+    report::HistogramPicture histogram;
     histogram.quantity = "c";
     histogram.units = "angstrom";
-    HistogramPicture::Series series{"NMC532", {}, {}};
+    report::HistogramPicture::Series series{"NMC532", {}, {}};
     for (int i = 0; i < 2000; ++i) {
         series.values.push_back(14.0 + 0.001 * i);
         series.weights.push_back(i >= 1000 ? 1.0 : 1e-9);
@@ -357,17 +358,17 @@ TEST_F(ReportPicture, HistogramsAreWeighted) {
 }
 
 TEST_F(ReportPicture, GridsHoldEveryPanel) {
-    std::vector<MapPicture> panels;
+    std::vector<report::MapPicture> panels;
     for (int k = 0; k < 5; ++k) {
         panels.push_back(map_of(12, 12, 1.0));
         panels.back().title = "phase " + std::to_string(k);
-        panels.back().range = ColourRange{0.0, 1.0};
+        panels.back().range = report::ColourRange{0.0, 1.0};
     }
     panels[3].values.assign(144, nan);
     const auto files = write_map_grid(panels, "All phases", stem("grid"));
     const test::Png png = test::read_png(files.at(0));
-    const double full = png.count(palette_anchors(Palette::viridis).back());
-    const double empty = png.count(missing_colour);
+    const double full = png.count(palette_anchors(report::Palette::viridis).back());
+    const double empty = png.count(report::missing_colour);
     EXPECT_NEAR(full / empty, 4.0, 0.5);
     EXPECT_THAT(text_of(files.at(1)), AllOf(HasSubstr("All phases"), HasSubstr("(a) phase 0"),
                                             HasSubstr("(e) phase 4"), HasSubstr("no values")));

@@ -193,7 +193,7 @@ class ReportOfProducts : public ::testing::Test {
 TEST_F(ReportOfProducts, IsOneSelfContainedPageAndPictures) {
     write_fbp();
     write_rietveld();
-    const ReportResult result = make_report(folder_.path());
+    const report::ReportResult result = report::make_report(folder_.path());
     EXPECT_EQ(result.page, folder_ / "report.html");
     EXPECT_EQ(result.files.back(), result.page);
     for (const fs::path& file : result.files)
@@ -237,7 +237,7 @@ TEST_F(ReportOfProducts, IsOneSelfContainedPageAndPictures) {
 
 TEST_F(ReportOfProducts, NumbersInTheTablesAreRight) {
     write_rietveld();
-    const std::string page = text_of(make_report(folder_.path()).page);
+    const std::string page = text_of(report::make_report(folder_.path()).page);
     // c is 14.3 in one half, 14.2 in the other: mean 14.25, spread 0.05; b is uniform.
     EXPECT_THAT(page, HasSubstr("14.250 ± 0.050"));
     EXPECT_THAT(page, HasSubstr("b = 3.61 Å"));
@@ -268,7 +268,7 @@ TEST_F(ReportOfProducts, NamesThatCollideOnDiskStayApart) {
             write_axes(group);
         }
     });
-    make_report(folder_.path());
+    report::make_report(folder_.path());
     const auto pictures = names_in(folder_ / "pictures");
     EXPECT_THAT(pictures, Contains("rietveld_NMC_P_weight_fraction.png"));
     EXPECT_THAT(pictures, Contains("rietveld_NMC_P_weight_fraction-2.png"));
@@ -283,7 +283,7 @@ TEST_F(ReportOfProducts, UnknownStagesAndQuantitiesAppear) {
                          {"furlong", ""});
         write_axes(group);
     });
-    const ReportResult result = make_report(folder_.path());
+    const report::ReportResult result = report::make_report(folder_.path());
     EXPECT_TRUE(fs::exists(folder_ / "pictures" / "dlsr_Phase_X_brand_new.svg"));
     EXPECT_THAT(text_of(folder_ / "pictures" / "dlsr_Phase_X_brand_new.svg"),
                 AllOf(HasSubstr("brand new"), HasSubstr("furlong")));
@@ -293,16 +293,16 @@ TEST_F(ReportOfProducts, UnknownStagesAndQuantitiesAppear) {
 TEST_F(ReportOfProducts, ExistingReportsAreKeptUnlessForced) {
     write_fbp();
     std::ofstream(folder_ / "report.html") << "mine";
-    EXPECT_THAT([&] { make_report(folder_.path()); },
+    EXPECT_THAT([&] { report::make_report(folder_.path()); },
                 ThrowsMessage<Error>(AllOf(HasSubstr("report.html"), HasSubstr("exists"))));
     EXPECT_EQ(text_of(folder_ / "report.html"), "mine");
     EXPECT_FALSE(fs::exists(folder_ / "pictures"));
     fs::remove(folder_ / "report.html");
     fs::create_directory(folder_ / "pictures");
     std::ofstream(folder_ / "pictures" / "fbp_total.svg") << "mine";
-    EXPECT_THAT([&] { make_report(folder_.path()); },
+    EXPECT_THAT([&] { report::make_report(folder_.path()); },
                 ThrowsMessage<Error>(HasSubstr("fbp_total.svg")));
-    ReportOptions options;
+    report::ReportOptions options;
     options.force = true;
     make_report(folder_.path(), options);
     EXPECT_THAT(text_of(folder_ / "pictures" / "fbp_total.svg"), HasSubstr("<svg"));
@@ -312,7 +312,7 @@ TEST_F(ReportOfProducts, ExistingReportsAreKeptUnlessForced) {
 TEST_F(ReportOfProducts, AFailingPlotLeavesNothingBehind) {
     write_fbp();
     write_rietveld();
-    ReportOptions options;
+    report::ReportOptions options;
     options.gnuplot = "/bin/false";
     EXPECT_THAT([&] { make_report(folder_.path(), options); },
                 ThrowsMessage<Error>(AllOf(HasSubstr("picture "), HasSubstr("/bin/false"))));
@@ -320,22 +320,22 @@ TEST_F(ReportOfProducts, AFailingPlotLeavesNothingBehind) {
 }
 
 TEST_F(ReportOfProducts, BadFoldersAndFilesAreNamed) {
-    EXPECT_THAT([&] { make_report(folder_ / "absent"); },
+    EXPECT_THAT([&] { report::make_report(folder_ / "absent"); },
                 ThrowsMessage<Error>(HasSubstr("absent")));
-    EXPECT_THAT([&] { make_report(folder_.path()); },
+    EXPECT_THAT([&] { report::make_report(folder_.path()); },
                 ThrowsMessage<Error>(HasSubstr("no product of a stage")));
     {
         auto file = hdf5::File::open(folder_ / "scan.nxs", hdf5::Access::create);
         auto root = file.root();
         nexus::require_class(root, "entry", "NXentry");
     }
-    EXPECT_THAT([&] { make_report(folder_.path()); },
+    EXPECT_THAT([&] { report::make_report(folder_.path()); },
                 ThrowsMessage<Error>(HasSubstr("no product of a stage")))
         << "a foreign file is none";
     write_fbp();
-    EXPECT_THAT(make_report(folder_.path()).notes, Contains(HasSubstr("scan.nxs")));
+    EXPECT_THAT(report::make_report(folder_.path()).notes, Contains(HasSubstr("scan.nxs")));
     fs::resize_file(folder_ / "fbp.nxs", fs::file_size(folder_ / "fbp.nxs") / 2);
-    ReportOptions options;
+    report::ReportOptions options;
     options.force = true;
     EXPECT_THAT([&] { make_report(folder_.path(), options); },
                 ThrowsMessage<Error>(HasSubstr("fbp.nxs")));
@@ -343,7 +343,7 @@ TEST_F(ReportOfProducts, BadFoldersAndFilesAreNamed) {
 
 TEST_F(ReportOfProducts, SharedRangesAndErrorsAreOptions) {
     write_rietveld();
-    ReportOptions options;
+    report::ReportOptions options;
     options.shared_ranges = true;
     options.errors_in_page = true;
     options.processes = 1;

@@ -19,15 +19,15 @@ using testing::ThrowsMessage;
 
 class CommunicatorTest : public testing::Test {
   protected:
-    Communicator world_ = Communicator::world();
+    mpi::Communicator world_ = mpi::Communicator::world();
     int rank_ = world_.rank();
     int size_ = world_.size();
 };
 
 TEST_F(CommunicatorTest, KnowsItsRanks) {
-    EXPECT_TRUE(Environment::initialized());
-    EXPECT_THROW(Environment(), Error);
-    EXPECT_EQ(Communicator::self().size(), 1);
+    EXPECT_TRUE(mpi::Environment::initialized());
+    EXPECT_THROW(mpi::Environment(), Error);
+    EXPECT_EQ(mpi::Communicator::self().size(), 1);
     const auto copy = world_.duplicate();
     EXPECT_EQ(copy.rank(), rank_);
     EXPECT_NE(copy.handle(), world_.handle());
@@ -45,7 +45,7 @@ TEST_F(CommunicatorTest, MovesItsHandle) {
     auto second = std::move(first);
     EXPECT_EQ(second.handle(), handle);
     second = world_.duplicate();
-    EXPECT_EQ(second.allreduce(1.0, Reduction::sum), size_);
+    EXPECT_EQ(second.allreduce(1.0, mpi::Reduction::sum), size_);
 }
 
 TEST_F(CommunicatorTest, Broadcasts) {
@@ -70,15 +70,15 @@ TEST_F(CommunicatorTest, Broadcasts) {
 
 TEST_F(CommunicatorTest, Reduces) {
     const double n = size_;
-    EXPECT_EQ(world_.allreduce(rank_ + 1.0, Reduction::sum), n * (n + 1) / 2);
-    EXPECT_EQ(world_.allreduce(std::int64_t{rank_}, Reduction::max), size_ - 1);
-    EXPECT_EQ(world_.allreduce(static_cast<float>(rank_ + 1), Reduction::min), 1.0F);
+    EXPECT_EQ(world_.allreduce(rank_ + 1.0, mpi::Reduction::sum), n * (n + 1) / 2);
+    EXPECT_EQ(world_.allreduce(std::int64_t{rank_}, mpi::Reduction::max), size_ - 1);
+    EXPECT_EQ(world_.allreduce(static_cast<float>(rank_ + 1), mpi::Reduction::min), 1.0F);
     std::vector<double> values = {1.0 * rank_, 1.0};
-    world_.allreduce(std::span<double>(values), Reduction::sum);
+    world_.allreduce(std::span<double>(values), mpi::Reduction::sum);
     EXPECT_EQ(values[0], n * (n - 1) / 2);
     EXPECT_EQ(values[1], n);
     std::vector<float> on_root = {1, 2};
-    world_.reduce(std::span<float>(on_root), Reduction::sum);
+    world_.reduce(std::span<float>(on_root), mpi::Reduction::sum);
     EXPECT_EQ(on_root[1], rank_ == 0 ? 2 * static_cast<float>(size_) : 2);
 }
 

@@ -13,7 +13,7 @@ TEST(BlockRangeTest, CoversEveryIndexOnceWithBalancedParts) {
             std::size_t smallest = n;
             std::size_t largest = 0;
             for (std::size_t part = 0; part < parts; ++part) {
-                const BlockRange range = block_range(n, parts, part);
+                const mpi::BlockRange range = block_range(n, parts, part);
                 EXPECT_EQ(range.begin, next);
                 next = range.end;
                 smallest = std::min(smallest, range.size());

@@ -10,7 +10,7 @@ float value(std::size_t row, std::size_t column, std::size_t channel) {
     return static_cast<float>(row * 10000 + column * 100 + channel);
 }
 
-std::vector<float> make_slab(SlabShape shape, BlockRange rows) {
+std::vector<float> make_slab(mpi::SlabShape shape, mpi::BlockRange rows) {
     std::vector<float> slab;
     for (std::size_t r = rows.begin; r < rows.end; ++r)
         for (std::size_t c = 0; c < shape.columns; ++c)
@@ -19,17 +19,18 @@ std::vector<float> make_slab(SlabShape shape, BlockRange rows) {
     return slab;
 }
 
-void check(const Redistribution& redistribution, SlabShape shape, ShardOrder order) {
+void check(const mpi::Redistribution& redistribution, mpi::SlabShape shape, mpi::ShardOrder order) {
     const auto slab = make_slab(shape, redistribution.own_rows());
     std::vector<float> shard(redistribution.shard_size(), -1);
     redistribution.to_shards(slab, shard);
-    const BlockRange channels = redistribution.own_channels();
+    const mpi::BlockRange channels = redistribution.own_channels();
     std::size_t wrong = 0;
     for (std::size_t r = 0; r < shape.rows; ++r)
         for (std::size_t c = 0; c < shape.columns; ++c)
             for (std::size_t k = channels.begin; k < channels.end; ++k) {
-                const std::size_t position =
-                    order == ShardOrder::row_column ? r * shape.columns + c : c * shape.rows + r;
+                const std::size_t position = order == mpi::ShardOrder::row_column
+                                                 ? r * shape.columns + c
+                                                 : c * shape.rows + r;
                 wrong += shard[position * channels.size() + k - channels.begin] == value(r, c, k)
                              ? 0U
                              : 1U;
@@ -41,46 +42,53 @@ void check(const Redistribution& redistribution, SlabShape shape, ShardOrder ord
 }
 
 TEST(RedistributionTest, MovesSlabsToShardsAndBack) {
-    const auto world = Communicator::world();
+    const auto world = mpi::Communicator::world();
     // With fewer rows or channels than ranks, none at all, and buffers from one position to
     // everything.
-    for (const SlabShape shape :
-         {SlabShape{7, 5, 13}, {1, 4, 9}, {9, 3, 1}, {2, 1, 2}, {0, 3, 4}, {3, 0, 4}, {3, 4, 0}})
-        for (const ShardOrder order : {ShardOrder::row_column, ShardOrder::column_row})
+    for (const mpi::SlabShape shape : {mpi::SlabShape{7, 5, 13},
+                                       {1, 4, 9},
+                                       {9, 3, 1},
+                                       {2, 1, 2},
+                                       {0, 3, 4},
+                                       {3, 0, 4},
+                                       {3, 4, 0}})
+        for (const mpi::ShardOrder order :
+             {mpi::ShardOrder::row_column, mpi::ShardOrder::column_row})
             for (const std::size_t buffer :
                  {std::size_t{1}, std::size_t{200}, std::size_t{1} << 20}) {
-                const Redistribution redistribution(world, shape, order, buffer);
+                const mpi::Redistribution redistribution(world, shape, order, buffer);
                 check(redistribution, shape, order);
             }
 }
 
 TEST(RedistributionTest, TakesUnequalRanges) {
-    const auto world = Communicator::world();
-    const SlabShape shape{11, 3, 6};
+    const auto world = mpi::Communicator::world();
+    const mpi::SlabShape shape{11, 3, 6};
     const auto ranks = static_cast<std::size_t>(world.size());
     // The last rank owns nearly all rows, the first one all channels.
-    std::vector<BlockRange> rows(ranks, {0, 0});
-    std::vector<BlockRange> channels(ranks, {6, 6});
+    std::vector<mpi::BlockRange> rows(ranks, {0, 0});
+    std::vector<mpi::BlockRange> channels(ranks, {6, 6});
     for (std::size_t r = 0; r < ranks; ++r)
         rows[r] = {std::min<std::size_t>(r, 11),
                    r + 1 == ranks ? 11 : std::min<std::size_t>(r + 1, 11)};
     channels[0] = {0, 6};
-    check(Redistribution(world, shape, rows, channels), shape, ShardOrder::row_column);
+    check(mpi::Redistribution(world, shape, rows, channels), shape, mpi::ShardOrder::row_column);
 }
 
 TEST(RedistributionTest, RefusesWrongSizesAndRangesOnAllRanks) {
-    const auto world = Communicator::world();
-    const SlabShape shape{4, 2, 3};
-    const Redistribution redistribution(world, shape);
+    const auto world = mpi::Communicator::world();
+    const mpi::SlabShape shape{4, 2, 3};
+    const mpi::Redistribution redistribution(world, shape);
     std::vector<float> slab(redistribution.slab_size() + (world.rank() == 0 ? 1 : 0));
     std::vector<float> shard(redistribution.shard_size());
     EXPECT_THROW(redistribution.to_shards(slab, shard), Error);
     EXPECT_THROW(redistribution.to_slabs(shard, slab), Error);
     const auto ranks = static_cast<std::size_t>(world.size());
-    EXPECT_THROW(Redistribution(world, shape, block_ranges(5, ranks), block_ranges(3, ranks)),
+    EXPECT_THROW(mpi::Redistribution(world, shape, block_ranges(5, ranks), block_ranges(3, ranks)),
                  Error);
-    EXPECT_THROW(Redistribution(world, shape, block_ranges(4, ranks), block_ranges(3, ranks + 1)),
-                 Error);
+    EXPECT_THROW(
+        mpi::Redistribution(world, shape, block_ranges(4, ranks), block_ranges(3, ranks + 1)),
+        Error);
 }
 
 } // namespace

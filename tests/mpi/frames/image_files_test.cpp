@@ -104,9 +104,9 @@ class ImageFiles : public ::testing::Test {
 };
 
 TEST_F(ImageFiles, CbfOfAllStepSizes) {
-    FrameHeader header;
+    frames::FrameHeader header;
     const auto image =
-        read_cbf(put("a.cbf", cbf(counts, mpi::md5_base64(packed(counts)))), &header);
+        frames::read_cbf(put("a.cbf", cbf(counts, files::md5_base64(packed(counts)))), &header);
     EXPECT_EQ(image.rows, 3U);
     EXPECT_EQ(image.columns, 4U);
     EXPECT_EQ(image.counts, counts);
@@ -117,7 +117,7 @@ TEST_F(ImageFiles, CbfOfAllStepSizes) {
 TEST_F(ImageFiles, BadCbf) {
     const auto whole = cbf(counts);
     const auto read = [&](const std::string& text) {
-        return error_of([&] { read_cbf(put("bad.cbf", text)); });
+        return error_of([&] { frames::read_cbf(put("bad.cbf", text)); });
     };
     EXPECT_THAT(read("hello"), HasSubstr("no CBF"));
     EXPECT_THAT(read(whole.substr(0, 60)), HasSubstr("no binary section"));
@@ -125,37 +125,37 @@ TEST_F(ImageFiles, BadCbf) {
     EXPECT_THAT(read(cbf(counts, "AAAAAAAAAAAAAAAAAAAAAA==")), HasSubstr("damaged"));
     EXPECT_THAT(read(cbf(counts, "", "x-CBF_PACKED")), HasSubstr("x-CBF_PACKED"));
     EXPECT_THAT(read(cbf({1, 2, 3})), HasSubstr("end before"));
-    EXPECT_THAT(error_of([&] { read_cbf(folder_ / "none.cbf"); }), HasSubstr("none.cbf"));
+    EXPECT_THAT(error_of([&] { frames::read_cbf(folder_ / "none.cbf"); }), HasSubstr("none.cbf"));
 }
 
 TEST_F(ImageFiles, EdfTypesAndByteOrders) {
     const auto integers = bytes<std::uint16_t>({1, 2, 3, 4, 65535, 6}, true);
-    const auto image =
-        read_edf(put("a.edf", edf("UnsignedShort", integers, "ByteOrder = HighByteFirst ;\n")));
+    const auto image = frames::read_edf(
+        put("a.edf", edf("UnsignedShort", integers, "ByteOrder = HighByteFirst ;\n")));
     EXPECT_EQ(image.rows, 2U);
     EXPECT_EQ(image.columns, 3U);
     EXPECT_THAT(image.counts, ElementsAre(1, 2, 3, 4, 65535, 6));
     EXPECT_LT(image.saturation, 65535);
     const auto real =
-        read_edf(put("b.edf", edf("FloatValue", bytes<float>({1, 2, 3, 4, 5, 6.5F}))));
+        frames::read_edf(put("b.edf", edf("FloatValue", bytes<float>({1, 2, 3, 4, 5, 6.5F}))));
     EXPECT_FALSE(real.integer);
     EXPECT_EQ(real.values.back(), 6.5F);
-    const auto large = read_edf(
+    const auto large = frames::read_edf(
         put("c.edf", edf("UnsignedLong", bytes<std::uint32_t>({1, 2, 3, 4, 5, 4294967295U}))));
     EXPECT_GT(large.counts.back(), large.saturation);
     // two images in one file
     const auto both =
         put("d.edf", edf("SignedInteger", bytes<std::int32_t>({1, 2, 3, 4, 5, 6})) +
                          edf("SignedInteger", bytes<std::int32_t>({7, 8, 9, 0, 1, 2})));
-    Image first;
+    frames::Image first;
     EXPECT_EQ(count_edf_images(both, first), 2U);
-    EXPECT_EQ(read_edf(both, 1).counts.front(), 7);
-    EXPECT_THAT(error_of([&] { read_edf(both, 2); }), HasSubstr("2 images"));
+    EXPECT_EQ(frames::read_edf(both, 1).counts.front(), 7);
+    EXPECT_THAT(error_of([&] { frames::read_edf(both, 2); }), HasSubstr("2 images"));
 }
 
 TEST_F(ImageFiles, BadEdf) {
     const auto read = [&](const std::string& text) {
-        return error_of([&] { read_edf(put("bad.edf", text)); });
+        return error_of([&] { frames::read_edf(put("bad.edf", text)); });
     };
     EXPECT_THAT(read(""), HasSubstr("bad.edf"));
     EXPECT_THAT(read("hello"), HasSubstr("no EDF"));
@@ -167,18 +167,18 @@ TEST_F(ImageFiles, BadEdf) {
 }
 
 TEST_F(ImageFiles, NumpyArrays) {
-    const auto plain =
-        read_npy(put("a.npy", npy("{'descr': '|b1', 'fortran_order': False, 'shape': (2, 3), }",
-                                  std::string("\0\1\0\0\1\1", 6))));
+    const auto plain = frames::read_npy(
+        put("a.npy", npy("{'descr': '|b1', 'fortran_order': False, 'shape': (2, 3), }",
+                         std::string("\0\1\0\0\1\1", 6))));
     EXPECT_THAT(plain.counts, ElementsAre(0, 1, 0, 0, 1, 1));
-    const auto turned =
-        read_npy(put("b.npy", npy("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }",
-                                  bytes<std::int16_t>({1, 4, 2, 5, 3, 6}, true))));
+    const auto turned = frames::read_npy(
+        put("b.npy", npy("{'descr': '>i2', 'fortran_order': True, 'shape': (2, 3), }",
+                         bytes<std::int16_t>({1, 4, 2, 5, 3, 6}, true))));
     EXPECT_EQ(turned.rows, 2U);
     EXPECT_EQ(turned.columns, 3U);
     EXPECT_THAT(turned.counts, ElementsAre(1, 2, 3, 4, 5, 6));
     const auto read = [&](const std::string& text) {
-        return error_of([&] { read_npy(put("bad.npy", text)); });
+        return error_of([&] { frames::read_npy(put("bad.npy", text)); });
     };
     EXPECT_THAT(read("hello, this is long"), HasSubstr("no NumPy"));
     EXPECT_THAT(read(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", "abc")),
@@ -195,23 +195,23 @@ TEST_F(ImageFiles, ImagesOfAnotherShape) {
     const auto name =
         put("m.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }", "abcdef"))
             .string();
-    EXPECT_EQ(read_detector_image(name, 2, 3, "mask").pixels(), 6U);
-    const auto message = error_of([&] { read_detector_image(name, 3, 2, "mask"); });
+    EXPECT_EQ(frames::read_detector_image(name, 2, 3, "mask").pixels(), 6U);
+    const auto message = error_of([&] { frames::read_detector_image(name, 3, 2, "mask"); });
     EXPECT_THAT(message, HasSubstr("mask"));
     EXPECT_THAT(message, HasSubstr("2 x 3"));
     EXPECT_THAT(message, HasSubstr("3 x 2"));
-    EXPECT_THAT(error_of([&] { read_detector_image("m.tiff", 3, 2, "dark"); }),
+    EXPECT_THAT(error_of([&] { frames::read_detector_image("m.tiff", 3, 2, "dark"); }),
                 HasSubstr("no such file"));
 }
 
 TEST_F(ImageFiles, NamesAreExpandedInNaturalOrder) {
     for (const char* name : {"s_2.cbf", "s_10.cbf", "s_1.cbf", "s_010.cbf", "other.cbf"})
         put(name, "");
-    const auto names = expand_names({(folder_ / "s_*.cbf").string()});
+    const auto names = frames::expand_names({(folder_ / "s_*.cbf").string()});
     std::vector<std::string> plain;
     for (const auto& name : names)
         plain.push_back(std::filesystem::path(name).filename());
     EXPECT_THAT(plain, ElementsAre("s_1.cbf", "s_2.cbf", "s_010.cbf", "s_10.cbf"));
-    EXPECT_THAT(error_of([&] { expand_names({(folder_ / "t_*.cbf").string()}); }),
+    EXPECT_THAT(error_of([&] { frames::expand_names({(folder_ / "t_*.cbf").string()}); }),
                 HasSubstr("no file fits"));
 }

@@ -20,9 +20,9 @@ const std::string second = "# Calibration done at Tuesday\nDistance: 0.6\nPoni1:
 
 class Poni : public ::testing::Test {
   protected:
-    PoniFile read(const std::string& text) const {
+    frames::PoniFile read(const std::string& text) const {
         write_text(folder_ / "a.poni", text);
-        return read_poni_file(folder_ / "a.poni");
+        return frames::read_poni_file(folder_ / "a.poni");
     }
     std::string error_of(const std::string& text) const {
         try {
@@ -115,7 +115,7 @@ TEST_F(Poni, WrittenFilesAreRead) {
     auto geometry = read(first + second).geometry;
     geometry.rows = 12;
     geometry.columns = 13;
-    const auto back = read(poni_text(geometry, "comment")).geometry;
+    const auto back = read(frames::poni_text(geometry, "comment")).geometry;
     EXPECT_EQ(back.rows, 12U);
     EXPECT_NEAR(back.distance, geometry.distance, 1e-12);
     EXPECT_NEAR(back.poni_2, geometry.poni_2, 1e-12);

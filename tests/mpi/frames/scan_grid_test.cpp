@@ -26,7 +26,7 @@ std::string error_of(const std::function<void()>& work) {
 } // namespace
 
 TEST(ScanGrid, OrdersOfARegularScan) {
-    const RegularAxis rotation{0, 90, 2}, translation{1, -0.5, 3};
+    const frames::RegularAxis rotation{0, 90, 2}, translation{1, -0.5, 3};
     const auto line = regular_grid(rotation, translation, {}, 6);
     EXPECT_THAT(line.rotation, ElementsAre(0, 90));
     EXPECT_THAT(line.translation, ElementsAre(0, 0.5, 1));
@@ -43,30 +43,30 @@ TEST(ScanGrid, OrdersOfARegularScan) {
 
 TEST(ScanGrid, PositionsThatFormAGrid) {
     const std::vector<double> rotation{0, 0, 30, 30, 15, 15}, translation{1, 2, 2, 1, 1, 2};
-    const auto grid = grid_of_positions(rotation, translation);
+    const auto grid = frames::grid_of_positions(rotation, translation);
     ASSERT_TRUE(grid);
     EXPECT_THAT(grid->rotation, ElementsAre(0, 15, 30));
     EXPECT_THAT(grid->point, ElementsAre(0, 1, 5, 4, 2, 3));
     auto twice = translation;
     twice[1] = 1; // a point visited twice, another never
-    EXPECT_FALSE(grid_of_positions(rotation, twice));
+    EXPECT_FALSE(frames::grid_of_positions(rotation, twice));
     auto off = rotation;
     off[3] = 30.01;
-    EXPECT_FALSE(grid_of_positions(off, translation));
-    EXPECT_FALSE(grid_of_positions({}, {}));
-    EXPECT_FALSE(grid_of_positions(rotation, {}));
+    EXPECT_FALSE(frames::grid_of_positions(off, translation));
+    EXPECT_FALSE(frames::grid_of_positions({}, {}));
+    EXPECT_FALSE(frames::grid_of_positions(rotation, {}));
     auto unknown = rotation;
     unknown[0] = std::nan("");
-    EXPECT_FALSE(grid_of_positions(unknown, translation));
+    EXPECT_FALSE(frames::grid_of_positions(unknown, translation));
 }
 
 TEST(ScanGrid, RegularAxesAsText) {
-    const auto axis = parse_regular_axis("-5:0.25:41", "--translations");
+    const auto axis = frames::parse_regular_axis("-5:0.25:41", "--translations");
     EXPECT_EQ(axis.first, -5);
     EXPECT_EQ(axis.step, 0.25);
     EXPECT_EQ(axis.count, 41U);
     for (const char* text : {"", "1:2", "1:2:3:4", "a:b:c", "0:0:5", "0:1:0", "0:1:2.5", "0:1:-3"})
-        EXPECT_THAT(error_of([&] { parse_regular_axis(text, "--rotations"); }),
+        EXPECT_THAT(error_of([&] { frames::parse_regular_axis(text, "--rotations"); }),
                     HasSubstr("--rotations"))
             << text;
 }
@@ -75,7 +75,7 @@ TEST(ScanGrid, TableOfPositions) {
     const TemporaryDirectory folder;
     const auto read = [&](const std::string& text, std::size_t frames) {
         write_text(folder / "t.csv", text);
-        FrameVectors vectors;
+        frames::FrameVectors vectors;
         read_positions_table(folder / "t.csv", frames, vectors);
         return vectors;
     };

@@ -29,12 +29,13 @@ class Hdf5Test : public testing::Test {
 
 TEST_F(Hdf5Test, NeedsNoMpiWithoutCommunicator) {
     {
-        auto file = File::open(path_, Access::create);
+        auto file = hdf5::File::open(path_, hdf5::Access::create);
         file.root().write_scalar("x", 1.5);
         file.close();
     }
-    EXPECT_DOUBLE_EQ(File::open(path_, Access::read_only).root().open_dataset("x").read_scalar(),
-                     1.5);
+    EXPECT_DOUBLE_EQ(
+        hdf5::File::open(path_, hdf5::Access::read_only).root().open_dataset("x").read_scalar(),
+        1.5);
     EXPECT_FALSE(mpi::Environment::initialized());
 }
 
@@ -43,12 +44,12 @@ void round_trip(const std::filesystem::path& path) {
     std::vector<T> values(24);
     std::iota(values.begin(), values.end(), T{3});
     {
-        auto root = File::open(path, Access::create).root();
+        auto root = hdf5::File::open(path, hdf5::Access::create).root();
         root.write_array("a/b/values", {2, 3, 4}, std::span<const T>(values));
     }
-    const auto root = File::open(path, Access::read_only).root();
+    const auto root = hdf5::File::open(path, hdf5::Access::read_only).root();
     const auto dataset = root.open_dataset("/a/b/values");
-    EXPECT_EQ(dataset.shape(), (Shape{2, 3, 4}));
+    EXPECT_EQ(dataset.shape(), (hdf5::Shape{2, 3, 4}));
     EXPECT_EQ(dataset.element_type(), element_type_of<T>());
     EXPECT_EQ(dataset.read_all<T>(), values);
     const auto as_double = dataset.template read_all<double>();
@@ -71,11 +72,11 @@ TEST_F(Hdf5Test, KeepsAllNumberTypes) {
 TEST_F(Hdf5Test, ReadsAndWritesHyperslabs) {
     std::vector<float> all(4 * 5 * 6);
     std::iota(all.begin(), all.end(), 0.0F);
-    for (const Storage& storage :
-         {Storage{}, Storage{{2, 2, 4}, 0, false}, Storage{{3, 5, 2}, 4, true}}) {
+    for (const hdf5::Storage& storage :
+         {hdf5::Storage{}, hdf5::Storage{{2, 2, 4}, 0, false}, hdf5::Storage{{3, 5, 2}, 4, true}}) {
         {
-            auto root = File::open(path_, Access::create).root();
-            auto dataset = root.create_dataset("d", ElementType::float32, {4, 5, 6}, storage);
+            auto root = hdf5::File::open(path_, hdf5::Access::create).root();
+            auto dataset = root.create_dataset("d", hdf5::ElementType::float32, {4, 5, 6}, storage);
             // In two halves along the middle axis.
             for (const auto& [begin, count] : {std::pair{0U, 2U}, std::pair{2U, 3U}}) {
                 std::vector<float> part;
@@ -83,20 +84,21 @@ TEST_F(Hdf5Test, ReadsAndWritesHyperslabs) {
                     for (std::size_t j = begin; j < begin + count; ++j)
                         for (std::size_t k = 0; k < 6; ++k)
                             part.push_back(all[(i * 5 + j) * 6 + k]);
-                dataset.write(Selection{{0, begin, 0}, {4, count, 6}},
+                dataset.write(hdf5::Selection{{0, begin, 0}, {4, count, 6}},
                               std::span<const float>(part));
             }
         }
-        const auto dataset = File::open(path_, Access::read_only).root().open_dataset("d");
+        const auto dataset =
+            hdf5::File::open(path_, hdf5::Access::read_only).root().open_dataset("d");
         EXPECT_EQ(dataset.read_all<float>(), all);
         std::vector<double> box(2 * 3 * 2);
-        dataset.read(Selection{{1, 2, 3}, {2, 3, 2}}, std::span<double>(box));
+        dataset.read(hdf5::Selection{{1, 2, 3}, {2, 3, 2}}, std::span<double>(box));
         for (std::size_t i = 0; i < 2; ++i)
             for (std::size_t j = 0; j < 3; ++j)
                 for (std::size_t k = 0; k < 2; ++k)
                     EXPECT_EQ(box[(i * 3 + j) * 2 + k],
                               static_cast<double>(((i + 1) * 5 + j + 2) * 6 + k + 3));
-        const StorageInfo info = dataset.storage();
+        const hdf5::StorageInfo info = dataset.storage();
         EXPECT_EQ(info.chunk, storage.chunk);
         if (storage.gzip > 0)
             EXPECT_THAT(info.filters, ElementsAre("shuffle", "deflate"));
@@ -119,35 +121,35 @@ std::size_t bytes_written() {
 
 // Sixteen rows share a chunk: without room in the cache each chunk would be written sixteen times.
 TEST_F(Hdf5Test, WritesEachChunkOnceWhenFilledRowByRow) {
-    auto root = File::open(path_, Access::create).root();
+    auto root = hdf5::File::open(path_, hdf5::Access::create).root();
     const std::size_t before = bytes_written();
     {
-        auto dataset = root.create_dataset("d", ElementType::float32, {32, 200, 300},
-                                           Storage{{16, 32, 64}, 0, false});
+        auto dataset = root.create_dataset("d", hdf5::ElementType::float32, {32, 200, 300},
+                                           hdf5::Storage{{16, 32, 64}, 0, false});
         const std::vector<float> row(200 * 300, 1.25F);
         for (std::size_t i = 0; i < 32; ++i)
-            dataset.write(Selection{{i, 0, 0}, {1, 200, 300}}, std::span<const float>(row));
+            dataset.write(hdf5::Selection{{i, 0, 0}, {1, 200, 300}}, std::span<const float>(row));
     }
     EXPECT_GT(bytes_written() - before, 32 * 200 * 300 * sizeof(float));
     EXPECT_LT(bytes_written() - before, 2 * 32 * 200 * 300 * sizeof(float));
 }
 
 TEST_F(Hdf5Test, RefusesSelectionsThatDoNotFit) {
-    auto root = File::open(path_, Access::create).root();
-    auto dataset = root.create_dataset("d", ElementType::float32, {4, 5});
+    auto root = hdf5::File::open(path_, hdf5::Access::create).root();
+    auto dataset = root.create_dataset("d", hdf5::ElementType::float32, {4, 5});
     std::vector<float> values(6);
     const auto message = [&](auto&& work) {
         EXPECT_THAT(work, ThrowsMessage<Error>(HasSubstr("file.h5:/d")));
     };
-    message([&] { dataset.read(Selection{{0, 0}, {2, 4}}, std::span(values)); });
-    message([&] { dataset.read(Selection{{3, 0}, {2, 3}}, std::span(values)); });
-    message([&] { dataset.read(Selection{{0}, {6}}, std::span(values)); });
+    message([&] { dataset.read(hdf5::Selection{{0, 0}, {2, 4}}, std::span(values)); });
+    message([&] { dataset.read(hdf5::Selection{{3, 0}, {2, 3}}, std::span(values)); });
+    message([&] { dataset.read(hdf5::Selection{{0}, {6}}, std::span(values)); });
     message([&] { dataset.read(std::span(values)); });
 }
 
 TEST_F(Hdf5Test, KeepsTextsAndAttributes) {
     {
-        auto root = File::open(path_, Access::create).root();
+        auto root = hdf5::File::open(path_, hdf5::Access::create).root();
         root.write_string("text", "Å and µ");
         root.write_string("empty", "");
         root.write_strings("texts", {"one", "", "three"});
@@ -158,7 +160,7 @@ TEST_F(Hdf5Test, KeepsTextsAndAttributes) {
         root.set_attribute("count", 7);
         root.set_attribute("numbers", std::vector<double>{1, 2, 3});
     }
-    const auto root = File::open(path_, Access::read_only).root();
+    const auto root = hdf5::File::open(path_, hdf5::Access::read_only).root();
     EXPECT_EQ(root.open_dataset("text").read_string(), "Å and µ");
     EXPECT_EQ(root.open_dataset("empty").read_string(), "");
     EXPECT_THAT(root.open_dataset("texts").read_strings(), ElementsAre("one", "", "three"));
@@ -206,7 +208,7 @@ TEST_F(Hdf5Test, ReadsTextsOfOtherPrograms) {
     H5Tclose(type);
     H5Sclose(scalar);
     H5Fclose(file);
-    const auto root = File::open(path_, Access::read_only).root();
+    const auto root = hdf5::File::open(path_, hdf5::Access::read_only).root();
     EXPECT_EQ(root.open_dataset("blanks").read_string(), "deg");
     EXPECT_EQ(root.open_dataset("full").read_string(), "degree");
     EXPECT_EQ(root.open_dataset("zero").read_string(), "deg");
@@ -214,7 +216,7 @@ TEST_F(Hdf5Test, ReadsTextsOfOtherPrograms) {
 }
 
 TEST_F(Hdf5Test, NamesTheNearestDatasets) {
-    auto root = File::open(path_, Access::create).root();
+    auto root = hdf5::File::open(path_, hdf5::Access::create).root();
     root.write_scalar("entry/data/intensity", 1.0);
     root.write_scalar("entry/data/two_theta", 1.0);
     EXPECT_THAT([&] { root.open_dataset("/entry/data/intensty"); },
@@ -231,14 +233,14 @@ TEST_F(Hdf5Test, NamesTheNearestDatasets) {
 }
 
 TEST_F(Hdf5Test, VisitsEachObjectOnceAndFollowsLinks) {
-    auto root = File::open(path_, Access::create).root();
+    auto root = hdf5::File::open(path_, hdf5::Access::create).root();
     root.write_scalar("a/x", 1.0);
     root.write_scalar("b/y", 2.0);
     root.create_soft_link("a/up", "/a");
     root.create_soft_link("b/link", "/a/x");
     root.create_soft_link("b/broken", "/nowhere");
     std::vector<std::string> seen;
-    root.visit([&](const std::string& path, Kind) { seen.push_back(path); });
+    root.visit([&](const std::string& path, hdf5::Kind) { seen.push_back(path); });
     EXPECT_THAT(seen, ElementsAre("a", "a/x", "b", "b/y"));
     EXPECT_DOUBLE_EQ(root.open_dataset("b/link").read_scalar(), 1.0);
     EXPECT_THAT(root.open_group("b").dead_links(), testing::ElementsAre("broken"));
@@ -251,27 +253,27 @@ TEST_F(Hdf5Test, VisitsEachObjectOnceAndFollowsLinks) {
 }
 
 TEST_F(Hdf5Test, SaysWhatIsWrongWithAFile) {
-    const auto opens = [&] { File::open(path_, Access::read_only); };
+    const auto opens = [&] { hdf5::File::open(path_, hdf5::Access::read_only); };
     EXPECT_THAT(opens, ThrowsMessage<Error>(HasSubstr("file.h5: no such file")));
     test::write_text(path_, "");
     EXPECT_THAT(opens, ThrowsMessage<Error>(HasSubstr("file.h5: is empty")));
     test::write_text(path_, std::string(5000, 'x'));
     EXPECT_THAT(opens, ThrowsMessage<Error>(HasSubstr("file.h5: is not an HDF5 file")));
-    EXPECT_THAT([&] { File::open(folder_.path(), Access::read_only); },
+    EXPECT_THAT([&] { hdf5::File::open(folder_.path(), hdf5::Access::read_only); },
                 ThrowsMessage<Error>(HasSubstr("is a folder")));
-    EXPECT_THAT([&] { File::open(folder_ / "no/folder.h5", Access::create); },
+    EXPECT_THAT([&] { hdf5::File::open(folder_ / "no/folder.h5", hdf5::Access::create); },
                 ThrowsMessage<Error>(HasSubstr("cannot be created: No such file or directory")));
-    EXPECT_THAT([&] { File::open(path_, Access::create_new); },
+    EXPECT_THAT([&] { hdf5::File::open(path_, hdf5::Access::create_new); },
                 ThrowsMessage<Error>(HasSubstr("cannot be created: File exists")));
 }
 
 TEST_F(Hdf5Test, FindsEveryTruncation) {
     {
-        auto root = File::open(path_, Access::create).root();
+        auto root = hdf5::File::open(path_, hdf5::Access::create).root();
         std::vector<float> values(20000, 1.5F);
         root.write_array("entry/data/plain", {values.size()}, std::span<const float>(values));
         root.write_array("entry/data/packed", {values.size()}, std::span<const float>(values),
-                         Storage{{1000}, 4, true});
+                         hdf5::Storage{{1000}, 4, true});
         root.write_string("title", "truncated later");
     }
     const auto size = std::filesystem::file_size(path_);
@@ -279,31 +281,32 @@ TEST_F(Hdf5Test, FindsEveryTruncation) {
     for (const double part : {0.0001, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999}) {
         const auto kept = static_cast<std::size_t>(part * static_cast<double>(size));
         test::write_text(path_, content.substr(0, kept));
-        EXPECT_THAT([&] { File::open(path_, Access::read_only); },
+        EXPECT_THAT([&] { hdf5::File::open(path_, hdf5::Access::read_only); },
                     ThrowsMessage<Error>(HasSubstr("file.h5: is ")))
             << kept << " of " << size;
     }
     test::write_text(path_, content.substr(0, size - 1));
-    EXPECT_THAT([&] { File::open(path_, Access::read_only); },
+    EXPECT_THAT([&] { hdf5::File::open(path_, hdf5::Access::read_only); },
                 ThrowsMessage<Error>(HasSubstr("is truncated")));
 }
 
 TEST_F(Hdf5Test, DamageInsideIsAnErrorThatNamesTheDataset) {
     {
-        auto root = File::open(path_, Access::create).root();
+        auto root = hdf5::File::open(path_, hdf5::Access::create).root();
         std::vector<float> values(20000);
         std::uint32_t state = 1;
         for (float& value : values)
             value = static_cast<float>(state = state * 1664525U + 1013904223U);
         root.write_array("packed", {values.size()}, std::span<const float>(values),
-                         Storage{{20000}, 4, true});
+                         hdf5::Storage{{20000}, 4, true});
     }
     std::string content = test::read_text(path_);
     // Overwrites the middle of the compressed chunk, by far the largest part of the file.
     for (std::size_t i = content.size() / 2; i < content.size() / 2 + 64; ++i)
         content[i] = static_cast<char>(~content[i]);
     test::write_text(path_, content);
-    const auto dataset = File::open(path_, Access::read_only).root().open_dataset("packed");
+    const auto dataset =
+        hdf5::File::open(path_, hdf5::Access::read_only).root().open_dataset("packed");
     EXPECT_THAT([&] { dataset.read_all<float>(); },
                 ThrowsMessage<Error>(HasSubstr("file.h5:/packed: reading failed")));
 }
@@ -336,14 +339,14 @@ TEST_F(Hdf5Test, NamesAFilterThatIsNotInstalled) {
     H5Sclose(space);
     H5Fclose(file);
     H5Zunregister(private_filter);
-    const auto reopened = File::open(path_, Access::read_only).root().open_dataset("d");
+    const auto reopened = hdf5::File::open(path_, hdf5::Access::read_only).root().open_dataset("d");
     EXPECT_THAT([&] { reopened.read_all<float>(); },
                 ThrowsMessage<Error>(AllOf(HasSubstr("/d: compressed with the HDF5 filter 499"),
                                            HasSubstr("shelved codec"))));
 }
 
 TEST_F(Hdf5Test, TextIsNotReadAsNumbers) {
-    auto root = File::open(path_, Access::create).root();
+    auto root = hdf5::File::open(path_, hdf5::Access::create).root();
     root.write_string("text", "12");
     root.write_scalar("number", 12.0);
     EXPECT_THAT([&] { (void)root.open_dataset("text").read_scalar(); },
@@ -354,10 +357,10 @@ TEST_F(Hdf5Test, TextIsNotReadAsNumbers) {
 
 TEST_F(Hdf5Test, WritesNothingToAFileOpenForReading) {
     {
-        auto root = File::open(path_, Access::create).root();
+        auto root = hdf5::File::open(path_, hdf5::Access::create).root();
         root.write_array("d", {3}, std::span<const float>(std::vector<float>(3)));
     }
-    auto root = File::open(path_, Access::read_only).root();
+    auto root = hdf5::File::open(path_, hdf5::Access::read_only).root();
     auto dataset = root.open_dataset("d");
     EXPECT_THAT([&] { dataset.write(std::vector<float>(3)); },
                 ThrowsMessage<Error>(HasSubstr("open for reading only")));
@@ -369,18 +372,20 @@ TEST_F(Hdf5Test, ReadsFromAReadOnlyFileSystem) {
     test::TinyFileSystem tiny(32 << 20);
     if (!tiny.available())
         GTEST_SKIP() << tiny.reason();
-    File::open(tiny.path() / "a.h5", Access::create).root().write_scalar("x", 4.0);
+    hdf5::File::open(tiny.path() / "a.h5", hdf5::Access::create).root().write_scalar("x", 4.0);
     tiny.make_read_only();
-    EXPECT_DOUBLE_EQ(
-        File::open(tiny.path() / "a.h5", Access::read_only).root().open_dataset("x").read_scalar(),
-        4.0);
+    EXPECT_DOUBLE_EQ(hdf5::File::open(tiny.path() / "a.h5", hdf5::Access::read_only)
+                         .root()
+                         .open_dataset("x")
+                         .read_scalar(),
+                     4.0);
     EXPECT_THAT(
-        [&] { File::open(tiny.path() / "a.h5", Access::read_write); },
+        [&] { hdf5::File::open(tiny.path() / "a.h5", hdf5::Access::read_write); },
         ThrowsMessage<Error>(HasSubstr("cannot be opened for writing: Read-only file system")));
 }
 
 TEST_F(Hdf5Test, ClosingTellsOfObjectsLeftOpen) {
-    auto file = File::open(path_, Access::create);
+    auto file = hdf5::File::open(path_, hdf5::Access::create);
     {
         const auto root = file.root();
         EXPECT_THAT([&] { file.close(); }, ThrowsMessage<Error>(HasSubstr("still open")));
@@ -389,12 +394,12 @@ TEST_F(Hdf5Test, ClosingTellsOfObjectsLeftOpen) {
 }
 
 TEST_F(Hdf5Test, ObjectsOutliveTheirFileAndCanBeReplaced) {
-    auto group = File::open(path_, Access::create).root().create_group("g");
+    auto group = hdf5::File::open(path_, hdf5::Access::create).root().create_group("g");
     group.write_scalar("x", 1.0);
     // The old file is closed after its last object has gone; HDF5 refuses to empty a file that is
     // still open.
-    group = File::open(folder_ / "other.h5", Access::create).root();
-    auto again = File::open(path_, Access::create);
+    group = hdf5::File::open(folder_ / "other.h5", hdf5::Access::create).root();
+    auto again = hdf5::File::open(path_, hdf5::Access::create);
     EXPECT_TRUE(again.root().entries().empty());
 }
 

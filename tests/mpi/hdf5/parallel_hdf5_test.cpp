@@ -31,7 +31,7 @@ using testing::ThrowsMessage;
 
 class ParallelHdf5Test : public testing::Test {
   protected:
-    Communicator world_ = Communicator::world();
+    mpi::Communicator world_ = mpi::Communicator::world();
     test::SharedTemporaryDirectory folder_{world_};
     std::filesystem::path path_ = folder_ / "volume.nxs";
     const hdf5::Shape shape_{6, 5, 9};
@@ -172,7 +172,8 @@ TEST_F(ParallelHdf5Test, AWrongSelectionOnOneRankFailsOnAll) {
 
 TEST_F(ParallelHdf5Test, AProductAppearsWhenAllAreDone) {
     {
-        auto product = ProductFile::create(path_, ProductFile::Existing::refuse, &world_);
+        auto product =
+            nexus::ProductFile::create(path_, nexus::ProductFile::Existing::refuse, &world_);
         {
             auto dataset = product.root().create_dataset("v", ElementType::float32, shape_,
                                                          Storage{{3, 5, 4}, 1, true});
@@ -187,14 +188,16 @@ TEST_F(ParallelHdf5Test, AProductAppearsWhenAllAreDone) {
                   File::open(path_, Access::read_only).root().open_dataset("v").read_all<float>()),
               0U);
     world_.barrier();
-    EXPECT_THAT([&] { ProductFile::create(path_, ProductFile::Existing::refuse, &world_); },
-                ThrowsMessage<Error>(StartsWith((path_.string() + ": exists already").c_str())));
+    EXPECT_THAT(
+        [&] { nexus::ProductFile::create(path_, nexus::ProductFile::Existing::refuse, &world_); },
+        ThrowsMessage<Error>(StartsWith((path_.string() + ": exists already").c_str())));
 }
 
 TEST_F(ParallelHdf5Test, AProductOfAFailedStageVanishes) {
     EXPECT_THROW(
         {
-            auto product = ProductFile::create(path_, ProductFile::Existing::refuse, &world_);
+            auto product =
+                nexus::ProductFile::create(path_, nexus::ProductFile::Existing::refuse, &world_);
             auto dataset = product.root().create_dataset("v", ElementType::float32, shape_);
             world_.collectively([&] {
                 if (world_.rank() == world_.size() - 1)
@@ -243,7 +246,8 @@ TEST_F(ParallelHdf5Test, AFullDiskIsAnErrorOnAllRanksAndLeavesNothing) {
             world_.barrier();
             bool written = true;
             try {
-                auto product = ProductFile::create(path, ProductFile::Existing::refuse, &world_);
+                auto product =
+                    nexus::ProductFile::create(path, nexus::ProductFile::Existing::refuse, &world_);
                 {
                     auto root = product.root();
                     auto entry = nexus::require_class(root, "entry", "NXentry");
@@ -290,7 +294,8 @@ TEST_F(ParallelHdf5Test, AWriteErrorIsAnErrorOnAllRanksAndLeavesNothing) {
     for (const Storage& storage : {Storage{}, Storage{{1 << 18}, 0, false}}) {
         std::string message;
         {
-            auto product = ProductFile::create(path_, ProductFile::Existing::refuse, &world_);
+            auto product =
+                nexus::ProductFile::create(path_, nexus::ProductFile::Existing::refuse, &world_);
             auto dataset =
                 product.root().create_dataset("v", ElementType::float32, {10 << 20}, storage);
             setrlimit(RLIMIT_FSIZE, &limit);
@@ -325,7 +330,8 @@ TEST_F(ParallelHdf5Test, ALimitOfTheSizeOfFilesIsMetBeforeWriting) {
         std::string message;
         setrlimit(RLIMIT_FSIZE, &limit);
         try {
-            auto product = ProductFile::create(path_, ProductFile::Existing::refuse, &world_);
+            auto product =
+                nexus::ProductFile::create(path_, nexus::ProductFile::Existing::refuse, &world_);
             auto dataset =
                 product.root().create_dataset("v", ElementType::float32, {10 << 20}, storage);
             world_.collectively([&] {

@@ -38,7 +38,7 @@ TEST_F(NexusTest, MapsRoundTripAndTheDefaultPlotResolves) {
     ASSERT_TRUE(found);
     EXPECT_EQ(found->path(), "/entry/rietveld/NMC532 (P)");
     EXPECT_EQ(signal_of(*found), "a");
-    const Map map = read_map(*found, "a");
+    const nexus::Map map = read_map(*found, "a");
     EXPECT_EQ(map.ny, 2U);
     EXPECT_EQ(map.nx, 3U);
     EXPECT_EQ(map.units, "angstrom");

@@ -15,12 +15,12 @@ namespace {
 
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Existing = ProductFile::Existing;
+using Existing = nexus::ProductFile::Existing;
 
 class ProductFileTest : public testing::Test {
   protected:
     void write(double value, Existing existing) {
-        auto product = ProductFile::create(path_, existing);
+        auto product = nexus::ProductFile::create(path_, existing);
         product.root().write_scalar("x", value);
         product.commit();
     }
@@ -36,7 +36,7 @@ class ProductFileTest : public testing::Test {
 
 TEST_F(ProductFileTest, AppearsWhenCommitted) {
     {
-        auto product = ProductFile::create(path_, Existing::refuse);
+        auto product = nexus::ProductFile::create(path_, Existing::refuse);
         product.root().write_scalar("x", 3.0);
         EXPECT_FALSE(std::filesystem::exists(path_));
         EXPECT_TRUE(std::filesystem::exists(product.temporary_path()));
@@ -49,7 +49,7 @@ TEST_F(ProductFileTest, AppearsWhenCommitted) {
 
 TEST_F(ProductFileTest, LeavesNothingWithoutCommit) {
     try {
-        auto product = ProductFile::create(path_, Existing::refuse);
+        auto product = nexus::ProductFile::create(path_, Existing::refuse);
         auto group = product.root().create_group("entry");
         throw Error("the stage failed");
     } catch (const Error&) {
@@ -59,10 +59,10 @@ TEST_F(ProductFileTest, LeavesNothingWithoutCommit) {
 
 TEST_F(ProductFileTest, RefusesOrReplacesAnExistingFile) {
     write(1, Existing::refuse);
-    EXPECT_THAT([&] { ProductFile::create(path_, Existing::refuse); },
+    EXPECT_THAT([&] { nexus::ProductFile::create(path_, Existing::refuse); },
                 ThrowsMessage<Error>(HasSubstr("fbp.nxs: exists already")));
     {
-        auto product = ProductFile::create(path_, Existing::replace);
+        auto product = nexus::ProductFile::create(path_, Existing::replace);
         product.root().write_scalar("x", 2.0);
         EXPECT_DOUBLE_EQ(read(), 1.0);
     }
@@ -73,7 +73,7 @@ TEST_F(ProductFileTest, RefusesOrReplacesAnExistingFile) {
 }
 
 TEST_F(ProductFileTest, DoesNotOverwriteAFileThatAppearedMeanwhile) {
-    auto product = ProductFile::create(path_, Existing::refuse);
+    auto product = nexus::ProductFile::create(path_, Existing::refuse);
     test::write_text(path_, "someone else's");
     EXPECT_THAT([&] { product.commit(); }, ThrowsMessage<Error>(HasSubstr("exists already")));
     EXPECT_EQ(test::list_folder(folder_.path()), "fbp.nxs");
@@ -89,15 +89,15 @@ TEST_F(ProductFileTest, IsNotDisturbedByTheRemainsOfAKilledRun) {
 }
 
 TEST_F(ProductFileTest, SaysWhyItCannotBeMade) {
-    EXPECT_THAT([&] { ProductFile::create(folder_ / "none/fbp.nxs", Existing::refuse); },
+    EXPECT_THAT([&] { nexus::ProductFile::create(folder_ / "none/fbp.nxs", Existing::refuse); },
                 ThrowsMessage<Error>(HasSubstr("there is no folder")));
     std::filesystem::create_directory(path_);
-    EXPECT_THAT([&] { ProductFile::create(path_, Existing::replace); },
+    EXPECT_THAT([&] { nexus::ProductFile::create(path_, Existing::replace); },
                 ThrowsMessage<Error>(HasSubstr("is a folder")));
 }
 
 TEST_F(ProductFileTest, CommitTellsOfObjectsLeftOpenAndLeavesNothing) {
-    auto product = ProductFile::create(path_, Existing::refuse);
+    auto product = nexus::ProductFile::create(path_, Existing::refuse);
     const auto root = product.root();
     EXPECT_THAT([&] { product.commit(); }, ThrowsMessage<Error>(HasSubstr("still open")));
     EXPECT_EQ(test::list_folder(folder_.path()), "");
@@ -127,7 +127,7 @@ TEST_F(ProductFileTest, AFullDiskIsAnErrorAndLeavesNothing) {
             test::write_text(tiny.path() / "filler", std::string(filler, 'x'));
             bool written = true;
             try {
-                auto product = ProductFile::create(path, Existing::refuse);
+                auto product = nexus::ProductFile::create(path, Existing::refuse);
                 for (int i = 0; i < 20; ++i)
                     product.root().write_array("group" + std::to_string(i) + "/x", {64},
                                                std::span<const double>(noise.data(), 64));
@@ -163,7 +163,7 @@ TEST_F(ProductFileTest, AWriteErrorLeavesNothing) {
     const rlimit limit{1 << 20, old_limit.rlim_max};
     const std::vector<float> values(5 << 20, 1.5F);
     for (const auto& storage : {hdf5::Storage{}, hdf5::Storage{{1 << 16}, 0, true}}) {
-        auto product = ProductFile::create(path_, Existing::refuse);
+        auto product = nexus::ProductFile::create(path_, Existing::refuse);
         setrlimit(RLIMIT_FSIZE, &limit);
         EXPECT_THAT(
             [&] {

@@ -21,7 +21,7 @@ using namespace xrdct;
 
 void write(const std::string& path, const mpi::Communicator* communicator) {
     auto product =
-        mpi::ProductFile::create(path, mpi::ProductFile::Existing::replace, communicator);
+        nexus::ProductFile::create(path, nexus::ProductFile::Existing::replace, communicator);
     {
         auto root = product.root();
         std::string time = nexus::now_utc();
@@ -62,7 +62,7 @@ void write(const std::string& path, const mpi::Communicator* communicator) {
 }
 
 void read(const std::string& path) {
-    const auto file = mpi::SinogramFile::open(path);
+    const auto file = scan::SinogramFile::open(path);
     const auto& meta = file.metadata();
     std::vector<float> values(meta.n_rotation() * meta.n_translation() * meta.n_channel());
     file.read_rows({0, meta.n_rotation()}, {0, meta.n_channel()}, values);

@@ -19,21 +19,21 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-PatternFileOptions with_wavelength(double wavelength = 0.12) {
-    PatternFileOptions options;
+patterns::PatternFileOptions with_wavelength(double wavelength = 0.12) {
+    patterns::PatternFileOptions options;
     options.wavelength = wavelength;
     return options;
 }
 
 class PatternFileTest : public ::testing::Test {
   protected:
-    PatternFile read(const std::string& name, const std::string& text,
-                     const PatternFileOptions& options = with_wavelength()) {
+    patterns::PatternFile read(const std::string& name, const std::string& text,
+                               const patterns::PatternFileOptions& options = with_wavelength()) {
         test::write_text(folder_ / name, text);
         return read_pattern(folder_ / name, options);
     }
     std::string error(const std::string& name, const std::string& text,
-                      const PatternFileOptions& options = with_wavelength()) {
+                      const patterns::PatternFileOptions& options = with_wavelength()) {
         try {
             read(name, text, options);
         } catch (const Error& error) {
@@ -112,7 +112,7 @@ TEST_F(PatternFileTest, PyfaiHeaderWithWavelengthAndDistance) {
 TEST_F(PatternFileTest, EveryUnit) {
     const auto first = [&](const char* unit) {
         auto options = with_wavelength(0.5);
-        options.unit = parse_radial_unit(unit, "here");
+        options.unit = patterns::parse_radial_unit(unit, "here");
         options.distance = 100;
         return read("a.xy", rows(12), options).axis.two_theta()[0];
     };
@@ -123,9 +123,9 @@ TEST_F(PatternFileTest, EveryUnit) {
     // Spacings fall as angles rise: the last row comes first.
     EXPECT_NEAR(first("d"), 2 * degrees(std::asin(0.5 / (2 * 2.1))), 1e-12);
     EXPECT_NEAR(first("mm"), degrees(std::atan2(1.0, 100.0)), 1e-12);
-    EXPECT_THROW(parse_radial_unit("1/angstom", "here"), Error);
+    EXPECT_THROW(patterns::parse_radial_unit("1/angstom", "here"), Error);
     try {
-        parse_radial_unit("1/angstom", "here");
+        patterns::parse_radial_unit("1/angstom", "here");
     } catch (const Error& error) {
         EXPECT_THAT(error.what(), AllOf(HasSubstr("here"), HasSubstr("'1/angstrom'")));
     }
@@ -192,19 +192,19 @@ TEST_F(PatternFileTest, BadFilesAreNamedWithTheLine) {
                 AllOf(HasSubstr("line 13"), HasSubstr("180"), HasSubstr("pattern.unit")));
     EXPECT_THAT(error("a.xy", rows(12), {}), HasSubstr("no wavelength"));
     auto q = with_wavelength(10);
-    q.unit = PatternUnit::q;
+    q.unit = patterns::PatternUnit::q;
     EXPECT_THAT(error("a.xy", rows(12), q),
                 AllOf(HasSubstr("line 4"), HasSubstr("cannot be reached")));
     auto radius = with_wavelength();
-    radius.unit = PatternUnit::radius;
+    radius.unit = patterns::PatternUnit::radius;
     EXPECT_THAT(error("a.xy", rows(12), radius), HasSubstr("geometry.distance"));
     EXPECT_THAT(error("a.xy", std::string("\x01\x00\x02", 3)), HasSubstr("no text"));
     EXPECT_THAT(error("a.h5", rows(12)), HasSubstr("HDF5"));
     auto dataset = with_wavelength();
     dataset.intensity = "entry/data";
     EXPECT_THAT(error("a.xy", rows(12), dataset), HasSubstr("no HDF5 file"));
-    EXPECT_THROW(read_pattern(folder_ / "absent.xy"), Error);
-    EXPECT_THROW(read_pattern(folder_.path()), Error);
+    EXPECT_THROW(patterns::read_pattern(folder_ / "absent.xy"), Error);
+    EXPECT_THROW(patterns::read_pattern(folder_.path()), Error);
 }
 
 TEST_F(PatternFileTest, StandardDeviationsThatAreNone) {
@@ -246,19 +246,19 @@ void write_nexus(const std::filesystem::path& path, const std::string& name,
 TEST_F(PatternFileTest, Nexus) {
     const auto path = folder_ / "a.nxs";
     write_nexus(path, "two_theta", "degree", 0.02);
-    auto pattern = read_pattern(path);
+    auto pattern = patterns::read_pattern(path);
     EXPECT_EQ(pattern.format, "nexus");
     EXPECT_NEAR(pattern.axis.wavelength(), 0.2, 1e-12);
     EXPECT_DOUBLE_EQ(pattern.axis.two_theta()[0], 1);
     EXPECT_DOUBLE_EQ(pattern.variance[7], 9);
     EXPECT_DOUBLE_EQ(pattern.intensity[7], 7);
 
-    PatternFileOptions named;
+    patterns::PatternFileOptions named;
     named.intensity = "/entry/data/intensity";
     EXPECT_EQ(read_pattern(path, named).axis.size(), 20U);
 
     const auto message = [&](const std::string& dataset) -> std::string {
-        PatternFileOptions options;
+        patterns::PatternFileOptions options;
         options.intensity = dataset;
         try {
             read_pattern(path, options);
@@ -275,14 +275,15 @@ TEST_F(PatternFileTest, Nexus) {
 TEST_F(PatternFileTest, NexusUnits) {
     const auto path = folder_ / "a.h5";
     write_nexus(path, "q", "1/nm", 0.02);
-    EXPECT_NEAR(read_pattern(path).axis.two_theta()[0],
+    EXPECT_NEAR(patterns::read_pattern(path).axis.two_theta()[0],
                 2 * degrees(std::asin(0.1 * 0.2 / (4 * pi))), 1e-12);
     write_nexus(path, "d", "angstrom", 0.02);
-    EXPECT_NEAR(read_pattern(path).axis.two_theta()[19], 2 * degrees(std::asin(0.2 / 2)), 1e-12);
+    EXPECT_NEAR(patterns::read_pattern(path).axis.two_theta()[19], 2 * degrees(std::asin(0.2 / 2)),
+                1e-12);
     write_nexus(path, "two_theta", "furlong", 0.02);
-    EXPECT_THROW(read_pattern(path), Error);
+    EXPECT_THROW(patterns::read_pattern(path), Error);
     write_nexus(path, "two_theta", "deg", 0);
-    EXPECT_THROW(read_pattern(path), Error);
+    EXPECT_THROW(patterns::read_pattern(path), Error);
     EXPECT_EQ(read_pattern(path, with_wavelength()).axis.size(), 20U);
 }
 

@@ -39,8 +39,8 @@ class SinogramFileTest : public testing::Test {
         }
     }
     void expect_error(const std::string& a, const std::string& b,
-                      const SinogramSource& source = {}) {
-        EXPECT_THAT([&] { SinogramFile::open(path_, source); },
+                      const scan::SinogramSource& source = {}) {
+        EXPECT_THAT([&] { scan::SinogramFile::open(path_, source); },
                     ThrowsMessage<Error>(AllOf(HasSubstr("scan.nxs"), HasSubstr(a), HasSubstr(b))));
     }
     static void remove(Group& root, const std::string& path) {
@@ -53,9 +53,10 @@ class SinogramFileTest : public testing::Test {
         if (units != nullptr)
             dataset.set_attribute("units", units);
     }
-    void expect_sample_values(const SinogramFile& file, const SampleScan& scan,
-                              BlockRange rotations, BlockRange channels, double offset = 0,
-                              SinogramArray array = SinogramArray::intensity) {
+    void expect_sample_values(const scan::SinogramFile& file, const SampleScan& scan,
+                              mpi::BlockRange rotations, mpi::BlockRange channels,
+                              double offset = 0,
+                              scan::SinogramArray array = scan::SinogramArray::intensity) {
         std::vector<float> values(rotations.size() * scan.n_translation * channels.size());
         file.read_rows(rotations, channels, values, array);
         std::size_t i = 0;
@@ -76,7 +77,7 @@ class SinogramFileTest : public testing::Test {
 TEST_F(SinogramFileTest, ReadsTheDescribedFormat) {
     const SampleScan scan;
     write(scan);
-    const auto file = SinogramFile::open(path_);
+    const auto file = scan::SinogramFile::open(path_);
     const auto& meta = file.metadata();
     ASSERT_EQ(meta.n_rotation(), 5U);
     ASSERT_EQ(meta.n_translation(), 7U);
@@ -98,7 +99,7 @@ TEST_F(SinogramFileTest, ReadsTheDescribedFormat) {
     expect_sample_values(file, scan, {1, 4}, {3, 8});
     expect_sample_values(file, scan, {2, 3}, {10, 11});
     expect_sample_values(file, scan, {2, 2}, {0, 11});
-    expect_sample_values(file, scan, {1, 4}, {3, 8}, 0.5, SinogramArray::errors);
+    expect_sample_values(file, scan, {1, 4}, {3, 8}, 0.5, scan::SinogramArray::errors);
     EXPECT_DOUBLE_EQ(file.read_transmission()[2 * 7 + 3], 1 - 0.02 - 0.003);
     EXPECT_DOUBLE_EQ(file.read_monitor()[4 * 7 + 6], 1 - 0.04 - 0.006);
     EXPECT_DOUBLE_EQ(file.read_pixels()[4], 104);
@@ -118,7 +119,7 @@ TEST_F(SinogramFileTest, ReadsEveryAxisOrderTypeAndStorage) {
                 scan.type = type;
                 scan.storage = storage;
                 write(scan);
-                const auto file = SinogramFile::open(path_);
+                const auto file = scan::SinogramFile::open(path_);
                 expect_sample_values(file, scan, {0, 5}, {0, 11});
                 expect_sample_values(file, scan, {1, 3}, {4, 9});
                 const auto stored = file.stored_order();
@@ -143,7 +144,7 @@ TEST_F(SinogramFileTest, TurnsLargeArrays) {
         scan.order = order;
         scan.with_errors = false;
         write(scan);
-        expect_sample_values(SinogramFile::open(path_), scan, {0, 301}, {0, 190});
+        expect_sample_values(scan::SinogramFile::open(path_), scan, {0, 301}, {0, 190});
     }
 }
 
@@ -159,7 +160,7 @@ TEST_F(SinogramFileTest, ConvertsUnits) {
             .set_attribute("units", "nm");
         root.open_dataset("/entry/instrument/beam/extent").set_attribute("units", "micrometer");
     });
-    const auto file = SinogramFile::open(path_);
+    const auto file = scan::SinogramFile::open(path_);
     for (std::size_t i = 0; i < 5; ++i)
         EXPECT_NEAR(file.metadata().rotation[i], scan.rotation(i), 1e-12);
     for (std::size_t i = 0; i < 7; ++i)
@@ -182,7 +183,7 @@ TEST_F(SinogramFileTest, TurnsScatteringVectorAndRadiusIntoTwoTheta) {
                               }),
                     units);
         });
-        const auto file = SinogramFile::open(path_);
+        const auto file = scan::SinogramFile::open(path_);
         for (std::size_t i = 0; i < 11; ++i)
             EXPECT_NEAR(file.metadata().two_theta[i], scan.two_theta(i), 1e-12);
         EXPECT_THAT(file.metadata().origin.at("two_theta"),
@@ -192,10 +193,10 @@ TEST_F(SinogramFileTest, TurnsScatteringVectorAndRadiusIntoTwoTheta) {
         replace(root, "/entry/data/two_theta",
                 scan.axis(11, [&](auto i) { return std::tan(radians(scan.two_theta(i))); }), "m");
     });
-    EXPECT_NEAR(SinogramFile::open(path_).metadata().two_theta[7], scan.two_theta(7), 1e-12);
-    SinogramSource doubled;
+    EXPECT_NEAR(scan::SinogramFile::open(path_).metadata().two_theta[7], scan.two_theta(7), 1e-12);
+    scan::SinogramSource doubled;
     doubled.distance = 2000;
-    EXPECT_NEAR(SinogramFile::open(path_, doubled).metadata().two_theta[7],
+    EXPECT_NEAR(scan::SinogramFile::open(path_, doubled).metadata().two_theta[7],
                 degrees(std::atan(std::tan(radians(scan.two_theta(7))) / 2)), 1e-12);
 }
 
@@ -205,10 +206,10 @@ TEST_F(SinogramFileTest, TakesEnergyForWavelength) {
         root.write_scalar("/entry/instrument/beam/incident_energy", 103500.0)
             .set_attribute("units", "eV");
     });
-    EXPECT_NEAR(SinogramFile::open(path_).metadata().wavelength, 0.119791, 1e-6);
-    SinogramSource source;
+    EXPECT_NEAR(scan::SinogramFile::open(path_).metadata().wavelength, 0.119791, 1e-6);
+    scan::SinogramSource source;
     source.energy = 73.3;
-    const auto meta = SinogramFile::open(path_, source).metadata();
+    const auto meta = scan::SinogramFile::open(path_, source).metadata();
     EXPECT_NEAR(meta.wavelength, 12.398419843 / 73.3, 1e-9);
     EXPECT_EQ(meta.origin.at("wavelength"), "set by the caller");
     write(SampleScan{}, [&](Group& root) {
@@ -220,27 +221,27 @@ TEST_F(SinogramFileTest, TakesEnergyForWavelength) {
 
 TEST_F(SinogramFileTest, KnowsWhatTheIntegrationTookOut) {
     write({});
-    EXPECT_FALSE(SinogramFile::open(path_).metadata().solid_angle_corrected.has_value());
-    EXPECT_FALSE(SinogramFile::open(path_).metadata().polarization_corrected.has_value());
+    EXPECT_FALSE(scan::SinogramFile::open(path_).metadata().solid_angle_corrected.has_value());
+    EXPECT_FALSE(scan::SinogramFile::open(path_).metadata().polarization_corrected.has_value());
     write({}, [](Group& root) {
         auto data = root.open_group("entry/data");
         data.set_attribute("solid_angle_corrected", 0);
         data.set_attribute("polarization_corrected", 1);
     });
-    EXPECT_EQ(SinogramFile::open(path_).metadata().solid_angle_corrected, false);
-    EXPECT_EQ(SinogramFile::open(path_).metadata().polarization_corrected, true);
+    EXPECT_EQ(scan::SinogramFile::open(path_).metadata().solid_angle_corrected, false);
+    EXPECT_EQ(scan::SinogramFile::open(path_).metadata().polarization_corrected, true);
 }
 
 TEST_F(SinogramFileTest, TheCallerWinsOverTheFile) {
     write(SampleScan{});
-    SinogramSource source;
+    scan::SinogramSource source;
     source.wavelength = 0.2;
     source.distance = 700;
     source.beam_extent = {0.1, 0.2};
-    source.rotation_values = AxisValues{0, 180, true};
-    source.translation_values = AxisValues{0, 7000, false};
+    source.rotation_values = scan::AxisValues{0, 180, true};
+    source.translation_values = scan::AxisValues{0, 7000, false};
     source.translation_units = "um";
-    const auto file = SinogramFile::open(path_, source);
+    const auto file = scan::SinogramFile::open(path_, source);
     const auto& meta = file.metadata();
     EXPECT_DOUBLE_EQ(meta.wavelength, 0.2);
     EXPECT_DOUBLE_EQ(meta.distance, 700);
@@ -273,35 +274,35 @@ TEST_F(SinogramFileTest, ReadsPlainArraysByName) {
             plane[i] = static_cast<double>(i);
         root.write_array("i0", {7, 5}, std::span<const double>(plane));
     }
-    SinogramSource source;
+    scan::SinogramSource source;
     expect_error("no NXdata", "name the dataset", source);
     source.intensity = "sinograms";
     source.rotation = "angles";
     source.radial = "q";
-    source.translation_values = AxisValues{-0.3, 0.3, true};
+    source.translation_values = scan::AxisValues{-0.3, 0.3, true};
     source.radial_units = "1/angstrom";
     source.wavelength = 0.12;
     source.distance = 700;
     source.transmission = "i0";
-    const auto file = SinogramFile::open(path_, source);
+    const auto file = scan::SinogramFile::open(path_, source);
     EXPECT_THAT(file.stored_order(), ElementsAre("translation", "rotation", "radial"));
     EXPECT_NEAR(file.metadata().two_theta[3], scan.two_theta(3), 1e-12);
     EXPECT_NEAR(file.metadata().translation[3], scan.translation(3), 1e-12);
     expect_sample_values(file, scan, {0, 5}, {0, 11});
     EXPECT_DOUBLE_EQ(file.read_transmission()[1 * 7 + 3], 3 * 5 + 1);
 
-    SinogramSource no_units = source;
+    scan::SinogramSource no_units = source;
     no_units.radial_units.clear();
     expect_error("/q: the radial axis has no @units", "1/nm", no_units);
-    SinogramSource typo = source;
+    scan::SinogramSource typo = source;
     typo.intensity = "sinogram";
     expect_error("no dataset /sinogram", "nearest: /sinograms", typo);
-    SinogramSource unknown = source;
+    scan::SinogramSource unknown = source;
     unknown.rotation.clear();
-    unknown.rotation_values = AxisValues{0, 180, false};
+    unknown.rotation_values = scan::AxisValues{0, 180, false};
     expect_error("the order of its axes is not known", "set the axis order", unknown);
     unknown.axis_order = {"translation", "rotation", "radial"};
-    expect_sample_values(SinogramFile::open(path_, unknown), scan, {0, 5}, {0, 11});
+    expect_sample_values(scan::SinogramFile::open(path_, unknown), scan, {0, 5}, {0, 11});
     unknown.axis_order = {"translation", "radial", "rotation"};
     expect_error("/q: has 11 values", "length 5", unknown);
     unknown.axis_order = {"translation", "rotation"};
@@ -317,16 +318,16 @@ TEST_F(SinogramFileTest, ReadsASingleChannelOnlyWhenAllowed) {
         auto root = File::open(path_, Access::create).root();
         root.write_array("POX", {5, 7}, std::span<const double>(plane));
     }
-    SinogramSource source;
+    scan::SinogramSource source;
     source.intensity = "POX";
     source.axis_order = {"rotation", "translation"};
-    source.rotation_values = AxisValues{0, 180, false};
-    source.translation_values = AxisValues{-3, 3, true};
+    source.rotation_values = scan::AxisValues{0, 180, false};
+    source.translation_values = scan::AxisValues{-3, 3, true};
     source.require_wavelength = false;
     source.require_distance = false;
     expect_error("found no radial axis", "[5, 7]", source);
     source.allow_single_channel = true;
-    const auto file = SinogramFile::open(path_, source);
+    const auto file = scan::SinogramFile::open(path_, source);
     EXPECT_EQ(file.metadata().n_channel(), 1U);
     EXPECT_TRUE(file.metadata().two_theta.empty());
     EXPECT_TRUE(std::isnan(file.metadata().wavelength));
@@ -335,7 +336,7 @@ TEST_F(SinogramFileTest, ReadsASingleChannelOnlyWhenAllowed) {
     expect_sample_values(file, scan, {0, 5}, {0, 1});
     expect_sample_values(file, scan, {1, 3}, {0, 1});
     source.axis_order = {"translation", "rotation"};
-    const auto turned = SinogramFile::open(path_, source);
+    const auto turned = scan::SinogramFile::open(path_, source);
     std::vector<float> values(35);
     turned.read_rows({0, 7}, {0, 1}, values);
     for (std::size_t r = 0; r < 5; ++r)
@@ -364,17 +365,17 @@ TEST_F(SinogramFileTest, PicksOneSliceOfAStack) {
     };
     write_stack(2);
     expect_error("holds 2 slices", "choose one");
-    SinogramSource source;
+    scan::SinogramSource source;
     source.stack_index = 1;
     {
-        const auto file = SinogramFile::open(path_, source);
+        const auto file = scan::SinogramFile::open(path_, source);
         expect_sample_values(file, scan, {1, 5}, {2, 11}, 0.25);
         EXPECT_DOUBLE_EQ(file.metadata().stack_value.value(), 0.004);
     }
     source.stack_index = 2;
     expect_error("holds 2 slices", "no index 2", source);
     write_stack(1);
-    expect_sample_values(SinogramFile::open(path_), scan, {0, 5}, {0, 11});
+    expect_sample_values(scan::SinogramFile::open(path_), scan, {0, 5}, {0, 11});
 }
 
 TEST_F(SinogramFileTest, KeepsNaNAndRefusesInfinity) {
@@ -387,13 +388,13 @@ TEST_F(SinogramFileTest, KeepsNaNAndRefusesInfinity) {
     };
     spoil(std::nan(""));
     std::vector<float> values(5 * 7 * 11);
-    SinogramFile::open(path_).read_rows({0, 5}, {0, 11}, values);
+    scan::SinogramFile::open(path_).read_rows({0, 5}, {0, 11}, values);
     EXPECT_EQ(std::count_if(values.begin(), values.end(), [](float v) { return std::isnan(v); }),
               1);
     EXPECT_TRUE(std::isnan(values[(3 * 7 + 2) * 11 + 6]));
     for (const double sign : {1.0, -1.0}) {
         spoil(sign * std::numeric_limits<double>::infinity());
-        const auto file = SinogramFile::open(path_);
+        const auto file = scan::SinogramFile::open(path_);
         EXPECT_THAT(
             [&] {
                 file.read_rows({1, 5}, {2, 11}, std::span(values).first(4 * 7 * 9));
@@ -405,7 +406,7 @@ TEST_F(SinogramFileTest, KeepsNaNAndRefusesInfinity) {
 
 TEST_F(SinogramFileTest, RefusesRangesOutsideTheScan) {
     write(SampleScan{});
-    const auto file = SinogramFile::open(path_);
+    const auto file = scan::SinogramFile::open(path_);
     std::vector<float> values(7 * 11);
     EXPECT_THROW(file.read_rows({5, 6}, {0, 11}, values), Error);
     EXPECT_THROW(file.read_rows({0, 1}, {1, 12}, values), Error);
@@ -488,7 +489,7 @@ TEST_F(SinogramFileTest, AcceptsFallingRotationAndTranslation) {
         replace(root, "/entry/data/rotation_angle", {4, 3, 2, 1, 0}, "deg");
         replace(root, "/entry/data/translation", {6, 5, 4, 3, 2, 1, 0}, "mm");
     });
-    EXPECT_DOUBLE_EQ(SinogramFile::open(path_).metadata().translation.front(), 6);
+    EXPECT_DOUBLE_EQ(scan::SinogramFile::open(path_).metadata().translation.front(), 6);
 }
 
 TEST_F(SinogramFileTest, NamesWhatIsWrongWithTheInstrument) {
@@ -510,21 +511,21 @@ TEST_F(SinogramFileTest, NamesWhatIsWrongWithTheInstrument) {
     distance(1, "parsec");
     expect_error("distance", "\"parsec\" is not one of the accepted ones");
     distance(800, nullptr);
-    EXPECT_THAT(SinogramFile::open(path_).metadata().origin.at("distance"),
+    EXPECT_THAT(scan::SinogramFile::open(path_).metadata().origin.at("distance"),
                 HasSubstr("[mm, assumed]"));
-    SinogramSource negative;
+    scan::SinogramSource negative;
     negative.distance = -5;
     EXPECT_THAT(
-        [&] { SinogramFile::open(path_, negative); },
+        [&] { scan::SinogramFile::open(path_, negative); },
         ThrowsMessage<Error>(HasSubstr("set by the caller: the distance must be positive")));
 
     write(scan, [&](Group& root) { remove(root, "/entry/instrument/detector/distance"); });
     expect_error("no distance", "none set by the caller");
     write(scan, [&](Group& root) { remove(root, "/entry/instrument/beam/incident_wavelength"); });
     expect_error("no wavelength", "none set by the caller");
-    SinogramSource relaxed;
+    scan::SinogramSource relaxed;
     relaxed.require_wavelength = false;
-    EXPECT_TRUE(std::isnan(SinogramFile::open(path_, relaxed).metadata().wavelength));
+    EXPECT_TRUE(std::isnan(scan::SinogramFile::open(path_, relaxed).metadata().wavelength));
     write(scan, [&](Group& root) {
         remove(root, "/entry/instrument/beam/incident_wavelength");
         root.open_dataset("/entry/data/two_theta").set_attribute("units", "1/nm");
@@ -574,7 +575,7 @@ TEST_F(SinogramFileTest, NamesWhatIsWrongWithTheArrays) {
         root.open_dataset("/entry/data/pixels")
             .write(hdf5::Selection{{2}, {1}}, std::span<const double>(&negative, 1));
     });
-    EXPECT_THAT([&] { (void)SinogramFile::open(path_).read_pixels(); },
+    EXPECT_THAT([&] { (void)scan::SinogramFile::open(path_).read_pixels(); },
                 ThrowsMessage<Error>(HasSubstr("pixels: the number of pixels of channel 2 is -1")));
 }
 
@@ -598,7 +599,7 @@ TEST_F(SinogramFileTest, ReadsTransmissionInEitherOrder) {
                     .set_attribute("axes",
                                    std::vector<std::string>{"translation", "rotation_angle"});
             });
-            const auto file = SinogramFile::open(path_);
+            const auto file = scan::SinogramFile::open(path_);
             EXPECT_DOUBLE_EQ(file.read_transmission()[3 * n_translation + 1], 1 - 0.03 - 0.001);
         }
 }
@@ -619,14 +620,14 @@ TEST_F(SinogramFileTest, ReadsTheMeasuredSingleChannelSinograms) {
     if (!path)
         GTEST_SKIP() << test::measured_data_reason("sinograms/measured_sinograms.h5");
     for (const char* name : {"POX", "MnNaWSiO2"}) {
-        SinogramSource source;
+        scan::SinogramSource source;
         source.intensity = name;
         source.axis_order = {"rotation", "translation"};
-        source.rotation_values = AxisValues{0, 180, true};
-        source.translation_values = AxisValues{-1, 1, true};
+        source.rotation_values = scan::AxisValues{0, 180, true};
+        source.translation_values = scan::AxisValues{-1, 1, true};
         source.allow_single_channel = true;
         source.require_wavelength = source.require_distance = false;
-        const auto file = SinogramFile::open(*path, source);
+        const auto file = scan::SinogramFile::open(*path, source);
         const auto& meta = file.metadata();
         std::vector<float> values(meta.n_rotation() * meta.n_translation());
         file.read_rows({0, meta.n_rotation()}, {0, 1}, values);

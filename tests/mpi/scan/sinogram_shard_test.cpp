@@ -25,8 +25,9 @@ class SinogramShardTest : public testing::Test {
             scan.write(path_);
         world_.barrier();
     }
-    void expect_shard(const SinogramFile& file, const SampleScan& scan, BlockRange block) {
-        const BlockRange own = SinogramFile::own_channels(block, world_);
+    void expect_shard(const scan::SinogramFile& file, const SampleScan& scan,
+                      mpi::BlockRange block) {
+        const mpi::BlockRange own = scan::SinogramFile::own_channels(block, world_);
         std::vector<float> shard(scan.n_rotation * scan.n_translation * own.size(), -1);
         file.read_channel_shard(world_, block, shard);
         std::size_t i = 0;
@@ -36,10 +37,10 @@ class SinogramShardTest : public testing::Test {
                 for (std::size_t k = own.begin; k < own.end; ++k)
                     wrong += shard[i++] == static_cast<float>(SampleScan::value(r, t, k)) ? 0U : 1U;
         EXPECT_EQ(wrong, 0U);
-        EXPECT_EQ(world_.allreduce(static_cast<std::int64_t>(own.size()), Reduction::sum),
+        EXPECT_EQ(world_.allreduce(static_cast<std::int64_t>(own.size()), mpi::Reduction::sum),
                   static_cast<std::int64_t>(block.size()));
     }
-    Communicator world_ = Communicator::world();
+    mpi::Communicator world_ = mpi::Communicator::world();
     test::SharedTemporaryDirectory folder_{world_};
     std::filesystem::path path_ = folder_ / "scan.nxs";
 };
@@ -55,14 +56,14 @@ TEST_F(SinogramShardTest, EveryAxisOrderAndStorage) {
             scan.storage = storage;
             write(scan);
             {
-                const auto file = SinogramFile::open(path_, {}, &world_);
+                const auto file = scan::SinogramFile::open(path_, {}, &world_);
                 expect_shard(file, scan, {0, 11});
                 expect_shard(file, scan, {3, 9});
                 // Fewer channels than ranks, and none.
                 expect_shard(file, scan, {4, 5});
                 expect_shard(file, scan, {4, 4});
             }
-            const auto serial = SinogramFile::open(path_);
+            const auto serial = scan::SinogramFile::open(path_);
             expect_shard(serial, scan, {2, 11});
         }
 }
@@ -74,7 +75,7 @@ TEST_F(SinogramShardTest, FewerRowsThanRanks) {
         scan.n_translation = 2;
         scan.order = order;
         write(scan);
-        expect_shard(SinogramFile::open(path_, {}, &world_), scan, {0, 11});
+        expect_shard(scan::SinogramFile::open(path_, {}, &world_), scan, {0, 11});
     }
 }
 
@@ -82,9 +83,9 @@ TEST_F(SinogramShardTest, ErrorsAreTheSameOnAllRanks) {
     const SampleScan scan;
     write(scan);
     {
-        const auto file = SinogramFile::open(path_, {}, &world_);
+        const auto file = scan::SinogramFile::open(path_, {}, &world_);
         std::vector<float> shard(scan.n_rotation * scan.n_translation *
-                                 SinogramFile::own_channels({0, 11}, world_).size());
+                                 scan::SinogramFile::own_channels({0, 11}, world_).size());
         EXPECT_THROW(file.read_channel_shard(world_, {0, 12}, shard), Error);
         // One rank's memory is too small.
         EXPECT_THROW(
@@ -104,9 +105,9 @@ TEST_F(SinogramShardTest, ErrorsAreTheSameOnAllRanks) {
     }
     world_.barrier();
     {
-        const auto file = SinogramFile::open(path_, {}, &world_);
+        const auto file = scan::SinogramFile::open(path_, {}, &world_);
         std::vector<float> shard(scan.n_rotation * scan.n_translation *
-                                 SinogramFile::own_channels({0, 11}, world_).size());
+                                 scan::SinogramFile::own_channels({0, 11}, world_).size());
         EXPECT_THAT(
             [&] {
                 file.read_channel_shard(world_, {0, 11}, shard);
@@ -120,12 +121,12 @@ TEST_F(SinogramShardTest, ErrorsAreTheSameOnAllRanks) {
         test::write_text(path_, content.substr(0, content.size() / 2));
     }
     world_.barrier();
-    EXPECT_THAT([&] { SinogramFile::open(path_, {}, &world_); },
+    EXPECT_THAT([&] { scan::SinogramFile::open(path_, {}, &world_); },
                 ThrowsMessage<Error>(HasSubstr("scan.nxs: is ")));
-    SinogramSource wrong;
+    scan::SinogramSource wrong;
     wrong.distance = -1;
     write(scan);
-    EXPECT_THAT([&] { SinogramFile::open(path_, wrong, &world_); },
+    EXPECT_THAT([&] { scan::SinogramFile::open(path_, wrong, &world_); },
                 ThrowsMessage<Error>(HasSubstr("distance must be positive")));
 }
 

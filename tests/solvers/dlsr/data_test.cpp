@@ -40,7 +40,7 @@ Found find(const std::function<void(std::size_t ray, std::size_t channel, float&
            std::vector<std::size_t> left_out = {}, double floor = 0) {
     const auto own = mpi::block_range(rays, static_cast<std::size_t>(world().size()),
                                       static_cast<std::size_t>(world().rank()));
-    WeightFactors factors(channels, own.size());
+    dlsr::WeightFactors factors(channels, own.size());
     for (std::size_t i = own.begin; i < own.end; ++i) {
         std::vector<float> intensity, variance;
         for (std::size_t k = 0; k < channels; ++k) {
@@ -180,7 +180,7 @@ TEST(DlsrData, FewCountsGetTheFloor) {
 }
 
 TEST(DlsrData, MoreRanksThanRays) {
-    WeightFactors factors(2, world().is_root() ? 1 : 0);
+    dlsr::WeightFactors factors(2, world().is_root() ? 1 : 0);
     if (world().is_root())
         factors.add(0, std::vector<float>{1, 1}, std::vector<float>{3, 6});
     const auto weights = factors.finish(world(), std::vector<unsigned char>(2, 0));
@@ -191,7 +191,7 @@ TEST(DlsrData, MoreRanksThanRays) {
 }
 
 TEST(DlsrData, BadInput) {
-    WeightFactors factors(3, 2);
+    dlsr::WeightFactors factors(3, 2);
     const std::vector<float> three(3, 1), two(2, 1);
     EXPECT_THROW(factors.add(2, three, three), Error);
     EXPECT_THROW(factors.add(0, two, three), Error);

@@ -19,10 +19,10 @@ using namespace xrdct;
 using namespace xrdct::test;
 using testing::HasSubstr;
 
-DlsrOperator make_operator(const SmallScan& scan, const ScanGeometry& geometry,
-                           const mpi::BlockRange& rotations,
-                           std::span<const GeometryParameter> parameters) {
-    ScanGeometry own = scan.part_geometry(rotations);
+dlsr::DlsrOperator make_operator(const SmallScan& scan, const tomography::ScanGeometry& geometry,
+                                 const mpi::BlockRange& rotations,
+                                 std::span<const dlsr::GeometryParameter> parameters) {
+    tomography::ScanGeometry own = scan.part_geometry(rotations);
     own.axis_offset = geometry.axis_offset;
     return {own,
             scan.grid,
@@ -33,12 +33,12 @@ DlsrOperator make_operator(const SmallScan& scan, const ScanGeometry& geometry,
             scan.part<float>(scan.transmission, rotations),
             parameters};
 }
-DlsrOperator whole_operator(const SmallScan& scan) {
+dlsr::DlsrOperator whole_operator(const SmallScan& scan) {
     return make_operator(scan, scan.geometry, {0, scan.geometry.rotation.size()}, both);
 }
 
 /// The scan's values with changes of axis [mm] and distance (relative).
-std::vector<double> values_of(const SmallScan& scan, const DlsrOperator& op, double axis,
+std::vector<double> values_of(const SmallScan& scan, const dlsr::DlsrOperator& op, double axis,
                               double distance) {
     auto values = scan.values(op);
     values[op.value_count() - 2] = axis;
@@ -67,7 +67,7 @@ TEST(DlsrGeometry, TheAxisOffsetIsThatOfTheScan) {
     EXPECT_EQ(op.value_count(), op.global_offset() + op.global_count());
     const auto centred = predict(op, values_of(small(), op, 0, 0));
     for (const double change : {0.3, -0.7}) {
-        ScanGeometry geometry = small().geometry;
+        tomography::ScanGeometry geometry = small().geometry;
         geometry.axis_offset += change;
         auto other = make_operator(small(), geometry, {0, geometry.rotation.size()}, both);
         const auto expected = predict(other, values_of(small(), other, 0, 0));
@@ -151,7 +151,7 @@ TEST(DlsrGeometry, AdjointAndGradient) {
 }
 
 TEST(DlsrGeometry, BadInput) {
-    const auto error = [](const SmallScan& scan, std::vector<GeometryParameter> parameters) {
+    const auto error = [](const SmallScan& scan, std::vector<dlsr::GeometryParameter> parameters) {
         try {
             make_operator(scan, scan.geometry, {0, scan.geometry.rotation.size()}, parameters);
         } catch (const Error& error) {
@@ -159,7 +159,7 @@ TEST(DlsrGeometry, BadInput) {
         }
         return std::string("no error");
     };
-    using enum GeometryParameter;
+    using enum dlsr::GeometryParameter;
     EXPECT_THAT(error(small(), {axis_offset, axis_offset}), HasSubstr("twice"));
     const SmallScan flat(
         {.n = 4, .rotations = 2, .channels = 60, .distance = infinity, .layers = 1});
@@ -190,9 +190,9 @@ struct Problem {
     std::size_t unknown(std::size_t g) const { return problem->size() - 2 + g; }
     const SmallScan& scan;
     mpi::BlockRange rotations;
-    DlsrOperator op;
+    dlsr::DlsrOperator op;
     std::vector<float> data;
-    std::optional<DlsrProblem> problem;
+    std::optional<dlsr::DlsrProblem> problem;
 };
 
 TEST(DlsrGeometry, MapsAndGeometryAreFoundTogether) {

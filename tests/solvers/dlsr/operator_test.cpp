@@ -36,7 +36,8 @@ double ring_factor(double cos_psi, const std::vector<double>& cosines, double r)
 }
 
 /// Of the cathode about 0 0 1 or of the metal about 1 1 1.
-std::vector<double> axis_cosines(bool cathode, const PatternModel& model, const Miller& hkl) {
+std::vector<double> axis_cosines(bool cathode, const rietveld::PatternModel& model,
+                                 const crystal::Miller& hkl) {
     std::vector<double> cosines;
     if (cathode) {
         const double a = model.phases[0].cell[0].value, c = model.phases[0].cell[1].value;
@@ -56,9 +57,9 @@ std::vector<double> axis_cosines(bool cathode, const PatternModel& model, const 
 enum class LayersOf { wound, radial, untextured };
 
 /// Factors of all lines of a textured phase for a voxel at (x, y) from the centre of the layers.
-std::vector<double> texture_factors(const PatternCalculator& calculator, const PatternModel& model,
-                                    std::size_t phase, double r, double x, double y, double omega,
-                                    LayersOf layers) {
+std::vector<double> texture_factors(const rietveld::PatternCalculator& calculator,
+                                    const rietveld::PatternModel& model, std::size_t phase,
+                                    double r, double x, double y, double omega, LayersOf layers) {
     // The beam runs along z = −x sin ω + y cos ω.
     const double radius = std::hypot(x, y);
     double cosine = (-x * std::sin(omega) + y * std::cos(omega)) / radius;
@@ -81,24 +82,24 @@ std::vector<double> texture_factors(const PatternCalculator& calculator, const P
 
 /// Every voxel's own pattern at its depth times its strip weights: rays [ray][M] in double until
 /// they are compressed. Depths are multiplied by `depth_factor`.
-std::vector<float> brute_force(const SmallScan& scan, const DlsrOperator& op,
+std::vector<float> brute_force(const SmallScan& scan, const dlsr::DlsrOperator& op,
                                std::span<const double> values, double depth_factor = 1,
                                LayersOf layers = LayersOf::wound) {
     const auto& g = scan.geometry;
     const std::size_t translations = g.translation.size(), n = scan.axis.size();
-    const StripProjector strips(g, scan.grid, {.field_of_view_only = false});
-    PatternModel plain = scan.model;
-    PatternModel model =
+    const tomography::StripProjector strips(g, scan.grid, {.field_of_view_only = false});
+    rietveld::PatternModel plain = scan.model;
+    rietveld::PatternModel model =
         scan.basis->model_at(values.subspan(op.global_offset(), scan.basis->global_count()));
     const double march[2] = {model.phases[0].texture.r, model.phases[1].texture.r};
     for (std::size_t phase = 0; phase < 2; ++phase)
         plain.phases[phase].texture = model.phases[phase].texture = {};
-    const PatternCalculator calculator(scan.axis, plain);
+    const rietveld::PatternCalculator calculator(scan.axis, plain);
     model.distance = std::isfinite(g.distance) ? g.distance : 0;
     for (auto& phase : model.phases)
         phase.scale.value = 1;
     const double degree = M_PI / 180, position = model.peaks[0].position.value;
-    PatternModel only_peak = model;
+    rietveld::PatternModel only_peak = model;
     for (auto& phase : only_peak.phases)
         phase.scale.value = 0;
     std::vector<float> rays;
@@ -179,7 +180,7 @@ class DlsrForward : public testing::TestWithParam<SmallScanOptions> {};
 
 TEST_P(DlsrForward, IsTheSumOfVoxelsEachAtItsDepth) {
     const SmallScan scan(GetParam());
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     const auto values = scan.values(op);
     const auto found = predict(op, values);
     const auto expected = brute_force(scan, op, values);
@@ -195,7 +196,7 @@ class DlsrTexture : public testing::TestWithParam<SmallScanOptions> {};
 
 TEST_P(DlsrTexture, IsTheSumOfVoxelsEachWithItsLines) {
     const SmallScan scan(GetParam());
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     const auto values = scan.values(op);
     const auto found = predict(op, values), expected = brute_force(scan, op, values);
     const double error = test::distance(found, expected);
@@ -233,7 +234,7 @@ INSTANTIATE_TEST_SUITE_P(All, DlsrForward,
                          [](const auto& info) { return std::string(case_names[info.index]); });
 
 void check_jacobian(const SmallScan& scan) {
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     test::check_jacobian(op, scan.values(op), scan.scale(op));
 }
 
@@ -247,7 +248,8 @@ TEST(DlsrOperator, JacobianWithTexture) {
     check_jacobian(textured_scan());
 }
 
-std::vector<float> random_direction(const SmallScan& scan, const DlsrOperator& op, unsigned seed) {
+std::vector<float> random_direction(const SmallScan& scan, const dlsr::DlsrOperator& op,
+                                    unsigned seed) {
     auto direction = random_floats(op.value_count(), seed);
     const auto scale = scan.scale(op);
     for (std::size_t i = 0; i < direction.size(); ++i)
@@ -257,7 +259,7 @@ std::vector<float> random_direction(const SmallScan& scan, const DlsrOperator& o
 
 TEST(DlsrOperator, AdjointIsTheTransposeOfTheJacobian) {
     for (const SmallScan* scan : {&deep_scan(), &flat_scan(), &textured_scan()}) {
-        DlsrOperator op = scan->make_operator();
+        dlsr::DlsrOperator op = scan->make_operator();
         op.set_point(scan->values(op), true);
         const auto direction = random_direction(*scan, op, 1);
         const auto rays = jacobian(op, direction);
@@ -288,7 +290,7 @@ TEST(DlsrOperator, AdjointIsTheTransposeOfTheJacobian) {
 }
 
 void check_normal_product(const SmallScan& scan) {
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const auto direction = random_direction(scan, op, 3);
     auto rays = jacobian(op, direction);
@@ -411,7 +413,7 @@ TEST(DlsrOperator, MisfitsOfRotations) {
 
 TEST(DlsrOperator, GradientOfTheObjective) {
     const SmallScan& scan = deep_scan();
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     const auto data = predict(op, scan.perturbed(op, 0.2, 4));
     const auto values = scan.values(op);
     op.set_point(values, true);
@@ -459,7 +461,7 @@ TEST(DlsrOperator, GradientOfTheObjective) {
 TEST(DlsrOperator, RaysWithoutWeightAreIgnored) {
     SmallScan scan({.n = 8, .rotations = 4});
     // An operator chooses functions of the depth at its first point: one for each point.
-    DlsrOperator op = scan.make_operator(), elsewhere = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator(), elsewhere = scan.make_operator();
     const auto values = scan.values(op);
     const std::size_t m = scan.basis->size();
     const auto data = predict(elsewhere, scan.perturbed(op, 0.1, 4));
@@ -472,7 +474,7 @@ TEST(DlsrOperator, RaysWithoutWeightAreIgnored) {
         scan.transmission[r] = nan_float;
         std::fill_n(masked.begin() + static_cast<std::ptrdiff_t>(r * m), m, nan_float);
     }
-    DlsrOperator other = scan.make_operator();
+    dlsr::DlsrOperator other = scan.make_operator();
     other.set_point(values, true);
     std::vector<float> gradient(op.value_count()), all(op.value_count());
     const double f = other.objective(masked, gradient);
@@ -509,7 +511,7 @@ TEST(DlsrOperator, RaysWithoutWeightAreIgnored) {
 
 TEST(DlsrOperator, TransmissionIsAFactorOfTheRay) {
     SmallScan scan({.n = 8, .rotations = 4});
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     const auto values = scan.values(op);
     op.set_point(values, true);
     const auto absorbed = predict(op);
@@ -517,7 +519,7 @@ TEST(DlsrOperator, TransmissionIsAFactorOfTheRay) {
     const auto image = jacobian(op, direction);
     const auto transmission = scan.transmission;
     std::fill(scan.transmission.begin(), scan.transmission.end(), 1.0F);
-    DlsrOperator clear = scan.make_operator();
+    dlsr::DlsrOperator clear = scan.make_operator();
     clear.set_point(values, true);
     const auto whole = predict(clear), clear_image = jacobian(clear, direction);
     const double size = norm(whole), image_size = norm(clear_image);
@@ -534,7 +536,7 @@ TEST(DlsrOperator, TransmissionIsAFactorOfTheRay) {
 
 TEST(DlsrOperator, DiagonalAndBlocksAreThoseOfTheColumns) {
     const SmallScan scan({.n = 7, .rotations = 5, .distance = infinity, .layers = 1});
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const std::size_t m = scan.basis->size();
     std::vector<std::vector<float>> columns;
@@ -582,7 +584,7 @@ TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
                           .layers = 1,
                           .globals = false,
                           .march = 0.6});
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const std::size_t m = scan.basis->size();
     const auto found = op.diagonal();
@@ -593,7 +595,7 @@ TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
                                 .distance = infinity,
                                 .layers = 1,
                                 .globals = false});
-    DlsrOperator plain = untextured.make_operator();
+    dlsr::DlsrOperator plain = untextured.make_operator();
     plain.set_point(untextured.values(plain), true);
     const auto plain_diagonal = plain.diagonal();
     for (std::size_t v = 0; v < op.pixels(cathode_part).size(); ++v) {
@@ -613,7 +615,7 @@ TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
 
 TEST(DlsrOperator, PointMayMoveWithAndWithoutDerivatives) {
     const SmallScan& scan = deep_scan();
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     const auto here = scan.values(op), there = scan.perturbed(op, 0.1, 8);
     const auto direction = random_direction(scan, op, 9);
     op.set_point(there, true);
@@ -640,7 +642,7 @@ TEST(DlsrOperator, PartsWithoutPixels) {
     SmallScan scan({.n = 6, .rotations = 2});
     scan.pixels[cathode_part].clear();
     scan.pixels[term_part].clear();
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     EXPECT_EQ(op.value_count(),
               scan.pixels[metal_part].size() + scan.grid.size() + scan.basis->global_count());
     const auto values = scan.values(op);
@@ -677,13 +679,13 @@ TEST(DlsrOperator, BadInput) {
 
     const SmallScan scan({.n = 6, .rotations = 2, .layers = 3});
     const std::vector<float> few(scan.rays() - 1, 1.0F);
-    EXPECT_THROW(DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.places(),
-                              few, scan.transmission),
+    EXPECT_THROW(dlsr::DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers,
+                                    scan.places(), few, scan.transmission),
                  Error);
-    EXPECT_THROW(DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.places(),
-                              scan.weight, few),
+    EXPECT_THROW(dlsr::DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers,
+                                    scan.places(), scan.weight, few),
                  Error);
-    DlsrOperator op = scan.make_operator();
+    dlsr::DlsrOperator op = scan.make_operator();
     std::vector<double> values = scan.values(op), short_values(values.size() - 1);
     EXPECT_THROW(op.set_point(short_values, true), Error);
     op.set_point(values, true);

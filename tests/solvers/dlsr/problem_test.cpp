@@ -25,7 +25,7 @@ const mpi::Communicator& self() {
     return communicator;
 }
 
-using Fields = std::vector<DlsrField>;
+using Fields = std::vector<dlsr::DlsrField>;
 
 /// Everything per voxel, both kinds of smoothness on the cells, gaps bridged for one of them.
 Fields all_voxel(const SmallScan& scan) {
@@ -41,12 +41,12 @@ Fields all_voxel(const SmallScan& scan) {
 /// Metal: map times a factor; peak: fixed; a cell: map times a factor.
 Fields mixed(const SmallScan& scan) {
     Fields fields = all_voxel(scan);
-    fields[metal_part].treatment = FieldTreatment::scaled;
+    fields[metal_part].treatment = dlsr::FieldTreatment::scaled;
     fields[metal_part].lower = 0.1;
     fields[metal_part].upper = 10;
     fields[metal_part].unit = 0.2;
-    fields[peak_part].treatment = FieldTreatment::fixed;
-    fields[4].treatment = FieldTreatment::scaled;
+    fields[peak_part].treatment = dlsr::FieldTreatment::fixed;
+    fields[4].treatment = dlsr::FieldTreatment::scaled;
     fields[4].lower = 0.99;
     fields[4].upper = 1.01;
     fields[4].unit = 0.001;
@@ -106,9 +106,9 @@ struct Spread {
     const SmallScan& scan;
     mpi::BlockRange rotations;
     mpi::NodeTeam team;
-    DlsrOperator op;
+    dlsr::DlsrOperator op;
     std::vector<float> data;
-    std::optional<DlsrProblem> problem;
+    std::optional<dlsr::DlsrProblem> problem;
 };
 
 const SmallScan& small() {
@@ -119,7 +119,7 @@ const SmallScan& small() {
 
 Spread spread(const mpi::Communicator& communicator, const Fields& fields,
               const SmallScan& scan = small(), std::size_t team_size = 2) {
-    const DlsrOperator whole = scan.make_operator();
+    const dlsr::DlsrOperator whole = scan.make_operator();
     return {communicator,       scan,     fields, scan.perturbed(whole, 0.15, 1),
             scan.values(whole), team_size};
 }
@@ -181,7 +181,7 @@ TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanks) {
 
 TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanksWithTexture) {
     const SmallScan scan({.n = 7, .rotations = 6, .layers = 5, .march = 0.7, .metal_march = 1.5});
-    const DlsrOperator whole = scan.make_operator();
+    const dlsr::DlsrOperator whole = scan.make_operator();
     const auto truth = scan.perturbed(whole, 0.15, 1), start = scan.values(whole);
     const Fields fields = all_voxel(scan);
     Spread apart(world(), scan, fields, truth, start), alone(self(), scan, fields, truth, start);
@@ -242,7 +242,7 @@ TEST(DlsrProblem, UnknownsAndValues) {
 
 TEST(DlsrProblem, StartsWithinTheBounds) {
     const SmallScan& scan = small();
-    DlsrOperator whole = scan.make_operator();
+    dlsr::DlsrOperator whole = scan.make_operator();
     auto start = scan.values(whole);
     start[whole.offset(cathode_part, 0) + 3] = 3;
     start[whole.offset(cathode_part, 0) + 4] = 2;
@@ -278,7 +278,7 @@ struct Link {
     std::size_t a, b;
     double strength;
 };
-std::vector<Link> links(const DlsrOperator& op, std::size_t part, std::size_t n,
+std::vector<Link> links(const dlsr::DlsrOperator& op, std::size_t part, std::size_t n,
                         std::size_t max_gap) {
     const auto& pixels = op.pixels(part);
     const auto voxel = [&](std::size_t x, std::size_t y) {
@@ -550,22 +550,22 @@ TEST(DlsrProblem, PreconditionerIsSymmetricAndPositive) {
 TEST(DlsrProblem, ManyUnknownsInAPixel) {
     SmallScan scan({.n = 3, .rotations = 4, .layers = 2});
     scan.model.set_background(65);
-    std::vector<PatternPart> parts;
+    std::vector<rietveld::PatternPart> parts;
     Fields fields;
     scan.pixels.clear();
     for (std::size_t p = 0; p < 65; ++p) {
-        parts.push_back({PatternPart::Kind::background, p, {}, {}});
+        parts.push_back({rietveld::PatternPart::Kind::background, p, {}, {}});
         scan.pixels.push_back({0, 4, 5});
         fields.push_back({.part = p, .lower = -infinity, .upper = infinity});
     }
-    scan.basis = std::make_unique<PatternBasis>(scan.axis, scan.model, parts,
-                                                std::vector<double>(scan.axis.size(), 1.0),
-                                                PatternBasisOptions{});
+    scan.basis = std::make_unique<rietveld::PatternBasis>(
+        scan.axis, scan.model, parts, std::vector<double>(scan.axis.size(), 1.0),
+        rietveld::PatternBasisOptions{});
     scan.layers = {};
-    DlsrOperator whole = scan.make_operator();
+    dlsr::DlsrOperator whole = scan.make_operator();
     const std::vector<double> values(whole.value_count(), 1.0);
     EXPECT_THROW(Spread(world(), scan, fields, values, values), Error);
-    fields.back().treatment = FieldTreatment::fixed;
+    fields.back().treatment = dlsr::FieldTreatment::fixed;
     Spread s(world(), scan, fields, values, values);
     ASSERT_EQ(s.problem->size(), 192U);
     s.linearise(s.start());
@@ -607,7 +607,7 @@ TEST(DlsrProblem, AssembledJacobianGivesTheSameProducts) {
             std::size_t first = 0;
             for (const auto& field : fields) {
                 const std::size_t count = s.op.pixels(field.part).size();
-                if (field.treatment == FieldTreatment::voxel && field.smoothness > 0)
+                if (field.treatment == dlsr::FieldTreatment::voxel && field.smoothness > 0)
                     for (const Link& link : links(s.op, field.part, scan.grid.n, field.max_gap)) {
                         const double edge = field.edge / link.strength,
                                      difference = x[first + link.a] - x[first + link.b];
@@ -617,9 +617,9 @@ TEST(DlsrProblem, AssembledJacobianGivesTheSameProducts) {
                         entries.push_back({rows, first + link.a, root});
                         entries.push_back({rows++, first + link.b, -root});
                     }
-                if (field.treatment == FieldTreatment::voxel)
+                if (field.treatment == dlsr::FieldTreatment::voxel)
                     first += count;
-                else if (field.treatment == FieldTreatment::scaled)
+                else if (field.treatment == dlsr::FieldTreatment::scaled)
                     first += 1;
             }
         }
@@ -642,7 +642,7 @@ TEST(DlsrProblem, RecoversThePhantomItMade) {
     Fields fields = all_voxel(scan);
     for (auto& field : fields)
         field.smoothness = 0;
-    const DlsrOperator whole = scan.make_operator();
+    const dlsr::DlsrOperator whole = scan.make_operator();
     const auto truth = scan.values(whole), start = scan.perturbed(whole, 0.1, 30),
                size = scan.scale(whole);
     Spread s(world(), scan, fields, truth, start);
@@ -684,10 +684,10 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
     const SmallScan scan(options), plain(without);
     Fields fields = all_voxel(scan);
     fields.resize(4);
-    fields[peak_part].treatment = fields[term_part].treatment = FieldTreatment::fixed;
+    fields[peak_part].treatment = fields[term_part].treatment = dlsr::FieldTreatment::fixed;
     for (std::size_t p : {cathode_part, metal_part})
         fields[p].smoothness = 0;
-    const DlsrOperator whole = scan.make_operator();
+    const dlsr::DlsrOperator whole = scan.make_operator();
     const auto truth = scan.values(whole);
     auto start = truth;
     for (std::size_t v = 0; v < whole.pixels(cathode_part).size(); ++v)
@@ -696,13 +696,13 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
     const std::size_t march = whole.global_offset() + 1;
     start[march] += 0.06;
     const petsc::Session session(world());
-    const auto fit = [&](DlsrOperator& op, const SmallScan& of, const std::vector<float>& data,
-                         const std::vector<double>& from) {
+    const auto fit = [&](dlsr::DlsrOperator& op, const SmallScan& of,
+                         const std::vector<float>& data, const std::vector<double>& from) {
         const auto rotations =
             mpi::block_range(of.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
                              static_cast<std::size_t>(world().rank()));
-        DlsrProblem problem(world(), op, of.grid, of.part_geometry(rotations), data, fields,
-                            globals_of(of), from);
+        dlsr::DlsrProblem problem(world(), op, of.grid, of.part_geometry(rotations), data, fields,
+                                  globals_of(of), from);
         petsc::BoundedGaussNewtonOptions solver_options;
         solver_options.max_iterations = 20;
         solver_options.objective_tolerance = 0;
@@ -720,7 +720,7 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
     const auto rotations =
         mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
                          static_cast<std::size_t>(world().rank()));
-    DlsrOperator op = scan.make_operator(rotations), other = plain.make_operator(rotations);
+    dlsr::DlsrOperator op = scan.make_operator(rotations), other = plain.make_operator(rotations);
     op.set_point(truth, false);
     std::vector<float> data(op.coefficient_count());
     op.predict(data);
@@ -757,20 +757,20 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
                                                          plain_misfit / square));
 }
 
-std::string message(const std::function<void(Fields&, std::vector<DlsrGlobal>&,
+std::string message(const std::function<void(Fields&, std::vector<dlsr::DlsrGlobal>&,
                                              std::vector<double>&, std::vector<float>&)>& spoil) {
     static const SmallScan scan({.n = 4, .rotations = 4, .channels = 60, .layers = 3});
     const auto rotations = mpi::block_range(4, static_cast<std::size_t>(world().size()),
                                             static_cast<std::size_t>(world().rank()));
-    DlsrOperator op = scan.make_operator(rotations);
+    dlsr::DlsrOperator op = scan.make_operator(rotations);
     auto fields = all_voxel(scan);
     auto globals = globals_of(scan);
     auto values = scan.values(op);
     std::vector<float> data(op.coefficient_count());
     spoil(fields, globals, values, data);
     try {
-        const DlsrProblem problem(world(), op, scan.grid, scan.part_geometry(rotations), data,
-                                  fields, globals, values);
+        const dlsr::DlsrProblem problem(world(), op, scan.grid, scan.part_geometry(rotations), data,
+                                        fields, globals, values);
     } catch (const Error& error) {
         return error.what();
     }
@@ -778,7 +778,7 @@ std::string message(const std::function<void(Fields&, std::vector<DlsrGlobal>&,
 }
 
 TEST(DlsrProblem, BadInput) {
-    using Globals = std::vector<DlsrGlobal>;
+    using Globals = std::vector<dlsr::DlsrGlobal>;
     using Values = std::vector<double>;
     EXPECT_EQ(message([](auto&...) {}), "no error");
     // One rank's mistake is everybody's error.
@@ -809,13 +809,13 @@ TEST(DlsrProblem, BadInput) {
 
 TEST(DlsrProblem, GridOfAnotherSize) {
     Spread s = spread(world(), all_voxel(small()));
-    EXPECT_THROW(DlsrProblem(world(), s.op, {9, 1}, s.scan.part_geometry(s.rotations), s.data,
-                             all_voxel(small()), globals_of(small()), small().values(s.op)),
+    EXPECT_THROW(dlsr::DlsrProblem(world(), s.op, {9, 1}, s.scan.part_geometry(s.rotations), s.data,
+                                   all_voxel(small()), globals_of(small()), small().values(s.op)),
                  Error);
 }
 
 TEST(DlsrProblem, BadFields) {
-    using Globals = std::vector<DlsrGlobal>;
+    using Globals = std::vector<dlsr::DlsrGlobal>;
     using Values = std::vector<double>;
     EXPECT_THAT(message([](Fields& f, Globals&, Values&, auto&) { f[5].edge = 0; }),
                 HasSubstr("smoothness"));
@@ -829,7 +829,7 @@ TEST(DlsrProblem, BadFields) {
                 HasSubstr("twice"));
     EXPECT_THAT(message([](Fields& f, Globals&, Values&, auto&) { f[4].shape = -2; }),
                 HasSubstr("does not exist"));
-    EXPECT_EQ(DlsrField{}.edge, infinity);
+    EXPECT_EQ(dlsr::DlsrField{}.edge, infinity);
     Spread s = spread(world(), all_voxel(small()));
     EXPECT_THROW(s.problem->set_smoothness(4, 1, 0), Error);
     EXPECT_THROW(s.problem->set_smoothness(4, -1, 1), Error);

@@ -50,7 +50,7 @@ struct LinearFit {
         return ray_variance[static_cast<std::size_t>(sample / channels)] *
                channel_variance[static_cast<std::size_t>(sample % channels)];
     }
-    RaySamples ray(int i) const {
+    dlsr::RaySamples ray(int i) const {
         const auto at = static_cast<std::size_t>(i * channels);
         return {std::span<const float>(intensity).subspan(at, channels),
                 std::span<const float>(variance).subspan(at, channels),
@@ -66,8 +66,8 @@ struct LinearFit {
         return (root.asDiagonal() * design).colPivHouseholderQr().solve(y);
     }
     /// Fits and replacements in turn, from the start without a model.
-    Eigen::VectorXd turns(const PseudoData& pseudo, int count) const {
-        std::vector<RaySamples> row;
+    Eigen::VectorXd turns(const dlsr::PseudoData& pseudo, int count) const {
+        std::vector<dlsr::RaySamples> row;
         for (int i = 0; i < rays; ++i)
             row.push_back(ray(i));
         std::vector<float> data(intensity.size());
@@ -106,7 +106,7 @@ TEST(DlsrPseudoData, MaskedSamplesHaveNoWeight) {
     for (std::size_t s = 0; s < fit.intensity.size(); ++s)
         if (masked(fit.random))
             (s % 2 == 0 ? fit.intensity : fit.variance)[s] = nan_float;
-    const PseudoData pseudo(fit.channel_variance, 0);
+    const dlsr::PseudoData pseudo(fit.channel_variance, 0);
     const auto expected = fit.weighted([&](int s) {
         const auto at = static_cast<std::size_t>(s);
         return std::isfinite(fit.intensity[at] + fit.variance[at]) ? 1 / fit.factored(s) : 0.0;
@@ -127,7 +127,7 @@ TEST(DlsrPseudoData, HuberIsStationaryAndIgnoresSpots) {
         if (spot(fit.random))
             value += 500;
     const auto plain = fit.solve(fit.intensity);
-    const PseudoData pseudo(fit.channel_variance, 2);
+    const dlsr::PseudoData pseudo(fit.channel_variance, 2);
     const auto found = fit.turns(pseudo, 30);
     EXPECT_LT((found - clean).norm(), 0.02);
     EXPECT_GT((plain - clean).norm(), 1);
@@ -144,7 +144,7 @@ TEST(DlsrPseudoData, HuberIsStationaryAndIgnoresSpots) {
 }
 
 TEST(DlsrPseudoData, Counts) {
-    const PseudoData pseudo({1, nan_double, 1, 1}, 3);
+    const dlsr::PseudoData pseudo({1, nan_double, 1, 1}, 3);
     const std::vector<float> intensity{1.5F, 7, nan_float, 9}, variance(4, 1.0F);
     std::vector<float> pattern{1, 5, 2, 3};
     const auto counts = pseudo.replace({intensity, variance, 1, 0}, 1, pattern);
@@ -159,7 +159,7 @@ TEST(DlsrPseudoData, Counts) {
 
 // The variance of counts is that of the expectation, and their upper tail is longer.
 TEST(DlsrPseudoData, FewCounts) {
-    const PseudoData pseudo({1}, 4, {0.5F});
+    const dlsr::PseudoData pseudo({1}, 4, {0.5F});
     const std::vector<float> high{1000}, low{-1000}, variance{1000};
     std::vector<float> pattern{2};
     pseudo.replace({high, variance, 1, 2}, 1, pattern);
@@ -176,10 +176,10 @@ TEST(DlsrPseudoData, StartsFromNeighbours) {
     const std::vector<float> variance(5, 1.0F);
     std::vector<float> out(15);
     const auto start = [&](double threshold) {
-        std::vector<RaySamples> row;
+        std::vector<dlsr::RaySamples> row;
         for (const auto& ray : rays)
             row.push_back({ray, variance, 1, 0});
-        PseudoData(channel, threshold).start(row, out);
+        dlsr::PseudoData(channel, threshold).start(row, out);
     };
     start(0);
     EXPECT_THAT(out, testing::ElementsAre(1, 2, 0, 4, 5, 2, 3, 0, 5, 6, 3, 4, 0, 6, 1000));
@@ -200,20 +200,20 @@ TEST(DlsrPseudoData, Scale) {
     std::vector<double> bins(4000, 0.0);
     for (int i = 0; i < 100000; ++i)
         bins[static_cast<std::size_t>(std::abs(normal(random)) / 0.025)] += 1;
-    EXPECT_NEAR(residual_scale(bins, 0.025), 1.7, 0.02);
+    EXPECT_NEAR(dlsr::residual_scale(bins, 0.025), 1.7, 0.02);
     bins.back() += 5000;
-    EXPECT_NEAR(residual_scale(bins, 0.025), 1.7, 0.35);
-    EXPECT_EQ(residual_scale(std::vector<double>(5, 0.0), 1), 0);
+    EXPECT_NEAR(dlsr::residual_scale(bins, 0.025), 1.7, 0.35);
+    EXPECT_EQ(dlsr::residual_scale(std::vector<double>(5, 0.0), 1), 0);
 }
 
 TEST(DlsrPseudoData, BadInput) {
-    EXPECT_THROW(PseudoData({1, 1}, -1), Error);
-    EXPECT_THROW(PseudoData({1, 1}, nan_double), Error);
-    EXPECT_THROW(PseudoData({1, 1}, 0, {1}), Error);
+    EXPECT_THROW(dlsr::PseudoData({1, 1}, -1), Error);
+    EXPECT_THROW(dlsr::PseudoData({1, 1}, nan_double), Error);
+    EXPECT_THROW(dlsr::PseudoData({1, 1}, 0, {1}), Error);
     std::vector<float> out(3);
     const std::vector<float> two(2, 1.0F);
-    const std::vector<RaySamples> row{{two, two, 1, 0}};
-    EXPECT_THROW(PseudoData({1, 1}, 0).start(row, out), Error);
+    const std::vector<dlsr::RaySamples> row{{two, two, 1, 0}};
+    EXPECT_THROW(dlsr::PseudoData({1, 1}, 0).start(row, out), Error);
 }
 
 } // namespace

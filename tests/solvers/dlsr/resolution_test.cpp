@@ -23,7 +23,7 @@ std::vector<std::size_t> pixels_where(const std::function<bool(std::size_t, std:
 /// Width found for Gaussian responses of a FWHM (voxels) to impulses chosen in `pixels`.
 double width_of(const std::vector<std::size_t>& pixels, double fwhm) {
     const auto impulses =
-        choose_impulses(pixels, std::vector<double>(pixels.size(), 1.0), n, spacing, 1);
+        dlsr::choose_impulses(pixels, std::vector<double>(pixels.size(), 1.0), n, spacing, 1);
     const double sigma = fwhm / (2 * std::sqrt(2 * std::log(2.0)));
     std::vector<double> response(pixels.size(), 0.0);
     for (std::size_t i = 0; i < impulses.voxel.size(); ++i)
@@ -34,14 +34,14 @@ double width_of(const std::vector<std::size_t>& pixels, double fwhm) {
             response[v] +=
                 0.3 * impulses.sign[i] * std::exp(-0.5 * (x * x + y * y) / (sigma * sigma));
         }
-    return response_width(response, impulses, pixels, n, spacing);
+    return dlsr::response_width(response, impulses, pixels, n, spacing);
 }
 
 TEST(DlsrResolution, ImpulsesAreApartAndOfBothSigns) {
     const auto pixels =
         pixels_where([](auto x, auto y) { return std::hypot(x - 29.5, y - 29.5) < 28; });
     const auto impulses =
-        choose_impulses(pixels, std::vector<double>(pixels.size(), 1.0), n, spacing, 3);
+        dlsr::choose_impulses(pixels, std::vector<double>(pixels.size(), 1.0), n, spacing, 3);
     ASSERT_GE(impulses.voxel.size(), 12U);
     double sum = 0;
     for (std::size_t i = 0; i < impulses.voxel.size(); ++i) {
@@ -55,23 +55,23 @@ TEST(DlsrResolution, ImpulsesAreApartAndOfBothSigns) {
         }
     }
     EXPECT_LT(std::abs(sum), static_cast<double>(impulses.voxel.size()));
-    EXPECT_NE(
-        impulses.voxel,
-        choose_impulses(pixels, std::vector<double>(pixels.size(), 1.0), n, spacing, 4).voxel);
+    EXPECT_NE(impulses.voxel,
+              dlsr::choose_impulses(pixels, std::vector<double>(pixels.size(), 1.0), n, spacing, 4)
+                  .voxel);
 }
 
 TEST(DlsrResolution, ImpulsesWhereThereIsInformation) {
     const auto pixels = pixels_where([](auto, auto) { return true; });
     std::vector<double> information(pixels.size(), 0.0);
-    EXPECT_TRUE(choose_impulses(pixels, information, n, spacing, 0).voxel.empty());
+    EXPECT_TRUE(dlsr::choose_impulses(pixels, information, n, spacing, 0).voxel.empty());
     for (std::size_t v = 0; v < pixels.size(); ++v)
         information[v] = pixels[v] % 7 == 3 ? 2 : 1;
-    const auto impulses = choose_impulses(pixels, information, n, spacing, 0);
+    const auto impulses = dlsr::choose_impulses(pixels, information, n, spacing, 0);
     std::size_t rich = 0;
     for (const std::size_t v : impulses.voxel)
         rich += pixels[v] % 7 == 3;
     EXPECT_GE(rich, 16U); // all whose cell of the grid is not cut off by the map's edge
-    EXPECT_TRUE(choose_impulses({}, {}, n, spacing, 0).voxel.empty());
+    EXPECT_TRUE(dlsr::choose_impulses({}, {}, n, spacing, 0).voxel.empty());
 }
 
 TEST(DlsrResolution, WidthOfGaussians) {
@@ -91,19 +91,20 @@ TEST(DlsrResolution, WidthInThinLayers) {
 TEST(DlsrResolution, WiderThanCanBeFollowed) {
     const auto everywhere = pixels_where([](auto, auto) { return true; });
     const auto impulses =
-        choose_impulses(everywhere, std::vector<double>(n * n, 1.0), n, spacing, 1);
-    EXPECT_EQ(response_width(std::vector<double>(n * n, 0.0), impulses, everywhere, n, spacing),
-              spacing);
+        dlsr::choose_impulses(everywhere, std::vector<double>(n * n, 1.0), n, spacing, 1);
+    EXPECT_EQ(
+        dlsr::response_width(std::vector<double>(n * n, 0.0), impulses, everywhere, n, spacing),
+        spacing);
     const std::vector<std::size_t> one{n * 8 + 8};
-    EXPECT_EQ(response_width(std::vector<double>{1}, {{0}, {1}}, one, n, spacing), 1);
-    EXPECT_EQ(response_width(std::vector<double>{1}, {}, one, n, spacing), 0);
+    EXPECT_EQ(dlsr::response_width(std::vector<double>{1}, {{0}, {1}}, one, n, spacing), 1);
+    EXPECT_EQ(dlsr::response_width(std::vector<double>{1}, {}, one, n, spacing), 0);
 }
 
 TEST(DlsrResolution, BadInput) {
     const std::vector<std::size_t> one{0};
-    EXPECT_THROW(choose_impulses(one, {}, n, spacing, 0), Error);
-    EXPECT_THROW(choose_impulses(one, std::vector<double>{1}, n, 1, 0), Error);
-    EXPECT_THROW(response_width({}, {}, one, n, spacing), Error);
+    EXPECT_THROW(dlsr::choose_impulses(one, {}, n, spacing, 0), Error);
+    EXPECT_THROW(dlsr::choose_impulses(one, std::vector<double>{1}, n, 1, 0), Error);
+    EXPECT_THROW(dlsr::response_width({}, {}, one, n, spacing), Error);
 }
 
 } // namespace

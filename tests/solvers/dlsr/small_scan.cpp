@@ -11,18 +11,18 @@ namespace xrdct::test {
 
 namespace {
 
-using Kind = ShapeParameter::Kind;
+using Kind = rietveld::ShapeParameter::Kind;
 
-RadialAxis small_axis(std::size_t channels) {
+rietveld::RadialAxis small_axis(std::size_t channels) {
     std::vector<double> two_theta;
     for (std::size_t i = 0; i < channels; ++i)
         two_theta.push_back(1.2 + 3.6 * static_cast<double>(i) / static_cast<double>(channels));
-    return RadialAxis::from_two_theta(two_theta, 0.11979);
+    return rietveld::RadialAxis::from_two_theta(two_theta, 0.11979);
 }
 
-PatternModel small_model(const SmallScanOptions& options) {
+rietveld::PatternModel small_model(const SmallScanOptions& options) {
     const double width = options.width;
-    PatternModel model;
+    rietveld::PatternModel model;
     model.instrument.w.value = width * width;
     model.phases.emplace_back(cathode());
     model.phases.back().size.value = 2000;
@@ -32,7 +32,7 @@ PatternModel small_model(const SmallScanOptions& options) {
     if (options.metal_march != 1)
         model.phases.back().texture = {{1, 1, 1}, options.metal_march, {1}};
     model.set_background(2);
-    SinglePeak peak;
+    rietveld::SinglePeak peak;
     peak.name = "separator";
     peak.position.value = 1.9;
     peak.fwhm.value = 0.25;
@@ -40,11 +40,11 @@ PatternModel small_model(const SmallScanOptions& options) {
     return model;
 }
 
-std::vector<PatternPart> small_parts(const SmallScanOptions& options) {
-    PatternPart cathode{PatternPart::Kind::phase, 0, {}, {}};
+std::vector<rietveld::PatternPart> small_parts(const SmallScanOptions& options) {
+    rietveld::PatternPart cathode{rietveld::PatternPart::Kind::phase, 0, {}, {}};
     cathode.voxel = {{Kind::cell, 0, 2.855, 2.885}, {Kind::cell, 1, 14.15, 14.35}};
-    PatternPart metal{PatternPart::Kind::phase, 1, {}, {}};
-    PatternPart peak{PatternPart::Kind::peak, 0, {}, {}};
+    rietveld::PatternPart metal{rietveld::PatternPart::Kind::phase, 1, {}, {}};
+    rietveld::PatternPart peak{rietveld::PatternPart::Kind::peak, 0, {}, {}};
     if (options.globals) {
         cathode.global = {{Kind::size, 0, 1 / 4000.0, 1 / 1000.0}};
         if (options.march != 1)
@@ -52,7 +52,7 @@ std::vector<PatternPart> small_parts(const SmallScanOptions& options) {
         metal.global = {{Kind::cell, 0, 3.605, 3.625}};
         peak.global = {{Kind::position, 0, 1.88, 1.93}};
     }
-    return {cathode, metal, peak, {PatternPart::Kind::background, 1, {}, {}}};
+    return {cathode, metal, peak, {rietveld::PatternPart::Kind::background, 1, {}, {}}};
 }
 
 } // namespace
@@ -74,7 +74,7 @@ SmallScan::SmallScan(const SmallScanOptions& o)
     grid = {o.n, o.pixel};
     const bool deep = std::isfinite(o.distance);
     const double reach = 0.71 * static_cast<double>(o.n) * o.pixel;
-    layers = DepthLayers::across(deep ? reach : 0, deep ? o.layers : 1);
+    layers = tomography::DepthLayers::across(deep ? reach : 0, deep ? o.layers : 1);
 
     // A disc of cathode with a hole, metal on one side, the peak everywhere, the background in
     // every third pixel.
@@ -91,7 +91,7 @@ SmallScan::SmallScan(const SmallScanOptions& o)
             pixels[term_part].push_back(i);
     }
 
-    PatternBasisOptions basis_options;
+    rietveld::PatternBasisOptions basis_options;
     basis_options.tolerance = o.tolerance;
     basis_options.layers = layers.count;
     basis_options.depth_first = layers.first;
@@ -100,8 +100,8 @@ SmallScan::SmallScan(const SmallScanOptions& o)
     std::vector<double> channel_weight;
     for (std::size_t k = 0; k < axis.size(); ++k)
         channel_weight.push_back(1e-6 * (1.3 + std::sin(0.3 * static_cast<double>(k))));
-    basis =
-        std::make_unique<PatternBasis>(axis, model, small_parts(o), channel_weight, basis_options);
+    basis = std::make_unique<rietveld::PatternBasis>(axis, model, small_parts(o), channel_weight,
+                                                     basis_options);
     const auto tables = basis->tables(basis->start_globals(), false);
     for (std::size_t p = 0; p < 4; ++p) {
         double square = 0;
@@ -116,14 +116,15 @@ SmallScan::SmallScan(const SmallScanOptions& o)
     }
 }
 
-ScanGeometry SmallScan::part_geometry(const mpi::BlockRange& rotations) const {
-    ScanGeometry own = geometry;
+tomography::ScanGeometry SmallScan::part_geometry(const mpi::BlockRange& rotations) const {
+    tomography::ScanGeometry own = geometry;
     own.rotation.assign(geometry.rotation.begin() + static_cast<std::ptrdiff_t>(rotations.begin),
                         geometry.rotation.begin() + static_cast<std::ptrdiff_t>(rotations.end));
     return own;
 }
 
-DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations, const Team& team) const {
+dlsr::DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations,
+                                            const Team& team) const {
     return {part_geometry(rotations),
             grid,
             *basis,
@@ -136,7 +137,7 @@ DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations, const Te
             team};
 }
 
-std::vector<double> SmallScan::scale(const DlsrOperator& op) const {
+std::vector<double> SmallScan::scale(const dlsr::DlsrOperator& op) const {
     std::vector<double> scale(op.value_count());
     for (std::size_t p = 0; p < basis->parts().size(); ++p) {
         const auto& part = basis->parts()[p];
@@ -157,7 +158,7 @@ std::vector<double> SmallScan::scale(const DlsrOperator& op) const {
     return scale;
 }
 
-std::vector<double> SmallScan::values(const DlsrOperator& op) const {
+std::vector<double> SmallScan::values(const dlsr::DlsrOperator& op) const {
     std::vector<double> values = scale(op);
     for (std::size_t p = 0; p < basis->parts().size(); ++p) {
         const auto& part = basis->parts()[p];
@@ -180,7 +181,7 @@ std::vector<double> SmallScan::values(const DlsrOperator& op) const {
     return values;
 }
 
-std::vector<double> SmallScan::perturbed(const DlsrOperator& op, double amount,
+std::vector<double> SmallScan::perturbed(const dlsr::DlsrOperator& op, double amount,
                                          unsigned seed) const {
     auto result = values(op);
     const auto size = scale(op);
@@ -201,8 +202,8 @@ mpi::BlockRange own_rotations(const SmallScan& scan) {
                             static_cast<std::size_t>(world().rank()));
 }
 
-std::vector<DlsrField> voxel_fields(const SmallScan& scan) {
-    std::vector<DlsrField> fields;
+std::vector<dlsr::DlsrField> voxel_fields(const SmallScan& scan) {
+    std::vector<dlsr::DlsrField> fields;
     for (std::size_t p = 0; p < 4; ++p)
         fields.push_back({.part = p,
                           .lower = -infinity,
@@ -224,32 +225,32 @@ std::vector<DlsrField> voxel_fields(const SmallScan& scan) {
     return fields;
 }
 
-std::vector<DlsrGlobal> globals_of(const SmallScan& scan) {
-    std::vector<DlsrGlobal> globals;
+std::vector<dlsr::DlsrGlobal> globals_of(const SmallScan& scan) {
+    std::vector<dlsr::DlsrGlobal> globals;
     for (const auto& part : scan.basis->parts())
         for (const auto& p : part.global)
             globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
     return globals;
 }
 
-std::vector<float> predict(const DlsrOperator& op) {
+std::vector<float> predict(const dlsr::DlsrOperator& op) {
     std::vector<float> rays(op.coefficient_count());
     op.predict(rays);
     return rays;
 }
 
-std::vector<float> predict(DlsrOperator& op, std::span<const double> values) {
+std::vector<float> predict(dlsr::DlsrOperator& op, std::span<const double> values) {
     op.set_point(values, false);
     return predict(op);
 }
 
-std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direction) {
+std::vector<float> jacobian(const dlsr::DlsrOperator& op, std::span<const float> direction) {
     std::vector<float> rays(op.coefficient_count());
     op.jacobian(direction, rays);
     return rays;
 }
 
-void check_jacobian(DlsrOperator& op, const std::vector<double>& values,
+void check_jacobian(dlsr::DlsrOperator& op, const std::vector<double>& values,
                     const std::vector<double>& scale) {
     const auto& parts = op.basis().parts();
     std::vector<std::pair<std::size_t, std::size_t>> groups;

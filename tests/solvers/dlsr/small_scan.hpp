@@ -18,8 +18,8 @@ namespace xrdct::test {
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();
 /// Parameters of the geometry that models with depth know.
-inline const std::vector<GeometryParameter> both{GeometryParameter::axis_offset,
-                                                 GeometryParameter::distance};
+inline const std::vector<dlsr::GeometryParameter> both{dlsr::GeometryParameter::axis_offset,
+                                                       dlsr::GeometryParameter::distance};
 const mpi::Communicator& world();
 
 /// Parts of SmallScan.
@@ -47,13 +47,13 @@ struct SmallScan {
     explicit SmallScan(const SmallScanOptions& options = {});
 
     SmallScanOptions options;
-    RadialAxis axis;
-    PatternModel model;
-    ScanGeometry geometry;
-    ImageGrid grid;
-    DepthLayers layers;
+    rietveld::RadialAxis axis;
+    rietveld::PatternModel model;
+    tomography::ScanGeometry geometry;
+    tomography::ImageGrid grid;
+    tomography::DepthLayers layers;
     std::vector<std::vector<std::size_t>> pixels; ///< per part
-    std::unique_ptr<PatternBasis> basis;
+    std::unique_ptr<rietveld::PatternBasis> basis;
     std::vector<double> unit_amount;         ///< per part, gives patterns of norm 1
     std::vector<float> weight, transmission; ///< [rotation][translation], uneven
 
@@ -62,10 +62,12 @@ struct SmallScan {
     }
     std::size_t rays() const { return weight.size(); }
     /// Of rotations [begin, end) of the scan.
-    ScanGeometry part_geometry(const mpi::BlockRange& rotations) const;
-    DlsrOperator make_operator(const mpi::BlockRange& rotations,
-                               const Team& team = Team::alone()) const;
-    DlsrOperator make_operator() const { return make_operator({0, geometry.rotation.size()}); }
+    tomography::ScanGeometry part_geometry(const mpi::BlockRange& rotations) const;
+    dlsr::DlsrOperator make_operator(const mpi::BlockRange& rotations,
+                                     const Team& team = Team::alone()) const;
+    dlsr::DlsrOperator make_operator() const {
+        return make_operator({0, geometry.rotation.size()});
+    }
     /// The rays of some rotations out of [rotation][translation][width].
     template <class T>
     std::vector<T> part(std::span<const T> rays, const mpi::BlockRange& rotations,
@@ -76,25 +78,26 @@ struct SmallScan {
     }
 
     /// Smooth maps of amounts and cells and globals off the start, in the operator's order.
-    std::vector<double> values(const DlsrOperator& model) const;
+    std::vector<double> values(const dlsr::DlsrOperator& model) const;
     /// Same with all amounts, cells and globals changed by up to `amount` of their ranges.
-    std::vector<double> perturbed(const DlsrOperator& model, double amount, unsigned seed) const;
+    std::vector<double> perturbed(const dlsr::DlsrOperator& model, double amount,
+                                  unsigned seed) const;
     /// Typical size of each value: amounts, ranges of shapes.
-    std::vector<double> scale(const DlsrOperator& model) const;
+    std::vector<double> scale(const dlsr::DlsrOperator& model) const;
 };
 
 mpi::BlockRange own_rotations(const SmallScan& scan); ///< shared out over the world's ranks
 
 /// Everything per voxel and without smoothness: amounts of the four parts, cells a and c.
-std::vector<DlsrField> voxel_fields(const SmallScan& scan);
-std::vector<DlsrGlobal> globals_of(const SmallScan& scan);
+std::vector<dlsr::DlsrField> voxel_fields(const SmallScan& scan);
+std::vector<dlsr::DlsrGlobal> globals_of(const SmallScan& scan);
 
-std::vector<float> predict(const DlsrOperator& op); ///< at its point
-std::vector<float> predict(DlsrOperator& op, std::span<const double> values);
-std::vector<float> jacobian(const DlsrOperator& op, std::span<const float> direction);
+std::vector<float> predict(const dlsr::DlsrOperator& op); ///< at its point
+std::vector<float> predict(dlsr::DlsrOperator& op, std::span<const double> values);
+std::vector<float> jacobian(const dlsr::DlsrOperator& op, std::span<const float> direction);
 /// Expects J d to be the change of predict() at `values` along d, for every kind of values of a
 /// part and every global one; `scale`: typical size of each value.
-void check_jacobian(DlsrOperator& op, const std::vector<double>& values,
+void check_jacobian(dlsr::DlsrOperator& op, const std::vector<double>& values,
                     const std::vector<double>& scale);
 
 /// Of what a problem lends until its next call.

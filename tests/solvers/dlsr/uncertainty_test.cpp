@@ -32,7 +32,7 @@ TEST(DlsrUncertainty, KindsOfVoxelsKeepTheirOwnVariance) {
         for (int k = 0; k < 3; ++k)
             squares.back() += std::pow((rich ? 3 : 1) * normal(random), 2) / 3;
     }
-    const auto variance = smoothed_variance(squares, information, pixels, n, 3);
+    const auto variance = dlsr::smoothed_variance(squares, information, pixels, n, 3);
     double worst = 0, mean_rich = 0;
     for (std::size_t v = 0; v < variance.size(); ++v) {
         const bool rich = v % n % 4 < 2;
@@ -48,7 +48,7 @@ TEST(DlsrUncertainty, VoxelsThatAreHeldHaveNone) {
     std::vector<double> squares(n * n, 4.0);
     const std::vector<double> information(n * n, 1.0);
     squares[5] = 0;
-    const auto variance = smoothed_variance(squares, information, pixels, n, 3);
+    const auto variance = dlsr::smoothed_variance(squares, information, pixels, n, 3);
     EXPECT_EQ(variance[5], 0);
     EXPECT_NEAR(variance[6], 4, 1e-5);
     EXPECT_NEAR(variance[n * n - 1], 4, 1e-5);
@@ -57,9 +57,9 @@ TEST(DlsrUncertainty, VoxelsThatAreHeldHaveNone) {
 TEST(DlsrUncertainty, BadInput) {
     const std::vector<double> three(3, 1.0), two(2, 1.0);
     const std::vector<std::size_t> pixels = {0, 1, 2};
-    EXPECT_THROW(smoothed_variance(two, three, pixels, n, 3), Error);
-    EXPECT_THROW(smoothed_variance(three, two, pixels, n, 3), Error);
-    EXPECT_TRUE(smoothed_variance({}, {}, {}, n, 3).empty());
+    EXPECT_THROW(dlsr::smoothed_variance(two, three, pixels, n, 3), Error);
+    EXPECT_THROW(dlsr::smoothed_variance(three, two, pixels, n, 3), Error);
+    EXPECT_TRUE(dlsr::smoothed_variance({}, {}, {}, n, 3).empty());
 }
 
 } // namespace

@@ -16,7 +16,7 @@ namespace xrdct::test {
 
 /// A small least-squares problem of which every rank computes the whole and owns a block: f is the
 /// same to the last bit however the unknowns are spread.
-class DenseProblem : public LeastSquaresProblem {
+class DenseProblem : public solvers::LeastSquaresProblem {
   public:
     using Model = std::function<void(const Eigen::VectorXd& x, Eigen::VectorXd& r,
                                      Eigen::MatrixXd* jacobian)>;

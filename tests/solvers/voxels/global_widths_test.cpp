@@ -14,9 +14,9 @@ using namespace xrdct;
 // Patterns whose cathode cell differs from voxel to voxel: their mean looks as if the lines were
 // broad; the width of the voxels is narrower.
 struct Scene {
-    RadialAxis axis = test::cell_axis(500);
-    PatternModel model;
-    std::vector<PatternTile> own;
+    rietveld::RadialAxis axis = test::cell_axis(500);
+    rietveld::PatternModel model;
+    std::vector<voxels::PatternTile> own;
     double truth;
 
     Scene(const mpi::Communicator& communicator, std::size_t count, double epsilon)
@@ -27,11 +27,11 @@ struct Scene {
         model.phases[0].cell[1].value = 14.40;
         model.phases.emplace_back(test::copper());
         model.set_background(2);
-        PatternModel voxel = model;
+        rietveld::PatternModel voxel = model;
         voxel.phases[0].gauss_microstrain.value = epsilon;
         voxel.phases[0].scale.value = 1;
         voxel.phases[1].scale.value = 0.3;
-        const PatternCalculator calculator(axis, voxel);
+        const rietveld::PatternCalculator calculator(axis, voxel);
         std::vector<double> y(axis.size());
         calculator.evaluate(voxel, y);
         const double unit = 1000 / *std::max_element(y.begin(), y.end());
@@ -65,11 +65,11 @@ TEST_P(Epsilons, WidthOfTheVoxelsNotOfTheirMean) {
     const Scene scene(communicator, 60, GetParam());
     auto start = scene.model;
     start.phases[0].gauss_microstrain.value = 3e-3; // as their mean would say
-    VoxelFitOptions options;
+    rietveld::VoxelFitOptions options;
     options.cell_phases = {"NMC"};
     const auto result =
         refine_global_widths(communicator, scene.axis, start, options,
-                             {{0, GlobalWidth::Kind::gauss_microstrain}}, scene.own);
+                             {{0, voxels::GlobalWidth::Kind::gauss_microstrain}}, scene.own);
     EXPECT_EQ(result.patterns, 60U);
     EXPECT_LT(result.chi_squared, result.chi_squared_before);
     const double found = result.model.phases[0].gauss_microstrain.value;
@@ -82,10 +82,10 @@ INSTANTIATE_TEST_SUITE_P(GlobalWidths, Epsilons, testing::Values(0.0, 1e-3, 2e-3
 TEST(GlobalWidths, NothingToFitLeavesTheStart) {
     const auto communicator = mpi::Communicator::world();
     const Scene scene(communicator, 0, 1e-3);
-    VoxelFitOptions options;
+    rietveld::VoxelFitOptions options;
     options.cell_phases = {"NMC"};
     const auto result = refine_global_widths(communicator, scene.axis, scene.model, options,
-                                             {{0, GlobalWidth::Kind::size}}, scene.own);
+                                             {{0, voxels::GlobalWidth::Kind::size}}, scene.own);
     EXPECT_EQ(result.patterns, 0U);
     EXPECT_EQ(result.model.phases[0].size.value, scene.model.phases[0].size.value);
 }

@@ -15,8 +15,8 @@ using testing::HasSubstr;
 constexpr std::size_t side = 9, voxel_count = side * side, tile_count = 7;
 
 struct Scene {
-    RadialAxis axis = test::cell_axis(400);
-    VoxelFitter fitter;
+    rietveld::RadialAxis axis = test::cell_axis(400);
+    rietveld::VoxelFitter fitter;
     std::vector<std::vector<float>> patterns, variances;
 
     Scene() : fitter(axis, model(), options()) {
@@ -37,20 +37,20 @@ struct Scene {
             variances.push_back(variance);
         }
     }
-    static VoxelFitOptions options() {
-        VoxelFitOptions options;
+    static rietveld::VoxelFitOptions options() {
+        rietveld::VoxelFitOptions options;
         options.cell_phases = {"NMC"};
         return options;
     }
-    static PatternModel model() {
-        PatternModel model;
+    static rietveld::PatternModel model() {
+        rietveld::PatternModel model;
         model.instrument.w.value = 0.02 * 0.02;
         model.phases.emplace_back(test::cathode());
         model.phases.emplace_back(test::copper());
         model.set_background(2);
         return model;
     }
-    void read(std::size_t tile, PatternTile& out) const {
+    void read(std::size_t tile, voxels::PatternTile& out) const {
         for (std::size_t v = tile; v < voxel_count; v += tile_count) {
             if (v == 40) {
                 continue; // outside the mask
@@ -65,10 +65,11 @@ struct Scene {
 TEST(VoxelwiseRietveld, MapsAreThoseOfSingleFitsOnAnyNumberOfRanks) {
     const auto communicator = mpi::Communicator::world();
     const Scene scene;
-    const VoxelwiseRietveld solver(communicator, scene.fitter);
+    const voxels::VoxelwiseRietveld solver(communicator, scene.fitter);
     std::size_t progressed = 0;
     const auto result = solver.run(
-        tile_count, voxel_count, [&](std::size_t t, PatternTile& out) { scene.read(t, out); },
+        tile_count, voxel_count,
+        [&](std::size_t t, voxels::PatternTile& out) { scene.read(t, out); },
         [&](std::size_t, std::size_t voxels) { progressed = voxels; });
     EXPECT_EQ(result.summary.fitted, voxel_count - 1);
     EXPECT_EQ(communicator.allreduce(static_cast<std::int64_t>(progressed), mpi::Reduction::sum),
@@ -81,7 +82,7 @@ TEST(VoxelwiseRietveld, MapsAreThoseOfSingleFitsOnAnyNumberOfRanks) {
     std::vector<double> row(result.maps.size());
     for (std::size_t v = 0; v < voxel_count; ++v) {
         if (v == 40) {
-            EXPECT_EQ(result.maps[0].values[v], static_cast<double>(FitStatus::masked));
+            EXPECT_EQ(result.maps[0].values[v], static_cast<double>(rietveld::FitStatus::masked));
             EXPECT_TRUE(std::isnan(result.maps[2].values[v]));
             continue;
         }
@@ -96,10 +97,10 @@ TEST(VoxelwiseRietveld, MapsAreThoseOfSingleFitsOnAnyNumberOfRanks) {
 TEST(VoxelwiseRietveld, AnErrorOnOneRankEndsAll) {
     const auto communicator = mpi::Communicator::world();
     const Scene scene;
-    const VoxelwiseRietveld solver(communicator, scene.fitter);
+    const voxels::VoxelwiseRietveld solver(communicator, scene.fitter);
     std::string message;
     try {
-        solver.run(tile_count, voxel_count, [&](std::size_t t, PatternTile& out) {
+        solver.run(tile_count, voxel_count, [&](std::size_t t, voxels::PatternTile& out) {
             if (t == 4) {
                 throw Error("cannot read tile 4");
             }
@@ -116,7 +117,7 @@ TEST(VoxelwiseRietveld, AnErrorOnOneRankEndsAll) {
 TEST(VoxelwiseRietveld, WrongTilesAreRefusedEverywhere) {
     const auto communicator = mpi::Communicator::world();
     const Scene scene;
-    const VoxelwiseRietveld solver(communicator, scene.fitter);
+    const voxels::VoxelwiseRietveld solver(communicator, scene.fitter);
     const auto message = [&](auto&& read, std::size_t voxels) -> std::string {
         try {
             solver.run(tile_count, voxels, read);
@@ -125,31 +126,32 @@ TEST(VoxelwiseRietveld, WrongTilesAreRefusedEverywhere) {
         }
         return "";
     };
-    const auto good = [&](std::size_t t, PatternTile& out) { scene.read(t, out); };
+    const auto good = [&](std::size_t t, voxels::PatternTile& out) { scene.read(t, out); };
     EXPECT_THAT(message(good, 20), HasSubstr("of an image of 20"));
     EXPECT_THAT(message(
-                    [&](std::size_t t, PatternTile& out) {
+                    [&](std::size_t t, voxels::PatternTile& out) {
                         scene.read(t, out);
                         out.intensity.pop_back();
                     },
                     voxel_count),
                 HasSubstr("intensities"));
     EXPECT_THAT(message(
-                    [&](std::size_t t, PatternTile& out) {
+                    [&](std::size_t t, voxels::PatternTile& out) {
                         scene.read(t, out);
                         out.variance.pop_back();
                     },
                     voxel_count),
                 HasSubstr("variances"));
-    EXPECT_THAT(message([&](std::size_t, PatternTile& out) { scene.read(0, out); }, voxel_count),
-                HasSubstr("in two tiles"));
+    EXPECT_THAT(
+        message([&](std::size_t, voxels::PatternTile& out) { scene.read(0, out); }, voxel_count),
+        HasSubstr("in two tiles"));
 }
 
 TEST(VoxelwiseRietveld, NoTilesGiveEmptyMaps) {
     const auto communicator = mpi::Communicator::world();
     const Scene scene;
-    const auto result = VoxelwiseRietveld(communicator, scene.fitter)
-                            .run(0, voxel_count, [](std::size_t, PatternTile&) {});
+    const auto result = voxels::VoxelwiseRietveld(communicator, scene.fitter)
+                            .run(0, voxel_count, [](std::size_t, voxels::PatternTile&) {});
     EXPECT_EQ(result.summary.fitted, 0u);
     if (communicator.is_root()) {
         EXPECT_EQ(result.maps[0].values.size(), voxel_count);

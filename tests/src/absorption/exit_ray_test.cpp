@@ -22,8 +22,8 @@ using testing::HasSubstr;
 constexpr double degree = std::numbers::pi / 180;
 constexpr std::size_t layer_count = 9;
 
-ScanGeometry small_scan(std::size_t n, double width) {
-    ScanGeometry geometry = scan(5, 150, n, width / static_cast<double>(n));
+tomography::ScanGeometry small_scan(std::size_t n, double width) {
+    tomography::ScanGeometry geometry = scan(5, 150, n, width / static_cast<double>(n));
     geometry.rotation[2] += 3;
     return geometry;
 }
@@ -36,7 +36,7 @@ struct Object {
     };
     std::vector<Blob> blobs;
 
-    std::vector<float> map(const ImageGrid& grid) const {
+    std::vector<float> map(const tomography::ImageGrid& grid) const {
         const auto image = image_of_discs(grid, discs);
         std::vector<float> mu(image.begin(), image.end());
         for (std::size_t i = 0; i < mu.size(); ++i)
@@ -73,8 +73,8 @@ struct Object {
 
 /// From the definition: chords of circles towards points of the ring, in the frame of the scan. The
 /// beam runs along rising depth, seen from the sample along (−sin ω, cos ω).
-double expected_factor(const ScanGeometry& geometry, const Object& object, std::size_t i,
-                       std::size_t j, double z, double two_theta, int side = 1) {
+double expected_factor(const tomography::ScanGeometry& geometry, const Object& object,
+                       std::size_t i, std::size_t j, double z, double two_theta, int side = 1) {
     const double w = geometry.rotation_sense * geometry.rotation[i] * degree;
     const double s = geometry.translation_sense * geometry.translation[j] - geometry.axis_offset;
     const double x = s * std::cos(w) - z * std::sin(w), y = s * std::sin(w) + z * std::cos(w);
@@ -98,9 +98,9 @@ struct Deviation {
     double mean = 0, median = 0, worst = 0; ///< rms, median and largest error
     double largest = 0;                     ///< |A − 1|
 };
-Deviation compare(const ScanGeometry& geometry, const ImageGrid& grid, const Object& object,
-                  const ExitRayOptions& options, int side = 1) {
-    const auto layers = DepthLayers::across(6, layer_count);
+Deviation compare(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                  const Object& object, const absorption::ExitRayOptions& options, int side = 1) {
+    const auto layers = tomography::DepthLayers::across(6, layer_count);
     const auto found = exit_ray_factors(geometry, grid, object.map(grid), layers, options);
     const std::size_t rotations = geometry.rotation.size(),
                       translations = geometry.translation.size();
@@ -171,7 +171,7 @@ TEST(ExitRay, SensesAxisAndSide) {
     EXPECT_LT(compare(geometry, default_grid(geometry), blobs, {.two_theta = 12}).mean, 3.5e-3);
     geometry.translation_sense = -1;
     EXPECT_LT(compare(geometry, default_grid(geometry), blobs, {.two_theta = 12}).mean, 3.5e-3);
-    const ExitRayOptions behind{.two_theta = 12, .detector_side = -1};
+    const absorption::ExitRayOptions behind{.two_theta = 12, .detector_side = -1};
     EXPECT_LT(compare(geometry, default_grid(geometry), blobs, behind, -1).mean, 3.5e-3);
     EXPECT_GT(compare(geometry, default_grid(geometry), blobs, behind, 1).mean, 1e-2);
 }
@@ -186,9 +186,9 @@ TEST(ExitRay, Azimuths) {
     const auto geometry = small_scan(64, 12);
     const auto grid = default_grid(geometry);
     const auto mu = blobs.map(grid);
-    const auto layers = DepthLayers::across(6, layer_count);
+    const auto layers = tomography::DepthLayers::across(6, layer_count);
     const auto with = [&](std::size_t azimuths) {
-        return exit_ray_factors(geometry, grid, mu, layers, {12, azimuths, 1});
+        return absorption::exit_ray_factors(geometry, grid, mu, layers, {12, azimuths, 1});
     };
     const auto many = with(64);
     const auto error = [&](std::size_t azimuths) {
@@ -208,10 +208,10 @@ TEST(ExitRay, DetectorIsAtLargeDepths) {
     const auto geometry = small_scan(60, 12);
     const auto grid = default_grid(geometry);
     const Object disc{{{0, 0, 5, 0.3}}, {}};
-    const auto layers = DepthLayers::across(5, 3);
+    const auto layers = tomography::DepthLayers::across(5, 3);
     for (const int side : {1, -1}) {
-        const auto found = exit_ray_factors(geometry, grid, disc.map(grid), layers,
-                                            {.two_theta = 20, .detector_side = side});
+        const auto found = absorption::exit_ray_factors(geometry, grid, disc.map(grid), layers,
+                                                        {.two_theta = 20, .detector_side = side});
         const float* ray = found.data() + 50 * 3; // 1 mm from the edge
         EXPECT_NEAR(ray[1 + side], 1, 1e-3);
         EXPECT_GT(std::abs(ray[1 - side] - 1), 0.02);
@@ -221,14 +221,16 @@ TEST(ExitRay, DetectorIsAtLargeDepths) {
 TEST(ExitRay, NothingToSee) {
     const auto geometry = small_scan(24, 12);
     const auto grid = default_grid(geometry);
-    const auto layers = DepthLayers::across(6, layer_count);
+    const auto layers = tomography::DepthLayers::across(6, layer_count);
     const std::vector<float> empty(grid.size(), 0.0F);
-    for (const float a : exit_ray_factors(geometry, grid, empty, layers, {.two_theta = 12}))
+    for (const float a :
+         absorption::exit_ray_factors(geometry, grid, empty, layers, {.two_theta = 12}))
         EXPECT_EQ(a, 1);
     const auto mu = blobs.map(grid);
-    for (const float a : exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 0}))
+    for (const float a : absorption::exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 0}))
         EXPECT_EQ(a, 1);
-    for (const float a : exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 1e-3}))
+    for (const float a :
+         absorption::exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 1e-3}))
         EXPECT_NEAR(a, 1, 1e-4);
 }
 
@@ -236,10 +238,10 @@ TEST(ExitRay, DistanceOfTheDetectorHasNoSay) {
     auto geometry = small_scan(24, 12);
     const auto grid = default_grid(geometry);
     const auto mu = blobs.map(grid);
-    const auto layers = DepthLayers::across(6, layer_count);
-    const auto far = exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 12});
+    const auto layers = tomography::DepthLayers::across(6, layer_count);
+    const auto far = absorption::exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 12});
     geometry.distance = 300;
-    EXPECT_EQ(exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 12}), far);
+    EXPECT_EQ(absorption::exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 12}), far);
 }
 
 // A rank has its own rotations only.
@@ -247,22 +249,22 @@ TEST(ExitRay, RotationsAreIndependent) {
     const auto geometry = small_scan(24, 12);
     const auto grid = default_grid(geometry);
     const auto mu = blobs.map(grid);
-    const auto layers = DepthLayers::across(6, layer_count);
-    const auto all = exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 12});
+    const auto layers = tomography::DepthLayers::across(6, layer_count);
+    const auto all = absorption::exit_ray_factors(geometry, grid, mu, layers, {.two_theta = 12});
     auto own = geometry;
     own.rotation = {geometry.rotation[3], geometry.rotation[4]};
-    const auto some = exit_ray_factors(own, grid, mu, layers, {.two_theta = 12});
+    const auto some = absorption::exit_ray_factors(own, grid, mu, layers, {.two_theta = 12});
     EXPECT_TRUE(std::equal(some.begin(), some.end(), all.end() - static_cast<long>(some.size()),
                            all.end()));
 }
 
 TEST(ExitRay, BadInput) {
     struct Input {
-        ScanGeometry geometry = small_scan(8, 12);
-        ImageGrid grid = default_grid(geometry);
+        tomography::ScanGeometry geometry = small_scan(8, 12);
+        tomography::ImageGrid grid = default_grid(geometry);
         std::vector<float> mu = std::vector<float>(64, 0.1F);
-        DepthLayers layers = DepthLayers::across(6, 3);
-        ExitRayOptions options{.two_theta = 5};
+        tomography::DepthLayers layers = tomography::DepthLayers::across(6, 3);
+        absorption::ExitRayOptions options{.two_theta = 5};
     };
     const auto message = [](const std::function<void(Input&)>& spoil) -> std::string {
         Input input;

@@ -26,8 +26,8 @@ double chord(double radius, double s) {
 }
 
 struct Scan {
-    ScanGeometry geometry;
-    ImageGrid grid;
+    tomography::ScanGeometry geometry;
+    tomography::ImageGrid grid;
     std::vector<std::vector<float>> amounts; ///< as seen through the sample
     std::vector<float> transmission, total;
 
@@ -70,13 +70,15 @@ struct Scan {
             }
         }
     }
-    SelfAbsorptionInput input() const { return {amounts, {mu_can, mu_disc}, total, {}}; }
+    absorption::SelfAbsorptionInput input() const {
+        return {amounts, {mu_can, mu_disc}, total, {}};
+    }
 };
 
-SelfAbsorptionOptions options() {
-    SelfAbsorptionOptions o;
+absorption::SelfAbsorptionOptions options() {
+    absorption::SelfAbsorptionOptions o;
     o.filling = mu_filling;
-    o.fbp.filter.window = FilterWindow::hann;
+    o.fbp.filter.window = tomography::FilterWindow::hann;
     return o;
 }
 
@@ -184,7 +186,7 @@ TEST(SelfAbsorption, OffTheAxis) {
 TEST(SelfAbsorption, GivenConstantAndMeasuredTransmission) {
     const Scan scan(80, 150);
     auto o = options();
-    o.calibration = AmountCalibration::given;
+    o.calibration = absorption::AmountCalibration::given;
     o.constant = constant;
     const auto given = correct_self_absorption(scan.geometry, scan.grid, scan.input(), o);
     EXPECT_TRUE(given.converged);
@@ -192,12 +194,12 @@ TEST(SelfAbsorption, GivenConstantAndMeasuredTransmission) {
 
     auto input = scan.input();
     input.transmission = scan.transmission;
-    o.calibration = AmountCalibration::transmission;
+    o.calibration = absorption::AmountCalibration::transmission;
     const auto measured = correct_self_absorption(scan.geometry, scan.grid, input, o);
     EXPECT_EQ(measured.transmission, scan.transmission);
     // Edges, where a strip mixes paths, leave a few per cent.
     EXPECT_NEAR(measured.constant, constant, 0.03 * constant);
-    o.calibration = AmountCalibration::ring;
+    o.calibration = absorption::AmountCalibration::ring;
     EXPECT_NEAR(correct_self_absorption(scan.geometry, scan.grid, input, o).constant, constant,
                 0.01 * constant);
 }
@@ -205,7 +207,7 @@ TEST(SelfAbsorption, GivenConstantAndMeasuredTransmission) {
 TEST(SelfAbsorption, PlateauOfAThickRegion) {
     const Scan scan(80, 150);
     auto o = options();
-    o.calibration = AmountCalibration::plateau;
+    o.calibration = absorption::AmountCalibration::plateau;
     o.reference = 1;
     o.reference_fraction = 0.6;
     const auto result = correct_self_absorption(scan.geometry, scan.grid, scan.input(), o);
@@ -225,7 +227,8 @@ TEST(SelfAbsorption, MissingRaysStayMissingAndHarmLittle) {
 
 TEST(SelfAbsorption, SaysWhatIsWrong) {
     const Scan scan(64, 60);
-    const auto message = [&](const SelfAbsorptionInput& input, const SelfAbsorptionOptions& o) {
+    const auto message = [&](const absorption::SelfAbsorptionInput& input,
+                             const absorption::SelfAbsorptionOptions& o) {
         try {
             correct_self_absorption(scan.geometry, scan.grid, input, o);
         } catch (const Error& error) {
@@ -254,9 +257,9 @@ TEST(SelfAbsorption, SaysWhatIsWrong) {
     input.amounts[1].pop_back();
     EXPECT_THAT(message(input, options()), HasSubstr("rays"));
     o = options();
-    o.calibration = AmountCalibration::given;
+    o.calibration = absorption::AmountCalibration::given;
     EXPECT_THAT(message(scan.input(), o), HasSubstr("constant"));
-    o.calibration = AmountCalibration::transmission;
+    o.calibration = absorption::AmountCalibration::transmission;
     EXPECT_THAT(message(scan.input(), o), HasSubstr("transmission"));
     input = scan.input();
     std::fill(input.amounts[0].begin(), input.amounts[0].end(), 0.0F);

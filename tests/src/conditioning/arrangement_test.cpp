@@ -41,7 +41,7 @@ std::size_t place_of(std::size_t frame) {
 
 TEST(ArrangeByPosition, ZigzagWithJitter) {
     const auto p = zigzag(0.1);
-    const auto grid = arrange_by_position(p.rotation, p.translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(p.rotation, p.translation, 0.25);
     ASSERT_EQ(grid.n_rotation(), n_r);
     ASSERT_EQ(grid.n_translation(), n_t);
     EXPECT_EQ(grid.missing, 0U);
@@ -60,7 +60,7 @@ TEST(ArrangeByPosition, RotationAsTheFastAxis) {
             rotation.push_back(15.0 * static_cast<double>(r));
             translation.push_back(0.05 * static_cast<double>(t));
         }
-    const auto grid = arrange_by_position(rotation, translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(rotation, translation, 0.25);
     ASSERT_EQ(grid.n_rotation(), n_r);
     ASSERT_EQ(grid.n_translation(), n_t);
     EXPECT_EQ(grid.frame[3 * n_t + 7], 7 * static_cast<std::ptrdiff_t>(n_r) + 3);
@@ -72,7 +72,7 @@ TEST(ArrangeByPosition, LostFramesLeaveTheOthersInPlace) {
         p.rotation.erase(p.rotation.begin() + static_cast<std::ptrdiff_t>(lost));
         p.translation.erase(p.translation.begin() + static_cast<std::ptrdiff_t>(lost));
     }
-    const auto grid = arrange_by_position(p.rotation, p.translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(p.rotation, p.translation, 0.25);
     EXPECT_EQ(grid.missing, 3U);
     for (const std::size_t lost : {100UL, 101UL, 300UL})
         EXPECT_EQ(grid.frame[place_of(lost)], -1);
@@ -86,7 +86,7 @@ TEST(ArrangeByPosition, JumpsOfTheMotorsAreLeftOutAndListed) {
     p.translation[50] += 0.02; // 0.4 steps
     p.translation[200] = 7.5;  // far out
     p.rotation[333] += 7.4;    // between two lines
-    const auto grid = arrange_by_position(p.rotation, p.translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(p.rotation, p.translation, 0.25);
     EXPECT_EQ(grid.n_rotation(), n_r);
     EXPECT_EQ(grid.n_translation(), n_t);
     EXPECT_EQ(grid.off_grid, (std::vector<std::size_t>{50, 200, 333}));
@@ -96,7 +96,7 @@ TEST(ArrangeByPosition, JumpsOfTheMotorsAreLeftOutAndListed) {
 TEST(ArrangeByPosition, RepeatedFramesAreListed) {
     auto p = zigzag(0.0);
     p.translation[21] = p.translation[20];
-    const auto grid = arrange_by_position(p.rotation, p.translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(p.rotation, p.translation, 0.25);
     EXPECT_EQ(grid.repeated, std::vector<std::size_t>{21});
     EXPECT_EQ(grid.frame[20], 20);
     EXPECT_EQ(grid.frame[21], -1);
@@ -106,7 +106,7 @@ TEST(ArrangeByPosition, AJumpOntoAPointDoesNotDriveItsOwnerOut) {
     auto p = zigzag(0.0);
     p.translation[5] = p.translation[30]; // before the frame that belongs there
     p.translation[70] = p.translation[45];
-    const auto grid = arrange_by_position(p.rotation, p.translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(p.rotation, p.translation, 0.25);
     EXPECT_EQ(grid.repeated, (std::vector<std::size_t>{5, 70}));
     EXPECT_EQ(grid.frame[30], 30);
     EXPECT_EQ(grid.frame[place_of(45)], 45);
@@ -121,32 +121,32 @@ TEST(ArrangeByPosition, ChaosAndBadNumbersAreErrors) {
         rotation.push_back(180 * any(random));
         translation.push_back(any(random));
     }
-    EXPECT_THROW(arrange_by_position(rotation, translation, 0.25), Error);
+    EXPECT_THROW(conditioning::arrange_by_position(rotation, translation, 0.25), Error);
     auto p = zigzag(0);
     for (std::size_t i = 0; i < p.rotation.size(); i += 5)
         p.rotation[i] = std::numeric_limits<double>::quiet_NaN();
-    EXPECT_THROW(arrange_by_position(p.rotation, p.translation, 0.25), Error);
+    EXPECT_THROW(conditioning::arrange_by_position(p.rotation, p.translation, 0.25), Error);
     p = zigzag(0);
     p.rotation.pop_back();
-    EXPECT_THROW(arrange_by_position(p.rotation, p.translation, 0.25), Error);
+    EXPECT_THROW(conditioning::arrange_by_position(p.rotation, p.translation, 0.25), Error);
     const std::vector<double> still(50, 1.0);
-    EXPECT_THROW(arrange_by_position(still, still, 0.25), Error);
+    EXPECT_THROW(conditioning::arrange_by_position(still, still, 0.25), Error);
 }
 
 TEST(ArrangeInOrder, ALostFrameMustBeNamed) {
     const std::vector<double> rotation{0, 90}, translation{0, 1, 2};
     try {
-        arrange_in_order(5, rotation, translation, {});
+        conditioning::arrange_in_order(5, rotation, translation, {});
         FAIL();
     } catch (const Error& error) {
         EXPECT_THAT(error.what(), HasSubstr("5 frames"));
         EXPECT_THAT(error.what(), HasSubstr("shifts all that follow"));
     }
     const std::vector<std::size_t> lost{1};
-    const auto grid = arrange_in_order(5, rotation, translation, lost);
+    const auto grid = conditioning::arrange_in_order(5, rotation, translation, lost);
     EXPECT_EQ(grid.frame, (std::vector<std::ptrdiff_t>{0, -1, 1, 2, 3, 4}));
     const std::vector<std::size_t> outside{6};
-    EXPECT_THROW(arrange_in_order(5, rotation, translation, outside), Error);
+    EXPECT_THROW(conditioning::arrange_in_order(5, rotation, translation, outside), Error);
 }
 
 /// Disc and an off-centre bar.
@@ -171,8 +171,8 @@ std::vector<float> sinogram(std::size_t rotations, std::size_t translations, dou
 
 TEST(Zigzag, IsFoundAndNotFoundWithALag) {
     for (const double lag : {0.0, 1.0, -2.0}) {
-        EXPECT_TRUE(test_zigzag(sinogram(60, 64, lag, true), 60, 64).zigzag);
-        const auto test = test_zigzag(sinogram(60, 64, lag, false), 60, 64);
+        EXPECT_TRUE(conditioning::test_zigzag(sinogram(60, 64, lag, true), 60, 64).zigzag);
+        const auto test = conditioning::test_zigzag(sinogram(60, 64, lag, false), 60, 64);
         EXPECT_TRUE(test.decided);
         EXPECT_FALSE(test.zigzag);
     }
@@ -184,13 +184,13 @@ TEST(Zigzag, ASymmetricSampleDecidesNothing) {
         for (int t = 0; t < 41; ++t)
             map.push_back(
                 static_cast<float>(std::sqrt(std::max(0.0, 15.0 * 15 - (t - 20) * (t - 20)))));
-    EXPECT_FALSE(test_zigzag(map, 30, 41).decided);
+    EXPECT_FALSE(conditioning::test_zigzag(map, 30, 41).decided);
 }
 
 TEST(Lag, IsMeasuredAndItsAbsenceToo) {
     for (const double lag : {0.0, 1.0, -1.0, 2.0, 0.5}) {
         const auto map = sinogram(80, 96, lag, false);
-        const auto estimate = measure_lag(map, 80, 96);
+        const auto estimate = conditioning::measure_lag(map, 80, 96);
         ASSERT_TRUE(estimate.valid);
         EXPECT_NEAR(estimate.lag, lag, 0.1) << lag;
         EXPECT_EQ(estimate.significant, lag != 0);
@@ -200,21 +200,21 @@ TEST(Lag, IsMeasuredAndItsAbsenceToo) {
 TEST(Lag, MovingBackRestoresTheLine) {
     std::vector<float> line{0, 0, 1, 1, 4, 4, 9, 9}; // [4][2]
     auto moved = line;
-    shift_line(moved, 2, 1, false);
+    conditioning::shift_line(moved, 2, 1, false);
     EXPECT_EQ(moved[0], 1);
     EXPECT_EQ(moved[4], 9);
     EXPECT_TRUE(std::isnan(moved[6]) && std::isnan(moved[7]));
     moved = line;
-    shift_line(moved, 2, -1, false);
+    conditioning::shift_line(moved, 2, -1, false);
     EXPECT_TRUE(std::isnan(moved[0]));
     EXPECT_EQ(moved[7], 4);
     moved = line;
-    shift_line(moved, 2, 0.25, false);
+    conditioning::shift_line(moved, 2, 0.25, false);
     EXPECT_FLOAT_EQ(moved[2], 1 + 0.25F * 3);
     moved = line;
-    shift_line(moved, 2, 0.25, true);
+    conditioning::shift_line(moved, 2, 0.25, true);
     EXPECT_FLOAT_EQ(moved[2], 0.5625F * 1 + 0.0625F * 4);
-    reverse_line(line, 2);
+    conditioning::reverse_line(line, 2);
     EXPECT_EQ(line, (std::vector<float>{9, 9, 4, 4, 1, 1, 0, 0}));
 }
 
@@ -225,12 +225,12 @@ TEST(ArrangeByPosition, FramesWithoutAPositionLeaveTheirPoints) {
             rotation.push_back(30.0 * r);
             translation.push_back(0.1 * (r % 2 == 0 ? t : 9 - t));
         }
-    const auto whole = arrange_by_position(rotation, translation, 0.25);
+    const auto whole = conditioning::arrange_by_position(rotation, translation, 0.25);
     EXPECT_TRUE(whole.unknown.empty());
     rotation[0] = std::nan("");
     translation[23] = std::numeric_limits<double>::infinity();
     translation[41] = 77;
-    const auto grid = arrange_by_position(rotation, translation, 0.25);
+    const auto grid = conditioning::arrange_by_position(rotation, translation, 0.25);
     EXPECT_EQ(grid.unknown, (std::vector<std::size_t>{0, 23}));
     EXPECT_EQ(grid.off_grid, (std::vector<std::size_t>{41}));
     EXPECT_EQ(grid.missing, 3U);
@@ -240,7 +240,7 @@ TEST(ArrangeByPosition, FramesWithoutAPositionLeaveTheirPoints) {
                                      : whole.frame[i]);
     for (std::size_t i = 0; i < 10; ++i)
         rotation[i] = std::nan("");
-    EXPECT_THROW(arrange_by_position(rotation, translation, 0.25), Error);
+    EXPECT_THROW(conditioning::arrange_by_position(rotation, translation, 0.25), Error);
 }
 
 } // namespace

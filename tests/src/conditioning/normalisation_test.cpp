@@ -21,7 +21,7 @@ TEST(Flux, FactorsTakeTheDecayOut) {
     monitor[10] = 0;
     monitor[20] = missing;
     monitor[30] = 100; // a beam dump
-    const auto flux = flux_factors(monitor, 0.1);
+    const auto flux = conditioning::flux_factors(monitor, 0.1);
     EXPECT_EQ(flux.masked, 3U);
     for (const std::size_t i : {10UL, 20UL, 30UL})
         EXPECT_TRUE(std::isnan(flux.factor[i]));
@@ -29,30 +29,31 @@ TEST(Flux, FactorsTakeTheDecayOut) {
     for (std::size_t i = 40; i < 1000; ++i)
         ASSERT_NEAR(flux.factor[i] * monitor[i] / flux.mean, 1, 1e-6);
     const std::vector<double> none{0, -1, missing};
-    EXPECT_THROW(flux_factors(none, 0.1), Error);
+    EXPECT_THROW(conditioning::flux_factors(none, 0.1), Error);
 }
 
 TEST(DeadTime, BothModelsReturnTheTrueCounts) {
     const double exposure = 0.01, tau = 1e-6;
     for (const double truth : {0.0, 1.0, 100.0, 3000.0, 8000.0}) {
         const double loss = truth * tau / exposure;
-        const auto a =
-            correct_dead_time(truth / (1 + loss), exposure, tau, DeadTimeModel::non_paralysable);
+        const auto a = correct_dead_time(truth / (1 + loss), exposure, tau,
+                                         conditioning::DeadTimeModel::non_paralysable);
         EXPECT_NEAR(a.value, truth, 1e-9 * (1 + truth));
-        const auto b =
-            correct_dead_time(truth * std::exp(-loss), exposure, tau, DeadTimeModel::paralysable);
+        const auto b = correct_dead_time(truth * std::exp(-loss), exposure, tau,
+                                         conditioning::DeadTimeModel::paralysable);
         EXPECT_NEAR(b.value, truth, 1e-6 * (1 + truth));
         // Derivatives against differences.
-        for (const auto model : {DeadTimeModel::non_paralysable, DeadTimeModel::paralysable}) {
+        for (const auto model : {conditioning::DeadTimeModel::non_paralysable,
+                                 conditioning::DeadTimeModel::paralysable}) {
             const double m = truth * 0.3 + 1;
             const auto at = [&](double x) { return correct_dead_time(x, exposure, tau, model); };
             EXPECT_NEAR(at(m).derivative, (at(m + 0.5).value - at(m - 0.5).value), 1e-4);
         }
     }
-    EXPECT_TRUE(
-        std::isnan(correct_dead_time(2e4, exposure, tau, DeadTimeModel::non_paralysable).value));
-    EXPECT_TRUE(
-        std::isnan(correct_dead_time(4000, exposure, tau, DeadTimeModel::paralysable).value));
+    EXPECT_TRUE(std::isnan(
+        correct_dead_time(2e4, exposure, tau, conditioning::DeadTimeModel::non_paralysable).value));
+    EXPECT_TRUE(std::isnan(
+        correct_dead_time(4000, exposure, tau, conditioning::DeadTimeModel::paralysable).value));
 }
 
 TEST(Transmission, IsOneInAir) {
@@ -60,10 +61,11 @@ TEST(Transmission, IsOneInAir) {
     for (int r = 0; r < 10; ++r)
         for (int t = 0; t < 20; ++t)
             counts.push_back((1000.0 - 30 * r) * (t >= 5 && t < 15 ? 0.6 : 1.0));
-    const auto result = relative_transmission(counts, 10, 20, 3);
+    const auto result = conditioning::relative_transmission(counts, 10, 20, 3);
     EXPECT_NEAR(result[7 * 20 + 10], 0.6, 1e-12);
     EXPECT_NEAR(result[9 * 20], 1, 1e-12);
-    EXPECT_THROW(relative_transmission(std::vector<double>(200, 0.0), 10, 20, 3), Error);
+    EXPECT_THROW(conditioning::relative_transmission(std::vector<double>(200, 0.0), 10, 20, 3),
+                 Error);
 }
 
 TEST(Scaling, BringsProjectionsToOneTotalWithGaps) {
@@ -76,16 +78,16 @@ TEST(Scaling, BringsProjectionsToOneTotalWithGaps) {
     map[3 * 40 + 18] = std::numeric_limits<float>::quiet_NaN();
     for (int t = 10; t < 20; ++t)
         map[7 * 40 + static_cast<std::size_t>(t)] = std::numeric_limits<float>::quiet_NaN();
-    const auto factors = projection_factors(map, 20, 40);
+    const auto factors = conditioning::projection_factors(map, 20, 40);
     EXPECT_EQ(factors.undetermined, 1U);
     EXPECT_EQ(factors.factor[7], 1);
     EXPECT_NEAR(factors.factor[3] / factors.factor[8], 1, 2e-3); // interpolated over its gap
     EXPECT_NEAR(factors.factor[0] / factors.factor[4], 1.08, 1e-4);
-    EXPECT_THROW(projection_factors(std::vector<float>(800, 0.0F), 20, 40), Error);
+    EXPECT_THROW(conditioning::projection_factors(std::vector<float>(800, 0.0F), 20, 40), Error);
 }
 
 TEST(Channels, ConstantAndMissingOnesAreDead) {
-    ChannelStatistics statistics(4);
+    conditioning::ChannelStatistics statistics(4);
     const float nan = std::numeric_limits<float>::quiet_NaN();
     statistics.add(std::vector<float>{1, 0, nan, 5, 2, 0, nan, 5});
     statistics.add(std::vector<float>{3, 0, nan, nan, 2, 0, nan, 5});
@@ -117,12 +119,12 @@ std::vector<float> walled(double noise, std::size_t n_r, std::size_t n_t) {
 TEST(Stripes, AreToldFromTheWallOfACan) {
     constexpr std::size_t n_r = 90, n_t = 81;
     auto map = walled(0.01, n_r, n_t);
-    EXPECT_TRUE(find_stripes(map, {}, n_t, 40).translations.empty());
+    EXPECT_TRUE(conditioning::find_stripes(map, {}, n_t, 40).translations.empty());
     for (std::size_t r = 0; r < n_r; ++r) {
         map[r * n_t + 25] *= 1.1F;
         map[r * n_t + 58] *= 0.93F;
     }
-    const auto stripes = find_stripes(map, {}, n_t, 40);
+    const auto stripes = conditioning::find_stripes(map, {}, n_t, 40);
     EXPECT_EQ(stripes.translations, (std::vector<std::size_t>{25, 58}));
     EXPECT_NEAR(stripes.factor[25], 1 / 1.1, 0.01);
     EXPECT_NEAR(stripes.factor[58], 1 / 0.93, 0.012);
@@ -136,7 +138,8 @@ TEST(Stripes, ASampleThatDiffersFromSideToSideHasNone) {
         for (std::size_t t = 14; t < 19; ++t)
             map[r * n_t + t] *= 0.93F; // five translations beside the wall, as a layer that ends
     for (const double centre : {40.0, 40.03})
-        EXPECT_EQ(find_stripes(map, {}, n_t, centre).translations, std::vector<std::size_t>{});
+        EXPECT_EQ(conditioning::find_stripes(map, {}, n_t, centre).translations,
+                  std::vector<std::size_t>{});
 }
 
 /// A spiral of layers in a can, three steps of the translation thick, projected by adding up
@@ -189,7 +192,7 @@ TEST(Stripes, AreFoundAmongResolvedLayersWhereTheScanMeetsItsBeginning) {
             auto map = exact;
             for (float& value : map)
                 value *= normal(random);
-            const auto clean = find_stripes(map, rotation, n_t, centre);
+            const auto clean = conditioning::find_stripes(map, rotation, n_t, centre);
             EXPECT_TRUE(clean.translations.empty()) << testing::PrintToString(clean.translations);
             EXPECT_TRUE(clean.undecided.empty());
             EXPECT_GE(clean.pairs, 2U);
@@ -197,7 +200,7 @@ TEST(Stripes, AreFoundAmongResolvedLayersWhereTheScanMeetsItsBeginning) {
             for (std::size_t r = 0; r < n_r; ++r)
                 for (const auto& [t, gain] : planted)
                     map[r * n_t + t] *= gain;
-            const auto stripes = find_stripes(map, rotation, n_t, centre);
+            const auto stripes = conditioning::find_stripes(map, rotation, n_t, centre);
             EXPECT_EQ(stripes.translations, (std::vector<std::size_t>{30, 47, 82}));
             for (const auto& [t, gain] : planted)
                 EXPECT_NEAR(stripes.factor[t] * gain, 1, 0.025) << t;
@@ -208,8 +211,8 @@ TEST(Stripes, AreFoundAmongResolvedLayersWhereTheScanMeetsItsBeginning) {
     std::vector<double> rotation;
     for (std::size_t r = 0; r < n_r; ++r)
         rotation.push_back(150.0 * static_cast<double>(r) / n_r);
-    EXPECT_EQ(find_stripes(map, rotation, n_t, 59.5).pairs, 0U);
-    EXPECT_TRUE(find_stripes(map, rotation, n_t, 59.5).translations.empty());
+    EXPECT_EQ(conditioning::find_stripes(map, rotation, n_t, 59.5).pairs, 0U);
+    EXPECT_TRUE(conditioning::find_stripes(map, rotation, n_t, 59.5).translations.empty());
 }
 
 } // namespace

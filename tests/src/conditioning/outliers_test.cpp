@@ -33,7 +33,8 @@ struct Lines {
             variances.push_back(line);
         }
     }
-    std::vector<Outlier> find(std::size_t own = 2, OutlierOptions options = {}) const {
+    std::vector<conditioning::Outlier> find(std::size_t own = 2,
+                                            conditioning::OutlierOptions options = {}) const {
         std::vector<const float*> a, b;
         for (std::size_t i = 0; i < values.size(); ++i) {
             a.push_back(values[i].data());
@@ -83,7 +84,7 @@ TEST(Outliers, Dropouts) {
     Lines lines(1e4);
     lines.plant(2, 15, 25, 10);
     EXPECT_EQ(lines.find().size(), 1U);
-    OutlierOptions options;
+    conditioning::OutlierOptions options;
     options.low = false;
     EXPECT_TRUE(lines.find(2, options).empty());
 }

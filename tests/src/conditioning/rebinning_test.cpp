@@ -12,31 +12,31 @@ using namespace xrdct;
 namespace {
 
 TEST(CoarseBins, WholeAndBrokenFactors) {
-    EXPECT_EQ(coarse_bins(7, 1).size(), 7U);
-    const auto two = coarse_bins(7, 2);
+    EXPECT_EQ(conditioning::coarse_bins(7, 1).size(), 7U);
+    const auto two = conditioning::coarse_bins(7, 2);
     ASSERT_EQ(two.size(), 3U);
     EXPECT_EQ(two[2].first, 4U);
     EXPECT_EQ(two[2].share, (std::vector<double>{1, 1}));
-    const auto half = coarse_bins(7, 1.5);
+    const auto half = conditioning::coarse_bins(7, 1.5);
     ASSERT_EQ(half.size(), 4U);
     EXPECT_EQ(half[1].first, 1U);
     EXPECT_NEAR(half[1].share[0], 0.5, 1e-12);
     EXPECT_NEAR(half[1].share[1], 1, 1e-12);
     double total = 0;
-    for (const auto& bin : coarse_bins(100, 100.0 / 7))
+    for (const auto& bin : conditioning::coarse_bins(100, 100.0 / 7))
         for (const double share : bin.share)
             total += share;
     EXPECT_NEAR(total, 100, 1e-9);
-    EXPECT_THROW(coarse_bins(5, 0.5), Error);
-    EXPECT_THROW(coarse_bins(5, 6), Error);
-    EXPECT_THROW(coarse_bins(5, std::nan("")), Error);
+    EXPECT_THROW(conditioning::coarse_bins(5, 0.5), Error);
+    EXPECT_THROW(conditioning::coarse_bins(5, 6), Error);
+    EXPECT_THROW(conditioning::coarse_bins(5, std::nan("")), Error);
 }
 
 TEST(CoarseBins, AxesStayEven) {
     std::vector<double> axis;
     for (int i = 0; i < 20; ++i)
         axis.push_back(3 + 0.1 * i);
-    const auto coarse = rebin_axis(axis, coarse_bins(20, 3));
+    const auto coarse = conditioning::rebin_axis(axis, conditioning::coarse_bins(20, 3));
     ASSERT_EQ(coarse.size(), 6U);
     EXPECT_NEAR(coarse[0], 3.1, 1e-12);
     EXPECT_NEAR(coarse[5] - coarse[4], 0.3, 1e-12);
@@ -47,7 +47,8 @@ TEST(Rebinning, MeansAndVariancesAgainstManyDraws) {
     const std::vector<double> pixels{4, 9, 1, 16, 25, 2};
     const double factor = 1.5;
     std::mt19937 random(9);
-    Rebinning rebinning(coarse_bins(4, 2), coarse_bins(6, factor), pixels);
+    conditioning::Rebinning rebinning(conditioning::coarse_bins(4, 2),
+                                      conditioning::coarse_bins(6, factor), pixels);
     const std::size_t n = rebinning.n_translation() * rebinning.n_channel();
     std::vector<double> sum(n, 0), squares(n, 0), carried(n, 0);
     constexpr int draws = 4000;
@@ -75,12 +76,13 @@ TEST(Rebinning, MeansAndVariancesAgainstManyDraws) {
         EXPECT_NEAR(mean, 50, 5 * std::sqrt(seen / draws));
         EXPECT_NEAR(seen / carried[i], 1, 0.12) << i;
     }
-    EXPECT_NEAR(rebin_sum(pixels, coarse_bins(6, 2))[1], 17, 1e-12);
+    EXPECT_NEAR(conditioning::rebin_sum(pixels, conditioning::coarse_bins(6, 2))[1], 17, 1e-12);
 }
 
 TEST(Rebinning, MissingValuesAreLeftOutUntilHalfIsMissing) {
     const float nan = std::numeric_limits<float>::quiet_NaN();
-    Rebinning rebinning(coarse_bins(4, 4), coarse_bins(2, 1), {});
+    conditioning::Rebinning rebinning(conditioning::coarse_bins(4, 4),
+                                      conditioning::coarse_bins(2, 1), {});
     std::vector<float> out(2);
     rebinning.add(std::vector<float>{1, 1, 3, nan, nan, nan, nan, nan}, {}, 2, 1);
     rebinning.finish(out, {});

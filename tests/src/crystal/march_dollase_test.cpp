@@ -13,19 +13,19 @@ namespace {
 
 using testing::HasSubstr;
 
-Phase read(const std::string& cell, const std::string& group) {
-    return Phase::from_cif_text(
+crystal::Phase read(const std::string& cell, const std::string& group) {
+    return crystal::Phase::from_cif_text(
         "data_t\n" + cell + "_symmetry_space_group_name_H-M '" + group +
             "'\nloop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n"
             "_atom_site_fract_y\n_atom_site_fract_z\nC C 0 0 0\n",
         "t.cif");
 }
-Phase hexagonal() {
+crystal::Phase hexagonal() {
     return read("_cell_length_a 2.46\n_cell_length_b 2.46\n_cell_length_c 6.71\n"
                 "_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 120\n",
                 "P 6/m m m");
 }
-Phase cubic() {
+crystal::Phase cubic() {
     return read("_cell_length_a 3.6\n_cell_length_b 3.6\n_cell_length_c 3.6\n"
                 "_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n",
                 "F m -3 m");
@@ -36,7 +36,7 @@ std::vector<double> hexagonal_cosines(int h, int k, int l) {
     const double in_plane = std::sqrt(4.0 / 3 * (h * h + h * k + k * k)) / 2.46, along = l / 6.71;
     return {along / std::hypot(in_plane, along)};
 }
-std::vector<double> cubic_cosines(Miller hkl, const Miller& axis) {
+std::vector<double> cubic_cosines(crystal::Miller hkl, const crystal::Miller& axis) {
     std::vector<double> cosines;
     std::sort(hkl.begin(), hkl.end());
     do
@@ -78,7 +78,7 @@ double ring_factor(double psi, const std::vector<double>& cosines, double r) {
 double harmonic(std::span<const double> moments, double r, std::size_t h) {
     std::vector<double> only(h + 1, 0.0);
     only[h] = 1;
-    const auto weights = ring_weights(march_coefficients(r), only);
+    const auto weights = crystal::ring_weights(crystal::march_coefficients(r), only);
     return std::inner_product(weights.begin(), weights.end(), moments.begin(), 0.0);
 }
 
@@ -88,26 +88,26 @@ TEST(MarchDollase, MeansOverTheSphereAreOne) {
         constexpr int steps = 2000;
         const std::vector<double> cosines = hexagonal_cosines(1, 0, 1);
         for (int i = 0; i < steps; ++i)
-            distribution += march_dollase((i + 0.5) / steps, r) / steps;
+            distribution += crystal::march_dollase((i + 0.5) / steps, r) / steps;
         for (int i = 0; i < 200; ++i)
             density += pole_density((i + 0.5) / 200, cosines, r) / 200;
         EXPECT_NEAR(distribution, 1, 1e-4) << r;
         EXPECT_NEAR(density, 1, 2e-3) << r;
-        EXPECT_NEAR(march_coefficients(r)[0], 1, 1e-12) << r;
+        EXPECT_NEAR(crystal::march_coefficients(r)[0], 1, 1e-12) << r;
     }
     // Σ (2l + 1)/2 ∫ W P_l, at the pole and across it, is W again.
     for (const double r : {0.3, 0.7, 1.6, 3.0}) {
-        const auto w = march_coefficients(r);
-        EXPECT_NEAR(std::accumulate(w.begin(), w.end(), 0.0), march_dollase(1, r),
-                    1e-5 * march_dollase(1, r))
+        const auto w = crystal::march_coefficients(r);
+        EXPECT_NEAR(std::accumulate(w.begin(), w.end(), 0.0), crystal::march_dollase(1, r),
+                    1e-5 * crystal::march_dollase(1, r))
             << r;
     }
 }
 
 TEST(MarchDollase, FactorsAreTheIntegralsOfTheDefinition) {
     struct Case {
-        Phase phase;
-        Miller hkl, axis;
+        crystal::Phase phase;
+        crystal::Miller hkl, axis;
         std::vector<double> cosines;
     };
     const std::vector<Case> cases{
@@ -120,7 +120,7 @@ TEST(MarchDollase, FactorsAreTheIntegralsOfTheDefinition) {
     for (const double r : {0.5, 0.7, 0.9, 1.5})
         for (const auto& c : cases) {
             const auto moments = axis_moments(c.phase, c.phase.cell(), c.hkl, c.axis);
-            ASSERT_EQ(moments.size(), march_terms);
+            ASSERT_EQ(moments.size(), crystal::march_terms);
             constexpr int steps = 24;
             std::vector<double> factors;
             for (int i = 0; i < steps; ++i)
@@ -135,14 +135,14 @@ TEST(MarchDollase, FactorsAreTheIntegralsOfTheDefinition) {
                     << r << " " << c.hkl[0] << c.hkl[1] << c.hkl[2] << " harmonic " << h;
             }
             double sum = 0;
-            for (std::size_t h = 0; h < march_terms; ++h)
+            for (std::size_t h = 0; h < crystal::march_terms; ++h)
                 sum += harmonic(moments, r, h) * std::cos(0.7 * static_cast<double>(2 * h));
             EXPECT_NEAR(sum, ring_factor(0.7, c.cosines, r), 1e-6) << r;
         }
 }
 
 TEST(MarchDollase, PlateletsOnTheLayersShowTheirBasalPlanesEdgeOn) {
-    const Phase phase = hexagonal();
+    const crystal::Phase phase = hexagonal();
     const auto moments = axis_moments(phase, phase.cell(), {0, 0, 2}, {0, 0, 1});
     // cos 2ψ is 1 with the normal along the beam, where 002 cannot diffract at small angles.
     EXPECT_LT(harmonic(moments, 0.7, 1), -0.3);
@@ -152,8 +152,8 @@ TEST(MarchDollase, PlateletsOnTheLayersShowTheirBasalPlanesEdgeOn) {
 }
 
 TEST(MarchDollase, NoneWithoutTexture) {
-    EXPECT_EQ(march_coefficients(1), std::vector<double>{1});
-    const Phase phase = cubic();
+    EXPECT_EQ(crystal::march_coefficients(1), std::vector<double>{1});
+    const crystal::Phase phase = cubic();
     const auto moments = axis_moments(phase, phase.cell(), {2, 0, 0}, {1, 1, 1});
     EXPECT_NEAR(harmonic(moments, 1, 0), 1, 1e-14);
     EXPECT_EQ(harmonic(moments, 1, 1), 0);
@@ -166,19 +166,19 @@ TEST(MarchDollase, EquivalentReflections) {
     EXPECT_EQ(cubic().equivalent_reflections({3, 1, 1}).size(), 24U);
     const auto family = hexagonal().equivalent_reflections({1, 0, 1});
     EXPECT_EQ(family.size(), 12U);
-    const std::set<Miller> members(family.begin(), family.end());
+    const std::set<crystal::Miller> members(family.begin(), family.end());
     EXPECT_TRUE(members.count({-1, 1, 1}));
     EXPECT_TRUE(members.count({1, 0, -1}));
     EXPECT_FALSE(members.count({1, 1, 1}));
 }
 
 TEST(MarchDollase, BadInput) {
-    const Phase phase = cubic();
-    EXPECT_THROW(march_coefficients(0), Error);
-    EXPECT_THROW(march_coefficients(-0.7), Error);
-    EXPECT_THROW(march_coefficients(0.19), Error);
-    EXPECT_THROW(march_coefficients(5.1), Error);
-    EXPECT_THROW(march_coefficients(std::nan("")), Error);
+    const crystal::Phase phase = cubic();
+    EXPECT_THROW(crystal::march_coefficients(0), Error);
+    EXPECT_THROW(crystal::march_coefficients(-0.7), Error);
+    EXPECT_THROW(crystal::march_coefficients(0.19), Error);
+    EXPECT_THROW(crystal::march_coefficients(5.1), Error);
+    EXPECT_THROW(crystal::march_coefficients(std::nan("")), Error);
     EXPECT_THROW(axis_moments(phase, phase.cell(), {0, 0, 0}, {1, 1, 1}), Error);
     EXPECT_THROW(axis_moments(phase, phase.cell(), {1, 1, 1}, {0, 0, 0}), Error);
 }

@@ -15,8 +15,8 @@
 namespace xrdct {
 namespace {
 
-Phase read(const std::string& cell, const std::string& hm, const std::string& atoms) {
-    return Phase::from_cif_text(
+crystal::Phase read(const std::string& cell, const std::string& hm, const std::string& atoms) {
+    return crystal::Phase::from_cif_text(
         "data_t\n" + cell + "_symmetry_space_group_name_H-M '" + hm +
             "'\nloop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n"
             "_atom_site_fract_y\n_atom_site_fract_z\n" +
@@ -43,11 +43,11 @@ TEST(Reflections, FamiliesAndMultiplicitiesOfSimpleLattices) {
         EXPECT_EQ(list[i].multiplicity, multiplicity[i]);
         EXPECT_NEAR(list[i].d, 4.05 / std::sqrt(n[i]), 1e-12);
     }
-    EXPECT_EQ(list[0].hkl, (Miller{1, 1, 1}));
-    EXPECT_EQ(list[1].hkl, (Miller{2, 0, 0}));
+    EXPECT_EQ(list[0].hkl, (crystal::Miller{1, 1, 1}));
+    EXPECT_EQ(list[1].hkl, (crystal::Miller{2, 0, 0}));
 
     const auto bcc = read(cell(2.8665, 2.8665, 2.8665, 90, 90, 90), "I m -3 m", "Fe Fe 0 0 0\n");
-    for (const Reflection& r : bcc.reflections(0.8))
+    for (const crystal::Reflection& r : bcc.reflections(0.8))
         EXPECT_EQ((r.hkl[0] + r.hkl[1] + r.hkl[2]) % 2, 0);
 }
 
@@ -57,7 +57,7 @@ TEST(Reflections, MultiplicitiesCountEveryAllowedIndexOnce) {
                           "C1 C 0 0 .25\nC2 C .33333 .66667 .25\n");
     const double d_min = 0.7;
     int sum = 0;
-    for (const Reflection& r : hcp.reflections(d_min))
+    for (const crystal::Reflection& r : hcp.reflections(d_min))
         sum += r.multiplicity;
     int expected = 0;
     for (int h = -5; h <= 5; ++h)
@@ -97,7 +97,7 @@ TEST(Reflections, FriedelMatesAreAveragedWithoutInversionCentre) {
     const std::string axes = cell(3.2495, 3.2495, 5.2069, 90, 90, 120);
     const auto up = read(axes, "P 63 m c", "Zn Zn .33333 .66667 0\nO O .33333 .66667 .345\n");
     const auto down = read(axes, "P 63 m c", "Zn Zn .33333 .66667 0\nO O .33333 .66667 .655\n");
-    const ScatteringOptions above_edge{9.7}; // K edge of zinc: 9.659 keV
+    const crystal::ScatteringOptions above_edge{9.7}; // K edge of zinc: 9.659 keV
     const auto a = up.reflections(1.0, above_edge), b = down.reflections(1.0, above_edge);
     ASSERT_EQ(a.size(), b.size());
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -125,7 +125,7 @@ TEST(MergeCoincident, JoinsWhatAlwaysCoincidesAndNothingElse) {
     const auto lines = merge_coincident(families, ceria.crystal_system());
     EXPECT_EQ(lines.size() + 1, families.size());
     EXPECT_EQ(lines.back().multiplicity, 32); // 511 and 333
-    EXPECT_EQ(lines.back().hkl, (Miller{5, 1, 1}));
+    EXPECT_EQ(lines.back().hkl, (crystal::Miller{5, 1, 1}));
     double all = 0, merged = 0;
     for (const auto& r : families)
         all += r.multiplicity * r.structure_factor_squared;
@@ -180,7 +180,7 @@ TEST_P(ReferenceTables, Agree) {
     const std::filesystem::path folder(data);
     const auto expected_raw = read_table(folder / "reference" / table);
     ASSERT_FALSE(expected_raw.empty()) << folder / "reference" / table;
-    const auto phase = Phase::from_cif(folder / "cif" / file);
+    const auto phase = crystal::Phase::from_cif(folder / "cif" / file);
 
     double d_min = 1e9;
     for (const Row& row : expected_raw)
@@ -190,8 +190,8 @@ TEST_P(ReferenceTables, Agree) {
         expected_raw, [](const Row& r) { return r.multiplicity; },
         [](const Row& r) { return r.f2; });
     const auto found = sorted(
-        list, [](const Reflection& r) { return r.multiplicity; },
-        [](const Reflection& r) { return r.structure_factor_squared; });
+        list, [](const crystal::Reflection& r) { return r.multiplicity; },
+        [](const crystal::Reflection& r) { return r.structure_factor_squared; });
     ASSERT_EQ(found.size(), expected.size());
     double strongest_f2 = 0, strongest = 0;
     for (const Row& row : expected) {
@@ -232,7 +232,7 @@ TEST(MeasuredCifs, AllAreReadWithSensibleDensities) {
         {"LaB6_cod_1000055.cif", 4.709}, {"LiCoO2_cod_1550397.cif", 5.038},
         {"Si_ori2.cif", 2.329},          {"ZnO-Zincite.cif", 5.677}};
     for (const auto& [file, value] : density) {
-        const auto phase = Phase::from_cif(std::filesystem::path(data) / "cif" / file);
+        const auto phase = crystal::Phase::from_cif(std::filesystem::path(data) / "cif" / file);
         EXPECT_NEAR(phase.density() / value, 1, 2e-3) << file;
         EXPECT_TRUE(phase.warnings().empty()) << file << ": " << phase.warnings().front();
     }

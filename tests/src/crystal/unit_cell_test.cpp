@@ -9,26 +9,26 @@ namespace xrdct {
 namespace {
 
 TEST(UnitCell, VolumesOfKnownCells) {
-    EXPECT_NEAR((UnitCell{4, 4, 4, 90, 90, 90}.volume()), 64, 1e-12);
-    EXPECT_NEAR((UnitCell{3, 3, 5, 90, 90, 120}.volume()), 45 * std::sqrt(3.0) / 2, 1e-12);
+    EXPECT_NEAR((crystal::UnitCell{4, 4, 4, 90, 90, 90}.volume()), 64, 1e-12);
+    EXPECT_NEAR((crystal::UnitCell{3, 3, 5, 90, 90, 120}.volume()), 45 * std::sqrt(3.0) / 2, 1e-12);
     // Primitive cell of a face-centred lattice: a quarter of the cube's volume.
     const double p = 4 / std::sqrt(2.0);
-    EXPECT_NEAR((UnitCell{p, p, p, 60, 60, 60}.volume()), 16, 1e-12);
+    EXPECT_NEAR((crystal::UnitCell{p, p, p, 60, 60, 60}.volume()), 16, 1e-12);
 }
 
 TEST(UnitCell, SpacingsFollowTheTextbookFormulas) {
-    const UnitCell hexagonal{2.87, 2.87, 14.243, 90, 90, 120};
+    const crystal::UnitCell hexagonal{2.87, 2.87, 14.243, 90, 90, 120};
     const double expected = 4.0 / 3.0 * (4 + 2 + 1) / (2.87 * 2.87) + 9 / (14.243 * 14.243);
     EXPECT_NEAR(hexagonal.inverse_d_squared({2, 1, 3}), expected, 1e-12);
 
-    const UnitCell monoclinic{5, 6, 7, 90, 110, 90};
+    const crystal::UnitCell monoclinic{5, 6, 7, 90, 110, 90};
     const double b = 110 * std::acos(-1.0) / 180, s2 = std::sin(b) * std::sin(b);
     const double direct = (1 / 25.0 + 9 / 49.0 - 2 * 3 * std::cos(b) / 35.0) / s2 + 4 / 36.0;
     EXPECT_NEAR(monoclinic.inverse_d_squared({1, 2, 3}), direct, 1e-12);
 }
 
 TEST(UnitCell, TriclinicSpacingAgreesWithReciprocalVectors) {
-    const UnitCell cell{5.1, 6.2, 7.3, 82, 97, 108};
+    const crystal::UnitCell cell{5.1, 6.2, 7.3, 82, 97, 108};
     const double deg = std::acos(-1.0) / 180;
     const double ca = std::cos(cell.alpha * deg), cb = std::cos(cell.beta * deg),
                  cg = std::cos(cell.gamma * deg), sg = std::sin(cell.gamma * deg);
@@ -52,22 +52,23 @@ TEST(UnitCell, TriclinicSpacingAgreesWithReciprocalVectors) {
 
 TEST(UnitCell, CellsFromIndependentParameters) {
     const double ac[] = {2.8, 14.2};
-    const UnitCell hexagonal = cell_from_independent(CrystalSystem::hexagonal, ac);
+    const crystal::UnitCell hexagonal =
+        cell_from_independent(crystal::CrystalSystem::hexagonal, ac);
     EXPECT_EQ(hexagonal.b, 2.8);
     EXPECT_EQ(hexagonal.c, 14.2);
     EXPECT_EQ(hexagonal.gamma, 120);
     const double aalpha[] = {5, 57};
-    const UnitCell rhombohedral =
-        cell_from_independent(CrystalSystem::trigonal_rhombohedral, aalpha);
+    const crystal::UnitCell rhombohedral =
+        cell_from_independent(crystal::CrystalSystem::trigonal_rhombohedral, aalpha);
     EXPECT_EQ(rhombohedral.c, 5);
     EXPECT_EQ(rhombohedral.gamma, 57);
     const double mono[] = {5, 6, 7, 101};
-    EXPECT_EQ(cell_from_independent(CrystalSystem::monoclinic, mono, 'c').gamma, 101);
-    EXPECT_EQ(cell_from_independent(CrystalSystem::monoclinic, mono, 'b').beta, 101);
-    EXPECT_THROW(cell_from_independent(CrystalSystem::cubic, ac), Error);
-    EXPECT_THROW(independent_parameters(CrystalSystem::monoclinic, 'x'), Error);
-    EXPECT_EQ(to_string(CellParameter::gamma), "gamma");
-    EXPECT_EQ(independent_parameters(CrystalSystem::triclinic).size(), 6U);
+    EXPECT_EQ(cell_from_independent(crystal::CrystalSystem::monoclinic, mono, 'c').gamma, 101);
+    EXPECT_EQ(cell_from_independent(crystal::CrystalSystem::monoclinic, mono, 'b').beta, 101);
+    EXPECT_THROW(cell_from_independent(crystal::CrystalSystem::cubic, ac), Error);
+    EXPECT_THROW(independent_parameters(crystal::CrystalSystem::monoclinic, 'x'), Error);
+    EXPECT_EQ(to_string(crystal::CellParameter::gamma), "gamma");
+    EXPECT_EQ(independent_parameters(crystal::CrystalSystem::triclinic).size(), 6U);
 }
 
 } // namespace

@@ -16,8 +16,8 @@ using ::testing::HasSubstr;
 
 namespace {
 
-DetectorGeometry small_detector() {
-    DetectorGeometry g;
+integration::DetectorGeometry small_detector() {
+    integration::DetectorGeometry g;
     g.rows = 70;
     g.columns = 90;
     g.pixel_1 = 0.1;
@@ -38,11 +38,11 @@ struct Result {
 };
 
 template <typename T>
-Result integrate(const AzimuthalIntegrator& integrator, const std::vector<T>& frame) {
+Result integrate(const integration::AzimuthalIntegrator& integrator, const std::vector<T>& frame) {
     Result r;
     for (auto* values : {&r.intensity, &r.errors, &r.kept})
         values->assign(integrator.channels(), -1.0F);
-    AzimuthalIntegrator::Workspace workspace;
+    integration::AzimuthalIntegrator::Workspace workspace;
     if constexpr (std::is_integral_v<T>)
         r.invalid = integrator.integrate(frame, 100000, workspace, r.intensity, r.errors, r.kept);
     else
@@ -58,8 +58,8 @@ std::vector<std::int32_t> random_frame(std::size_t n) {
     return frame;
 }
 
-IntegrationSettings coarse() {
-    IntegrationSettings s;
+integration::IntegrationSettings coarse() {
+    integration::IntegrationSettings s;
     s.channels = 25;
     return s;
 }
@@ -77,7 +77,7 @@ void expect_error(const std::function<void()>& work, const char* word) {
 
 TEST(AzimuthalIntegrator, MeanIsRatioOfSums) {
     const auto g = small_detector();
-    const PixelDirections directions(g);
+    const integration::PixelDirections directions(g);
     auto s = coarse();
     s.from = 1;
     s.to = 4.5;
@@ -110,9 +110,9 @@ TEST(AzimuthalIntegrator, MeanIsRatioOfSums) {
                    directions.polarization(i, j, 0.9, radians(20));
         count[k] += 1;
     }
-    for (const auto noise : {ErrorSource::counts, ErrorSource::scatter}) {
+    for (const auto noise : {integration::ErrorSource::counts, integration::ErrorSource::scatter}) {
         s.noise = noise;
-        const AzimuthalIntegrator integrator(g, mask, dark, flat, s);
+        const integration::AzimuthalIntegrator integrator(g, mask, dark, flat, s);
         const auto r = integrate(integrator, frame);
         EXPECT_EQ(r.invalid, 2U);
         for (std::size_t k = 0; k < 25; ++k) {
@@ -121,7 +121,7 @@ TEST(AzimuthalIntegrator, MeanIsRatioOfSums) {
             EXPECT_EQ(r.kept[k], count[k]);
             const double counting = std::sqrt(raw[k]) / norm[k];
             EXPECT_NEAR(r.errors[k], counting,
-                        (noise == ErrorSource::counts ? 1e-5 : 0.5) * counting);
+                        (noise == integration::ErrorSource::counts ? 1e-5 : 0.5) * counting);
         }
         // floats say the same
         std::vector<float> floats(frame.begin(), frame.end());
@@ -139,8 +139,8 @@ TEST(AzimuthalIntegrator, SplitPixelsKeepTheirCounts) {
     auto s = coarse();
     s.channels = 400; // finer than the pixels
     s.solid_angle = false;
-    s.splitting = PixelSplitting::bounding_box;
-    const AzimuthalIntegrator integrator(g, {}, {}, {}, s);
+    s.splitting = integration::PixelSplitting::bounding_box;
+    const integration::AzimuthalIntegrator integrator(g, {}, {}, {}, s);
     const auto frame = random_frame(g.pixels());
     const auto r = integrate(integrator, frame);
     double pixels = 0, counts = 0;
@@ -172,7 +172,7 @@ TEST(AzimuthalIntegrator, SplitPixelsKeepTheirCounts) {
 
 TEST(AzimuthalIntegrator, FlatScatteringIsFlatAfterCorrection) {
     const auto g = small_detector();
-    const PixelDirections directions(g);
+    const integration::PixelDirections directions(g);
     std::vector<float> frame(g.pixels());
     for (std::size_t p = 0; p < frame.size(); ++p) {
         const double i = static_cast<double>(p / g.columns) + 0.5,
@@ -181,15 +181,17 @@ TEST(AzimuthalIntegrator, FlatScatteringIsFlatAfterCorrection) {
                                       directions.polarization(i, j, 0.7, 0));
     }
     for (const auto estimator :
-         {Estimator::mean, Estimator::trimmed_mean, Estimator::median, Estimator::sigma_clip}) {
+         {integration::Estimator::mean, integration::Estimator::trimmed_mean,
+          integration::Estimator::median, integration::Estimator::sigma_clip}) {
         auto s = coarse();
         s.estimator = estimator;
         s.polarization = 0.7;
-        const auto r = integrate(AzimuthalIntegrator(g, {}, {}, {}, s), frame);
+        const auto r = integrate(integration::AzimuthalIntegrator(g, {}, {}, {}, s), frame);
         for (std::size_t k = 0; k < s.channels; ++k)
             EXPECT_NEAR(r.intensity[k], 1000, 1e-3);
         s.solid_angle = false;
-        const auto uncorrected = integrate(AzimuthalIntegrator(g, {}, {}, {}, s), frame);
+        const auto uncorrected =
+            integrate(integration::AzimuthalIntegrator(g, {}, {}, {}, s), frame);
         EXPECT_GT(std::abs(uncorrected.intensity.back() - uncorrected.intensity.front()), 1);
     }
 }
@@ -197,16 +199,17 @@ TEST(AzimuthalIntegrator, FlatScatteringIsFlatAfterCorrection) {
 TEST(AzimuthalIntegrator, RadialUnitsAgree) {
     const auto g = small_detector();
     auto s = coarse();
-    for (const auto unit : {RadialUnit::two_theta, RadialUnit::q, RadialUnit::radius}) {
+    for (const auto unit : {integration::RadialUnit::two_theta, integration::RadialUnit::q,
+                            integration::RadialUnit::radius}) {
         s.unit = unit;
-        const AzimuthalIntegrator integrator(g, {}, {}, {}, s);
+        const integration::AzimuthalIntegrator integrator(g, {}, {}, {}, s);
         const auto centres = integrator.centres(), two_theta = integrator.two_theta();
         for (std::size_t k = 0; k < s.channels; ++k) {
             const double angle = radians(two_theta[k]);
-            const double expected = unit == RadialUnit::q ? 4 * pi * std::sin(angle / 2) / 0.2
-                                    : unit == RadialUnit::radius
-                                        ? g.beam_distance() * std::tan(angle)
-                                        : two_theta[k];
+            const double expected =
+                unit == integration::RadialUnit::q        ? 4 * pi * std::sin(angle / 2) / 0.2
+                : unit == integration::RadialUnit::radius ? g.beam_distance() * std::tan(angle)
+                                                          : two_theta[k];
             EXPECT_NEAR(centres[k], expected, 1e-9 * expected);
         }
         EXPECT_EQ(integrator.pixels_used(), g.pixels());
@@ -220,9 +223,10 @@ TEST(AzimuthalIntegrator, ChannelsWithoutPixelsOrCounts) {
     s.from = 0;
     s.to = 30;
     for (const auto estimator :
-         {Estimator::mean, Estimator::trimmed_mean, Estimator::median, Estimator::sigma_clip}) {
+         {integration::Estimator::mean, integration::Estimator::trimmed_mean,
+          integration::Estimator::median, integration::Estimator::sigma_clip}) {
         s.estimator = estimator;
-        const AzimuthalIntegrator integrator(g, {}, {}, {}, s);
+        const integration::AzimuthalIntegrator integrator(g, {}, {}, {}, s);
         const auto zero = integrate(integrator, std::vector<std::int32_t>(g.pixels(), 0));
         EXPECT_TRUE(std::isnan(zero.intensity.back()));
         EXPECT_TRUE(std::isnan(zero.errors.back()));
@@ -239,11 +243,11 @@ TEST(AzimuthalIntegrator, ChannelsWithoutPixelsOrCounts) {
 
 TEST(AzimuthalIntegrator, BadInput) {
     const auto g = small_detector();
-    const auto with = [&](const std::function<void(IntegrationSettings&)>& change) {
+    const auto with = [&](const std::function<void(integration::IntegrationSettings&)>& change) {
         return [&g, change] {
             auto s = coarse();
             change(s);
-            AzimuthalIntegrator(g, {}, {}, {}, s);
+            integration::AzimuthalIntegrator(g, {}, {}, {}, s);
         };
     };
     expect_error(with([](auto& s) { s.channels = 0; }), "channels");
@@ -255,31 +259,33 @@ TEST(AzimuthalIntegrator, BadInput) {
     expect_error(with([](auto& s) { s.from = 40, s.to = 50; }), "no unmasked pixel");
     expect_error(with([](auto& s) { s.to = 190; }), "190");
     expect_error(with([](auto& s) {
-                     s.splitting = PixelSplitting::bounding_box;
-                     s.estimator = Estimator::median;
+                     s.splitting = integration::PixelSplitting::bounding_box;
+                     s.estimator = integration::Estimator::median;
                  }),
                  "whole pixels");
     const std::vector<std::uint8_t> all(g.pixels(), 1), other(g.pixels() + 1);
-    expect_error([&] { AzimuthalIntegrator(g, all, {}, {}, coarse()); }, "mask leaves no pixel");
-    expect_error([&] { AzimuthalIntegrator(g, other, {}, {}, coarse()); }, "mask");
+    expect_error([&] { integration::AzimuthalIntegrator(g, all, {}, {}, coarse()); },
+                 "mask leaves no pixel");
+    expect_error([&] { integration::AzimuthalIntegrator(g, other, {}, {}, coarse()); }, "mask");
     auto blind = g;
     blind.wavelength = 0;
     auto s = coarse();
-    s.unit = RadialUnit::q;
-    expect_error([&] { AzimuthalIntegrator(blind, {}, {}, {}, s); }, "wavelength");
-    const AzimuthalIntegrator integrator(g, {}, {}, {}, coarse());
+    s.unit = integration::RadialUnit::q;
+    expect_error([&] { integration::AzimuthalIntegrator(blind, {}, {}, {}, s); }, "wavelength");
+    const integration::AzimuthalIntegrator integrator(g, {}, {}, {}, coarse());
     expect_error([&] { integrate(integrator, std::vector<std::int32_t>(7)); }, "frame");
 }
 
 TEST(DetectorGaps, FamiliesByTheirShape) {
-    EXPECT_EQ(module_grid(1679, 1475)->name, "Pilatus");
-    EXPECT_EQ(module_grid(619, 487)->name, "Pilatus");
-    EXPECT_EQ(module_grid(2167, 2070)->name, "Eiger");
-    EXPECT_EQ(module_grid(2162, 2068)->name, "Eiger2");
-    EXPECT_FALSE(module_grid(195, 487)); // one module has no gaps
-    EXPECT_FALSE(module_grid(2048, 2048));
+    EXPECT_EQ(integration::module_grid(1679, 1475)->name, "Pilatus");
+    EXPECT_EQ(integration::module_grid(619, 487)->name, "Pilatus");
+    EXPECT_EQ(integration::module_grid(2167, 2070)->name, "Eiger");
+    EXPECT_EQ(integration::module_grid(2162, 2068)->name, "Eiger2");
+    EXPECT_FALSE(integration::module_grid(195, 487)); // one module has no gaps
+    EXPECT_FALSE(integration::module_grid(2048, 2048));
     std::vector<std::uint8_t> mask(1679 * 1475);
-    const std::size_t n = mask_gaps(*module_grid(1679, 1475), 1679, 1475, mask);
+    const std::size_t n =
+        integration::mask_gaps(*integration::module_grid(1679, 1475), 1679, 1475, mask);
     EXPECT_EQ(n, 1679U * 1475U - 24U * 195U * 487U);
     EXPECT_EQ(mask[194 * 1475 + 486], 0);
     EXPECT_EQ(mask[195 * 1475], 1);

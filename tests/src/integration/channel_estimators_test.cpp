@@ -23,7 +23,8 @@ std::vector<float> random_values(std::size_t n, std::uint64_t seed, bool whole) 
 }
 
 /// By sorting everything in double precision.
-ChannelEstimate sorted_trimmed_mean(const std::vector<float>& values, double fraction) {
+integration::ChannelEstimate sorted_trimmed_mean(const std::vector<float>& values,
+                                                 double fraction) {
     std::vector<double> v(values.begin(), values.end());
     std::sort(v.begin(), v.end());
     const std::size_t n = v.size(),
@@ -43,7 +44,7 @@ ChannelEstimate sorted_trimmed_mean(const std::vector<float>& values, double fra
     return {sum / kept, std::sqrt(squares / (count - 1) / count) / (kept / count), kept};
 }
 
-void expect_same(const ChannelEstimate& a, const ChannelEstimate& b) {
+void expect_same(const integration::ChannelEstimate& a, const integration::ChannelEstimate& b) {
     EXPECT_NEAR(a.value, b.value, 1e-9 * std::abs(b.value));
     EXPECT_NEAR(a.error, b.error, 1e-7 * std::abs(b.error) + 1e-12);
     EXPECT_EQ(a.kept, b.kept);
@@ -60,7 +61,7 @@ TEST(ChannelEstimators, TrimmedMeanIsThatOfSortedValues) {
                 SCOPED_TRACE(testing::Message() << n << " values, " << fraction << ", " << whole);
                 auto values = random_values(n, ++seed, whole);
                 const auto expected = sorted_trimmed_mean(values, fraction);
-                expect_same(trimmed_mean(values, fraction), expected);
+                expect_same(integration::trimmed_mean(values, fraction), expected);
             }
 }
 
@@ -77,13 +78,13 @@ TEST(ChannelEstimators, TrimmedMeanOfSortedTiedAndConstantValues) {
         waves[i] = i % 16 == 0 ? 1000.0F + static_cast<float>(i) : static_cast<float>(i % 37);
     for (auto* values : {&rising, &falling, &same, &mostly_zero, &waves}) {
         const auto expected = sorted_trimmed_mean(*values, 0.1);
-        expect_same(trimmed_mean(*values, 0.1), expected);
+        expect_same(integration::trimmed_mean(*values, 0.1), expected);
     }
 }
 
 TEST(ChannelEstimators, TrimmedMeanForgetsSingleCrystals) {
     auto values = random_values(2000, 3, false); // 2 % are thirty times too large
-    const auto result = trimmed_mean(values, 0.1);
+    const auto result = integration::trimmed_mean(values, 0.1);
     EXPECT_NEAR(result.value, 100, 1);
     EXPECT_NEAR(result.error, 10 / std::sqrt(2000.0), 0.05);
 }
@@ -99,8 +100,9 @@ TEST(ChannelEstimators, ErrorsAreHonest) {
             x = static_cast<float>(normal(random));
         std::vector<float> weights(v.size(), 1.0F);
         auto copy = v;
-        const ChannelEstimate results[] = {weighted_mean(v, weights), trimmed_mean(copy, 0.1),
-                                           median(copy), sigma_clipped_mean(v, weights, 3, 5)};
+        const integration::ChannelEstimate results[] = {
+            integration::weighted_mean(v, weights), integration::trimmed_mean(copy, 0.1),
+            integration::median(copy), integration::sigma_clipped_mean(v, weights, 3, 5)};
         for (std::size_t k = 0; k < 4; ++k) {
             value[k].push_back(results[k].value);
             error[k].push_back(results[k].error);
@@ -121,14 +123,14 @@ TEST(ChannelEstimators, ErrorsAreHonest) {
 
 TEST(ChannelEstimators, MedianOfEvenOddAndFew) {
     std::vector<float> odd{5, 1, 9}, even{4, 1, 9, 2}, one{3}, none;
-    EXPECT_EQ(median(odd).value, 5);
-    EXPECT_EQ(median(even).value, 3);
-    EXPECT_EQ(median(one).value, 3);
-    EXPECT_TRUE(std::isnan(median(one).error));
-    EXPECT_TRUE(std::isnan(median(none).value));
-    EXPECT_TRUE(std::isnan(trimmed_mean(none, 0.1).value));
-    EXPECT_TRUE(std::isnan(weighted_mean(none, none).value));
-    EXPECT_TRUE(std::isnan(sigma_clipped_mean(none, none, 3, 3).value));
+    EXPECT_EQ(integration::median(odd).value, 5);
+    EXPECT_EQ(integration::median(even).value, 3);
+    EXPECT_EQ(integration::median(one).value, 3);
+    EXPECT_TRUE(std::isnan(integration::median(one).error));
+    EXPECT_TRUE(std::isnan(integration::median(none).value));
+    EXPECT_TRUE(std::isnan(integration::trimmed_mean(none, 0.1).value));
+    EXPECT_TRUE(std::isnan(integration::weighted_mean(none, none).value));
+    EXPECT_TRUE(std::isnan(integration::sigma_clipped_mean(none, none, 3, 3).value));
 }
 
 TEST(ChannelEstimators, SigmaClipTakesOutliersOffWithTheirWeights) {
@@ -138,7 +140,7 @@ TEST(ChannelEstimators, SigmaClipTakesOutliersOffWithTheirWeights) {
     values[17] = 1000;
     values[18] = 500;
     weights[3] = 2; // a value of 9
-    const auto result = sigma_clipped_mean(values, weights, 3, 10);
+    const auto result = integration::sigma_clipped_mean(values, weights, 3, 10);
     EXPECT_EQ(result.kept, 98);
     EXPECT_NEAR(result.value, (49 * 11 + 48 * 9 + 2 * 9) / 99.0, 1e-6);
 }

@@ -11,8 +11,8 @@ using ::testing::HasSubstr;
 
 namespace {
 
-DetectorGeometry upright() {
-    DetectorGeometry g;
+integration::DetectorGeometry upright() {
+    integration::DetectorGeometry g;
     g.rows = 300;
     g.columns = 200;
     g.pixel_1 = 0.1;
@@ -27,7 +27,7 @@ DetectorGeometry upright() {
 
 TEST(DetectorGeometry, UprightDetectorByTrigonometry) {
     const auto g = upright();
-    const PixelDirections directions(g);
+    const integration::PixelDirections directions(g);
     // the PONI itself, then 3 mm up and 4 mm along
     EXPECT_NEAR(directions.two_theta(130, 140), 0, 1e-12);
     EXPECT_NEAR(directions.solid_angle(130, 140), 1, 1e-12);
@@ -52,7 +52,7 @@ TEST(DetectorGeometry, TurnedDetectorAsPyFAI) {
     g.rotation_1 = 0.3;
     g.rotation_2 = -0.2;
     g.rotation_3 = 0.5;
-    const PixelDirections directions(g);
+    const integration::PixelDirections directions(g);
     const struct {
         int row, column;
         double two_theta, azimuth, solid_angle, polarization;
@@ -83,7 +83,7 @@ TEST(DetectorGeometry, CentresAreRoundedAsByPyFAI) {
     g.rotation_1 = 0.3;
     g.rotation_2 = -0.2;
     g.rotation_3 = 0.5;
-    const PixelDirections directions(g);
+    const integration::PixelDirections directions(g);
     const struct {
         std::size_t row, column;
         double rounded, exact;

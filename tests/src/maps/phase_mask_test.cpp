@@ -37,7 +37,7 @@ struct Maps {
 
 TEST(PhaseMask, FindsARegionAndNoNoise) {
     const Maps maps(20, 9, 1);
-    const auto mask = phase_mask(maps.scale, maps.esd, n, n, maps.sample);
+    const auto mask = maps::phase_mask(maps.scale, maps.esd, n, n, maps.sample);
     std::size_t missed = 0, extra = 0, inside = 0;
     for (std::size_t i = 0; i < n * n; ++i) {
         inside += maps.truth[i];
@@ -51,7 +51,7 @@ TEST(PhaseMask, FindsARegionAndNoNoise) {
 // Voxels of two e.s.d. each make a phase that nobody doubts.
 TEST(PhaseMask, WeakButEverywhere) {
     const Maps maps(2.5, 15, 2);
-    const auto mask = phase_mask(maps.scale, maps.esd, n, n, maps.sample);
+    const auto mask = maps::phase_mask(maps.scale, maps.esd, n, n, maps.sample);
     std::size_t missed = 0, inside = 0;
     for (std::size_t i = 0; i < n * n; ++i) {
         inside += maps.truth[i];
@@ -67,7 +67,7 @@ TEST(PhaseMask, RespectsTheSampleAndMissingVoxels) {
             maps.sample[i] = 0;
             maps.scale[i] = maps.esd[i] = std::numeric_limits<double>::quiet_NaN();
         }
-    const auto mask = phase_mask(maps.scale, maps.esd, n, n, maps.sample);
+    const auto mask = maps::phase_mask(maps.scale, maps.esd, n, n, maps.sample);
     for (std::size_t i = 0; i < n * n; ++i)
         EXPECT_FALSE(mask[i] && !maps.sample[i]);
 }
@@ -75,9 +75,9 @@ TEST(PhaseMask, RespectsTheSampleAndMissingVoxels) {
 TEST(PhaseMask, NothingThere) {
     std::vector<double> zero(n * n, 0.0), esd(n * n, 1.0);
     const std::vector<unsigned char> sample(n * n, 1);
-    for (const auto value : phase_mask(zero, esd, n, n, sample))
+    for (const auto value : maps::phase_mask(zero, esd, n, n, sample))
         EXPECT_EQ(value, 0);
-    EXPECT_THROW(phase_mask(zero, esd, n, n + 1, sample), Error);
+    EXPECT_THROW(maps::phase_mask(zero, esd, n, n + 1, sample), Error);
 }
 
 } // namespace

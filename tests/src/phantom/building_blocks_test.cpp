@@ -18,11 +18,11 @@ namespace xrdct::phantom {
 namespace {
 
 TEST(LogHistogram, QuantilesToATenthOfAPercent) {
-    RayRandom random(3, 0, 0);
+    phantom::RayRandom random(3, 0, 0);
     std::vector<float> values(20000);
     for (float& v : values)
         v = static_cast<float>(std::exp(12 * random.uniform() - 6));
-    LogHistogram histogram;
+    phantom::LogHistogram histogram;
     histogram.add(values);
     std::sort(values.begin(), values.end());
     for (const double q : {0.01, 0.3, 0.5, 0.99, 0.9999}) {
@@ -34,7 +34,7 @@ TEST(LogHistogram, QuantilesToATenthOfAPercent) {
 
 TEST(LogHistogram, SharesAddUp) {
     const std::vector<float> values{1, 2, 3, 4, 5, 6, 7, 8};
-    LogHistogram whole, left, right;
+    phantom::LogHistogram whole, left, right;
     whole.add(values);
     left.add(std::span(values).first(3));
     right.add(std::span(values).subspan(3));
@@ -43,7 +43,7 @@ TEST(LogHistogram, SharesAddUp) {
 }
 
 TEST(LogHistogram, OddValues) {
-    LogHistogram histogram;
+    phantom::LogHistogram histogram;
     EXPECT_EQ(histogram.quantile(0.5), 0);
     const float inf = std::numeric_limits<float>::infinity();
     histogram.add(std::vector<float>{NAN, inf, -3.0F, 0.0F, std::numeric_limits<float>::max()});
@@ -54,7 +54,7 @@ TEST(LogHistogram, OddValues) {
 
 TEST(Poisson, MeanVarianceAndThirdMoment) {
     for (const double mean : {0.05, 0.8, 5.0, 11.9, 12.1, 40.0, 2000.0}) {
-        RayRandom random(7, static_cast<std::uint64_t>(1000 * mean), 1);
+        phantom::RayRandom random(7, static_cast<std::uint64_t>(1000 * mean), 1);
         const int n = 400000;
         double s1 = 0, s2 = 0, s3 = 0;
         for (int i = 0; i < n; ++i) {
@@ -74,7 +74,7 @@ TEST(Poisson, MeanVarianceAndThirdMoment) {
 
 TEST(Poisson, FrequenciesFollowTheDistribution) {
     for (const double mean : {3.0, 30.0}) {
-        RayRandom random(11, 0, 0);
+        phantom::RayRandom random(11, 0, 0);
         const int n = 300000;
         std::vector<int> histogram(200, 0);
         for (int i = 0; i < n; ++i)
@@ -91,23 +91,23 @@ TEST(Poisson, FrequenciesFollowTheDistribution) {
         }
         EXPECT_LT(chi2, cells + 5 * std::sqrt(2.0 * cells)) << mean;
     }
-    RayRandom random(1, 2, 3);
+    phantom::RayRandom random(1, 2, 3);
     EXPECT_EQ(random.poisson(0), 0);
     EXPECT_EQ(random.poisson(-1), 0);
     EXPECT_EQ(random.poisson(NAN), 0);
 }
 
 TEST(Poisson, StreamsOfRaysDiffer) {
-    EXPECT_EQ(RayRandom(1, 2, 3).bits(), RayRandom(1, 2, 3).bits());
-    EXPECT_NE(RayRandom(1, 2, 3).bits(), RayRandom(1, 3, 2).bits());
-    EXPECT_NE(RayRandom(1, 2, 3).bits(), RayRandom(2, 2, 3).bits());
-    EXPECT_NE(RayRandom(1, 2, 3).bits(), RayRandom(1, 2, 4).bits());
+    EXPECT_EQ(phantom::RayRandom(1, 2, 3).bits(), phantom::RayRandom(1, 2, 3).bits());
+    EXPECT_NE(phantom::RayRandom(1, 2, 3).bits(), phantom::RayRandom(1, 3, 2).bits());
+    EXPECT_NE(phantom::RayRandom(1, 2, 3).bits(), phantom::RayRandom(2, 2, 3).bits());
+    EXPECT_NE(phantom::RayRandom(1, 2, 3).bits(), phantom::RayRandom(1, 2, 4).bits());
 }
 
 TEST(PeakShape, WidthAgreesWithTheVoigtFunction) {
     // Half maximum found from the profile itself; Voigt width by Olivero & Longbothum (1977).
     for (const auto& [g, l] : {std::pair{0.02, 0.0}, {0.0, 0.02}, {0.02, 0.005}, {0.015, 0.02}}) {
-        const PeakShape shape = PeakShape::tch(g * g, l);
+        const phantom::PeakShape shape = phantom::PeakShape::tch(g * g, l);
         const double h = 1e-6;
         const double top = shape.mean(0, h);
         EXPECT_NEAR(shape.mean(0.5 * shape.fwhm, h) / top, 0.5, 1e-4);
@@ -116,8 +116,8 @@ TEST(PeakShape, WidthAgreesWithTheVoigtFunction) {
         EXPECT_NEAR(shape.cumulative(0), 0.5, 1e-12);
         EXPECT_NEAR(shape.cumulative(1e5), 1, 1e-6);
     }
-    EXPECT_NEAR(PeakShape::tch(4e-4, 0).lorentz, 0, 1e-9);
-    EXPECT_NEAR(PeakShape::tch(0, 0.02).lorentz, 1, 1e-5);
+    EXPECT_NEAR(phantom::PeakShape::tch(4e-4, 0).lorentz, 0, 1e-9);
+    EXPECT_NEAR(phantom::PeakShape::tch(0, 0.02).lorentz, 1, 1e-5);
 }
 
 TEST(PeakShape, DefaultInstrumentIsThatOfTheStandard) {
@@ -131,19 +131,20 @@ TEST(PeakShape, DefaultInstrumentIsThatOfTheStandard) {
 }
 
 TEST(Smearing, OneLineBecomesTheProfileWhereverItFalls) {
-    const Smearing::Channels channels{300, 2.0, 0.00566};
+    const phantom::Smearing::Channels channels{300, 2.0, 0.00566};
     const InstrumentProfile profile;
     for (const double size : {0.0, 300.0}) {
-        const Smearing smearing(channels, 0.5, profile, size, 0.11979);
+        const phantom::Smearing smearing(channels, 0.5, profile, size, 0.11979);
         for (double two_theta : {2.5, 2.5004, 2.5009, 3.1, 3.3123, 1.8}) {
             const double t = std::tan(two_theta * std::numbers::pi / 180);
             std::vector<float> spectrum(smearing.bins(), 0.0F), y(channels.count, 0.0F);
             const double position = smearing.position(t);
             const int bin = static_cast<int>(std::lround(position));
-            Smearing::deposit(spectrum.data(), bin,
-                              Smearing::weights(static_cast<float>(position - bin)));
+            phantom::Smearing::deposit(
+                spectrum.data(), bin,
+                phantom::Smearing::weights(static_cast<float>(position - bin)));
             smearing.add(1, spectrum.data(), y.data());
-            const PeakShape shape = instrument_shape(profile, size, 0.11979, two_theta);
+            const phantom::PeakShape shape = instrument_shape(profile, size, 0.11979, two_theta);
             const double top = shape.mean(0, channels.width);
             for (std::size_t k = 0; k < channels.count; ++k) {
                 const double x =
@@ -159,15 +160,15 @@ TEST(Smearing, OneLineBecomesTheProfileWhereverItFalls) {
 }
 
 TEST(Smearing, BroadPeaksAndSeveralSpectraAtOnce) {
-    const Smearing::Channels channels{200, 1.2, 0.00566};
-    const PeakShape shape{0.16, 0.5};
-    const Smearing smearing(channels, 0.5, shape);
+    const phantom::Smearing::Channels channels{200, 1.2, 0.00566};
+    const phantom::PeakShape shape{0.16, 0.5};
+    const phantom::Smearing smearing(channels, 0.5, shape);
     std::vector<float> spectra(2 * smearing.bins(), 0.0F), y(2 * channels.count, 1.0F);
     const double t = std::tan(1.65 * std::numbers::pi / 180);
     const double position = smearing.position(t);
     const int bin = static_cast<int>(std::lround(position));
-    Smearing::deposit(spectra.data() + smearing.bins(), bin,
-                      Smearing::weights(static_cast<float>(position - bin)));
+    phantom::Smearing::deposit(spectra.data() + smearing.bins(), bin,
+                               phantom::Smearing::weights(static_cast<float>(position - bin)));
     smearing.add(2, spectra.data(), y.data());
     const double top = shape.mean(0, channels.width);
     for (std::size_t k = 0; k < channels.count; ++k) {
@@ -184,7 +185,7 @@ TEST(Structures, AreSoundCrystals) {
     ASSERT_EQ(structure_files().size(), density.size());
     for (const auto& [name, value] : density) {
         const auto& file = structure_file(name);
-        const auto phase = Phase::from_cif_text(file.text, file.file_name());
+        const auto phase = crystal::Phase::from_cif_text(file.text, file.file_name());
         EXPECT_NEAR(phase.density(), value, 2e-3 * value) << name;
         EXPECT_TRUE(phase.warnings().empty()) << name;
     }

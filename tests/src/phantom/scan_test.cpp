@@ -28,7 +28,7 @@ double deg(double radians) {
 // The expected patterns are made here from the formulas, point by point, with a Voigt-like profile
 // of their own.
 struct Reference {
-    const ScanDesign& scan;
+    const phantom::ScanDesign& scan;
 
     /// FWHM and η of the Thompson–Cox–Hastings profile.
     std::pair<double, double> widths(double two_theta, double size) const {
@@ -62,7 +62,7 @@ struct Reference {
         double two_theta, intensity;
     };
     /// Where and how strongly a reflection of a point at depth z appears.
-    Peak peak(const PowderLine& line, const UnitCell& cell, double z) const {
+    Peak peak(const crystal::PowderLine& line, const crystal::UnitCell& cell, double z) const {
         const double theta =
             std::asin(scan.wavelength / 2 * std::sqrt(cell.inverse_d_squared(line.hkl)));
         const double t2 = 2 * theta;
@@ -77,13 +77,13 @@ struct Reference {
 };
 
 TEST(IronRod, TransmissionIsThatOfTheChord) {
-    const CellDesign cell = iron_rod();
-    ScanDesign scan = small_scan();
+    const phantom::CellDesign cell = iron_rod();
+    phantom::ScanDesign scan = small_scan();
     scan.translations = 40;
     scan.step = 0.11;
-    const ScanSimulator simulator(cell, scan);
-    const Line l = line(simulator, 2);
-    const auto iron = Phase::from_cif_text(structure_file("Fe").text, "Fe");
+    const phantom::ScanSimulator simulator(cell, scan);
+    const phantom::Line l = line(simulator, 2);
+    const auto iron = crystal::Phase::from_cif_text(structure_file("Fe").text, "Fe");
     const double mu = 0.1 * iron.density() * iron.mass_attenuation(12.398419843 / scan.wavelength);
     const auto t = simulator.translation();
     for (std::size_t i = 0; i < t.size(); ++i) {
@@ -109,20 +109,20 @@ TEST(IronRod, TransmissionIsThatOfTheChord) {
 class IronRodPattern : public testing::TestWithParam<double> {};
 
 TEST_P(IronRodPattern, IsTheSumOverDepth) {
-    const CellDesign cell = iron_rod();
-    ScanDesign scan = small_scan();
+    const phantom::CellDesign cell = iron_rod();
+    phantom::ScanDesign scan = small_scan();
     scan.translations = 16;
     scan.step = 0.25;
     scan.beam_width = 0;
     scan.channels = 320; // 110 and 200
     scan.two_theta_first = 3.15;
     scan.distance = GetParam();
-    const ScanSimulator simulator(cell, scan);
-    const Line l = line(simulator, 1);
+    const phantom::ScanSimulator simulator(cell, scan);
+    const phantom::Line l = line(simulator, 1);
     const auto two_theta = simulator.two_theta();
-    const auto iron = Phase::from_cif_text(structure_file("Fe").text, "Fe");
+    const auto iron = crystal::Phase::from_cif_text(structure_file("Fe").text, "Fe");
     const double mu = 0.1 * iron.density() * iron.mass_attenuation(12.398419843 / scan.wavelength);
-    const auto lines = merge_coincident(iron.reflections(1.1), CrystalSystem::cubic);
+    const auto lines = merge_coincident(iron.reflections(1.1), crystal::CrystalSystem::cubic);
 
     const Reference reference{scan};
     const std::size_t strip = 10;
@@ -135,7 +135,7 @@ TEST_P(IronRodPattern, IsTheSumOverDepth) {
         const double through = std::exp(-mu * 2 * half);
         for (int iz = 0; iz < n_z; ++iz) {
             const double z = ((iz + 0.5) / n_z * 2 - 1) * half;
-            for (const PowderLine& line : lines) {
+            for (const crystal::PowderLine& line : lines) {
                 const auto peak = reference.peak(line, iron.cell(), z);
                 for (std::size_t k = 0; k < scan.channels; ++k)
                     if (std::abs(two_theta[k] - peak.two_theta) < 0.7)
@@ -156,15 +156,16 @@ INSTANTIATE_TEST_SUITE_P(Distances, IronRodPattern, testing::Values(1e9, 1000.0,
 /// Everything at once: a whole cell, one strip, by brute force over points classified with
 /// CellModel::at.
 class WholeCell
-    : public testing::TestWithParam<std::tuple<Preset, int, int, double, bool, double>> {};
+    : public testing::TestWithParam<std::tuple<phantom::Preset, int, int, double, bool, double>> {};
 
 /// Factors of a textured phase's lines, [line][ψ in thirds of a degree], by Legendre series.
-std::vector<std::vector<double>> texture_factors(const std::vector<PowderLine>& lines,
-                                                 const UnitCell& cell, const Phase& phase,
-                                                 double wavelength, double march) {
+std::vector<std::vector<double>> texture_factors(const std::vector<crystal::PowderLine>& lines,
+                                                 const crystal::UnitCell& cell,
+                                                 const crystal::Phase& phase, double wavelength,
+                                                 double march) {
     std::vector<std::vector<double>> factors;
-    const auto w = march_coefficients(march);
-    for (const PowderLine& line : lines) {
+    const auto w = crystal::march_coefficients(march);
+    for (const crystal::PowderLine& line : lines) {
         const auto moments = axis_moments(phase, cell, line.hkl, {0, 0, 1}, w.size());
         const double sin_theta = wavelength / 2 * std::sqrt(cell.inverse_d_squared(line.hkl));
         std::vector<double> row(271, 0.0);
@@ -181,12 +182,12 @@ std::vector<std::vector<double>> texture_factors(const std::vector<PowderLine>& 
 
 TEST_P(WholeCell, IsTheSumOverItsPoints) {
     const auto [preset, rotation_sense, translation_sense, offset, stepped, march] = GetParam();
-    CellDesign cell = small_cell(preset);
-    const std::string textured = preset == Preset::discharged ? "graphite" : "LiC12";
+    phantom::CellDesign cell = small_cell(preset);
+    const std::string textured = preset == phantom::Preset::discharged ? "graphite" : "LiC12";
     if (march != 1)
         cell.textures = {{"NMC532", march}, {textured, march}};
     cell.stepped_lattice = stepped;
-    ScanDesign scan = small_scan();
+    phantom::ScanDesign scan = small_scan();
     scan.distance = 250;
     scan.channels = 400;
     scan.two_theta_first = 1.3;
@@ -195,15 +196,15 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
     scan.translation_sense = translation_sense;
     scan.axis_offset = offset;
     scan.beam_width = 0.05;
-    const ScanSimulator simulator(cell, scan);
+    const phantom::ScanSimulator simulator(cell, scan);
     const double step = simulator.scan().step;
     const std::size_t i_rotation = 1, strip = 5;
-    const Line l = line(simulator, i_rotation);
+    const phantom::Line l = line(simulator, i_rotation);
     const double omega = rad(rotation_sense * simulator.rotation()[i_rotation]);
     const double s0 = translation_sense * simulator.translation()[strip] - offset;
 
-    const CellModel model(cell, scan.sizes, scan.wavelength);
-    std::vector<std::vector<PowderLine>> lines;
+    const phantom::CellModel model(cell, scan.sizes, scan.wavelength);
+    std::vector<std::vector<crystal::PowderLine>> lines;
     for (const auto& p : model.phases())
         lines.push_back(merge_coincident(p.crystal.reflections(1.6), p.crystal.crystal_system()));
 
@@ -247,7 +248,7 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
             const double z = (iz + 0.5) * h_z - 1.65;
             const double px = s * std::cos(omega) - z * std::sin(omega),
                          py = s * std::sin(omega) + z * std::cos(omega);
-            const Material m = model.at(px, py);
+            const phantom::Material m = model.at(px, py);
             const double psi = march != 1 ? angle(px, py) : 0;
             attenuation += m.mu * h_z;
             for (int i = 0; i < m.n_parts; ++i)
@@ -259,12 +260,12 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
         transmission += weight * through;
         for (const auto& [phase, amount, z, lithium, psi] : parts) {
             const auto& p = model.phases()[static_cast<std::size_t>(phase)];
-            const UnitCell unit_cell =
+            const crystal::UnitCell unit_cell =
                 phase == model.primary_cathode() ? model.cathode_cell(lithium) : p.info.cell;
             const auto& texture = textures[static_cast<std::size_t>(phase)];
             const auto place = static_cast<std::size_t>(std::lround(3 * deg(psi)));
             for (std::size_t i = 0; i < lines[static_cast<std::size_t>(phase)].size(); ++i) {
-                const PowderLine& line = lines[static_cast<std::size_t>(phase)][i];
+                const crystal::PowderLine& line = lines[static_cast<std::size_t>(phase)][i];
                 auto peak = reference.peak(line, unit_cell, z);
                 if (!texture.empty())
                     peak.intensity *= texture[i][place];
@@ -296,26 +297,28 @@ TEST_P(WholeCell, IsTheSumOverItsPoints) {
     EXPECT_LT(std::sqrt(difference / norm), 5e-3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Designs, WholeCell,
-                         testing::Values(std::tuple{Preset::mixed, 1, 1, 0.0, false, 1.0},
-                                         std::tuple{Preset::mixed, -1, 1, 0.05, false, 0.7},
-                                         std::tuple{Preset::discharged, 1, -1, 0.0, false, 0.5},
-                                         std::tuple{Preset::discharged, -1, 1, 0.13, false, 1.0},
-                                         std::tuple{Preset::charged, 1, -1, -0.2, false, 1.0},
-                                         std::tuple{Preset::mixed, -1, -1, 0.1, true, 1.0}));
+INSTANTIATE_TEST_SUITE_P(
+    Designs, WholeCell,
+    testing::Values(std::tuple{phantom::Preset::mixed, 1, 1, 0.0, false, 1.0},
+                    std::tuple{phantom::Preset::mixed, -1, 1, 0.05, false, 0.7},
+                    std::tuple{phantom::Preset::discharged, 1, -1, 0.0, false, 0.5},
+                    std::tuple{phantom::Preset::discharged, -1, 1, 0.13, false, 1.0},
+                    std::tuple{phantom::Preset::charged, 1, -1, -0.2, false, 1.0},
+                    std::tuple{phantom::Preset::mixed, -1, -1, 0.1, true, 1.0}));
 
 TEST(Strip, WideStepIsTheMeanOfNarrowOnes) {
-    const CellDesign cell = small_cell();
-    ScanDesign wide = small_scan();
+    const phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign wide = small_scan();
     wide.beam_width = 0;
     wide.step = 0.16;
-    ScanDesign narrow = wide;
+    phantom::ScanDesign narrow = wide;
     narrow.step = 0.02;
     narrow.translations = 192;
-    ScanDesign beam = wide;
+    phantom::ScanDesign beam = wide;
     beam.beam_width = 0.08;
-    const Line w = line(ScanSimulator(cell, wide), 1), n = line(ScanSimulator(cell, narrow), 1),
-               b = line(ScanSimulator(cell, beam), 1);
+    const phantom::Line w = line(phantom::ScanSimulator(cell, wide), 1),
+                        n = line(phantom::ScanSimulator(cell, narrow), 1),
+                        b = line(phantom::ScanSimulator(cell, beam), 1);
     // Eight narrow strips make a step, four the beam.
     const double weights[12] = {0.5, 1.5, 2.5, 3.5, 4, 4, 4, 4, 3.5, 2.5, 1.5, 0.5};
     const double top = *std::max_element(w.intensity.begin(), w.intensity.end());
@@ -340,16 +343,16 @@ TEST(Strip, WideStepIsTheMeanOfNarrowOnes) {
 }
 
 TEST(Senses, MirrorTheScan) {
-    const CellDesign cell = small_cell();
-    ScanDesign scan = small_scan();
+    const phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign scan = small_scan();
     scan.rotation_range = 360;
-    const ScanSimulator plain(cell, scan);
-    ScanDesign turned = scan;
+    const phantom::ScanSimulator plain(cell, scan);
+    phantom::ScanDesign turned = scan;
     turned.rotation_sense = -1;
-    ScanDesign moved = scan;
+    phantom::ScanDesign moved = scan;
     moved.translation_sense = -1;
-    const ScanSimulator other_turn(cell, turned), other_move(cell, moved);
-    const Line a = line(plain, 2), b = line(other_turn, 4), c = line(other_move, 2);
+    const phantom::ScanSimulator other_turn(cell, turned), other_move(cell, moved);
+    const phantom::Line a = line(plain, 2), b = line(other_turn, 4), c = line(other_move, 2);
     for (std::size_t i = 0; i < 24; ++i) {
         EXPECT_NEAR(a.transmission[i], b.transmission[i], 1e-6);
         EXPECT_NEAR(a.transmission[i], c.transmission[23 - i], 1e-6);
@@ -357,7 +360,7 @@ TEST(Senses, MirrorTheScan) {
     }
     // Opposite views see the same chord from both ends: parallax shifts the other way, so the
     // pattern differs.
-    const Line d = line(plain, 5);
+    const phantom::Line d = line(plain, 5);
     double difference = 0;
     for (std::size_t i = 0; i < 24; ++i) {
         EXPECT_NEAR(a.transmission[i], d.transmission[23 - i], 2e-4);
@@ -369,24 +372,25 @@ TEST(Senses, MirrorTheScan) {
 }
 
 TEST(AxisOffset, OfOneStepShiftsByOne) {
-    const CellDesign cell = small_cell();
-    ScanDesign scan = small_scan();
+    const phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign scan = small_scan();
     scan.step = 0.15;
-    ScanDesign shifted = scan;
+    phantom::ScanDesign shifted = scan;
     shifted.axis_offset = 0.15;
-    const Line a = line(ScanSimulator(cell, scan), 1), b = line(ScanSimulator(cell, shifted), 1);
+    const phantom::Line a = line(phantom::ScanSimulator(cell, scan), 1),
+                        b = line(phantom::ScanSimulator(cell, shifted), 1);
     for (std::size_t i = 0; i + 1 < 24; ++i)
         EXPECT_NEAR(a.transmission[i], b.transmission[i + 1], 1e-5);
 }
 
 TEST(Counts, ThePercentileIsWhatWasAsked) {
-    ScanDesign scan = small_scan();
+    phantom::ScanDesign scan = small_scan();
     scan.counts = 321;
     scan.noise = false;
     scan.background = 0.3;
-    const ScanSimulator simulator(small_cell(), scan);
-    LogHistogram histogram;
-    std::vector<Line> lines;
+    const phantom::ScanSimulator simulator(small_cell(), scan);
+    phantom::LogHistogram histogram;
+    std::vector<phantom::Line> lines;
     for (std::size_t i = 0; i < 6; ++i) {
         lines.push_back(line(simulator, i));
         histogram.add(lines.back().intensity);
@@ -400,12 +404,12 @@ TEST(Counts, ThePercentileIsWhatWasAsked) {
     std::sort(all.begin(), all.end());
     const double exact = all[static_cast<std::size_t>(0.9999 * static_cast<double>(all.size()))];
     EXPECT_NEAR(exact / 321, 1, 5e-3);
-    EXPECT_THROW(static_cast<void>(simulator.counts_scale(LogHistogram{})), Error);
+    EXPECT_THROW(static_cast<void>(simulator.counts_scale(phantom::LogHistogram{})), Error);
 }
 
 TEST(Noise, IsPoissonAndBelongsToTheRay) {
-    ScanDesign scan = small_scan();
-    const ScanSimulator simulator(small_cell(), scan);
+    phantom::ScanDesign scan = small_scan();
+    const phantom::ScanSimulator simulator(small_cell(), scan);
     std::vector<float> mean = line(simulator, 3).intensity;
     const double scale = 50 / static_cast<double>(*std::max_element(mean.begin(), mean.end()));
     std::vector<float> noisy = mean, again = mean;
@@ -432,24 +436,24 @@ TEST(Noise, IsPoissonAndBelongsToTheRay) {
     EXPECT_NEAR(chi2 / n, 1, 6 * std::sqrt(2.5 / n));
 
     // A missing rotation does not change the noise of the others.
-    ScanDesign gap = scan;
+    phantom::ScanDesign gap = scan;
     gap.missing_rotations = {1, 2};
-    const ScanSimulator fewer(small_cell(), gap);
+    const phantom::ScanSimulator fewer(small_cell(), gap);
     EXPECT_EQ(fewer.n_rotations(), 4U);
     EXPECT_DOUBLE_EQ(fewer.rotation()[1], 90);
-    Line same = line(fewer, 1);
+    phantom::Line same = line(fewer, 1);
     fewer.finish_rotation(1, scale, same.intensity);
     EXPECT_EQ(same.intensity, noisy);
 }
 
 TEST(Ranks, OrderAndShareOfRotationsDoNotMatter) {
-    const ScanSimulator simulator(small_cell(), small_scan());
-    std::vector<Line> forward;
+    const phantom::ScanSimulator simulator(small_cell(), small_scan());
+    std::vector<phantom::Line> forward;
     for (std::size_t i = 0; i < 6; ++i)
         forward.push_back(line(simulator, i));
-    const ScanSimulator second(small_cell(), small_scan());
+    const phantom::ScanSimulator second(small_cell(), small_scan());
     for (const std::size_t i : {5, 1, 3}) {
-        const Line l = line(second, i);
+        const phantom::Line l = line(second, i);
         EXPECT_EQ(l.intensity, forward[i].intensity);
         EXPECT_EQ(l.transmission, forward[i].transmission);
     }
@@ -458,14 +462,14 @@ TEST(Ranks, OrderAndShareOfRotationsDoNotMatter) {
 TEST(Background, HasTheRatioThatWasAsked) {
     // Without absorption the ratio would be exact; the cell absorbs diffuse and Bragg scattering
     // nearly alike.
-    CellDesign cell = small_cell();
-    ScanDesign scan = small_scan();
+    phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign scan = small_scan();
     scan.channels = 700;
     scan.two_theta_first = 1.2;
     const auto total = [&](double background, double separator) {
         scan.background = background;
         scan.separator_peak = separator;
-        const ScanSimulator simulator(cell, scan);
+        const phantom::ScanSimulator simulator(cell, scan);
         double sum = 0;
         for (const float v : line(simulator, 0).intensity)
             sum += v;
@@ -477,9 +481,9 @@ TEST(Background, HasTheRatioThatWasAsked) {
 }
 
 TEST(Options, EachChangesTheScan) {
-    using Change = std::function<void(CellDesign&, ScanDesign&)>;
+    using Change = std::function<void(phantom::CellDesign&, phantom::ScanDesign&)>;
     const std::map<std::string, Change> changes{
-        {"preset", [](auto& c, auto&) { c.preset = Preset::discharged; }},
+        {"preset", [](auto& c, auto&) { c.preset = phantom::Preset::discharged; }},
         {"outer_diameter", [](auto& c, auto&) { c.outer_diameter = 3.1; }},
         {"can_thickness", [](auto& c, auto&) { c.can_thickness = 0.1; }},
         {"core_diameter", [](auto& c, auto&) { c.core_diameter = 0.7; }},
@@ -508,7 +512,7 @@ TEST(Options, EachChangesTheScan) {
          [](auto& c, auto&) {
              c.textures = {{"NMC532", 0.7}};
          }},
-        {"exit_rays", [](auto&, auto& s) { s.exit_rays = ExitRays::deviated; }},
+        {"exit_rays", [](auto&, auto& s) { s.exit_rays = phantom::ExitRays::deviated; }},
         {"cell.seed", [](auto& c, auto&) { c.seed = 2; }},
         {"step", [](auto&, auto& s) { s.step = 0.1; }},
         {"rotations", [](auto&, auto& s) { s.rotations = 7; }},
@@ -537,16 +541,16 @@ TEST(Options, EachChangesTheScan) {
         {"separator_d", [](auto&, auto& s) { s.separator_d = 4.4; }},
         {"separator_fwhm", [](auto&, auto& s) { s.separator_fwhm = 0.3; }},
     };
-    const auto run = [](const CellDesign& cell, const ScanDesign& scan) {
-        const ScanSimulator simulator(cell, scan);
-        Line l = line(simulator, 1);
-        LogHistogram histogram;
+    const auto run = [](const phantom::CellDesign& cell, const phantom::ScanDesign& scan) {
+        const phantom::ScanSimulator simulator(cell, scan);
+        phantom::Line l = line(simulator, 1);
+        phantom::LogHistogram histogram;
         histogram.add(l.intensity);
         simulator.finish_rotation(1, simulator.counts_scale(histogram), l.intensity);
         return l.intensity;
     };
     const auto designs = [] {
-        std::pair<CellDesign, ScanDesign> d{small_cell(), small_scan()};
+        std::pair<phantom::CellDesign, phantom::ScanDesign> d{small_cell(), small_scan()};
         d.second.translations = 12;
         d.second.channels = 90;
         d.second.two_theta_first = 3.25;
@@ -566,7 +570,7 @@ TEST(Options, EachChangesTheScan) {
 }
 
 TEST(DesignErrors, NameTheSetting) {
-    using Change = std::function<void(CellDesign&, ScanDesign&)>;
+    using Change = std::function<void(phantom::CellDesign&, phantom::ScanDesign&)>;
     const std::vector<std::pair<std::string, Change>> bad{
         {"outer_diameter", [](auto& c, auto&) { c.outer_diameter = -1; }},
         {"core", [](auto& c, auto&) { c.core_diameter = 3; }},
@@ -591,19 +595,19 @@ TEST(DesignErrors, NameTheSetting) {
         {"two_theta_width", [](auto&, auto& s) { s.two_theta_width = -1; }},
     };
     for (const auto& [name, change] : bad) {
-        CellDesign cell = small_cell();
-        ScanDesign scan = small_scan();
+        phantom::CellDesign cell = small_cell();
+        phantom::ScanDesign scan = small_scan();
         change(cell, scan);
         try {
-            const ScanSimulator simulator(cell, scan);
+            const phantom::ScanSimulator simulator(cell, scan);
             ADD_FAILURE() << name << ": no error";
         } catch (const Error& e) {
             EXPECT_THAT(e.what(), testing::HasSubstr(name));
         }
     }
     EXPECT_THROW(preset_from_string("half-full"), Error);
-    EXPECT_EQ(preset_from_string("discharged"), Preset::discharged);
-    const ScanSimulator simulator(small_cell(), small_scan());
+    EXPECT_EQ(preset_from_string("discharged"), phantom::Preset::discharged);
+    const phantom::ScanSimulator simulator(small_cell(), small_scan());
     std::vector<float> small(3), transmission(24);
     EXPECT_THROW(simulator.simulate_rotation(0, small, transmission), Error);
     EXPECT_THROW(simulator.finish_rotation(99, 1, small), Error);

@@ -7,8 +7,8 @@
 namespace xrdct::phantom {
 
 /// Three millimetres across, everything in it.
-inline CellDesign small_cell(Preset preset = Preset::mixed) {
-    CellDesign cell;
+inline phantom::CellDesign small_cell(phantom::Preset preset = phantom::Preset::mixed) {
+    phantom::CellDesign cell;
     cell.preset = preset;
     cell.outer_diameter = 3.2;
     cell.can_thickness = 0.15;
@@ -21,9 +21,9 @@ inline CellDesign small_cell(Preset preset = Preset::mixed) {
 }
 
 /// Iron, but for a pinhole of 0.1 mm radius on the axis.
-inline CellDesign iron_rod(double outer_diameter = 4) {
-    CellDesign cell;
-    cell.preset = Preset::charged;
+inline phantom::CellDesign iron_rod(double outer_diameter = 4) {
+    phantom::CellDesign cell;
+    cell.preset = phantom::Preset::charged;
     cell.outer_diameter = outer_diameter;
     cell.can_thickness = 0.5 * outer_diameter - 0.1;
     cell.core_diameter = 0.05;
@@ -34,8 +34,8 @@ inline CellDesign iron_rod(double outer_diameter = 4) {
     return cell;
 }
 
-inline ScanDesign small_scan() {
-    ScanDesign scan;
+inline phantom::ScanDesign small_scan() {
+    phantom::ScanDesign scan;
     scan.translations = 24;
     scan.rotations = 6;
     scan.channels = 120;
@@ -49,7 +49,7 @@ struct Line {
     std::vector<float> intensity, transmission;
 };
 
-inline Line line(const ScanSimulator& simulator, std::size_t i) {
+inline Line line(const phantom::ScanSimulator& simulator, std::size_t i) {
     Line l{std::vector<float>(simulator.n_translations() * simulator.n_channels()),
            std::vector<float>(simulator.n_translations())};
     simulator.simulate_rotation(i, l.intensity, l.transmission);

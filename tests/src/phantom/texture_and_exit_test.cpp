@@ -26,7 +26,7 @@ constexpr double pi = std::numbers::pi;
 /// ψ).
 double series(double r, double cos_psi, double sin_theta, double cos_delta) {
     double sum = 0;
-    const auto w = march_coefficients(r);
+    const auto w = crystal::march_coefficients(r);
     for (std::size_t term = 0; term < w.size(); ++term) {
         const auto l = static_cast<unsigned>(2 * term);
         sum += w[term] * std::legendre(l, cos_delta) * std::legendre(l, sin_theta) *
@@ -66,8 +66,9 @@ TEST(RingTexture, MeanOverAllOrientationsIsOne) {
 
 TEST(RingTexture, TableInterpolatesToThisMuch) {
     for (const auto& [r, tolerance] : {std::pair{0.5, 3e-4}, {0.7, 6e-5}}) {
-        const std::vector<TextureTable::Line> lines{{0.02, 1.0}, {0.04, 0.5}, {0.04, 0.05}};
-        const TextureTable table(r, lines, 8);
+        const std::vector<phantom::TextureTable::Line> lines{
+            {0.02, 1.0}, {0.04, 0.5}, {0.04, 0.05}};
+        const phantom::TextureTable table(r, lines, 8);
         double worst = 0;
         for (double psi = 0; psi <= 0.5 * pi; psi += 0.0037) {
             const auto at = table.at(static_cast<float>(psi));
@@ -88,7 +89,7 @@ TEST(RingTexture, TableInterpolatesToThisMuch) {
 }
 
 TEST(RingTexture, AngleToTheBasalNormal) {
-    UnitCell cell;
+    crystal::UnitCell cell;
     cell.a = cell.b = 2.46;
     cell.c = 6.71;
     cell.gamma = 120;
@@ -100,7 +101,7 @@ TEST(RingTexture, AngleToTheBasalNormal) {
 }
 
 double mu_of_iron(double wavelength) {
-    const auto iron = Phase::from_cif_text(structure_file("Fe").text, "Fe");
+    const auto iron = crystal::Phase::from_cif_text(structure_file("Fe").text, "Fe");
     return 0.1 * iron.density() * iron.mass_attenuation(12.398419843 / wavelength);
 }
 
@@ -120,13 +121,14 @@ double disc_factor(double mu, double radius, double s, double z, double tangent)
 }
 
 /// All factors at one point, from a table made for its depth.
-std::vector<float> factors_at(const ExitAbsorption& exit, double omega, double s, double z) {
-    ExitAbsorption::Table table;
+std::vector<float> factors_at(const phantom::ExitAbsorption& exit, double omega, double s,
+                              double z) {
+    phantom::ExitAbsorption::Table table;
     const std::vector<double> depths{z - 0.1, z, z + 0.07};
     exit.fill(omega, depths, table);
-    std::vector<float> all(ExitAbsorption::nodes * 3), one;
+    std::vector<float> all(phantom::ExitAbsorption::nodes * 3), one;
     exit.along(table, s, all);
-    for (std::size_t j = 0; j < ExitAbsorption::nodes; ++j)
+    for (std::size_t j = 0; j < phantom::ExitAbsorption::nodes; ++j)
         one.push_back(all[3 * j + 1]);
     return one;
 }
@@ -135,10 +137,10 @@ std::vector<float> factors_at(const ExitAbsorption& exit, double omega, double s
 constexpr double soft = 0.25;
 
 TEST(ExitAbsorption, OfADiscIsThatOfItsChords) {
-    const CellDesign design = iron_rod();
-    const CellModel cell(design, {}, soft);
+    const phantom::CellDesign design = iron_rod();
+    const phantom::CellModel cell(design, {}, soft);
     const double mu = mu_of_iron(soft);
-    const ExitAbsorption exit(cell, 0.01, 0.2);
+    const phantom::ExitAbsorption exit(cell, 0.01, 0.2);
     double largest = 0;
     for (const auto& [s, z] : {std::pair{0.9, -1.2}, {-1.5, 0.0}, {0.7, 1.1}, {1.85, -0.3}}) {
         const auto factors = factors_at(exit, 0.4, s, z);
@@ -153,25 +155,25 @@ TEST(ExitAbsorption, OfADiscIsThatOfItsChords) {
     }
     RecordProperty("largest", std::to_string(largest));
     EXPECT_GT(largest, 0.05);
-    ExitAbsorption::Table table;
+    phantom::ExitAbsorption::Table table;
     exit.fill(0, std::vector<double>{0}, table);
-    std::vector<float> beyond(ExitAbsorption::nodes, 0.0F);
+    std::vector<float> beyond(phantom::ExitAbsorption::nodes, 0.0F);
     exit.along(table, 2.3, beyond);
-    EXPECT_EQ(beyond, std::vector<float>(ExitAbsorption::nodes, 1.0F));
+    EXPECT_EQ(beyond, std::vector<float>(phantom::ExitAbsorption::nodes, 1.0F));
 }
 
 // Light that a strip takes out of the cell, over that of straight exit; single paths along a foil
 // jump.
 TEST(ExitAbsorption, OfLayersIsThatOfTheirPaths) {
-    const CellModel cell(small_cell(), {}, soft);
-    const ExitAbsorption exit(cell, 0.01, 0.2);
-    RayRandom random(5, 0, 0);
+    const phantom::CellModel cell(small_cell(), {}, soft);
+    const phantom::ExitAbsorption exit(cell, 0.01, 0.2);
+    phantom::RayRandom random(5, 0, 0);
     double square = 0, deviation = 0;
     int n = 0;
     for (int i = 0; i < 4; ++i) {
         const double omega = 6 * random.uniform(), centre = 2.6 * random.uniform() - 1.3,
                      z = 2 * random.uniform() - 1.4;
-        ExitAbsorption::Table table;
+        phantom::ExitAbsorption::Table table;
         exit.fill(omega, std::vector<double>{z}, table);
         for (const double tangent : {0.1, 0.17}) {
             const auto [node, part] = exit.place(tangent);
@@ -179,7 +181,7 @@ TEST(ExitAbsorption, OfLayersIsThatOfTheirPaths) {
             constexpr int rays = 48, azimuths = 24;
             for (int ray = 0; ray < rays; ++ray) {
                 const double s = centre + 0.13 * ((ray + 0.5) / rays - 0.5);
-                std::vector<float> factors(ExitAbsorption::nodes);
+                std::vector<float> factors(phantom::ExitAbsorption::nodes);
                 exit.along(table, s, factors);
                 const auto path = [&](double t) {
                     double sum = 0;
@@ -215,9 +217,9 @@ TEST(ExitAbsorption, OfLayersIsThatOfTheirPaths) {
 // The reconstruction's factors, of rays through the middle of their strips and a map of μ, made by
 // other code.
 TEST(ExitAbsorption, IsThatOfTheReconstruction) {
-    const CellModel cell(small_cell(), {}, soft);
-    const ExitAbsorption exit(cell, 0.01, 0.2);
-    ImageGrid grid{240, 0.015};
+    const phantom::CellModel cell(small_cell(), {}, soft);
+    const phantom::ExitAbsorption exit(cell, 0.01, 0.2);
+    tomography::ImageGrid grid{240, 0.015};
     std::vector<float> mu(grid.size());
     constexpr int samples = 3;
     for (std::size_t i = 0; i < mu.size(); ++i)
@@ -228,24 +230,24 @@ TEST(ExitAbsorption, IsThatOfTheReconstruction) {
             mu[i] += cell.at(at(i % grid.n, k % samples), at(i / grid.n, k / samples)).mu /
                      (samples * samples);
         }
-    ScanGeometry geometry;
+    tomography::ScanGeometry geometry;
     geometry.rotation = {0, 50, 110, 230};
     for (int j = 0; j < 161; ++j)
         geometry.translation.push_back(0.02 * (j - 80));
-    const auto layers = DepthLayers::across(1.4, 9);
+    const auto layers = tomography::DepthLayers::across(1.4, 9);
     const double tangent = 0.15;
-    const auto theirs =
-        exit_ray_factors(geometry, grid, mu, layers, {std::atan(tangent) * 180 / pi, 12, 1});
+    const auto theirs = absorption::exit_ray_factors(geometry, grid, mu, layers,
+                                                     {std::atan(tangent) * 180 / pi, 12, 1});
     std::vector<double> depths;
     for (std::size_t l = 0; l < layers.count; ++l)
         depths.push_back(layers.depth(l));
     const auto [node, part] = exit.place(tangent);
     double difference = 0, deviation = 0, reversed = 0;
     for (std::size_t i = 0; i < geometry.rotation.size(); ++i) {
-        ExitAbsorption::Table table;
+        phantom::ExitAbsorption::Table table;
         exit.fill(geometry.omega(i), depths, table);
         // Means of seven rays: single ones jump where they graze a foil.
-        std::vector<float> factors(ExitAbsorption::nodes * layers.count);
+        std::vector<float> factors(phantom::ExitAbsorption::nodes * layers.count);
         for (std::size_t first = 4; first + 7 < 160; first += 7)
             for (std::size_t l = 0; l < layers.count; ++l) {
                 double mine = 0, other = 0, behind = 0;
@@ -270,15 +272,15 @@ TEST(ExitAbsorption, IsThatOfTheReconstruction) {
     EXPECT_GT(std::sqrt(reversed / deviation), 1);
 }
 
-ScanDesign deviated_scan() {
-    ScanDesign scan = small_scan();
-    scan.exit_rays = ExitRays::deviated;
+phantom::ScanDesign deviated_scan() {
+    phantom::ScanDesign scan = small_scan();
+    scan.exit_rays = phantom::ExitRays::deviated;
     return scan;
 }
 
 TEST(ExitRays, OfAnIronRod) {
-    CellDesign cell = iron_rod();
-    ScanDesign scan = deviated_scan();
+    phantom::CellDesign cell = iron_rod();
+    phantom::ScanDesign scan = deviated_scan();
     scan.translations = 16;
     scan.step = 0.25;
     scan.beam_width = 0;
@@ -302,18 +304,18 @@ TEST(ExitRays, OfAnIronRod) {
         }
         return deviated / straight;
     };
-    const auto sum = [&](const ScanDesign& design, std::size_t strip) {
-        const Line l = line(ScanSimulator(cell, design), 1);
+    const auto sum = [&](const phantom::ScanDesign& design, std::size_t strip) {
+        const phantom::Line l = line(phantom::ScanSimulator(cell, design), 1);
         double total = 0;
         for (std::size_t k = 0; k < design.channels; ++k)
             total += l.intensity[strip * design.channels + k];
         return total;
     };
-    ScanDesign straight = scan;
-    straight.exit_rays = ExitRays::straight;
+    phantom::ScanDesign straight = scan;
+    straight.exit_rays = phantom::ExitRays::straight;
     for (const std::size_t strip : {10, 14, 15}) {
-        const double centre = ScanSimulator(cell, scan).translation()[strip];
-        const auto iron = Phase::from_cif_text(structure_file("Fe").text, "Fe");
+        const double centre = phantom::ScanSimulator(cell, scan).translation()[strip];
+        const auto iron = crystal::Phase::from_cif_text(structure_file("Fe").text, "Fe");
         const double two_theta = 2 * std::asin(scan.wavelength / 2 *
                                                std::sqrt(iron.cell().inverse_d_squared({1, 1, 0})));
         EXPECT_NEAR(sum(scan, strip) / sum(straight, strip), expected(centre, std::tan(two_theta)),
@@ -321,35 +323,36 @@ TEST(ExitRays, OfAnIronRod) {
             << strip;
     }
     // Diffuse scattering leaves at its channel's 2θ.
-    for (ScanDesign* design : {&scan, &straight}) {
+    for (phantom::ScanDesign* design : {&scan, &straight}) {
         design->background = 1;
         design->two_theta_first = 12.0;
         design->channels = 3;
     }
     const double tangent = std::tan((12.0 + scan.two_theta_width) * pi / 180);
-    const double centre = ScanSimulator(cell, scan).translation()[15];
+    const double centre = phantom::ScanSimulator(cell, scan).translation()[15];
     EXPECT_NEAR(sum(scan, 15) / sum(straight, 15), expected(centre, tangent), 2e-3);
     EXPECT_GT(std::abs(expected(centre, tangent) - 1), 0.03);
-    EXPECT_EQ(line(ScanSimulator(cell, scan), 0).transmission,
-              line(ScanSimulator(cell, straight), 0).transmission);
+    EXPECT_EQ(line(phantom::ScanSimulator(cell, scan), 0).transmission,
+              line(phantom::ScanSimulator(cell, straight), 0).transmission);
 }
 
 // A phase without texture is placed by depth, one of a coefficient next to 1 point by point.
 TEST(ExitRays, SamePointByPoint) {
-    for (const ExitRays rays : {ExitRays::straight, ExitRays::deviated}) {
-        ScanDesign scan = deviated_scan();
+    for (const phantom::ExitRays rays :
+         {phantom::ExitRays::straight, phantom::ExitRays::deviated}) {
+        phantom::ScanDesign scan = deviated_scan();
         scan.exit_rays = rays;
         scan.channels = 300;
         scan.two_theta_first = 1.9;
         scan.distance = 300;
-        CellDesign plain = small_cell();
+        phantom::CellDesign plain = small_cell();
         plain.centre_x = 0.1;
         plain.centre_y = -0.05;
-        CellDesign points = plain;
+        phantom::CellDesign points = plain;
         for (const char* phase : {"NMC532", "NMC532_secondary", "LiC6", "LiC12"})
             points.textures.push_back({phase, 1 + 1e-9});
-        const Line a = line(ScanSimulator(plain, scan), 1),
-                   b = line(ScanSimulator(points, scan), 1);
+        const phantom::Line a = line(phantom::ScanSimulator(plain, scan), 1),
+                            b = line(phantom::ScanSimulator(points, scan), 1);
         const double top = *std::max_element(a.intensity.begin(), a.intensity.end());
         for (std::size_t i = 0; i < a.intensity.size(); ++i)
             ASSERT_NEAR(a.intensity[i], b.intensity[i], 1e-3 * top) << i;
@@ -357,11 +360,11 @@ TEST(ExitRays, SamePointByPoint) {
 }
 
 TEST(Texture, BadOnesAreRefused) {
-    const auto refused = [](std::vector<CellDesign::Texture> textures) {
-        CellDesign cell = small_cell();
+    const auto refused = [](std::vector<phantom::CellDesign::Texture> textures) {
+        phantom::CellDesign cell = small_cell();
         cell.textures = std::move(textures);
         try {
-            const ScanSimulator simulator(cell, small_scan());
+            const phantom::ScanSimulator simulator(cell, small_scan());
             return std::string("no error");
         } catch (const Error& error) {
             return std::string(error.what());
@@ -375,7 +378,7 @@ TEST(Texture, BadOnesAreRefused) {
     EXPECT_THAT(refused({{"LiC6", 0.7}, {"LiC6", 0.8}}), testing::HasSubstr("two"));
     EXPECT_EQ(refused({{"LiC6", 0.7}}), "no error");
     EXPECT_THROW(exit_rays_from_string("bent"), Error);
-    EXPECT_EQ(exit_rays_from_string("deviated"), ExitRays::deviated);
+    EXPECT_EQ(exit_rays_from_string("deviated"), phantom::ExitRays::deviated);
 }
 
 } // namespace

@@ -13,7 +13,7 @@ namespace {
 
 using Maps = std::map<std::pair<std::string, std::string>, std::vector<double>>;
 
-Maps maps_of(const ScanSimulator& simulator, double scale = 1) {
+Maps maps_of(const phantom::ScanSimulator& simulator, double scale = 1) {
     Maps maps;
     for (auto& map : simulator.truth_rows(0, simulator.n_translations(), scale))
         maps[{map.phase, map.quantity}] = std::move(map.values);
@@ -38,7 +38,7 @@ double mean_by(const std::vector<double>& values, const std::vector<double>& wei
 }
 
 /// Area between the fractions u0 and u1 of all windings from v0 to v1 turns.
-double layer_area(const CellModel& m, double u0, double u1, double v0, double v1) {
+double layer_area(const phantom::CellModel& m, double u0, double u1, double v0, double v1) {
     const double p = m.period();
     const auto integral = [&](double v) {
         return v * (m.core_radius() + 0.5 * p * (u0 + u1)) + 0.5 * p * v * v;
@@ -47,13 +47,13 @@ double layer_area(const CellModel& m, double u0, double u1, double v0, double v1
 }
 
 TEST(Truth, AreasOfTheLayersAreThoseOfTheSpiral) {
-    CellDesign cell = small_cell();
+    phantom::CellDesign cell = small_cell();
     cell.tab_length = 0;
     cell.hot_spots_per_mm2 = 0;
-    ScanDesign scan = small_scan();
+    phantom::ScanDesign scan = small_scan();
     scan.translations = 60;
-    const ScanSimulator simulator(cell, scan);
-    const CellModel model(cell, scan.sizes, scan.wavelength);
+    const phantom::ScanSimulator simulator(cell, scan);
+    const phantom::CellModel model(cell, scan.sizes, scan.wavelength);
     const double pixel = simulator.scan().step * simulator.scan().step;
     Maps maps = maps_of(simulator);
     const auto area = [&](const char* phase) {
@@ -73,7 +73,7 @@ TEST(Truth, AreasOfTheLayersAreThoseOfTheSpiral) {
 }
 
 TEST(Truth, FractionsAndDensitiesAreConsistent) {
-    const ScanSimulator simulator(small_cell(), small_scan());
+    const phantom::ScanSimulator simulator(small_cell(), small_scan());
     const double scale = 7.5;
     Maps maps = maps_of(simulator, scale);
     const std::size_t n = simulator.n_translations();
@@ -105,7 +105,7 @@ TEST(Truth, FractionsAndDensitiesAreConsistent) {
 }
 
 TEST(Truth, RowsCanBeMadeApart) {
-    const ScanSimulator simulator(small_cell(), small_scan());
+    const phantom::ScanSimulator simulator(small_cell(), small_scan());
     const auto whole = simulator.truth_rows(0, 24, 1), part = simulator.truth_rows(7, 9, 1);
     ASSERT_EQ(whole.size(), part.size());
     for (std::size_t m = 0; m < whole.size(); ++m) {
@@ -120,19 +120,19 @@ TEST(Truth, RowsCanBeMadeApart) {
 }
 
 /// Attenuation projected from the map along the rays of each view, against −ln T of the scan.
-void expect_map_and_scan_agree(const CellDesign& cell) {
-    ScanDesign scan = small_scan();
+void expect_map_and_scan_agree(const phantom::CellDesign& cell) {
+    phantom::ScanDesign scan = small_scan();
     scan.translations = 64;
     scan.rotation_range = 360;
     scan.rotations = 4; // 0, 90, 180, 270 degrees: rays run along rows and columns
     scan.beam_width = 0;
-    const ScanSimulator simulator(cell, scan);
+    const phantom::ScanSimulator simulator(cell, scan);
     Maps maps = maps_of(simulator);
     const auto& mu = maps[{"", "mu"}];
     const std::size_t n = 64;
     const double step = simulator.scan().step;
     for (std::size_t r = 0; r < 4; ++r) {
-        const Line l = line(simulator, r);
+        const phantom::Line l = line(simulator, r);
         double error = 0, mirrored = 0;
         for (std::size_t t = 0; t < n; ++t) {
             // s = x cos ω + y sin ω: column t, row t, and both reversed.
@@ -153,7 +153,7 @@ TEST(Truth, LiesInTheImageAsTheScanSeesIt) {
 }
 
 TEST(Truth, LiesInTheImageAsTheScanSeesItWhenTheCellIsMoved) {
-    CellDesign cell = small_cell();
+    phantom::CellDesign cell = small_cell();
     cell.outer_diameter = 2.8; // stays within the scan
     cell.rotation = 17;
     cell.centre_x = 0.13;
@@ -162,15 +162,15 @@ TEST(Truth, LiesInTheImageAsTheScanSeesItWhenTheCellIsMoved) {
 }
 
 TEST(Truth, OfAMovedCellIsTheMovedTruth) {
-    CellDesign cell = small_cell();
-    ScanDesign scan = small_scan();
+    phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign scan = small_scan();
     scan.translations = 60;
     scan.step = 0.07;
-    const Maps still = maps_of(ScanSimulator(cell, scan));
+    const Maps still = maps_of(phantom::ScanSimulator(cell, scan));
     cell.rotation = 90;
     cell.centre_x = 3 * scan.step;
     cell.centre_y = -5 * scan.step;
-    const Maps moved = maps_of(ScanSimulator(cell, scan));
+    const Maps moved = maps_of(phantom::ScanSimulator(cell, scan));
     for (const auto& [key, values] : still)
         for (int y = 8; y < 52; ++y)
             for (int x = 8; x < 52; ++x) {
@@ -186,31 +186,31 @@ TEST(Truth, OfAMovedCellIsTheMovedTruth) {
 }
 
 TEST(Scan, OfATurnedCellIsTheScanFromOtherAngles) {
-    CellDesign cell = small_cell();
-    ScanDesign scan = small_scan();
+    phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign scan = small_scan();
     scan.rotations = 12;
     scan.rotation_range = 360;
     scan.noise = false;
-    const ScanSimulator still(cell, scan);
+    const phantom::ScanSimulator still(cell, scan);
     cell.rotation = 60; // two steps
-    const ScanSimulator turned(cell, scan);
-    const Line a = line(still, 3), b = line(turned, 5);
+    const phantom::ScanSimulator turned(cell, scan);
+    const phantom::Line a = line(still, 3), b = line(turned, 5);
     for (std::size_t i = 0; i < a.intensity.size(); ++i)
         ASSERT_NEAR(a.intensity[i], b.intensity[i], 1e-4F * (1 + std::abs(a.intensity[i])));
 }
 
 TEST(Scan, SeesTheDepthOfACellOffTheAxis) {
     // Downstream by 20 mm at 1000 mm, the lines appear at angles smaller by 2 %.
-    CellDesign cell = iron_rod(1);
-    ScanDesign scan;
+    phantom::CellDesign cell = iron_rod(1);
+    phantom::ScanDesign scan;
     scan.translations = 5;
     scan.step = 0.3;
     scan.rotations = 1;
     scan.background = scan.separator_peak = 0;
     const auto centre_of_110 = [&](double depth) {
         cell.centre_y = depth;
-        const ScanSimulator simulator(cell, scan);
-        const Line l = line(simulator, 0);
+        const phantom::ScanSimulator simulator(cell, scan);
+        const phantom::Line l = line(simulator, 0);
         const auto axis = simulator.two_theta();
         const float* pattern = &l.intensity[2 * simulator.n_channels()];
         double sum = 0, first = 0;
@@ -226,13 +226,14 @@ TEST(Scan, SeesTheDepthOfACellOffTheAxis) {
 }
 
 TEST(Presets, HoldWhatTheyPromise) {
-    ScanDesign scan;
+    phantom::ScanDesign scan;
     scan.translations = 60;
     scan.channels = 20;
-    for (const Preset preset : {Preset::charged, Preset::discharged, Preset::mixed}) {
-        CellDesign cell;
+    for (const phantom::Preset preset :
+         {phantom::Preset::charged, phantom::Preset::discharged, phantom::Preset::mixed}) {
+        phantom::CellDesign cell;
         cell.preset = preset;
-        const ScanSimulator simulator(cell, scan);
+        const phantom::ScanSimulator simulator(cell, scan);
         Maps maps = maps_of(simulator);
         const auto& a = maps[{"NMC532", "a"}];
         const auto& c = maps[{"NMC532", "c"}];
@@ -244,11 +245,11 @@ TEST(Presets, HoldWhatTheyPromise) {
                 low = std::min(low, v);
                 high = std::max(high, v);
             }
-        const bool discharged = preset == Preset::discharged;
+        const bool discharged = preset == phantom::Preset::discharged;
         EXPECT_EQ(maps.count({"LiC6", "a"}), discharged ? 0U : 1U);
         EXPECT_EQ(maps.count({"graphite", "a"}), discharged ? 1U : 0U);
         EXPECT_EQ(maps.count({"LiC_dilute", "a"}), discharged ? 1U : 0U);
-        if (preset == Preset::charged) {
+        if (preset == phantom::Preset::charged) {
             EXPECT_NEAR(low, 14.507, 1e-9);
             EXPECT_NEAR(high, 14.507, 1e-9);
             EXPECT_NEAR(mean_a, 2.822, 1e-9);
@@ -268,7 +269,7 @@ TEST(Presets, HoldWhatTheyPromise) {
         EXPECT_LT(secondary, 0.04);
         EXPECT_NEAR(sum(amount) / crystalline, 0.34, 0.04);
         // More lithium by the can than half-way out.
-        if (preset == Preset::mixed) {
+        if (preset == phantom::Preset::mixed) {
             const auto axis = simulator.axis();
             const auto mean_between = [&](double from, double to) {
                 double total = 0, n = 0;
@@ -287,11 +288,11 @@ TEST(Presets, HoldWhatTheyPromise) {
 }
 
 TEST(Presets, HotSpotsHoldMuchSecondaryCathode) {
-    CellDesign cell;
-    ScanDesign scan;
+    phantom::CellDesign cell;
+    phantom::ScanDesign scan;
     scan.translations = 150;
     scan.channels = 20;
-    Maps maps = maps_of(ScanSimulator(cell, scan));
+    Maps maps = maps_of(phantom::ScanSimulator(cell, scan));
     const auto& first = maps[{"NMC532", "density"}];
     const auto& second = maps[{"NMC532_secondary", "density"}];
     int hot = 0;
@@ -302,13 +303,13 @@ TEST(Presets, HotSpotsHoldMuchSecondaryCathode) {
 }
 
 TEST(Presets, SteppedFieldsHaveFewValues) {
-    CellDesign cell = small_cell();
+    phantom::CellDesign cell = small_cell();
     cell.stepped_lattice = true;
-    const CellModel model(cell, {}, 0.11979);
+    const phantom::CellModel model(cell, {}, 0.11979);
     std::map<float, int> values;
     for (int i = 0; i < 20000; ++i) {
         const double r = 0.3 + 1.1 * i / 20000.0;
-        const Material m = model.at(r * std::cos(i * 0.37), r * std::sin(i * 0.37));
+        const phantom::Material m = model.at(r * std::cos(i * 0.37), r * std::sin(i * 0.37));
         for (int p = 0; p < m.n_parts; ++p)
             if (m.part[static_cast<std::size_t>(p)].phase == model.primary_cathode())
                 ++values[m.lithium];
@@ -318,10 +319,10 @@ TEST(Presets, SteppedFieldsHaveFewValues) {
 }
 
 TEST(Presets, MetalsOffTheirCifs) {
-    CellDesign cell = small_cell();
+    phantom::CellDesign cell = small_cell();
     cell.copper_ppm = 250;
     cell.iron_ppm = -100;
-    const ScanSimulator simulator(cell, small_scan());
+    const phantom::ScanSimulator simulator(cell, small_scan());
     for (const auto& phase : simulator.phases()) {
         if (phase.name == "Cu") {
             EXPECT_NEAR(phase.cell.a, 3.6149 * (1 + 250e-6), 1e-9);
@@ -334,10 +335,10 @@ TEST(Presets, MetalsOffTheirCifs) {
 
 TEST(Voxels, CathodeFractionTellsHalfFilledOnes) {
     // Solid cathode is 0.62 of the coating, the secondary phase included.
-    CellDesign cell = small_cell();
-    ScanDesign scan = small_scan();
+    phantom::CellDesign cell = small_cell();
+    phantom::ScanDesign scan = small_scan();
     scan.translations = 300;
-    Maps maps = maps_of(ScanSimulator(cell, scan));
+    Maps maps = maps_of(phantom::ScanSimulator(cell, scan));
     const auto& first = maps[{"NMC532", "volume_fraction"}];
     const auto& second = maps[{"NMC532_secondary", "volume_fraction"}];
     double most = 0;

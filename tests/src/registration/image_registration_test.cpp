@@ -15,7 +15,7 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-PixelGrid centred(std::size_t nx, std::size_t ny, double pixel) {
+registration::PixelGrid centred(std::size_t nx, std::size_t ny, double pixel) {
     return {nx, ny, -0.5 * (static_cast<double>(nx) - 1) * pixel,
             -0.5 * (static_cast<double>(ny) - 1) * pixel, pixel};
 }
@@ -31,8 +31,9 @@ double blobs(double x, double y) {
 
 /// The object of `shape`, seen in the frame of a scan where it is moved by `transform`.
 template <typename Shape>
-std::vector<double> image_of(Shape shape, const PixelGrid& grid, const RigidTransform& transform,
-                             double noise = 0, unsigned seed = 1) {
+std::vector<double> image_of(Shape shape, const registration::PixelGrid& grid,
+                             const registration::RigidTransform& transform, double noise = 0,
+                             unsigned seed = 1) {
     std::mt19937 random(seed);
     std::normal_distribution<double> normal(0, noise);
     std::vector<double> out(grid.size());
@@ -45,8 +46,8 @@ std::vector<double> image_of(Shape shape, const PixelGrid& grid, const RigidTran
     return out;
 }
 
-void expect_near(const RigidTransform& found, const RigidTransform& truth, double mm,
-                 double degrees) {
+void expect_near(const registration::RigidTransform& found,
+                 const registration::RigidTransform& truth, double mm, double degrees) {
     EXPECT_EQ(found.mirrored, truth.mirrored);
     EXPECT_NEAR(std::remainder(found.angle - truth.angle, 360.0), 0, degrees);
     EXPECT_NEAR(found.shift_x, truth.shift_x, mm);
@@ -54,12 +55,12 @@ void expect_near(const RigidTransform& found, const RigidTransform& truth, doubl
 }
 
 TEST(Registration, FindsAnyAngleAndShift) {
-    const PixelGrid grid = centred(60, 60, 0.15);
+    const registration::PixelGrid grid = centred(60, 60, 0.15);
     const auto reference = image_of(blobs, grid, {}, 0.05, 1);
-    for (const RigidTransform truth : {RigidTransform{0, 0, 0, false},
-                                       {17, 0.9, -0.7, false},
-                                       {-123.4, -1.1, 0.33, false},
-                                       {180, 0.07, 0.07, false}}) {
+    for (const registration::RigidTransform truth : {registration::RigidTransform{0, 0, 0, false},
+                                                     {17, 0.9, -0.7, false},
+                                                     {-123.4, -1.1, 0.33, false},
+                                                     {180, 0.07, 0.07, false}}) {
         const auto moving = image_of(blobs, grid, truth, 0.05, 2);
         const auto result = register_images(grid, grid, {{{reference, moving}}});
         expect_near(result.transform, truth, 0.03, 0.5);
@@ -74,8 +75,8 @@ TEST(Registration, FindsAnyAngleAndShift) {
 }
 
 TEST(Registration, ImagesMayDifferInSizePixelAndScale) {
-    const PixelGrid grid = centred(70, 52, 0.15), other = {90, 100, -4.0, -5.0, 0.1};
-    const RigidTransform truth{71, 0.4, -0.25, false};
+    const registration::PixelGrid grid = centred(70, 52, 0.15), other = {90, 100, -4.0, -5.0, 0.1};
+    const registration::RigidTransform truth{71, 0.4, -0.25, false};
     const auto reference = image_of(blobs, grid, {});
     auto moving = image_of(blobs, other, truth, 0.05);
     for (double& v : moving)
@@ -86,8 +87,8 @@ TEST(Registration, ImagesMayDifferInSizePixelAndScale) {
 }
 
 TEST(Registration, MissingVoxelsDoNotPull) {
-    const PixelGrid grid = centred(60, 60, 0.15);
-    const RigidTransform truth{-40, 0.5, 0.5, false};
+    const registration::PixelGrid grid = centred(60, 60, 0.15);
+    const registration::RigidTransform truth{-40, 0.5, 0.5, false};
     auto reference = image_of(blobs, grid, {}), moving = image_of(blobs, grid, truth);
     // Masks of the scan's frame, which are not turned with the object.
     for (std::size_t y = 0; y < 60; ++y)
@@ -102,32 +103,32 @@ TEST(Registration, MissingVoxelsDoNotPull) {
 }
 
 TEST(Registration, MirrorsOnlyOnRequest) {
-    const PixelGrid grid = centred(60, 60, 0.15);
-    const RigidTransform truth{25, 0.2, 0.4, true};
+    const registration::PixelGrid grid = centred(60, 60, 0.15);
+    const registration::RigidTransform truth{25, 0.2, 0.4, true};
     const auto reference = image_of(blobs, grid, {}), moving = image_of(blobs, grid, truth);
     EXPECT_FALSE(register_images(grid, grid, {{{reference, moving}}}).transform.mirrored);
-    RegistrationOptions options;
+    registration::RegistrationOptions options;
     options.try_mirrored = true;
     expect_near(register_images(grid, grid, {{{reference, moving}}}, options).transform, truth,
                 0.02, 0.3);
 }
 
 TEST(Registration, KeepsWhatIsGiven) {
-    const PixelGrid grid = centred(60, 60, 0.15);
-    const RigidTransform truth{25, 0.2, 0.4, false};
+    const registration::PixelGrid grid = centred(60, 60, 0.15);
+    const registration::RigidTransform truth{25, 0.2, 0.4, false};
     const auto reference = image_of(blobs, grid, {}), moving = image_of(blobs, grid, truth);
-    RegistrationOptions angle;
+    registration::RegistrationOptions angle;
     angle.angle = 25;
     const auto by_angle = register_images(grid, grid, {{{reference, moving}}}, angle);
     EXPECT_EQ(by_angle.transform.angle, 25);
     EXPECT_EQ(by_angle.uncertainty[0], 0);
     expect_near(by_angle.transform, truth, 0.01, 0);
-    RegistrationOptions shift;
+    registration::RegistrationOptions shift;
     shift.shift = {0.2, 0.4};
     const auto by_shift = register_images(grid, grid, {{{reference, moving}}}, shift);
     EXPECT_EQ(by_shift.transform.shift_x, 0.2);
     expect_near(by_shift.transform, truth, 0, 0.1);
-    RegistrationOptions both = shift;
+    registration::RegistrationOptions both = shift;
     both.angle = 80;
     const auto given = register_images(grid, grid, {{{reference, moving}}}, both);
     expect_near(given.transform, {80, 0.2, 0.4, false}, 0, 0);
@@ -136,7 +137,7 @@ TEST(Registration, KeepsWhatIsGiven) {
 }
 
 TEST(Registration, SaysThatARingHasNoAngle) {
-    const PixelGrid grid = centred(60, 60, 0.15);
+    const registration::PixelGrid grid = centred(60, 60, 0.15);
     const auto ring = [](double x, double y) {
         const double r = std::hypot(x, y);
         return std::exp(-(r - 2.5) * (r - 2.5) * 8) + 0.3 * std::exp(-r * r);
@@ -151,7 +152,7 @@ TEST(Registration, SaysThatARingHasNoAngle) {
 }
 
 TEST(Registration, RefusesWhatCannotBeAligned) {
-    const PixelGrid grid = centred(20, 20, 0.15);
+    const registration::PixelGrid grid = centred(20, 20, 0.15);
     const std::vector<double> some = image_of(blobs, grid, {}), empty(grid.size(), nan),
                               flat(grid.size(), 3.0), short_one(5);
     EXPECT_THROW(register_images(grid, grid, {}), Error);
@@ -202,12 +203,12 @@ TEST(Registration, TwoStatesOfAJellyRoll) {
         return maps;
     };
     const auto a = maps_of(charged, 1), b = maps_of(discharged, 20);
-    std::vector<RegistrationChannel> channels;
+    std::vector<registration::RegistrationChannel> channels;
     for (const auto& [name, values] : a)
         if (b.count(name))
             channels.push_back({values, b.at(name)});
     ASSERT_EQ(channels.size(), 6U); // μ, Fe, Cu, Al and the two cathode phases
-    const PixelGrid grid = centred(n, n, pixel);
+    const registration::PixelGrid grid = centred(n, n, pixel);
     const auto result = register_images(grid, grid, channels);
     expect_near(result.transform, {17, discharged.centre_x, discharged.centre_y, false},
                 0.1 * pixel, 0.5);

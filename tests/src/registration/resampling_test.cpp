@@ -11,13 +11,13 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-PixelGrid centred(std::size_t n, double pixel) {
+registration::PixelGrid centred(std::size_t n, double pixel) {
     const double first = -0.5 * (static_cast<double>(n) - 1) * pixel;
     return {n, n, first, first, pixel};
 }
 
 TEST(Resampling, IdentityChangesNothing) {
-    const PixelGrid grid = centred(5, 0.07);
+    const registration::PixelGrid grid = centred(5, 0.07);
     std::vector<double> values(25), errors(25);
     for (std::size_t i = 0; i < 25; ++i) {
         values[i] = 0.1 * static_cast<double>(i * i);
@@ -37,8 +37,8 @@ TEST(Resampling, IdentityChangesNothing) {
 }
 
 TEST(Resampling, ALinearMapStaysLinear) {
-    const PixelGrid source = centred(40, 0.1), target = centred(12, 0.13);
-    const RigidTransform transform{31, 0.2, -0.1, false};
+    const registration::PixelGrid source = centred(40, 0.1), target = centred(12, 0.13);
+    const registration::RigidTransform transform{31, 0.2, -0.1, false};
     std::vector<double> values(source.size());
     for (std::size_t y = 0; y < 40; ++y)
         for (std::size_t x = 0; x < 40; ++x)
@@ -54,10 +54,11 @@ TEST(Resampling, ALinearMapStaysLinear) {
 }
 
 TEST(Resampling, MissingNeighboursAreLeftOut) {
-    const PixelGrid source{2, 1, 0, 0, 1};
+    const registration::PixelGrid source{2, 1, 0, 0, 1};
     const std::vector<double> values{nan, 5};
     const auto at = [&](double x) {
-        return resample_map(values, {}, source, {}, PixelGrid{1, 1, x, 0, 1}).values[0];
+        return resample_map(values, {}, source, {}, registration::PixelGrid{1, 1, x, 0, 1})
+            .values[0];
     };
     EXPECT_EQ(at(0.75), 5);
     EXPECT_TRUE(std::isnan(at(0.25)));
@@ -65,19 +66,21 @@ TEST(Resampling, MissingNeighboursAreLeftOut) {
 }
 
 TEST(Resampling, ErrorsFollowTheWeights) {
-    const PixelGrid source{2, 1, 0, 0, 1};
+    const registration::PixelGrid source{2, 1, 0, 0, 1};
     const std::vector<double> values{1, 2}, errors{0.3, 0.4};
-    const auto half = resample_map(values, errors, source, {}, PixelGrid{1, 1, 0.5, 0, 1});
+    const auto half =
+        resample_map(values, errors, source, {}, registration::PixelGrid{1, 1, 0.5, 0, 1});
     EXPECT_NEAR(half.values[0], 1.5, 1e-12);
     EXPECT_NEAR(half.errors[0], 0.25, 1e-12);
     const std::vector<double> unknown{0.3, nan};
     EXPECT_TRUE(std::isnan(
-        resample_map(values, unknown, source, {}, PixelGrid{1, 1, 0.5, 0, 1}).errors[0]));
+        resample_map(values, unknown, source, {}, registration::PixelGrid{1, 1, 0.5, 0, 1})
+            .errors[0]));
 }
 
 TEST(Resampling, LargerPixelsAverage) {
     // 4 × 4 onto 2 × 2: sums are kept but for what bilinear interpolation takes from next door.
-    const PixelGrid source = centred(60, 0.1), target = centred(20, 0.3);
+    const registration::PixelGrid source = centred(60, 0.1), target = centred(20, 0.3);
     std::vector<double> values(source.size()), errors(source.size(), 1.0);
     for (std::size_t y = 0; y < 60; ++y)
         for (std::size_t x = 0; x < 60; ++x)
@@ -89,9 +92,9 @@ TEST(Resampling, LargerPixelsAverage) {
 }
 
 TEST(Resampling, CodesAreNotMixed) {
-    const PixelGrid source{3, 1, 0, 0, 1};
-    const auto out =
-        resample_codes(std::vector<double>{1, 5, 9}, source, {}, PixelGrid{4, 1, -0.6, 0, 0.9});
+    const registration::PixelGrid source{3, 1, 0, 0, 1};
+    const auto out = resample_codes(std::vector<double>{1, 5, 9}, source, {},
+                                    registration::PixelGrid{4, 1, -0.6, 0, 0.9});
     EXPECT_TRUE(std::isnan(out[0]));
     EXPECT_EQ(out[1], 1);
     EXPECT_EQ(out[2], 5);
@@ -99,7 +102,7 @@ TEST(Resampling, CodesAreNotMixed) {
 }
 
 TEST(Resampling, RefusesWrongLengths) {
-    const PixelGrid grid = centred(3, 1);
+    const registration::PixelGrid grid = centred(3, 1);
     const std::vector<double> nine(9), eight(8);
     EXPECT_THROW(resample_map(eight, {}, grid, {}, grid), Error);
     EXPECT_THROW(resample_map(nine, eight, grid, {}, grid), Error);
@@ -108,13 +111,13 @@ TEST(Resampling, RefusesWrongLengths) {
 
 TEST(RigidTransform, InverseUndoesIt) {
     for (const bool mirrored : {false, true}) {
-        const RigidTransform t{113, 0.7, -0.2, mirrored};
+        const registration::RigidTransform t{113, 0.7, -0.2, mirrored};
         const auto q = t(1.5, -2.25);
         const auto p = t.inverse(q.x, q.y);
         EXPECT_NEAR(p.x, 1.5, 1e-12);
         EXPECT_NEAR(p.y, -2.25, 1e-12);
     }
-    const auto quarter = RigidTransform{90, 0, 0, false}(1, 0);
+    const auto quarter = registration::RigidTransform{90, 0, 0, false}(1, 0);
     EXPECT_NEAR(quarter.x, 0, 1e-12);
     EXPECT_NEAR(quarter.y, 1, 1e-12);
 }

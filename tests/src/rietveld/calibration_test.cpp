@@ -24,31 +24,31 @@ struct Truth {
     std::string standard = "CeO2";
     double low = 1.8, high = 9;
     std::size_t channels = 1500;
-    InstrumentProfile profile{0.07, 0, 3e-4, 3e-3, 0, 0};
+    rietveld::InstrumentProfile profile{0.07, 0, 3e-4, 3e-3, 0, 0};
     double wavelength = nominal;
     double stretch = 1; ///< D / D₀
     double zero = 0;
     double counts = 2e4; ///< of the strongest channel
     double background = 0.005;
 
-    RadialAxis axis() const {
+    rietveld::RadialAxis axis() const {
         std::vector<double> centres;
         for (std::size_t k = 0; k < channels; ++k) {
             centres.push_back(low + (high - low) * static_cast<double>(k) /
                                         static_cast<double>(channels - 1));
         }
-        return RadialAxis::from_two_theta(centres, nominal);
+        return rietveld::RadialAxis::from_two_theta(centres, nominal);
     }
 
     std::vector<double> pattern() const {
-        PatternModel model;
-        model.phases.emplace_back(powder_standard(standard).phase());
+        rietveld::PatternModel model;
+        model.phases.emplace_back(crystal::powder_standard(standard).phase());
         model.wavelength.value = wavelength;
-        model.instrument = InstrumentParameters(profile);
+        model.instrument = rietveld::InstrumentParameters(profile);
         model.distance = 1000;
         model.displacement.value = 1000 * (1 - stretch);
         model.zero.value = zero;
-        const PatternCalculator calculator(axis(), model);
+        const rietveld::PatternCalculator calculator(axis(), model);
         std::vector<double> y(channels);
         calculator.evaluate(model, y);
         const double factor = counts / *std::max_element(y.begin(), y.end());
@@ -67,14 +67,15 @@ std::vector<double> poisson_variance(const std::vector<double>& y) {
     return variance;
 }
 
-Calibration calibrate_truth(const Truth& truth, const CalibrationOptions& options,
-                            std::uint64_t seed = 1) {
+rietveld::Calibration calibrate_truth(const Truth& truth,
+                                      const rietveld::CalibrationOptions& options,
+                                      std::uint64_t seed = 1) {
     const auto y = test::poisson_counts(truth.pattern(), seed);
-    return calibrate(truth.axis(), y, poisson_variance(y), powder_standard(truth.standard).phase(),
-                     options);
+    return calibrate(truth.axis(), y, poisson_variance(y),
+                     crystal::powder_standard(truth.standard).phase(), options);
 }
 
-std::string message_of(const Truth& truth, const CalibrationOptions& options) {
+std::string message_of(const Truth& truth, const rietveld::CalibrationOptions& options) {
     try {
         calibrate_truth(truth, options);
     } catch (const Error& error) {
@@ -86,8 +87,8 @@ std::string message_of(const Truth& truth, const CalibrationOptions& options) {
 TEST(Calibration, WavelengthAndProfile) {
     Truth truth;
     truth.wavelength = nominal * (1 + 300e-6);
-    CalibrationOptions options;
-    options.scale = RadialScale::wavelength;
+    rietveld::CalibrationOptions options;
+    options.scale = rietveld::RadialScale::wavelength;
     const auto result = calibrate_truth(truth, options);
     EXPECT_FALSE(result.extracted);
     EXPECT_TRUE(result.wavelength.refined);
@@ -127,10 +128,10 @@ double robust_spread(std::vector<double> pulls) {
 
 // Errors over their e.s.d. of repeated measurements must have unit spread.
 void expect_honest(const Truth& truth) {
-    CalibrationOptions options;
-    options.scale = RadialScale::wavelength;
+    rietveld::CalibrationOptions options;
+    options.scale = rietveld::RadialScale::wavelength;
     options.single_lines = false;
-    options.intensities = IntensitySource::structure;
+    options.intensities = rietveld::IntensitySource::structure;
     constexpr std::uint64_t seeds = 200;
     std::vector<double> pulls;
     std::array<std::vector<double>, 6> profile_pulls;
@@ -140,8 +141,8 @@ void expect_honest(const Truth& truth) {
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const auto result = calibrate_truth(truth, options, seed);
         pulls.push_back((result.wavelength.value - truth.wavelength) / result.wavelength.esd);
-        const bool right =
-            std::all_of(result.profile.begin(), result.profile.end(), [&](const ProfileTerm& term) {
+        const bool right = std::all_of(
+            result.profile.begin(), result.profile.end(), [&](const rietveld::ProfileTerm& term) {
                 const auto i = static_cast<std::size_t>(&term - result.profile.data());
                 return term.refined == (expected[i] != 0);
             });
@@ -197,8 +198,8 @@ TEST(Calibration, HonestErrorsOnALongPattern) {
 TEST(Calibration, Distance) {
     Truth truth;
     truth.stretch = 1.002;
-    CalibrationOptions options;
-    options.scale = RadialScale::distance;
+    rietveld::CalibrationOptions options;
+    options.scale = rietveld::RadialScale::distance;
     options.distance = 800; // the ratio counts, whatever the nominal distance
     const auto result = calibrate_truth(truth, options);
     EXPECT_NEAR(result.distance.value, 800 * truth.stretch, 3 * result.distance.esd);
@@ -210,8 +211,8 @@ TEST(Calibration, Distance) {
 TEST(Calibration, ZeroAlone) {
     Truth truth;
     truth.zero = 0.004;
-    CalibrationOptions options;
-    options.scale = RadialScale::none;
+    rietveld::CalibrationOptions options;
+    options.scale = rietveld::RadialScale::none;
     options.refine_zero = true;
     const auto result = calibrate_truth(truth, options);
     EXPECT_NEAR(result.zero.value, truth.zero, 3 * result.zero.esd);
@@ -238,10 +239,10 @@ TEST(Calibration, SpoiltIntensitiesAreExtracted) {
         y[k] = base + (y[k] - base) * (1 + 0.8 * std::sin(7 * std::round(axis.two_theta()[k] * 3)));
     }
     y = test::poisson_counts(y, 4);
-    CalibrationOptions options;
-    options.scale = RadialScale::wavelength;
+    rietveld::CalibrationOptions options;
+    options.scale = rietveld::RadialScale::wavelength;
     const auto result =
-        calibrate(axis, y, poisson_variance(y), powder_standard("CeO2").phase(), options);
+        calibrate(axis, y, poisson_variance(y), crystal::powder_standard("CeO2").phase(), options);
     EXPECT_TRUE(result.extracted);
     ASSERT_FALSE(result.notes.empty());
     EXPECT_THAT(result.notes[0], HasSubstr("extracted"));
@@ -260,11 +261,11 @@ TEST(Calibration, SaysWhatATiltDoes) {
     for (const double angle : axis.two_theta()) {
         apparent.push_back(angle + degrees(tilt * std::pow(std::sin(radians(angle)), 2)));
     }
-    CalibrationOptions options;
-    options.scale = RadialScale::wavelength;
-    const auto notes = [&](const RadialAxis& channels) {
-        const auto result =
-            calibrate(channels, y, poisson_variance(y), powder_standard("CeO2").phase(), options);
+    rietveld::CalibrationOptions options;
+    options.scale = rietveld::RadialScale::wavelength;
+    const auto notes = [&](const rietveld::RadialAxis& channels) {
+        const auto result = calibrate(channels, y, poisson_variance(y),
+                                      crystal::powder_standard("CeO2").phase(), options);
         std::string text;
         for (const auto& note : result.notes) {
             text += note + '\n';
@@ -273,7 +274,7 @@ TEST(Calibration, SaysWhatATiltDoes) {
     };
     for (const bool zero : {false, true}) {
         options.refine_zero = zero;
-        const auto tilted = notes(RadialAxis::from_two_theta(apparent, nominal));
+        const auto tilted = notes(rietveld::RadialAxis::from_two_theta(apparent, nominal));
         EXPECT_THAT(tilted, ::testing::ContainsRegex("tilted by about 0.1[678] deg"))
             << zero; // 0.172
         EXPECT_THAT(notes(axis), ::testing::Not(HasSubstr("tilted"))) << zero;
@@ -284,9 +285,10 @@ TEST(Calibration, RefusesWhatTheRangeDoesNotTellApart) {
     Truth truth;
     truth.low = 7;
     truth.high = 9;
-    CalibrationOptions options;
+    rietveld::CalibrationOptions options;
     options.refine_zero = true;
-    for (const auto scale : {RadialScale::wavelength, RadialScale::distance, RadialScale::cell}) {
+    for (const auto scale : {rietveld::RadialScale::wavelength, rietveld::RadialScale::distance,
+                             rietveld::RadialScale::cell}) {
         options.scale = scale;
         options.distance = 1000;
         EXPECT_THAT(message_of(truth, options), HasSubstr("cannot be refined together"));
@@ -296,7 +298,7 @@ TEST(Calibration, RefusesWhatTheRangeDoesNotTellApart) {
     truth.high = 20;
     truth.channels = 3000;
     truth.zero = 0.003;
-    options.scale = RadialScale::wavelength;
+    options.scale = rietveld::RadialScale::wavelength;
     const auto result = calibrate_truth(truth, options);
     EXPECT_NEAR(result.zero.value, truth.zero, 4 * result.zero.esd);
     EXPECT_NEAR(result.wavelength.value, nominal, 4 * result.wavelength.esd);
@@ -309,9 +311,9 @@ TEST(Calibration, FailuresAreSaidInWords) {
     truth.counts = 1000;
     const auto axis = truth.axis();
     std::vector<double> flat(axis.size(), 100);
-    const auto phase = powder_standard("CeO2").phase();
-    const auto message = [&](const RadialAxis& a, const std::vector<double>& y,
-                             const CalibrationOptions& options) -> std::string {
+    const auto phase = crystal::powder_standard("CeO2").phase();
+    const auto message = [&](const rietveld::RadialAxis& a, const std::vector<double>& y,
+                             const rietveld::CalibrationOptions& options) -> std::string {
         try {
             calibrate(a, y, poisson_variance(y), phase, options);
         } catch (const Error& error) {
@@ -324,9 +326,10 @@ TEST(Calibration, FailuresAreSaidInWords) {
     const Truth good;
     const auto y = test::poisson_counts(good.pattern(), 1);
     for (const double factor : {0.5, 0.8, 0.93, 1.05, 1.3, 2.0}) {
-        for (const auto scale : {RadialScale::wavelength, RadialScale::cell}) {
-            for (const auto source : {IntensitySource::automatic, IntensitySource::extracted}) {
-                CalibrationOptions options;
+        for (const auto scale : {rietveld::RadialScale::wavelength, rietveld::RadialScale::cell}) {
+            for (const auto source :
+                 {rietveld::IntensitySource::automatic, rietveld::IntensitySource::extracted}) {
+                rietveld::CalibrationOptions options;
                 options.scale = scale;
                 options.intensities = source;
                 EXPECT_THAT(message(good.axis().with_wavelength(nominal * factor), y, options),
@@ -337,8 +340,8 @@ TEST(Calibration, FailuresAreSaidInWords) {
     }
     const auto noise = test::poisson_counts(std::vector<double>(y.size(), 100), 3);
     EXPECT_THAT(message(good.axis(), noise, {}), HasSubstr("check standard"));
-    CalibrationOptions distance;
-    distance.scale = RadialScale::distance;
+    rietveld::CalibrationOptions distance;
+    distance.scale = rietveld::RadialScale::distance;
     EXPECT_THAT(message(good.axis(), y, distance), HasSubstr("nominal distance"));
 }
 

@@ -18,7 +18,7 @@ TEST(SmallCholesky, SolvesAndInverts) {
         j.col(0) *= 1e6; // badly scaled columns are usual
         const Eigen::MatrixXd a = j.transpose() * j;
         const Eigen::VectorXd b = Eigen::VectorXd::NullaryExpr(n, [&] { return normal(random); });
-        SmallCholesky cholesky;
+        rietveld::SmallCholesky cholesky;
         EXPECT_EQ(cholesky.factor(a.data(), n, n, 1e-12), 0);
         Eigen::VectorXd x(n);
         cholesky.solve(b.data(), x.data());
@@ -33,7 +33,7 @@ TEST(SmallCholesky, SetsDependentColumnsAside) {
     Eigen::MatrixXd j(4, 3);
     j << 1, 2, 0, 1, 2, 1, 1, 2, 2, 1, 2, 5;
     const Eigen::MatrixXd a = j.transpose() * j;
-    SmallCholesky cholesky;
+    rietveld::SmallCholesky cholesky;
     EXPECT_EQ(cholesky.factor(a.data(), 3, 3, 1e-10), 1);
     EXPECT_FALSE(cholesky.dependent(0));
     EXPECT_TRUE(cholesky.dependent(1));
@@ -63,7 +63,7 @@ TEST(BoundedSolver, MeetsTheOptimalityConditions) {
             lower[i] = i % 4 == 3 ? -infinity : 0;
             upper[i] = i % 3 == 2 ? 0.1 : infinity;
         }
-        BoundedSolver solver;
+        rietveld::BoundedSolver solver;
         ASSERT_TRUE(solver.solve(a.data(), n, n, b.data(), lower.data(), upper.data(), x.data(),
                                  state.data()));
         const Eigen::VectorXd gradient = a * Eigen::Map<Eigen::VectorXd>(x.data(), n) - b;
@@ -87,7 +87,7 @@ TEST(BoundedSolver, KeepsFixedVariables) {
     const double lower[] = {0.5, -infinity}, upper[] = {0.5, infinity};
     double x[2];
     std::int8_t state[2] = {-1, 0};
-    BoundedSolver solver;
+    rietveld::BoundedSolver solver;
     ASSERT_TRUE(solver.solve(a.data(), 2, 2, b.data(), lower, upper, x, state));
     EXPECT_DOUBLE_EQ(x[0], 0.5);
     EXPECT_NEAR(x[1], 1.5, 1e-12);

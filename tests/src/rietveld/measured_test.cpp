@@ -35,8 +35,9 @@ std::optional<Measured> read_pattern(const std::string& name) {
     return pattern;
 }
 
-PhaseModel read_phase(const std::string& file, const std::string& name) {
-    return PhaseModel(Phase::from_cif(test::measured_data("cif/" + file).value(), name));
+rietveld::PhaseModel read_phase(const std::string& file, const std::string& name) {
+    return rietveld::PhaseModel(
+        crystal::Phase::from_cif(test::measured_data("cif/" + file).value(), name));
 }
 
 #define MEASURED_OR_SKIP(variable, name)                                                           \
@@ -44,8 +45,8 @@ PhaseModel read_phase(const std::string& file, const std::string& name) {
     if (!variable)                                                                                 \
     GTEST_SKIP() << test::measured_data_reason(name)
 
-InstrumentParameters free_profile(double w) {
-    InstrumentParameters instrument;
+rietveld::InstrumentParameters free_profile(double w) {
+    rietveld::InstrumentParameters instrument;
     instrument.u.refine = instrument.v.refine = true;
     instrument.w = {w, true, 0, 1};
     instrument.x = {1e-3, true, 0, 1};
@@ -54,19 +55,19 @@ InstrumentParameters free_profile(double w) {
 }
 
 /// Ceria on the instrument of the cells; below 1.5° its background subtraction left no data.
-RefinementResult ceria(Measured pattern) {
+rietveld::RefinementResult ceria(Measured pattern) {
     for (std::size_t k = 0; k < pattern.two_theta.size(); ++k) {
         if (pattern.two_theta[k] < 1.5) {
             pattern.intensity[k] = std::nan("");
         }
     }
-    const auto axis = RadialAxis::from_two_theta(pattern.two_theta, 0.11979);
-    PatternModel model;
+    const auto axis = rietveld::RadialAxis::from_two_theta(pattern.two_theta, 0.11979);
+    rietveld::PatternModel model;
     model.phases.push_back(read_phase("CeO2-Cerianite.cif", "CeO2"));
     model.phases[0].refine_cell();
     model.instrument = free_profile(4e-4);
     model.set_background(5);
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.cell_search = 0.01;
     options.extract_intensities = {"CeO2"}; // its grains spoil them
     return refine(axis, pattern.intensity, estimate_variance(axis, pattern.intensity), model,
@@ -76,7 +77,7 @@ RefinementResult ceria(Measured pattern) {
 TEST(Measured, CeriaOfTheCellsInstrument) {
     MEASURED_OR_SKIP(pattern, "cells/CeO2_instrument.xy");
     const auto result = ceria(*pattern);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_NEAR(result.phases[0].cell[0] / 5.4115, 1, 300e-6);
     RecordProperty("rwp", std::to_string(result.agreement.rwp));
     // the widths stated for the pattern
@@ -88,22 +89,22 @@ TEST(Measured, CeriaOfTheCellsInstrument) {
 
 TEST(Measured, LanthanumHexaboride) {
     MEASURED_OR_SKIP(pattern, "powder/LaB6_660c_74p5keV.chi");
-    const auto axis = RadialAxis::from_two_theta(pattern->two_theta, 0.1665);
-    PatternModel model;
+    const auto axis = rietveld::RadialAxis::from_two_theta(pattern->two_theta, 0.1665);
+    rietveld::PatternModel model;
     model.phases.push_back(read_phase("LaB6_cod_1000055.cif", "LaB6"));
     model.phases[0].refine_cell();
     model.phases[0].b_overall.refine = true;
     model.instrument = free_profile(2e-3);
     model.zero.refine = true;
     model.set_background(12);
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.cell_search = 0.01;
     std::vector<double> variance;
     for (const double y : pattern->intensity) {
         variance.push_back(std::max(y, 1.0));
     }
     const auto result = refine(axis, pattern->intensity, variance, model, options);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_LE(result.agreement.rwp, 0.043);
     EXPECT_NEAR(result.phases[0].cell[0] / 4.15642, 1, 100e-6);
     RecordProperty("rwp", std::to_string(result.agreement.rwp));
@@ -119,10 +120,10 @@ TEST(Measured, RoundRobinMixtures) {
                    {"powder/cpd-1h.prn", {0.3512, 0.3019, 0.3469}}};
     for (const auto& sample : samples) {
         MEASURED_OR_SKIP(pattern, sample.file);
-        const auto axis = RadialAxis::from_two_theta(pattern->two_theta, 1.540598);
-        PatternModel model;
-        model.second = SecondWavelength{1.544426, 0.5};
-        model.geometry = DiffractionGeometry::bragg_brentano;
+        const auto axis = rietveld::RadialAxis::from_two_theta(pattern->two_theta, 1.540598);
+        rietveld::PatternModel model;
+        model.second = rietveld::SecondWavelength{1.544426, 0.5};
+        model.geometry = rietveld::DiffractionGeometry::bragg_brentano;
         model.distance = 173;
         model.displacement.refine = true;
         model.polarisation = 0.8; // graphite monochromator, cos² 26.6°
@@ -130,23 +131,24 @@ TEST(Measured, RoundRobinMixtures) {
             {"Al2O3_hex.cif", "Al2O3"}, {"ZnO-Zincite.cif", "ZnO"}, {"CaF2-Fluorite.cif", "CaF2"}};
         for (const auto& [file, name] : phases) {
             model.phases.push_back(read_phase(file, name));
-            PhaseModel& phase = model.phases.back();
+            rietveld::PhaseModel& phase = model.phases.back();
             phase.refine_cell();
-            phase.size = {2000, true, 20, infinite_size};
+            phase.size = {2000, true, 20, rietveld::infinite_size};
             phase.microstrain = {1e-4, true, 0, 0.1};
             phase.b_overall = {0.5, true, -2, 5};
         }
         model.instrument.u.refine = model.instrument.v.refine = true;
         model.instrument.w = {5e-3, true, 0, 1};
         model.set_background(8);
-        RefinementOptions options;
+        rietveld::RefinementOptions options;
         options.cell_search = 0.01;
         std::vector<double> variance;
         for (const double y : pattern->intensity) {
             variance.push_back(std::max(y, 1.0));
         }
         const auto result = refine(axis, pattern->intensity, variance, model, options);
-        EXPECT_EQ(result.status, FitStatus::converged) << sample.file << ": " << result.message;
+        EXPECT_EQ(result.status, rietveld::FitStatus::converged)
+            << sample.file << ": " << result.message;
         EXPECT_LE(result.agreement.rwp, 0.16) << sample.file;
         for (std::size_t p = 0; p < 3; ++p) {
             EXPECT_NEAR(result.phases[p].weight_fraction, sample.weighed[p], 0.03)
@@ -162,26 +164,26 @@ TEST(Measured, WholeCells) {
                                                       {"cells/Charged_C2_summed.xy", 14.508}};
     for (const auto& [file, c] : samples) {
         MEASURED_OR_SKIP(pattern, file);
-        const auto axis = RadialAxis::from_two_theta(pattern->two_theta, 0.11979);
-        PatternModel model;
-        model.instrument = InstrumentParameters(profile);
+        const auto axis = rietveld::RadialAxis::from_two_theta(pattern->two_theta, 0.11979);
+        rietveld::PatternModel model;
+        model.instrument = rietveld::InstrumentParameters(profile);
         const std::pair<const char*, const char*> phases[] = {
             {"Fe-Iron-alpha.cif", "Fe"}, {"Cu-Copper.cif", "Cu"}, {"Al-Aluminum.cif", "Al"},
             {"NMC532.cif", "NMC"},       {"LiC6.cif", "LiC6"},    {"LiC12.cif", "LiC12"}};
         for (const auto& [cif, name] : phases) {
             model.phases.push_back(read_phase(cif, name));
-            PhaseModel& phase = model.phases.back();
+            rietveld::PhaseModel& phase = model.phases.back();
             phase.refine_cell(); // NMC532.cif is 1.7 % away in a and 1.8 % in c
             phase.gauss_microstrain = {1e-3, true, 0, 0.1};
             phase.b_overall = {0, true, -2, 5};
         }
-        SinglePeak separator;
+        rietveld::SinglePeak separator;
         separator.name = "separator";
         separator.position = {1.65, true, 1.3, 2};
         separator.fwhm = {0.2, true, 0.05, 0.6};
         model.peaks.push_back(separator);
         model.set_background(10);
-        RefinementOptions options;
+        rietveld::RefinementOptions options;
         options.cell_search = 0.028;
         const auto result = refine(axis, pattern->intensity,
                                    estimate_variance(axis, pattern->intensity), model, options);

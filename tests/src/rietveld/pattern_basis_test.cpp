@@ -12,27 +12,27 @@
 namespace {
 
 using namespace xrdct;
-using Kind = ShapeParameter::Kind;
+using Kind = rietveld::ShapeParameter::Kind;
 using testing::HasSubstr;
 
 constexpr double distance = 1000, half_depth = 6;
 constexpr std::size_t layer_count = 21, channels = 150;
 
-RadialAxis coarse_axis() {
+rietveld::RadialAxis coarse_axis() {
     std::vector<double> two_theta;
     for (std::size_t i = 0; i < channels; ++i)
         two_theta.push_back(1.2 + 0.027 * static_cast<double>(i));
-    return RadialAxis::from_two_theta(two_theta, 0.11979);
+    return rietveld::RadialAxis::from_two_theta(two_theta, 0.11979);
 }
 
-PatternModel some_model() {
-    PatternModel model;
+rietveld::PatternModel some_model() {
+    rietveld::PatternModel model;
     model.instrument.w.value = 0.08 * 0.08;
     model.phases.emplace_back(test::cathode());
     model.phases.back().size.value = 2000;
     model.phases.emplace_back(test::copper());
     model.set_background(3);
-    SinglePeak peak;
+    rietveld::SinglePeak peak;
     peak.name = "separator";
     peak.position.value = 1.9;
     peak.fwhm.value = 0.25;
@@ -42,15 +42,15 @@ PatternModel some_model() {
 
 constexpr std::size_t nmc = 0, copper = 1, peak = 2, term = 3;
 
-std::vector<PatternPart> some_parts() {
-    PatternPart cathode{PatternPart::Kind::phase, 0, {}, {}};
+std::vector<rietveld::PatternPart> some_parts() {
+    rietveld::PatternPart cathode{rietveld::PatternPart::Kind::phase, 0, {}, {}};
     cathode.voxel = {{Kind::cell, 0, 2.855, 2.885}, {Kind::cell, 1, 14.15, 14.35}};
     cathode.global = {{Kind::size, 0, 1 / 4000.0, 1 / 1000.0}};
-    PatternPart metal{PatternPart::Kind::phase, 1, {}, {}};
+    rietveld::PatternPart metal{rietveld::PatternPart::Kind::phase, 1, {}, {}};
     metal.global = {{Kind::cell, 0, 3.605, 3.625}};
-    PatternPart single{PatternPart::Kind::peak, 0, {}, {}};
+    rietveld::PatternPart single{rietveld::PatternPart::Kind::peak, 0, {}, {}};
     single.global = {{Kind::position, 0, 1.88, 1.93}, {Kind::fwhm, 0, 0.22, 0.28}};
-    PatternPart background{PatternPart::Kind::background, 2, {}, {}};
+    rietveld::PatternPart background{rietveld::PatternPart::Kind::background, 2, {}, {}};
     return {cathode, metal, single, background};
 }
 
@@ -62,8 +62,8 @@ std::vector<double> uneven_weights() {
     return weight;
 }
 
-PatternBasisOptions layered(double tolerance = 1e-3) {
-    PatternBasisOptions options;
+rietveld::PatternBasisOptions layered(double tolerance = 1e-3) {
+    rietveld::PatternBasisOptions options;
     options.tolerance = tolerance;
     options.layers = layer_count;
     options.depth_first = -half_depth;
@@ -72,17 +72,17 @@ PatternBasisOptions layered(double tolerance = 1e-3) {
     return options;
 }
 
-const PatternBasis& some_basis() {
-    static const PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(),
-                                    layered());
+const rietveld::PatternBasis& some_basis() {
+    static const rietveld::PatternBasis basis(coarse_axis(), some_model(), some_parts(),
+                                              uneven_weights(), layered());
     return basis;
 }
 
 /// Pattern of a part for unit amount by PatternCalculator, as if it were alone at a depth.
 std::vector<double> exact(std::size_t part, const std::vector<double>& eta,
                           const std::vector<double>& globals, double depth) {
-    static const PatternCalculator calculator(coarse_axis(), some_model());
-    PatternModel model = some_model();
+    static const rietveld::PatternCalculator calculator(coarse_axis(), some_model());
+    rietveld::PatternModel model = some_model();
     model.distance = distance;
     std::vector<double> y(channels);
     if (part == peak) {
@@ -117,9 +117,9 @@ struct Draw {
     std::vector<double> eta, globals;
     double depth = 0;
 };
-Draw draw(std::mt19937& random, const std::vector<PatternPart>& parts, std::size_t part) {
+Draw draw(std::mt19937& random, const std::vector<rietveld::PatternPart>& parts, std::size_t part) {
     std::uniform_real_distribution<double> uniform(0, 1);
-    const auto within = [&](const ShapeParameter& p) {
+    const auto within = [&](const rietveld::ShapeParameter& p) {
         return p.lower + uniform(random) * (p.upper - p.lower);
     };
     Draw result;
@@ -132,7 +132,7 @@ Draw draw(std::mt19937& random, const std::vector<PatternPart>& parts, std::size
     return result;
 }
 
-std::vector<float> compressed(const PatternBasis& basis, const std::vector<double>& y) {
+std::vector<float> compressed(const rietveld::PatternBasis& basis, const std::vector<double>& y) {
     const std::vector<float> pattern(y.begin(), y.end());
     std::vector<float> coefficients(basis.size());
     basis.compress(pattern, coefficients);
@@ -160,7 +160,7 @@ double weighted_norm(const std::vector<double>& weight, const std::vector<double
 }
 
 /// Relative weighted distance of a pattern and what becomes of it in the basis.
-double left_out(const PatternBasis& basis, const std::vector<double>& y) {
+double left_out(const rietveld::PatternBasis& basis, const std::vector<double>& y) {
     std::vector<float> again(channels);
     basis.expand(compressed(basis, y), again);
     std::vector<double> rest(channels);
@@ -170,8 +170,9 @@ double left_out(const PatternBasis& basis, const std::vector<double>& y) {
 }
 
 /// Σ_l h_l(z) Σ_i u_i(η) B_i(z_l).
-std::vector<float> from_tables(const PatternBasis& basis, const PatternBasis::Tables& tables,
-                               std::size_t part, const std::vector<double>& eta, double depth) {
+std::vector<float> from_tables(const rietveld::PatternBasis& basis,
+                               const rietveld::PatternBasis::Tables& tables, std::size_t part,
+                               const std::vector<double>& eta, double depth) {
     const std::size_t m = basis.size(), lanes = basis.lanes(part), layers = basis.layer_count();
     std::vector<float> u(lanes), y(m, 0.0F);
     basis.shape_functions(part, eta, u, {});
@@ -208,16 +209,16 @@ TEST(PatternBasis, HoldsThePatternsOfAllShapesAndDepths) {
     EXPECT_GT(basis.basis_error(), 0);
     // It holds these patterns, not all.
     EXPECT_LT(basis.size(), channels / 2);
-    PatternModel other = some_model();
-    other.phases = {PhaseModel(test::iron())};
+    rietveld::PatternModel other = some_model();
+    other.phases = {rietveld::PhaseModel(test::iron())};
     std::vector<double> y(channels);
-    PatternCalculator(coarse_axis(), other).evaluate_phase(other, 0, y);
+    rietveld::PatternCalculator(coarse_axis(), other).evaluate_phase(other, 0, y);
     EXPECT_GT(left_out(basis, y), 0.05);
 }
 
 TEST(PatternBasis, ToleranceGovernsSizeAndError) {
-    const PatternBasis coarse(coarse_axis(), some_model(), some_parts(), uneven_weights(),
-                              layered(3e-2));
+    const rietveld::PatternBasis coarse(coarse_axis(), some_model(), some_parts(), uneven_weights(),
+                                        layered(3e-2));
     EXPECT_LT(coarse.size(), some_basis().size());
     EXPECT_GT(coarse.basis_error(), some_basis().basis_error());
     EXPECT_LE(coarse.basis_error(), 3e-2);
@@ -274,10 +275,11 @@ TEST(PatternBasis, LayersMatter) {
 
 TEST(PatternBasis, FewLayersErrLessThanInterpolatedPatterns) {
     // Of a parabola by straight pieces: r.m.s. h²/√720 f″ at best, h²/√120 f″ through its values.
-    PatternBasisOptions options = layered();
+    rietveld::PatternBasisOptions options = layered();
     options.layers = 7;
     options.depth_spacing = 2 * half_depth / 6;
-    const PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(), options);
+    const rietveld::PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(),
+                                       options);
     const auto& globals = basis.start_globals();
     const auto tables = basis.tables(globals, false);
     for (const std::size_t part : {nmc, copper}) {
@@ -304,9 +306,10 @@ TEST(PatternBasis, FewLayersErrLessThanInterpolatedPatterns) {
 }
 
 TEST(PatternBasis, WithoutDepth) {
-    PatternBasisOptions options;
+    rietveld::PatternBasisOptions options;
     options.tolerance = 1e-3;
-    const PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(), options);
+    const rietveld::PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(),
+                                       options);
     EXPECT_EQ(basis.layer_count(), 1U);
     EXPECT_LT(basis.size(), some_basis().size());
     std::mt19937 random(4);
@@ -332,7 +335,7 @@ TEST(PatternBasis, StartsAtTheModel) {
                                      testing::DoubleEq(some_model().phases[1].cell[0].value), 1.9,
                                      0.25));
     const std::vector<double> globals{1 / 1500.0, 3.62, 1.91, 0.24};
-    const PatternModel model = basis.model_at(globals);
+    const rietveld::PatternModel model = basis.model_at(globals);
     EXPECT_DOUBLE_EQ(model.phases[0].size.value, 1500);
     EXPECT_DOUBLE_EQ(model.phases[1].cell[0].value, 3.62);
     EXPECT_DOUBLE_EQ(model.peaks[0].position.value, 1.91);
@@ -424,7 +427,8 @@ TEST(PatternBasis, ShapeDerivativesAreThoseOfPatterns) {
 TEST(PatternBasis, DerivativesOfTheTables) {
     auto options = layered();
     options.layers = 4;
-    const PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(), options);
+    const rietveld::PatternBasis basis(coarse_axis(), some_model(), some_parts(), uneven_weights(),
+                                       options);
     std::mt19937 random(6);
     const auto globals = draw(random, basis.parts(), nmc).globals;
     const auto tables = basis.tables(globals, true);
@@ -479,7 +483,8 @@ TEST(PatternBasis, ChannelsWithoutWeightAreIgnored) {
     auto weight = uneven_weights();
     for (std::size_t k = 40; k < 55; ++k)
         weight[k] = 0;
-    const PatternBasis basis(coarse_axis(), some_model(), some_parts(), weight, layered());
+    const rietveld::PatternBasis basis(coarse_axis(), some_model(), some_parts(), weight,
+                                       layered());
     std::mt19937 random(7);
     const Draw at = draw(random, basis.parts(), copper);
     const auto y = exact(copper, {}, at.globals, at.depth);
@@ -500,8 +505,8 @@ TEST(PatternBasis, ChannelsWithoutWeightAreIgnored) {
 }
 
 TEST(PatternBasis, ShapeValues) {
-    PatternModel model = some_model();
-    const auto round_trip = [&](bool phase, ShapeParameter parameter, double value) {
+    rietveld::PatternModel model = some_model();
+    const auto round_trip = [&](bool phase, rietveld::ShapeParameter parameter, double value) {
         set_shape_value(model, phase, 0, parameter, value);
         return shape_value(model, phase, 0, parameter);
     };
@@ -520,17 +525,18 @@ TEST(PatternBasis, ShapeValues) {
     EXPECT_THROW(set_shape_value(model, true, 0, {Kind::fwhm, 0, 0, 1}, 1), Error);
 }
 
-std::string message(const std::function<void(PatternModel&, std::vector<PatternPart>&,
-                                             std::vector<double>&, PatternBasisOptions&)>& spoil) {
-    PatternModel model = some_model();
+std::string
+message(const std::function<void(rietveld::PatternModel&, std::vector<rietveld::PatternPart>&,
+                                 std::vector<double>&, rietveld::PatternBasisOptions&)>& spoil) {
+    rietveld::PatternModel model = some_model();
     auto parts = some_parts();
     parts.erase(parts.begin()); // the quick ones
     auto weight = uneven_weights();
-    PatternBasisOptions options = layered();
+    rietveld::PatternBasisOptions options = layered();
     options.layers = 3;
     try {
         spoil(model, parts, weight, options);
-        const PatternBasis basis(coarse_axis(), model, parts, weight, options);
+        const rietveld::PatternBasis basis(coarse_axis(), model, parts, weight, options);
     } catch (const Error& error) {
         return error.what();
     }
@@ -538,7 +544,7 @@ std::string message(const std::function<void(PatternModel&, std::vector<PatternP
 }
 
 TEST(PatternBasis, BadInput) {
-    using Parts = std::vector<PatternPart>;
+    using Parts = std::vector<rietveld::PatternPart>;
     using Weight = std::vector<double>;
     EXPECT_EQ(message([](auto&, Parts&, Weight&, auto&) {}), "no error");
     EXPECT_THAT(message([](auto&, Parts&, Weight& w, auto&) { w.pop_back(); }),
@@ -551,10 +557,12 @@ TEST(PatternBasis, BadInput) {
                 HasSubstr("no channel with a weight"));
     EXPECT_THAT(message([](auto&, Parts& p, Weight&, auto&) { p.clear(); }),
                 HasSubstr("there is no part"));
-    EXPECT_THAT(message([](auto&, Parts&, Weight&, PatternBasisOptions& o) { o.distance = 0; }),
-                HasSubstr("need a distance"));
-    EXPECT_THAT(message([](auto&, Parts&, Weight&, PatternBasisOptions& o) { o.layers = 0; }),
-                HasSubstr("layers"));
+    EXPECT_THAT(
+        message([](auto&, Parts&, Weight&, rietveld::PatternBasisOptions& o) { o.distance = 0; }),
+        HasSubstr("need a distance"));
+    EXPECT_THAT(
+        message([](auto&, Parts&, Weight&, rietveld::PatternBasisOptions& o) { o.layers = 0; }),
+        HasSubstr("layers"));
     EXPECT_THAT(
         message([](auto&, Parts& p, Weight&, auto&) { p[0].voxel.assign(4, p[0].global[0]); }),
         HasSubstr("at most 3"));
@@ -566,14 +574,14 @@ TEST(PatternBasis, BadInput) {
                     p[0].voxel = {{Kind::cell, 0, 3.6, 3.6}};
                 }),
                 HasSubstr("range of a shape parameter is empty"));
-    EXPECT_NE(message([](PatternModel& m, Parts&, Weight&, auto&) {
+    EXPECT_NE(message([](rietveld::PatternModel& m, Parts&, Weight&, auto&) {
                   m.phases[1].name = m.phases[0].name;
               }),
               "no error");
 }
 
 TEST(PatternBasis, PartsThatTheModelDoesNotHave) {
-    using Parts = std::vector<PatternPart>;
+    using Parts = std::vector<rietveld::PatternPart>;
     EXPECT_THAT(message([](auto&, Parts& p, auto&, auto&) { p[0].index = 2; }), HasSubstr("part"));
     EXPECT_THAT(message([](auto&, Parts& p, auto&, auto&) { p[1].index = 1; }), HasSubstr("part"));
     EXPECT_THAT(message([](auto&, Parts& p, auto&, auto&) { p[0].global[0].index = 1; }),

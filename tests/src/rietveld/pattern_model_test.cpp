@@ -13,17 +13,18 @@ using namespace xrdct;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-PatternModel synchrotron_model() {
-    PatternModel model;
+rietveld::PatternModel synchrotron_model() {
+    rietveld::PatternModel model;
     model.wavelength.value = 0.11979;
-    model.instrument =
-        InstrumentParameters(InstrumentProfile{0.02, -0.002, 4e-4, 1e-3, 0.02, 5e-4});
+    model.instrument = rietveld::InstrumentParameters(
+        rietveld::InstrumentProfile{0.02, -0.002, 4e-4, 1e-3, 0.02, 5e-4});
     model.zero.value = 0.003;
     model.displacement.value = 0.7;
     model.distance = 900;
-    for (Phase phase : {test::cathode(), test::iron(), test::triclinic(), test::monoclinic()}) {
+    for (crystal::Phase phase :
+         {test::cathode(), test::iron(), test::triclinic(), test::monoclinic()}) {
         model.phases.emplace_back(phase);
-        PhaseModel& last = model.phases.back();
+        rietveld::PhaseModel& last = model.phases.back();
         last.scale.value = 1e-3 * static_cast<double>(model.phases.size());
         last.size.value = 400;
         last.microstrain.value = 4e-4;
@@ -32,7 +33,7 @@ PatternModel synchrotron_model() {
         last.depth.value = 3 * static_cast<double>(model.phases.size()) - 7;
     }
     model.background = {{3}, {0.5}, {-0.2}};
-    SinglePeak peak;
+    rietveld::SinglePeak peak;
     peak.name = "separator";
     peak.position.value = 2.1;
     peak.fwhm.value = 0.31;
@@ -43,9 +44,9 @@ PatternModel synchrotron_model() {
 }
 
 /// Every parameter's analytic derivative against central differences.
-void check_derivatives(const RadialAxis& axis, PatternModel model,
+void check_derivatives(const rietveld::RadialAxis& axis, rietveld::PatternModel model,
                        const std::vector<std::string>& excluded) {
-    const PatternCalculator calculator(axis, model);
+    const rietveld::PatternCalculator calculator(axis, model);
     auto list = list_parameters(model);
     std::vector<std::size_t> indices(list.size());
     std::iota(indices.begin(), indices.end(), 0);
@@ -57,7 +58,7 @@ void check_derivatives(const RadialAxis& axis, PatternModel model,
         if (std::find(excluded.begin(), excluded.end(), name) != excluded.end()) {
             continue;
         }
-        Parameter& parameter = *list[j].parameter;
+        rietveld::Parameter& parameter = *list[j].parameter;
         const bool size = name.ends_with("size");
         const double value = parameter.value;
         const bool square = name.ends_with("gauss_microstrain");
@@ -92,7 +93,7 @@ void check_derivatives(const RadialAxis& axis, PatternModel model,
 }
 
 TEST(PatternModel, DerivativesOfEveryParameterOnAnAreaDetector) {
-    PatternModel model = synchrotron_model();
+    rietveld::PatternModel model = synchrotron_model();
     check_derivatives(test::cell_axis(), model, {});
     model.solid_angle_corrected = false;
     model.polarisation = 0;
@@ -104,19 +105,20 @@ TEST(PatternModel, DerivativesOfEveryParameterInTheLaboratory) {
     for (int i = 0; i < 1500; ++i) {
         two_theta.push_back(15 + 0.07 * i);
     }
-    const auto axis = RadialAxis::from_two_theta(two_theta, 1.540598);
-    PatternModel model = synchrotron_model();
+    const auto axis = rietveld::RadialAxis::from_two_theta(two_theta, 1.540598);
+    rietveld::PatternModel model = synchrotron_model();
     model.wavelength.value = 0;
-    model.instrument = InstrumentParameters(InstrumentProfile{0.01, -0.01, 0.02, 0.02, 0.03, 0.01});
-    model.second = SecondWavelength{1.544426, 0.5};
-    model.geometry = DiffractionGeometry::bragg_brentano;
+    model.instrument = rietveld::InstrumentParameters(
+        rietveld::InstrumentProfile{0.01, -0.01, 0.02, 0.02, 0.03, 0.01});
+    model.second = rietveld::SecondWavelength{1.544426, 0.5};
+    model.geometry = rietveld::DiffractionGeometry::bragg_brentano;
     model.distance = 173;
     model.displacement.value = 0.05;
     model.polarisation = 0.8;
     model.peaks[0].position.value = 21;
     model.peaks[0].fwhm.value = 3;
     std::vector<std::string> excluded{"wavelength"};
-    for (PhaseModel& phase : model.phases) {
+    for (rietveld::PhaseModel& phase : model.phases) {
         phase.depth.value = 0; // there is none in this geometry
         excluded.push_back(phase.name + " depth");
     }
@@ -125,7 +127,7 @@ TEST(PatternModel, DerivativesOfEveryParameterInTheLaboratory) {
 
 TEST(PatternModel, AgreesWithASimplePattern) {
     const auto axis = test::cell_axis();
-    PatternModel model;
+    rietveld::PatternModel model;
     model.instrument.w.value = 0.02 * 0.02;
     model.phases.emplace_back(test::cathode());
     model.phases.emplace_back(test::copper());
@@ -133,7 +135,7 @@ TEST(PatternModel, AgreesWithASimplePattern) {
     model.phases[0].cell[1].value = 14.419;
     model.phases[1].scale.value = 0.3;
     std::vector<double> y(axis.size());
-    PatternCalculator(axis, model).evaluate(model, y);
+    rietveld::PatternCalculator(axis, model).evaluate(model, y);
     const auto simple = test::simple_pattern(
         axis, {{test::cathode(), 1, 2.8431, 14.419, 0.02}, {test::copper(), 0.3, 3.6149, 0, 0.02}});
     const double highest = *std::max_element(simple.begin(), simple.end());
@@ -143,7 +145,7 @@ TEST(PatternModel, AgreesWithASimplePattern) {
 }
 
 TEST(PatternModel, LorentzPolarisation) {
-    PatternModel model;
+    rietveld::PatternModel model;
     const double theta = 0.3, angle = 0.6, degree = std::acos(-1.0) / 180;
     const double lorentz = 1 / (std::pow(std::sin(theta), 2) * std::cos(theta));
     const double c2 = std::pow(std::cos(angle), 2);
@@ -158,13 +160,13 @@ TEST(PatternModel, LorentzPolarisation) {
 }
 
 TEST(PatternModel, DisplacementMovesLinesByTheGeometry) {
-    PatternModel model;
+    rietveld::PatternModel model;
     model.distance = 1000;
     model.displacement.value = 5; // 5 mm towards the detector
     const double degree = std::acos(-1.0) / 180;
     EXPECT_NEAR(std::tan(apparent_two_theta(model, 3.4) * degree), 0.995 * std::tan(3.4 * degree),
                 1e-14);
-    model.geometry = DiffractionGeometry::bragg_brentano;
+    model.geometry = rietveld::DiffractionGeometry::bragg_brentano;
     model.distance = 200;
     model.displacement.value = 0.1;
     EXPECT_NEAR(apparent_two_theta(model, 60) - 60, -2 * 0.1 / 200 * std::cos(30 * degree) / degree,
@@ -176,14 +178,14 @@ TEST(PatternModel, DisplacementMovesLinesByTheGeometry) {
 
 TEST(PatternModel, DepthMovesAndBrightensThePhaseAlone) {
     const auto axis = test::cell_axis();
-    PatternModel model;
+    rietveld::PatternModel model;
     model.instrument.w.value = 4e-4;
     model.distance = 900;
     model.displacement.value = 1;
     model.phases.emplace_back(test::iron(), "centre");
     model.phases.emplace_back(test::iron(), "near");
     model.phases[1].depth.value = 5;
-    const auto lines = PatternCalculator(axis, model).lines(model);
+    const auto lines = rietveld::PatternCalculator(axis, model).lines(model);
     const std::size_t half = lines.size() / 2;
     ASSERT_GE(half, 2u);
     ASSERT_EQ(lines[half].phase, 1u);
@@ -198,26 +200,26 @@ TEST(PatternModel, DepthMovesAndBrightensThePhaseAlone) {
 
 TEST(PatternModel, RefusesADepthThatMeansNothing) {
     const auto axis = test::cell_axis();
-    PatternModel model;
+    rietveld::PatternModel model;
     model.instrument.w.value = 4e-4;
     model.phases.emplace_back(test::iron());
     model.phases[0].depth.value = 5;
-    const auto make = [&] { PatternCalculator(axis, model); };
+    const auto make = [&] { rietveld::PatternCalculator(axis, model); };
     EXPECT_THAT(make, ThrowsMessage<Error>(HasSubstr("needs the distance")));
     model.distance = 8;
     EXPECT_THAT(make, ThrowsMessage<Error>(HasSubstr("not small against the distance")));
     model.distance = 900;
     EXPECT_NO_THROW(make());
-    model.geometry = DiffractionGeometry::bragg_brentano;
+    model.geometry = rietveld::DiffractionGeometry::bragg_brentano;
     EXPECT_THAT(make, ThrowsMessage<Error>(HasSubstr("needs an area detector")));
 }
 
 TEST(PatternModel, ListsLinesInRange) {
     const auto axis = test::cell_axis();
-    PatternModel model;
+    rietveld::PatternModel model;
     model.instrument.w.value = 4e-4;
     model.phases.emplace_back(test::iron());
-    const auto lines = PatternCalculator(axis, model).lines(model);
+    const auto lines = rietveld::PatternCalculator(axis, model).lines(model);
     ASSERT_GE(lines.size(), 2u);
     EXPECT_EQ(lines[0].multiplicity, 12); // 110
     EXPECT_NEAR(lines[0].d, 2.8665 / std::sqrt(2.0), 1e-9);
@@ -228,7 +230,7 @@ TEST(PatternModel, ListsLinesInRange) {
 }
 
 TEST(PatternModel, ParameterNamesAreUniqueAndInOrder) {
-    PatternModel model = synchrotron_model();
+    rietveld::PatternModel model = synchrotron_model();
     std::vector<std::string> names;
     for (const auto& entry : list_parameters(model)) {
         names.push_back(entry.name);
@@ -243,29 +245,36 @@ TEST(PatternModel, ParameterNamesAreUniqueAndInOrder) {
 TEST(PatternModel, Misuse) {
     const auto axis = test::cell_axis();
     const auto refused = [&](auto&& change, const char* text) {
-        PatternModel model = synchrotron_model();
+        rietveld::PatternModel model = synchrotron_model();
         change(model);
-        EXPECT_THAT([&] { PatternCalculator(axis, model); }, ThrowsMessage<Error>(HasSubstr(text)));
+        EXPECT_THAT([&] { rietveld::PatternCalculator(axis, model); },
+                    ThrowsMessage<Error>(HasSubstr(text)));
     };
-    refused([](PatternModel& m) { m.phases.emplace_back(test::iron()); }, "'Fe' is given to two");
-    refused([](PatternModel& m) { m.peaks[0].name = "Fe"; }, "'Fe'");
-    refused([](PatternModel& m) { m.distance = 0; }, "distance");
-    refused([](PatternModel& m) { m.wavelength.value = -1; }, "wavelength");
-    refused([](PatternModel& m) { m.phases[0].scale.upper = -1; }, "NMC scale");
-    refused([](PatternModel& m) { m.phases[0].scale.value = std::nan(""); }, "NMC scale");
-    refused([](PatternModel& m) { m.phases[1].cell[0].value = 0.3; }, "Fe a");
-    refused([](PatternModel& m) { m.peaks[0].fwhm = {0, false, 0, 1}; }, "fwhm must be positive");
+    refused([](rietveld::PatternModel& m) { m.phases.emplace_back(test::iron()); },
+            "'Fe' is given to two");
+    refused([](rietveld::PatternModel& m) { m.peaks[0].name = "Fe"; }, "'Fe'");
+    refused([](rietveld::PatternModel& m) { m.distance = 0; }, "distance");
+    refused([](rietveld::PatternModel& m) { m.wavelength.value = -1; }, "wavelength");
+    refused([](rietveld::PatternModel& m) { m.phases[0].scale.upper = -1; }, "NMC scale");
+    refused([](rietveld::PatternModel& m) { m.phases[0].scale.value = std::nan(""); }, "NMC scale");
+    refused([](rietveld::PatternModel& m) { m.phases[1].cell[0].value = 0.3; }, "Fe a");
     refused(
-        [](PatternModel& m) {
+        [](rietveld::PatternModel& m) {
+            m.peaks[0].fwhm = {0, false, 0, 1};
+        },
+        "fwhm must be positive");
+    refused(
+        [](rietveld::PatternModel& m) {
             m.instrument = {};
-            m.phases[0].size.value = infinite_size;
+            m.phases[0].size.value = rietveld::infinite_size;
             m.phases[0].microstrain.value = 0;
             m.phases[0].gauss_microstrain.value = 0;
         },
         "width vanishes");
-    PatternModel model = synchrotron_model();
-    const auto narrow = RadialAxis::from_two_theta(std::vector<double>{0.40, 0.41, 0.42}, 0.11979);
-    EXPECT_THAT([&] { PatternCalculator(narrow, model); },
+    rietveld::PatternModel model = synchrotron_model();
+    const auto narrow =
+        rietveld::RadialAxis::from_two_theta(std::vector<double>{0.40, 0.41, 0.42}, 0.11979);
+    EXPECT_THAT([&] { rietveld::PatternCalculator(narrow, model); },
                 ThrowsMessage<Error>(HasSubstr("no line between")));
     EXPECT_THAT([&] { model.find_phase("Si"); }, ThrowsMessage<Error>(HasSubstr("'Si'")));
 }

@@ -7,15 +7,15 @@ namespace {
 
 using namespace xrdct;
 
-RadialAxis fine_axis(double step) {
+rietveld::RadialAxis fine_axis(double step) {
     std::vector<double> two_theta;
     for (double x = 5; x < 15; x += step) {
         two_theta.push_back(x);
     }
-    return RadialAxis::from_two_theta(two_theta, 0.2);
+    return rietveld::RadialAxis::from_two_theta(two_theta, 0.2);
 }
 
-double value_at(const RadialAxis& axis, const ProfileBuffer& p, double x) {
+double value_at(const rietveld::RadialAxis& axis, const rietveld::ProfileBuffer& p, double x) {
     // channel that holds x
     for (std::size_t i = 0; i < p.size(); ++i) {
         if (axis.edges()[p.first + i] <= x && x < axis.edges()[p.first + i + 1]) {
@@ -29,7 +29,7 @@ TEST(PeakProfile, ChannelAverageIsTheIntegralOfTheDensity) {
     const auto axis = fine_axis(0.03);
     const double fwhm = 0.05, position = 10.0123;
     for (const double mixing : {0.0, 0.37, 1.0}) {
-        ProfileBuffer p;
+        rietveld::ProfileBuffer p;
         channel_averaged_profile(axis, position, fwhm, mixing, 40, false, p);
         for (std::size_t i = 0; i < p.size(); ++i) {
             const std::size_t k = p.first + i;
@@ -57,7 +57,7 @@ TEST(PeakProfile, ChannelAverageIsTheIntegralOfTheDensity) {
 TEST(PeakProfile, AreaIsOneButForTheTails) {
     const auto axis = fine_axis(0.01);
     for (const double mixing : {0.0, 0.5, 1.0}) {
-        ProfileBuffer p;
+        rietveld::ProfileBuffer p;
         channel_averaged_profile(axis, 10.003, 0.02, mixing, 100, false, p);
         double area = 0;
         for (std::size_t i = 0; i < p.size(); ++i) {
@@ -73,7 +73,7 @@ TEST(PeakProfile, AreaIsOneButForTheTails) {
 TEST(PeakProfile, FullWidthAtHalfMaximum) {
     const auto axis = fine_axis(0.0002);
     for (const double mixing : {0.0, 0.4, 1.0}) {
-        ProfileBuffer p;
+        rietveld::ProfileBuffer p;
         channel_averaged_profile(axis, 10, 0.05, mixing, 20, false, p);
         const double top = value_at(axis, p, 10.00001);
         EXPECT_NEAR(value_at(axis, p, 10.025) / top, 0.5, 5e-3);
@@ -84,7 +84,7 @@ TEST(PeakProfile, FullWidthAtHalfMaximum) {
 TEST(PeakProfile, DerivativesMatchFiniteDifferences) {
     const auto axis = fine_axis(0.01);
     const double position = 10.0037, fwhm = 0.043, mixing = 0.45, h = 1e-6;
-    ProfileBuffer p, plus, minus;
+    rietveld::ProfileBuffer p, plus, minus;
     channel_averaged_profile(axis, position, fwhm, mixing, 30, true, p);
     const auto compare = [&](const std::vector<double>& analytic, double dp, double df, double dm) {
         channel_averaged_profile(axis, position + dp, fwhm + df, mixing + dm, 30, false, plus);
@@ -94,7 +94,7 @@ TEST(PeakProfile, DerivativesMatchFiniteDifferences) {
             largest = std::max(largest, std::abs(value));
         }
         for (std::size_t i = 0; i < p.size(); ++i) {
-            const auto at = [&](const ProfileBuffer& b) {
+            const auto at = [&](const rietveld::ProfileBuffer& b) {
                 const std::size_t k = p.first + i;
                 return k < b.first || k >= b.first + b.size() ? 0.0 : b.value[k - b.first];
             };
@@ -107,30 +107,41 @@ TEST(PeakProfile, DerivativesMatchFiniteDifferences) {
 }
 
 TEST(PeakProfile, TchLimitsAndDerivatives) {
-    EXPECT_NEAR(pseudo_voigt({0.03, 0}).fwhm, 0.03, 1e-15);
-    EXPECT_NEAR(pseudo_voigt({0.03, 0}).mixing, 0, 1e-15);
-    EXPECT_NEAR(pseudo_voigt({0, 0.04}).fwhm, 0.04, 1e-15);
-    EXPECT_NEAR(pseudo_voigt({0, 0.04}).mixing, 1.0, 1e-5);
+    EXPECT_NEAR(rietveld::pseudo_voigt({0.03, 0}).fwhm, 0.03, 1e-15);
+    EXPECT_NEAR(rietveld::pseudo_voigt({0.03, 0}).mixing, 0, 1e-15);
+    EXPECT_NEAR(rietveld::pseudo_voigt({0, 0.04}).fwhm, 0.04, 1e-15);
+    EXPECT_NEAR(rietveld::pseudo_voigt({0, 0.04}).mixing, 1.0, 1e-5);
     // Whiting's approximation of the Voigt width; the two differ by up to 0.5 %
     const double g = 0.03, l = 0.02;
-    EXPECT_NEAR(pseudo_voigt({g, l}).fwhm, 0.5346 * l + std::sqrt(0.2166 * l * l + g * g), 2e-4);
+    EXPECT_NEAR(rietveld::pseudo_voigt({g, l}).fwhm, 0.5346 * l + std::sqrt(0.2166 * l * l + g * g),
+                2e-4);
     const double h = 1e-7;
-    const auto p = pseudo_voigt({g, l});
-    EXPECT_NEAR(p.fwhm_gauss,
-                (pseudo_voigt({g + h, l}).fwhm - pseudo_voigt({g - h, l}).fwhm) / (2 * h), 1e-7);
-    EXPECT_NEAR(p.fwhm_lorentz,
-                (pseudo_voigt({g, l + h}).fwhm - pseudo_voigt({g, l - h}).fwhm) / (2 * h), 1e-7);
-    EXPECT_NEAR(p.mixing_gauss,
-                (pseudo_voigt({g + h, l}).mixing - pseudo_voigt({g - h, l}).mixing) / (2 * h),
-                1e-6);
-    EXPECT_NEAR(p.mixing_lorentz,
-                (pseudo_voigt({g, l + h}).mixing - pseudo_voigt({g, l - h}).mixing) / (2 * h),
-                1e-6);
+    const auto p = rietveld::pseudo_voigt({g, l});
+    EXPECT_NEAR(
+        p.fwhm_gauss,
+        (rietveld::pseudo_voigt({g + h, l}).fwhm - rietveld::pseudo_voigt({g - h, l}).fwhm) /
+            (2 * h),
+        1e-7);
+    EXPECT_NEAR(
+        p.fwhm_lorentz,
+        (rietveld::pseudo_voigt({g, l + h}).fwhm - rietveld::pseudo_voigt({g, l - h}).fwhm) /
+            (2 * h),
+        1e-7);
+    EXPECT_NEAR(
+        p.mixing_gauss,
+        (rietveld::pseudo_voigt({g + h, l}).mixing - rietveld::pseudo_voigt({g - h, l}).mixing) /
+            (2 * h),
+        1e-6);
+    EXPECT_NEAR(
+        p.mixing_lorentz,
+        (rietveld::pseudo_voigt({g, l + h}).mixing - rietveld::pseudo_voigt({g, l - h}).mixing) /
+            (2 * h),
+        1e-6);
 }
 
 TEST(PeakProfile, WidthsFollowTheStatedFormulas) {
     const double degree = std::acos(-1.0) / 180, theta = 4 * degree;
-    const auto w = peak_widths({2e-3, -1e-3, 5e-4, 3e-3, 2e-2, 1e-3}, 8, 0.2, 500, 2e-4);
+    const auto w = rietveld::peak_widths({2e-3, -1e-3, 5e-4, 3e-3, 2e-2, 1e-3}, 8, 0.2, 500, 2e-4);
     EXPECT_NEAR(w.gauss,
                 std::sqrt(2e-3 * std::pow(std::tan(theta), 2) - 1e-3 * std::tan(theta) + 5e-4),
                 1e-15);

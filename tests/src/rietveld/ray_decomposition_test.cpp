@@ -18,15 +18,15 @@ using testing::HasSubstr;
 
 constexpr double distance = 900;
 
-PatternModel model() {
-    PatternModel m;
+rietveld::PatternModel model() {
+    rietveld::PatternModel m;
     m.instrument.w.value = 0.02 * 0.02;
     m.phases.emplace_back(test::iron());
     m.phases.emplace_back(test::cathode());
     m.phases[1].cell[0].value = 2.84;
     m.phases[1].cell[1].value = 14.40;
     m.set_background(3);
-    SinglePeak peak;
+    rietveld::SinglePeak peak;
     peak.name = "separator";
     peak.position.value = 1.65;
     peak.fwhm.value = 0.3;
@@ -39,13 +39,13 @@ std::vector<double> depths() {
 }
 
 /// Pattern of scales at depths, of the library's calculator, with background and separator.
-std::vector<float> ray(const RadialAxis& axis,
+std::vector<float> ray(const rietveld::RadialAxis& axis,
                        const std::vector<std::array<double, 3>>& parts /* phase, scale, z */,
                        double area, double c = 14.40) {
     auto m = model();
     m.phases[1].cell[1].value = c;
     m.distance = distance;
-    const PatternCalculator calculator(axis, m);
+    const rietveld::PatternCalculator calculator(axis, m);
     std::vector<double> sum(axis.size(), 0.0), y(axis.size());
     for (const auto& [phase, scale, z] : parts) {
         m.displacement.value = z;
@@ -67,8 +67,8 @@ std::vector<float> ray(const RadialAxis& axis,
     return result;
 }
 
-RayAmountOptions options() {
-    RayAmountOptions o;
+rietveld::RayAmountOptions options() {
+    rietveld::RayAmountOptions o;
     o.depths = depths();
     o.distance = distance;
     return o;
@@ -77,16 +77,16 @@ RayAmountOptions options() {
 TEST(RayAmounts, DoNotDependOnTheDepth) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const RayAmounts amounts(axis, model(), variance, options());
+    const rietveld::RayAmounts amounts(axis, model(), variance, options());
     ASSERT_EQ(amounts.phase_count(), 2U);
     ASSERT_EQ(amounts.peak_count(), 1U);
-    RayAmounts::Workspace workspace(amounts);
+    rietveld::RayAmounts::Workspace workspace(amounts);
     auto many = options();
     many.depths.clear();
     for (int i = 0; i < 11; ++i)
         many.depths.push_back(i - 5.0);
-    const RayAmounts finer(axis, model(), variance, many);
-    RayAmounts::Workspace finer_workspace(finer);
+    const rietveld::RayAmounts finer(axis, model(), variance, many);
+    rietveld::RayAmounts::Workspace finer_workspace(finer);
     std::vector<double> found(3);
     // Both walls of a can, and depths between those of the columns.
     for (const double z : {0.0, 1.3, 3.1, 4.8}) {
@@ -109,8 +109,8 @@ TEST(RayAmounts, DoNotDependOnTheDepth) {
     // What one depth only would make of it.
     auto one = options();
     one.depths = {0};
-    const RayAmounts plain(axis, model(), variance, one);
-    RayAmounts::Workspace plain_workspace(plain);
+    const rietveld::RayAmounts plain(axis, model(), variance, one);
+    rietveld::RayAmounts::Workspace plain_workspace(plain);
     plain.fit(ray(axis, {{0, 2e-3, 4.8}, {0, 2e-3, -4.8}}, 0), found, plain_workspace);
     EXPECT_LT(found[0], 0.9 * 4e-3);
 }
@@ -121,8 +121,8 @@ TEST(RayAmounts, VaryingCells) {
     auto o = options();
     o.depths = {0};
     o.varying_cells = {"NMC"};
-    const RayAmounts amounts(axis, model(), variance, o);
-    RayAmounts::Workspace workspace(amounts);
+    const rietveld::RayAmounts amounts(axis, model(), variance, o);
+    rietveld::RayAmounts::Workspace workspace(amounts);
     std::vector<double> found(3);
     for (const double c : {14.37, 14.40, 14.43}) {
         amounts.fit(ray(axis, {{1, 1e-2, 0}}, 0, c), found, workspace);
@@ -133,8 +133,8 @@ TEST(RayAmounts, VaryingCells) {
 TEST(RayAmounts, MissingChannels) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const RayAmounts amounts(axis, model(), variance, options());
-    RayAmounts::Workspace workspace(amounts);
+    const rietveld::RayAmounts amounts(axis, model(), variance, options());
+    rietveld::RayAmounts::Workspace workspace(amounts);
     auto y = ray(axis, {{0, 2e-3, 1}, {1, 1e-2, 0}}, 30);
     std::vector<double> whole(3), gaps(3);
     amounts.fit(y, whole, workspace);
@@ -151,9 +151,9 @@ TEST(RayAmounts, MissingChannels) {
 TEST(RayAmounts, SaysWhatIsWrong) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const auto message = [&](const RayAmountOptions& o, std::span<const double> v) {
+    const auto message = [&](const rietveld::RayAmountOptions& o, std::span<const double> v) {
         try {
-            const RayAmounts amounts(axis, model(), v, o);
+            const rietveld::RayAmounts amounts(axis, model(), v, o);
         } catch (const Error& error) {
             return std::string(error.what());
         }

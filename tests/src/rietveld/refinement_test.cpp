@@ -15,10 +15,10 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-PatternModel start_model(const std::vector<Phase>& phases) {
-    PatternModel model;
+rietveld::PatternModel start_model(const std::vector<crystal::Phase>& phases) {
+    rietveld::PatternModel model;
     model.instrument.w.value = 0.02 * 0.02;
-    for (const Phase& phase : phases) {
+    for (const crystal::Phase& phase : phases) {
         model.phases.emplace_back(phase);
         model.phases.back().refine_cell();
     }
@@ -40,7 +40,7 @@ struct Simulated {
 
 /// Cathode at a charged cell, iron, copper, on a slope of background; the highest channel holds
 /// `counts`.
-Simulated charged_cell(const RadialAxis& axis, double counts) {
+Simulated charged_cell(const rietveld::RadialAxis& axis, double counts) {
     Simulated s;
     s.exact = test::simple_pattern(axis, {{test::cathode(), 1, 2.8220, 14.5070, 0.02},
                                           {test::iron(), 1, 2.8600, 0, 0.02},
@@ -63,10 +63,10 @@ TEST(Refinement, RecoversAnIndependentPatternFromCellsFarOff) {
     model.phases[0].cell[0].value = 2.8220 * 1.025;
     model.phases[0].cell[1].value = 14.5070 * 0.975;
     model.phases[1].cell[0].value = 2.8600 * 0.98;
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.cell_search = 0.03;
     const auto result = refine(axis, truth.draw(1), truth.variance, model, options);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_NEAR(result.phases[0].cell[0], 2.8220, 5 * result.phases[0].cell_esd[0]);
     EXPECT_NEAR(result.phases[0].cell[1], 14.5070, 5 * result.phases[0].cell_esd[1]);
     EXPECT_NEAR(result.phases[1].cell[0], 2.8600, 5 * result.phases[1].cell_esd[0]);
@@ -82,7 +82,7 @@ TEST(Refinement, WeightFractionsFollowHillAndHoward) {
     auto model = start_model({test::cathode(), test::iron(), test::copper()});
     model.phases[0].cell[0].value = 2.823;
     model.phases[0].cell[1].value = 14.51;
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.cell_search = 0.01;
     const auto result = refine(axis, truth.draw(2), truth.variance, model, options);
     const double volume = std::sqrt(3.0) / 2 * 2.8220 * 2.8220 * 14.5070;
@@ -116,7 +116,7 @@ TEST(Refinement, EstimatedDeviationsAreHonest) {
     std::vector<double> a, c, iron, scale, width;
     for (unsigned seed = 0; seed < 240; ++seed) {
         const auto r = refine(axis, truth.draw(100 + seed), truth.variance, model);
-        ASSERT_EQ(r.status, FitStatus::converged) << r.message;
+        ASSERT_EQ(r.status, rietveld::FitStatus::converged) << r.message;
         a.push_back((r.phases[0].cell[0] - 2.8220) / r.phases[0].cell_esd[0]);
         c.push_back((r.phases[0].cell[1] - 14.5070) / r.phases[0].cell_esd[1]);
         iron.push_back((r.phases[1].cell[0] - 2.8600) / r.phases[1].cell_esd[0]);
@@ -137,16 +137,17 @@ TEST(Refinement, FindsInstrumentProfileOfAStandard) {
     for (int i = 0; i < 2000; ++i) {
         two_theta.push_back(1.5 + 0.005 * i);
     }
-    const auto axis = RadialAxis::from_two_theta(two_theta, 0.11979);
+    const auto axis = rietveld::RadialAxis::from_two_theta(two_theta, 0.11979);
     auto y = test::simple_pattern(axis, {{test::iron(), 1, 2.8665, 0, 0.03}});
     auto model = start_model({test::iron()});
     model.phases[0].refine_cell(false);
-    model.instrument = InstrumentParameters(InstrumentProfile{0, 0, 4e-4, 0, 0, 0});
+    model.instrument =
+        rietveld::InstrumentParameters(rietveld::InstrumentProfile{0, 0, 4e-4, 0, 0, 0});
     model.instrument.u.refine = model.instrument.v.refine = model.instrument.w.refine = true;
     model.zero.refine = true;
     std::vector<double> variance(y.size(), 1);
     const auto result = refine(axis, y, variance, model);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     for (const double angle : {3.4, 8.0}) {
         EXPECT_NEAR(peak_widths(result.model.instrument.profile(), angle, 0.11979).gauss, 0.03,
                     3e-4);
@@ -164,7 +165,7 @@ TEST(Refinement, NegativeDataAreKept) {
     auto model = start_model({test::cathode()});
     std::vector<double> variance(y.size(), 100);
     const auto result = refine(axis, y, variance, model);
-    EXPECT_EQ(result.status, FitStatus::converged);
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged);
     EXPECT_NEAR(result.model.background[0].value, -500, 0.1);
     EXPECT_NEAR(result.phases[0].scale, factor, 1e-3 * factor);
 }
@@ -178,7 +179,7 @@ TEST(Refinement, AnAbsentPhaseIsReportedAndTheOthersGoOn) {
     model.phases[0].cell[1].value = 14.5000;
     model.phases[1].cell[0].value = 2.8605;
     const auto result = refine(axis, truth.draw(4), truth.variance, model);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_FALSE(result.phases[3].significant);
     EXPECT_TRUE(std::isnan(result.phases[3].cell_esd[0]));
     EXPECT_EQ(result.phases[3].cell[0], 4.305);
@@ -191,12 +192,12 @@ TEST(Refinement, StatusOfDataThatCannotBeFitted) {
     const auto model = start_model({test::cathode()});
     const std::vector<double> ones(axis.size(), 1), zeros(axis.size(), 0);
     const std::vector<double> nothing(axis.size(), std::nan(""));
-    EXPECT_EQ(refine(axis, zeros, ones, model).status, FitStatus::no_signal);
-    EXPECT_EQ(refine(axis, zeros, {}, model).status, FitStatus::no_signal);
-    EXPECT_EQ(refine(axis, nothing, ones, model).status, FitStatus::masked);
-    EXPECT_EQ(refine(axis, ones, zeros, model).status, FitStatus::masked);
+    EXPECT_EQ(refine(axis, zeros, ones, model).status, rietveld::FitStatus::no_signal);
+    EXPECT_EQ(refine(axis, zeros, {}, model).status, rietveld::FitStatus::no_signal);
+    EXPECT_EQ(refine(axis, nothing, ones, model).status, rietveld::FitStatus::masked);
+    EXPECT_EQ(refine(axis, ones, zeros, model).status, rietveld::FitStatus::masked);
     EXPECT_EQ(refine(axis, ones, std::vector<double>(axis.size(), -1), model).status,
-              FitStatus::masked);
+              rietveld::FitStatus::masked);
 }
 
 TEST(Refinement, TwiceTheSameParameterIsSingular) {
@@ -206,7 +207,7 @@ TEST(Refinement, TwiceTheSameParameterIsSingular) {
     model.phases[1].refine_cell(false);
     model.phases[0].refine_cell(false);
     const auto result = refine(axis, y, std::vector<double>(y.size(), 1), model);
-    EXPECT_EQ(result.status, FitStatus::singular);
+    EXPECT_EQ(result.status, rietveld::FitStatus::singular);
     EXPECT_THAT(result.message, HasSubstr("two scale"));
     EXPECT_NEAR(result.phases[0].scale + result.phases[1].scale, 1, 1e-3);
 }
@@ -225,7 +226,7 @@ TEST(Refinement, OneCifMayServeTwoPhases) {
     model.phases[0].cell[0].value = 2.8230;
     model.phases[0].cell[1].value = 14.5000;
     const auto result = refine(axis, truth.draw(5), variance, model);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_NEAR(result.phases[0].cell[1], 14.5070, 5 * result.phases[0].cell_esd[1]);
     EXPECT_NEAR(result.phases[1].cell[1], 14.2500, 5 * result.phases[1].cell_esd[1]);
 }
@@ -236,29 +237,29 @@ TEST(Refinement, ZeroShiftAndCellAreFlaggedWhenDegenerate) {
     for (int i = 0; i < 200; ++i) {
         two_theta.push_back(3.0 + 0.004 * i);
     }
-    const auto axis = RadialAxis::from_two_theta(two_theta, 0.11979);
+    const auto axis = rietveld::RadialAxis::from_two_theta(two_theta, 0.11979);
     const auto y = test::simple_pattern(axis, {{test::iron(), 1, 2.8665, 0, 0.03}});
     auto model = start_model({test::iron()});
     model.instrument.w.value = 9e-4;
     model.zero.refine = true;
     const auto result = refine(axis, y, std::vector<double>(y.size(), 1), model);
-    EXPECT_TRUE(result.status == FitStatus::singular ||
+    EXPECT_TRUE(result.status == rietveld::FitStatus::singular ||
                 result.message.find("degenerate") != std::string::npos)
         << result.message;
     model.zero.refine = false;
     EXPECT_EQ(refine(axis, y, std::vector<double>(y.size(), 1), model).status,
-              FitStatus::converged);
+              rietveld::FitStatus::converged);
 }
 
 TEST(Refinement, WithoutIterationsOnlyTheLinearParameters) {
     const auto axis = test::cell_axis(400);
     const auto y = test::simple_pattern(axis, {{test::cathode(), 3, 2.87, 14.25, 0.02}});
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.max_iterations = 0;
     options.cell_search = 0.02;
     const auto result =
         refine(axis, y, std::vector<double>(y.size(), 1), start_model({test::cathode()}), options);
-    EXPECT_EQ(result.status, FitStatus::converged);
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged);
     EXPECT_EQ(result.phases[0].cell[0], 2.87);
     EXPECT_TRUE(std::isnan(result.phases[0].cell_esd[0]));
     EXPECT_NEAR(result.phases[0].scale, 3, 3e-3);
@@ -269,23 +270,24 @@ TEST(Refinement, ExtractsIntensitiesOfATexturedStandard) {
     // Two half-samples whose lines have the wrong intensities for either: the widths must not
     // suffer.
     const auto axis = test::cell_axis(1100);
-    PatternModel truth;
-    truth.instrument = InstrumentParameters(InstrumentProfile{0, 0, 4e-4, 2e-3, 0, 0});
+    rietveld::PatternModel truth;
+    truth.instrument =
+        rietveld::InstrumentParameters(rietveld::InstrumentProfile{0, 0, 4e-4, 2e-3, 0, 0});
     truth.phases.emplace_back(test::copper());
     truth.phases[0].cell[0].value = 3.6160;
     truth.phases[0].line_factors = {0.3, 2.5, 1.0, 0.2, 3.0, 0.5, 1.7};
     truth.set_background(2);
     truth.background[0].value = 1e6;
     std::vector<double> y(axis.size());
-    PatternCalculator(axis, truth).evaluate(truth, y);
+    rietveld::PatternCalculator(axis, truth).evaluate(truth, y);
     auto model = start_model({test::copper()});
     model.instrument.w = {9e-4, true, 0, 1};
     model.instrument.x = {0, true, 0, 1};
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.extract_intensities = {"Cu"};
     const std::vector<double> variance(y.size(), 1e10);
     const auto result = refine(axis, y, variance, model, options);
-    EXPECT_EQ(result.status, FitStatus::converged) << result.message;
+    EXPECT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_NEAR(result.model.instrument.w.value, 4e-4, 4e-6);
     EXPECT_NEAR(result.model.instrument.x.value, 2e-3, 4e-5);
     EXPECT_NEAR(result.phases[0].cell[0], 3.6160, 1e-5);
@@ -313,7 +315,7 @@ TEST(Refinement, Misuse) {
 }
 
 /// A can of iron, its walls 5 mm before and behind the axis, around copper and a cathode.
-PatternModel can_model() {
+rietveld::PatternModel can_model() {
     auto model = start_model({test::cathode(), test::copper(), test::iron("Fe"),
                               test::iron("Fe_near"), test::iron("Fe_far")});
     model.distance = 900;
@@ -337,17 +339,17 @@ TEST(Refinement, FindsTheWallsOfACanAndTheRadialScaleWithOneStandard) {
     truth.phases[0].cell[1].value = 14.31;
     Simulated simulated;
     simulated.exact.resize(axis.size());
-    PatternCalculator(axis, truth).evaluate(truth, simulated.exact);
+    rietveld::PatternCalculator(axis, truth).evaluate(truth, simulated.exact);
     const double highest = *std::max_element(simulated.exact.begin(), simulated.exact.end());
     for (double& value : simulated.exact) {
         value = 1e5 * (value / highest + 0.01);
     }
     auto model = can_model();
     model.displacement.refine = true;
-    RefinementOptions options;
+    rietveld::RefinementOptions options;
     options.cell_search = 0.01;
     const auto result = refine(axis, simulated.draw(5), simulated.exact, model, options);
-    ASSERT_EQ(result.status, FitStatus::converged) << result.message;
+    ASSERT_EQ(result.status, rietveld::FitStatus::converged) << result.message;
     EXPECT_LT(result.agreement.gof, 1.1);
     EXPECT_NEAR(result.model.displacement.value, -0.4, 0.02);
     EXPECT_NEAR(result.model.phases[3].depth.value, 5.1, 0.1);
@@ -391,7 +393,7 @@ TEST(Refinement, VarianceEstimateFindsTheGainOfCounts) {
 
 TEST(Agreement, KnownNumbers) {
     const std::vector<double> y{10, 20, 30, 40}, v{1, 4, 0, 1}, c{11, 18, 0, 40};
-    const auto a = agreement(y, v, c, 1);
+    const auto a = rietveld::agreement(y, v, c, 1);
     EXPECT_EQ(a.observations, 3u);
     EXPECT_NEAR(a.chi_squared, 1 + 1, 1e-12);
     EXPECT_NEAR(a.rp, 3.0 / 70, 1e-12);

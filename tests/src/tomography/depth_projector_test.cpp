@@ -33,8 +33,8 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
     return out << c.name;
 }
 
-ScanGeometry geometry_of(const Case& c, std::size_t rotations = 7) {
-    ScanGeometry g = test::scan(rotations, c.range, c.translations, c.step);
+tomography::ScanGeometry geometry_of(const Case& c, std::size_t rotations = 7) {
+    tomography::ScanGeometry g = test::scan(rotations, c.range, c.translations, c.step);
     for (std::size_t i = 1; i < g.rotation.size(); ++i)
         g.rotation[i] += 3 * std::sin(3.0 * static_cast<double>(i));
     g.beam_width = c.beam;
@@ -45,9 +45,10 @@ ScanGeometry geometry_of(const Case& c, std::size_t rotations = 7) {
 }
 
 /// Some pixels carry no block at all and are left out of the list; the list is not in order.
-std::vector<VoxelBlocks> random_voxels(std::size_t n, std::size_t blocks, unsigned seed) {
+std::vector<tomography::VoxelBlocks> random_voxels(std::size_t n, std::size_t blocks,
+                                                   unsigned seed) {
     std::mt19937 random(seed);
-    std::vector<VoxelBlocks> voxels;
+    std::vector<tomography::VoxelBlocks> voxels;
     for (std::size_t i = 0; i < n * n; ++i) {
         const std::uint32_t mask = random() & ((std::uint32_t{1} << blocks) - 1);
         if (mask)
@@ -69,7 +70,7 @@ std::vector<float> random_data(std::size_t size, unsigned seed) {
 class DepthProjectorCases : public testing::TestWithParam<Case> {};
 
 /// First of the eight coefficients of a block, ray and layer in the buffer of a rotation.
-std::size_t place(const DepthProjector& projector, std::size_t block, std::size_t ray,
+std::size_t place(const tomography::DepthProjector& projector, std::size_t block, std::size_t ray,
                   std::size_t layer) {
     return block * projector.plane_size() + (projector.padding() + ray) * projector.ray_size() +
            layer * lanes;
@@ -77,12 +78,14 @@ std::size_t place(const DepthProjector& projector, std::size_t block, std::size_
 
 TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
     const Case c = GetParam();
-    const ScanGeometry g = geometry_of(c);
-    const ImageGrid grid{c.n, c.pixel};
-    const StripProjector strips(g, grid, {.field_of_view_only = false});
+    const tomography::ScanGeometry g = geometry_of(c);
+    const tomography::ImageGrid grid{c.n, c.pixel};
+    const tomography::StripProjector strips(g, grid, {.field_of_view_only = false});
     constexpr std::size_t blocks = 3;
-    const auto layers = DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 5);
-    const DepthProjector projector(g, grid, random_voxels(c.n, blocks, 1), blocks, layers);
+    const auto layers =
+        tomography::DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 5);
+    const tomography::DepthProjector projector(g, grid, random_voxels(c.n, blocks, 1), blocks,
+                                               layers);
     ASSERT_EQ(projector.plane_size(),
               (c.translations + 2 * projector.padding()) * projector.ray_size());
     ASSERT_GE(projector.ray_size(), 5 * lanes);
@@ -124,11 +127,11 @@ TEST_P(DepthProjectorCases, SummedOverTheLayersItIsTheStripProjector) {
 
 TEST_P(DepthProjectorCases, IsItsOwnAdjoint) {
     const Case c = GetParam();
-    const ScanGeometry g = geometry_of(c);
+    const tomography::ScanGeometry g = geometry_of(c);
     constexpr std::size_t blocks = 4;
-    const DepthProjector projector(
+    const tomography::DepthProjector projector(
         g, {c.n, c.pixel}, random_voxels(c.n, blocks, 3), blocks,
-        DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 6));
+        tomography::DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 6));
     const auto v = random_data(projector.coefficient_count(), 4);
     std::vector<float> buffer(projector.buffer_size());
     double forward = 0, backward = 0, size = 0;
@@ -157,12 +160,12 @@ TEST_P(DepthProjectorCases, IsItsOwnAdjoint) {
 
 TEST_P(DepthProjectorCases, SumsOfWeightedSquares) {
     const Case c = GetParam();
-    const ScanGeometry g = geometry_of(c);
-    const ImageGrid grid{c.n, c.pixel};
-    const StripProjector strips(g, grid, {.field_of_view_only = false});
-    const DepthProjector projector(
+    const tomography::ScanGeometry g = geometry_of(c);
+    const tomography::ImageGrid grid{c.n, c.pixel};
+    const tomography::StripProjector strips(g, grid, {.field_of_view_only = false});
+    const tomography::DepthProjector projector(
         g, grid, random_voxels(c.n, 2, 5), 2,
-        DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 4));
+        tomography::DepthLayers::across(0.4 * static_cast<double>(c.n) * c.pixel, 4));
     std::vector<float> weight = random_data(g.rotation.size() * c.translations, 6);
     for (float& w : weight)
         w = w < -0.5F ? 0.0F : w + 1;
@@ -208,7 +211,7 @@ struct Moments {
     double sum = 0, depth = 0;
     std::size_t touched = 0;
 };
-Moments moments(const DepthProjector& projector, std::size_t rotation) {
+Moments moments(const tomography::DepthProjector& projector, std::size_t rotation) {
     std::vector<float> q(projector.coefficient_count(), 0.0F), buffer(projector.buffer_size());
     q[0] = 1;
     projector.forward(rotation, q, buffer);
@@ -228,15 +231,16 @@ Moments moments(const DepthProjector& projector, std::size_t rotation) {
 TEST(DepthProjector, PutsAVoxelAtItsDepth) {
     for (const int rotation_sense : {1, -1})
         for (const int translation_sense : {1, -1}) {
-            ScanGeometry g = test::scan(9, 360, 41, 0.1);
+            tomography::ScanGeometry g = test::scan(9, 360, 41, 0.1);
             g.beam_width = 0.1;
             g.axis_offset = 0.04;
             g.rotation_sense = rotation_sense;
             g.translation_sense = translation_sense;
-            const ImageGrid grid{20, 0.1};
+            const tomography::ImageGrid grid{20, 0.1};
             const std::size_t iy = 16, ix = 3;
-            const DepthProjector projector(g, grid, std::vector<VoxelBlocks>{{iy * 20 + ix, 1}}, 1,
-                                           DepthLayers::across(1.5, 11));
+            const tomography::DepthProjector projector(
+                g, grid, std::vector<tomography::VoxelBlocks>{{iy * 20 + ix, 1}}, 1,
+                tomography::DepthLayers::across(1.5, 11));
             for (std::size_t i = 0; i < g.rotation.size(); ++i) {
                 const double w = rotation_sense * g.rotation[i] * M_PI / 180;
                 const double z =
@@ -250,37 +254,40 @@ TEST(DepthProjector, PutsAVoxelAtItsDepth) {
 }
 
 TEST(DepthProjector, DepthsBeyondTheLayersCountAsTheOutermost) {
-    ScanGeometry g = test::scan(2, 360, 41, 0.1);
+    tomography::ScanGeometry g = test::scan(2, 360, 41, 0.1);
     ASSERT_DOUBLE_EQ(g.rotation[1], 180);
-    const ImageGrid grid{20, 0.1};
-    const DepthProjector projector(g, grid, std::vector<VoxelBlocks>{{19 * 20 + 8, 1}}, 1,
-                                   DepthLayers::across(0.5, 3));
+    const tomography::ImageGrid grid{20, 0.1};
+    const tomography::DepthProjector projector(
+        g, grid, std::vector<tomography::VoxelBlocks>{{19 * 20 + 8, 1}}, 1,
+        tomography::DepthLayers::across(0.5, 3));
     EXPECT_NEAR(moments(projector, 0).depth, 0.5, 1e-6);
     EXPECT_NEAR(moments(projector, 1).depth, -0.5, 1e-6);
     EXPECT_EQ(moments(projector, 0).touched, 1U);
 }
 
 TEST(DepthProjector, OneLayerIsKeptAsTwo) {
-    const ScanGeometry g = test::scan(5, 180, 24, 0.1);
-    const DepthProjector projector(g, {20, 0.1}, std::vector<VoxelBlocks>{{137, 1}}, 1, {});
+    const tomography::ScanGeometry g = test::scan(5, 180, 24, 0.1);
+    const tomography::DepthProjector projector(
+        g, {20, 0.1}, std::vector<tomography::VoxelBlocks>{{137, 1}}, 1, {});
     EXPECT_EQ(projector.layers().count, 2U);
     for (std::size_t i = 0; i < 5; ++i)
         EXPECT_NEAR(moments(projector, i).sum, 0.1, 1e-6);
 }
 
 TEST(DepthProjector, LayersAcross) {
-    const auto layers = DepthLayers::across(6, 4);
+    const auto layers = tomography::DepthLayers::across(6, 4);
     ASSERT_EQ(layers.count, 4U);
     EXPECT_DOUBLE_EQ(layers.depth(0), -6);
     EXPECT_DOUBLE_EQ(layers.depth(1), -2);
     EXPECT_DOUBLE_EQ(layers.depth(3), 6);
-    EXPECT_EQ(DepthLayers::across(0, 4).count, 1U);
-    EXPECT_EQ(DepthLayers::across(6, 1).count, 1U);
+    EXPECT_EQ(tomography::DepthLayers::across(0, 4).count, 1U);
+    EXPECT_EQ(tomography::DepthLayers::across(6, 1).count, 1U);
 }
 
 TEST(DepthProjector, NoVoxels) {
-    const ScanGeometry g = test::scan(2, 180, 8, 0.1);
-    const DepthProjector projector(g, {8, 0.1}, {}, 1, DepthLayers::across(1, 3));
+    const tomography::ScanGeometry g = test::scan(2, 180, 8, 0.1);
+    const tomography::DepthProjector projector(g, {8, 0.1}, {}, 1,
+                                               tomography::DepthLayers::across(1, 3));
     EXPECT_EQ(projector.coefficient_count(), 0U);
     std::vector<float> buffer(projector.buffer_size(), 1);
     projector.forward(1, {}, buffer);
@@ -299,13 +306,15 @@ std::string message(F&& f) {
 }
 
 TEST(DepthProjector, BadInput) {
-    const ScanGeometry g = test::scan(4, 180, 10, 0.1);
-    const ImageGrid grid{10, 0.1};
-    const auto layers = DepthLayers::across(0.5, 3);
-    using Voxels = std::vector<VoxelBlocks>;
-    const auto made = [&](const ScanGeometry& geometry, const ImageGrid& image,
-                          const Voxels& voxels, std::size_t blocks, const DepthLayers& depths) {
-        return message([&] { DepthProjector(geometry, image, voxels, blocks, depths); });
+    const tomography::ScanGeometry g = test::scan(4, 180, 10, 0.1);
+    const tomography::ImageGrid grid{10, 0.1};
+    const auto layers = tomography::DepthLayers::across(0.5, 3);
+    using Voxels = std::vector<tomography::VoxelBlocks>;
+    const auto made = [&](const tomography::ScanGeometry& geometry,
+                          const tomography::ImageGrid& image, const Voxels& voxels,
+                          std::size_t blocks, const tomography::DepthLayers& depths) {
+        return message(
+            [&] { tomography::DepthProjector(geometry, image, voxels, blocks, depths); });
     };
     EXPECT_EQ(made(g, grid, {{99, 1}}, 1, layers), "no error");
     EXPECT_EQ(made(g, grid, {{99, 0x80000001U}}, 32, layers), "no error");
@@ -319,11 +328,11 @@ TEST(DepthProjector, BadInput) {
     EXPECT_NE(made(g, {0, 0.1}, {}, 1, layers), "no error");
     EXPECT_NE(made(g, {10, -1}, {{0, 1}}, 1, layers), "no error");
     EXPECT_THAT(made(g, {2, 20}, {{0, 1}}, 1, layers), HasSubstr("steps"));
-    ScanGeometry bad = g;
+    tomography::ScanGeometry bad = g;
     bad.rotation_sense = 0;
     EXPECT_NE(made(bad, grid, {{0, 1}}, 1, layers), "no error");
 
-    const DepthProjector projector(g, grid, Voxels{{3, 1}, {4, 1}}, 1, layers);
+    const tomography::DepthProjector projector(g, grid, Voxels{{3, 1}, {4, 1}}, 1, layers);
     std::vector<float> q(projector.coefficient_count()), buffer(projector.buffer_size());
     std::vector<float> less(q.size() - 1), few(buffer.size() - 1), weights(39);
     EXPECT_THROW(projector.forward(4, q, buffer), Error);

@@ -31,7 +31,8 @@ struct Accuracy {
 
 /// Mean over the discs' inside and RMSE over the field of view, both after smoothing, relative to
 /// the truth.
-Accuracy accuracy(const ScanGeometry& g, const ImageGrid& grid, const std::vector<float>& image) {
+Accuracy accuracy(const tomography::ScanGeometry& g, const tomography::ImageGrid& grid,
+                  const std::vector<float>& image) {
     const auto truth = test::smooth(test::image_of_discs(grid, discs), grid.n, 1.5);
     const auto found = test::smooth(std::vector<double>(image.begin(), image.end()), grid.n, 1.5);
     double difference = 0, squares = 0, sum = 0, expected = 0;
@@ -50,28 +51,29 @@ Accuracy accuracy(const ScanGeometry& g, const ImageGrid& grid, const std::vecto
     return {sum / expected - 1, std::sqrt(difference / squares)};
 }
 
-void expect_accurate(const ScanGeometry& g, const ImageGrid& grid, const std::vector<float>& image,
-                     double rmse = 0.02) {
+void expect_accurate(const tomography::ScanGeometry& g, const tomography::ImageGrid& grid,
+                     const std::vector<float>& image, double rmse = 0.02) {
     const Accuracy a = accuracy(g, grid, image);
     EXPECT_LT(std::abs(a.mean), 0.005);
     EXPECT_LT(a.rmse, rmse);
 }
 
-std::vector<float> reconstruct(const ScanGeometry& g, const ImageGrid& grid,
-                               const std::vector<float>& sinogram, FbpOptions options = {}) {
+std::vector<float> reconstruct(const tomography::ScanGeometry& g, const tomography::ImageGrid& grid,
+                               const std::vector<float>& sinogram,
+                               tomography::FbpOptions options = {}) {
     std::vector<float> image(grid.size(), -1);
-    FilteredBackProjection(g, grid, options).reconstruct(sinogram, 1, image);
+    tomography::FilteredBackProjection(g, grid, options).reconstruct(sinogram, 1, image);
     return image;
 }
 
 TEST(AngularWeights, EvenHalfTurn) {
-    const auto w = angular_weights(test::scan(10, 180, 3, 1).rotation);
+    const auto w = tomography::angular_weights(test::scan(10, 180, 3, 1).rotation);
     for (const double x : w)
         EXPECT_NEAR(x, pi / 10, 1e-12);
 }
 
 TEST(AngularWeights, RepeatedEndPointSharesItsWeight) {
-    const auto w = angular_weights(test::scan(11, 180, 3, 1, true).rotation);
+    const auto w = tomography::angular_weights(test::scan(11, 180, 3, 1, true).rotation);
     EXPECT_NEAR(w[0], pi / 20, 1e-12);
     EXPECT_NEAR(w[10], pi / 20, 1e-12);
     for (std::size_t i = 1; i < 10; ++i)
@@ -79,13 +81,14 @@ TEST(AngularWeights, RepeatedEndPointSharesItsWeight) {
 }
 
 TEST(AngularWeights, FullTurns) {
-    for (const double x :
-         angular_weights(test::scan(20, 360, 3, 1).rotation)) // opposite rotations coincide
+    for (const double x : tomography::angular_weights(
+             test::scan(20, 360, 3, 1).rotation)) // opposite rotations coincide
         EXPECT_NEAR(x, pi / 20, 1e-12);
-    for (const double x : angular_weights(test::scan(21, 360, 3, 1).rotation)) // interleaved
+    for (const double x :
+         tomography::angular_weights(test::scan(21, 360, 3, 1).rotation)) // interleaved
         EXPECT_NEAR(x, pi / 21, 1e-12);
-    const auto closed =
-        angular_weights(test::scan(21, 360, 3, 1, true).rotation); // 0, 180 and 360 coincide
+    const auto closed = tomography::angular_weights(
+        test::scan(21, 360, 3, 1, true).rotation); // 0, 180 and 360 coincide
     EXPECT_NEAR(closed[0], pi / 30, 1e-12);
     EXPECT_NEAR(closed[10], pi / 30, 1e-12);
     EXPECT_NEAR(closed[20], pi / 30, 1e-12);
@@ -94,27 +97,27 @@ TEST(AngularWeights, FullTurns) {
 
 TEST(AngularWeights, UnevenUnsortedNegativeAndMissing) {
     const std::vector<double> rotation{170, -60, 10, 45, 90};
-    const auto w = angular_weights(rotation); // modulo 180: 170 120 10 45 90
+    const auto w = tomography::angular_weights(rotation); // modulo 180: 170 120 10 45 90
     EXPECT_NEAR(w[0], radians(0.5 * (20 + 50)), 1e-12);
     EXPECT_NEAR(w[1], radians(0.5 * (50 + 30)), 1e-12);
     EXPECT_NEAR(w[2], radians(0.5 * (35 + 20)), 1e-12);
     EXPECT_NEAR(w[3], radians(0.5 * (45 + 35)), 1e-12);
     EXPECT_NEAR(w[4], radians(0.5 * (30 + 45)), 1e-12);
     const std::vector<unsigned char> use{1, 0, 1, 1, 1};
-    const auto without = angular_weights(rotation, use);
+    const auto without = tomography::angular_weights(rotation, use);
     EXPECT_EQ(without[1], 0);
     EXPECT_NEAR(without[0], radians(0.5 * (20 + 80)), 1e-12);
-    EXPECT_THROW(angular_weights(rotation, std::vector<unsigned char>(5, 0)), Error);
+    EXPECT_THROW(tomography::angular_weights(rotation, std::vector<unsigned char>(5, 0)), Error);
 }
 
 TEST(AngularWeights, WideGapsAreCapped) {
-    const auto w = angular_weights(test::scan(121, 120, 3, 1, true).rotation, {}, 5);
+    const auto w = tomography::angular_weights(test::scan(121, 120, 3, 1, true).rotation, {}, 5);
     EXPECT_NEAR(std::accumulate(w.begin(), w.end(), 0.0), pi, 1e-12);
     EXPECT_NEAR(w[0] / w[60], 3, 1e-9); // half of one step and of five
 }
 
 TEST(Fbp, DiscsOnHalfAndFullTurns) {
-    const ImageGrid grid{240, 0.05};
+    const tomography::ImageGrid grid{240, 0.05};
     struct Range {
         std::size_t rotations;
         double range;
@@ -123,18 +126,18 @@ TEST(Fbp, DiscsOnHalfAndFullTurns) {
     for (const auto& [rotations, range, closed] : {Range{240, 180, false}, Range{241, 180, true},
                                                    Range{400, 360, false}, Range{401, 360, true}}) {
         SCOPED_TRACE(rotations);
-        const ScanGeometry g = test::scan(rotations, range, 240, 0.05, closed);
+        const tomography::ScanGeometry g = test::scan(rotations, range, 240, 0.05, closed);
         expect_accurate(g, grid, reconstruct(g, grid, to_float(test::project_discs(g, discs))));
     }
 }
 
 TEST(Fbp, DiscsWithOffsetSensesUnevenAndMissingRotations) {
-    const ImageGrid grid{240, 0.05};
-    ScanGeometry g = test::scan(300, 180, 260, 0.05);
+    const tomography::ImageGrid grid{240, 0.05};
+    tomography::ScanGeometry g = test::scan(300, 180, 260, 0.05);
     g.axis_offset = 0.317;
     for (const int rotation_sense : {1, -1})
         for (const int translation_sense : {1, -1}) {
-            ScanGeometry sensed = g;
+            tomography::ScanGeometry sensed = g;
             sensed.rotation_sense = rotation_sense;
             sensed.translation_sense = translation_sense;
             if (translation_sense < 0)
@@ -143,7 +146,7 @@ TEST(Fbp, DiscsWithOffsetSensesUnevenAndMissingRotations) {
                 sensed, grid,
                 reconstruct(sensed, grid, to_float(test::project_discs(sensed, discs))));
         }
-    ScanGeometry uneven = g;
+    tomography::ScanGeometry uneven = g;
     std::mt19937 random(4);
     for (double& angle : uneven.rotation)
         angle += std::uniform_real_distribution<double>(-0.3, 0.3)(random);
@@ -154,17 +157,17 @@ TEST(Fbp, DiscsWithOffsetSensesUnevenAndMissingRotations) {
 }
 
 TEST(Fbp, FullResolution) {
-    const ScanGeometry g = test::scan(400, 180, 570, 0.02);
-    const ImageGrid grid = default_grid(g);
+    const tomography::ScanGeometry g = test::scan(400, 180, 570, 0.02);
+    const tomography::ImageGrid grid = default_grid(g);
     expect_accurate(g, grid, reconstruct(g, grid, to_float(test::project_discs(g, discs))));
 }
 
 TEST(Fbp, GroupingRotationsChangesLittle) {
     // Odd counts, an offset, a full turn and a hole in the rotations; small features off the axis.
-    ScanGeometry g = test::scan(611, 360, 333, 0.035);
+    tomography::ScanGeometry g = test::scan(611, 360, 333, 0.035);
     g.rotation.erase(g.rotation.begin() + 100, g.rotation.begin() + 104);
     g.axis_offset = -0.21;
-    const ImageGrid grid{301, 0.035};
+    const tomography::ImageGrid grid{301, 0.035};
     auto some = discs;
     some.push_back({-3.1, -2.2, 0.12, 3});
     const auto sinogram = to_float(test::project_discs(g, some));
@@ -192,15 +195,16 @@ TEST(Fbp, GroupingRotationsChangesLittle) {
 }
 
 TEST(Fbp, PixelsNeedNotEqualTheStep) {
-    const ScanGeometry g = test::scan(300, 180, 240, 0.05);
-    for (const ImageGrid grid : {ImageGrid{120, 0.1}, ImageGrid{401, 0.03}})
+    const tomography::ScanGeometry g = test::scan(300, 180, 240, 0.05);
+    for (const tomography::ImageGrid grid :
+         {tomography::ImageGrid{120, 0.1}, tomography::ImageGrid{401, 0.03}})
         expect_accurate(g, grid, reconstruct(g, grid, to_float(test::project_discs(g, discs))),
                         0.025);
 }
 
 TEST(Fbp, ManyChannelsAndOutsideIsZero) {
-    const ScanGeometry g = test::scan(60, 180, 80, 0.15);
-    const ImageGrid grid{77, 0.16};
+    const tomography::ScanGeometry g = test::scan(60, 180, 80, 0.15);
+    const tomography::ImageGrid grid{77, 0.16};
     const auto one = to_float(test::project_discs(g, discs));
     const auto reference = reconstruct(g, grid, one);
     const auto mask = field_of_view_mask(g, grid);
@@ -212,7 +216,7 @@ TEST(Fbp, ManyChannelsAndOutsideIsZero) {
         for (std::size_t i = 0; i < one.size(); ++i)
             for (std::size_t c = 0; c < channels; ++c)
                 many[i * channels + c] = one[i] * static_cast<float>(c + 1);
-        FilteredBackProjection fbp(g, grid);
+        tomography::FilteredBackProjection fbp(g, grid);
         fbp.reconstruct(many, channels, image);
         for (std::size_t p = 0; p < grid.size(); ++p)
             for (std::size_t c = 0; c < channels; ++c) {
@@ -227,8 +231,8 @@ TEST(Fbp, ManyChannelsAndOutsideIsZero) {
 
 TEST(Fbp, MissingSamplesAndProjections) {
     const float nan = std::numeric_limits<float>::quiet_NaN();
-    const ScanGeometry g = test::scan(300, 180, 240, 0.05);
-    const ImageGrid grid{240, 0.05};
+    const tomography::ScanGeometry g = test::scan(300, 180, 240, 0.05);
+    const tomography::ImageGrid grid{240, 0.05};
     const auto one = to_float(test::project_discs(g, discs));
     const std::size_t n = 240, channels = 4;
     std::vector<float> sinogram(one.size() * channels);
@@ -248,7 +252,8 @@ TEST(Fbp, MissingSamplesAndProjections) {
     for (std::size_t i = 0; i < one.size(); ++i) // channel 3: everything
         sinogram[i * channels + 3] = nan;
     std::vector<float> image(grid.size() * channels);
-    FilteredBackProjection(g, grid, {{}, 5, true}).reconstruct(sinogram, channels, image);
+    tomography::FilteredBackProjection(g, grid, {{}, 5, true})
+        .reconstruct(sinogram, channels, image);
     for (std::size_t c = 0; c < 3; ++c) {
         SCOPED_TRACE(c);
         std::vector<float> map(grid.size());
@@ -260,7 +265,7 @@ TEST(Fbp, MissingSamplesAndProjections) {
         ASSERT_TRUE(std::isnan(image[p * channels + 3]));
 
     // Leaving out a projection by NaN is leaving it out of the scan.
-    ScanGeometry shorter = g;
+    tomography::ScanGeometry shorter = g;
     std::vector<float> rest;
     for (std::size_t r = 0, kept = 0; r < 300; ++r) {
         if (r == 20 || r == 21 || r == 150 || r == 299) {
@@ -277,12 +282,12 @@ TEST(Fbp, MissingSamplesAndProjections) {
 }
 
 TEST(Fbp, VarianceAgreesWithNoiseTrials) {
-    ScanGeometry g = test::scan(240, 180, 96, 0.1);
+    tomography::ScanGeometry g = test::scan(240, 180, 96, 0.1);
     g.rotation.erase(g.rotation.begin() + 30, g.rotation.begin() + 33);
     g.axis_offset = 0.04;
     // Pixels incommensurate with the step: the prediction averages over their places between
     // samples.
-    const ImageGrid grid{104, 0.0873}, coarse{13, 8 * 0.0873};
+    const tomography::ImageGrid grid{104, 0.0873}, coarse{13, 8 * 0.0873};
     const std::size_t rotations = g.rotation.size(), n = 96, trials = 1024;
     std::vector<double> sigma(rotations * n);
     std::vector<float> variance(rotations * n);
@@ -293,10 +298,11 @@ TEST(Fbp, VarianceAgreesWithNoiseTrials) {
     }
     std::vector<double> centre;
     for (const auto& options :
-         {FbpOptions{}, FbpOptions{{}, 5, true}, FbpOptions{{FilterWindow::hann, 1}, 5, false}}) {
+         {tomography::FbpOptions{}, tomography::FbpOptions{{}, 5, true},
+          tomography::FbpOptions{{tomography::FilterWindow::hann, 1}, 5, false}}) {
         SCOPED_TRACE(testing::Message() << filter_window_name(options.filter.window)
                                         << (options.direct ? " direct" : " grouped"));
-        FilteredBackProjection fbp(g, grid, options);
+        tomography::FilteredBackProjection fbp(g, grid, options);
         std::vector<float> predicted(coarse.size());
         fbp.propagate_variance(variance, 1, coarse, predicted);
         centre.push_back(predicted[6 * 13 + 6]);
@@ -336,14 +342,14 @@ TEST(Fbp, VarianceAgreesWithNoiseTrials) {
 }
 
 TEST(Fbp, RefusesSizesThatDoNotMatch) {
-    const ScanGeometry g = test::scan(10, 180, 20, 1);
-    FilteredBackProjection fbp(g, {20, 1});
+    const tomography::ScanGeometry g = test::scan(10, 180, 20, 1);
+    tomography::FilteredBackProjection fbp(g, {20, 1});
     std::vector<float> sinogram(200), image(400), wrong(3);
     EXPECT_THROW(fbp.reconstruct(sinogram, 2, image), Error);
     EXPECT_THROW(fbp.reconstruct(sinogram, 1, wrong), Error);
     EXPECT_THROW(fbp.propagate_variance(sinogram, 1, {4, 4}, wrong), Error);
     EXPECT_THROW(fbp.propagate_variance(sinogram, 1, {0, 4}, wrong), Error);
-    EXPECT_THROW(FilteredBackProjection(g, {20, 1}, {{}, 0.5}), Error);
+    EXPECT_THROW(tomography::FilteredBackProjection(g, {20, 1}, {{}, 0.5}), Error);
 }
 
 } // namespace

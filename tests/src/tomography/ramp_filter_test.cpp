@@ -16,7 +16,7 @@ namespace {
 
 TEST(RampFilter, RamLakKernelIsTheBandLimitedOne) {
     const double tau = 0.02;
-    const RampFilter filter(101, tau);
+    const tomography::RampFilter filter(101, tau);
     EXPECT_NEAR(filter.kernel()[0], 1 / (4 * tau), 1e-9 / tau);
     for (std::size_t m = 1; m < 101; ++m) {
         const double expected = m % 2 ? -1 / (pi * pi * static_cast<double>(m * m) * tau) : 0;
@@ -27,10 +27,11 @@ TEST(RampFilter, RamLakKernelIsTheBandLimitedOne) {
 TEST(RampFilter, IsTheConvolutionWithItsKernelForEveryWindowAndChannelCount) {
     const std::size_t n = 75;
     for (const auto window :
-         {FilterWindow::ram_lak, FilterWindow::shepp_logan, FilterWindow::cosine,
-          FilterWindow::hamming, FilterWindow::hann, FilterWindow::none})
+         {tomography::FilterWindow::ram_lak, tomography::FilterWindow::shepp_logan,
+          tomography::FilterWindow::cosine, tomography::FilterWindow::hamming,
+          tomography::FilterWindow::hann, tomography::FilterWindow::none})
         for (const std::size_t channels : {1U, 2U, 31U, 32U, 45U}) {
-            const RampFilter filter(n, -0.5, {window, 0.8});
+            const tomography::RampFilter filter(n, -0.5, {window, 0.8});
             std::mt19937 random(7);
             std::uniform_real_distribution<float> uniform(-1, 1);
             std::vector<float> data(2 * n * channels);
@@ -60,14 +61,14 @@ TEST(RampFilter, WindowsHaveTheirTransferFunctions) {
     const std::size_t n = 4096;
     for (const double frequency : {0.1, 0.25, 0.4}) { // per sample
         const double f = 2 * frequency / 0.9;
-        const std::vector<std::pair<FilterWindow, double>> expected{
-            {FilterWindow::ram_lak, 1},
-            {FilterWindow::shepp_logan, std::sin(0.5 * pi * f) / (0.5 * pi * f)},
-            {FilterWindow::cosine, std::cos(0.5 * pi * f)},
-            {FilterWindow::hamming, 0.54 + 0.46 * std::cos(pi * f)},
-            {FilterWindow::hann, 0.5 + 0.5 * std::cos(pi * f)}};
+        const std::vector<std::pair<tomography::FilterWindow, double>> expected{
+            {tomography::FilterWindow::ram_lak, 1},
+            {tomography::FilterWindow::shepp_logan, std::sin(0.5 * pi * f) / (0.5 * pi * f)},
+            {tomography::FilterWindow::cosine, std::cos(0.5 * pi * f)},
+            {tomography::FilterWindow::hamming, 0.54 + 0.46 * std::cos(pi * f)},
+            {tomography::FilterWindow::hann, 0.5 + 0.5 * std::cos(pi * f)}};
         for (const auto& [window, value] : expected) {
-            const RampFilter filter(n, 2.0, {window, 0.9});
+            const tomography::RampFilter filter(n, 2.0, {window, 0.9});
             double sum = filter.kernel()[0];
             for (std::size_t m = 1; m < n; ++m)
                 sum +=
@@ -79,7 +80,7 @@ TEST(RampFilter, WindowsHaveTheirTransferFunctions) {
 }
 
 TEST(RampFilter, ScalesPerChannel) {
-    const RampFilter filter(40, 1.0);
+    const tomography::RampFilter filter(40, 1.0);
     std::vector<float> in(40 * 3), plain(40 * 3), scaled(40 * 3);
     for (std::size_t i = 0; i < in.size(); ++i)
         in[i] = static_cast<float>(i % 17);
@@ -97,7 +98,7 @@ TEST(RampFilter, WorksFromSeveralThreads) {
         threads.emplace_back([&result] {
             result.assign(333 * 8, 0);
             result[8 * 100] = 1;
-            RampFilter(333, 0.1).apply(result, 8);
+            tomography::RampFilter(333, 0.1).apply(result, 8);
         });
     threads.clear();
     for (const std::vector<float>& result : results)
@@ -108,14 +109,15 @@ TEST(RampFilter, NamesAndRefusals) {
     using testing::HasSubstr;
     using testing::ThrowsMessage;
     for (const char* name : {"ram-lak", "shepp-logan", "cosine", "hamming", "hann", "none"})
-        EXPECT_EQ(filter_window_name(filter_window(name)), name);
-    EXPECT_THAT([] { filter_window("han"); }, ThrowsMessage<Error>(HasSubstr("\"hann\"")));
-    EXPECT_THROW(RampFilter(0, 1.0), Error);
-    EXPECT_THROW(RampFilter(4, 0.0), Error);
-    EXPECT_THROW(RampFilter(4, 1.0, {FilterWindow::hann, 0.0}), Error);
-    EXPECT_THROW(RampFilter(4, 1.0, {FilterWindow::hann, 1.1}), Error);
+        EXPECT_EQ(tomography::filter_window_name(tomography::filter_window(name)), name);
+    EXPECT_THAT([] { tomography::filter_window("han"); },
+                ThrowsMessage<Error>(HasSubstr("\"hann\"")));
+    EXPECT_THROW(tomography::RampFilter(0, 1.0), Error);
+    EXPECT_THROW(tomography::RampFilter(4, 0.0), Error);
+    EXPECT_THROW(tomography::RampFilter(4, 1.0, {tomography::FilterWindow::hann, 0.0}), Error);
+    EXPECT_THROW(tomography::RampFilter(4, 1.0, {tomography::FilterWindow::hann, 1.1}), Error);
     std::vector<float> odd(13);
-    EXPECT_THROW(RampFilter(4, 1.0).apply(odd, 1), Error);
+    EXPECT_THROW(tomography::RampFilter(4, 1.0).apply(odd, 1), Error);
 }
 
 } // namespace

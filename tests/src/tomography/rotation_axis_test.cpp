@@ -33,7 +33,8 @@ TEST_P(RotationAxis, PlantedOffsetsAreFound) {
         for (const double noise : {0.0, 0.1})
             for (const bool spoiled : {false, true})
                 for (const int sense : {1, -1}) {
-                    ScanGeometry g = test::scan(s.rotations, s.range, 220, step, s.closed);
+                    tomography::ScanGeometry g =
+                        test::scan(s.rotations, s.range, 220, step, s.closed);
                     g.axis_offset = offset * step;
                     g.translation_sense = sense;
                     auto y = test::project_discs(g, discs);
@@ -52,9 +53,9 @@ TEST_P(RotationAxis, PlantedOffsetsAreFound) {
                             sinogram[(s.rotations / 3) * 220 + t] =
                                 std::numeric_limits<float>::quiet_NaN();
                     }
-                    ScanGeometry blind = g;
+                    tomography::ScanGeometry blind = g;
                     blind.axis_offset = 99;
-                    const AxisResult found = find_axis_offset(blind, sinogram);
+                    const tomography::AxisResult found = find_axis_offset(blind, sinogram);
                     SCOPED_TRACE(testing::Message()
                                  << "offset " << offset << " noise " << noise << " spoiled "
                                  << spoiled << " sense " << sense);
@@ -80,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Ranges, RotationAxis,
 
 TEST(RotationAxis, UncertaintyIsHonest) {
     const double step = 0.05;
-    ScanGeometry g = test::scan(200, 360, 220, step);
+    tomography::ScanGeometry g = test::scan(200, 360, 220, step);
     g.axis_offset = 0.11;
     const auto y = test::project_discs(g, discs);
     std::mt19937 random(8);
@@ -91,7 +92,7 @@ TEST(RotationAxis, UncertaintyIsHonest) {
         std::vector<float> sinogram(y.begin(), y.end());
         for (float& value : sinogram)
             value += static_cast<float>(0.5 * normal(random));
-        const AxisResult found = find_axis_offset(g, sinogram);
+        const tomography::AxisResult found = find_axis_offset(g, sinogram);
         mass +=
             std::pow((found.centre_of_mass.offset - 0.11) / found.centre_of_mass.uncertainty, 2) /
             trials;
@@ -106,29 +107,31 @@ TEST(RotationAxis, UncertaintyIsHonest) {
 TEST(RotationAxis, DisagreementIsReported) {
     // An object that is out of the field of view for most of the turn spoils the centres of mass
     // only.
-    ScanGeometry g = test::scan(181, 180, 200, 0.05, true);
+    tomography::ScanGeometry g = test::scan(181, 180, 200, 0.05, true);
     g.axis_offset = 0.2;
     auto some = discs;
     some.push_back({0, 6, 1.5, 3});
     const auto y = test::project_discs(g, some);
-    const AxisResult found = find_axis_offset(g, std::vector<float>(y.begin(), y.end()));
+    const tomography::AxisResult found =
+        find_axis_offset(g, std::vector<float>(y.begin(), y.end()));
     EXPECT_FALSE(found.agree);
     EXPECT_NEAR(found.mirror.offset, 0.2, 0.005);
     EXPECT_EQ(found.offset, found.mirror.offset);
 }
 
 TEST(RotationAxis, AShortRangeLeavesTheCentresOfMass) {
-    ScanGeometry g = test::scan(120, 120, 220, 0.05);
+    tomography::ScanGeometry g = test::scan(120, 120, 220, 0.05);
     g.axis_offset = -0.085;
     const auto y = test::project_discs(g, discs);
-    const AxisResult found = find_axis_offset(g, std::vector<float>(y.begin(), y.end()));
+    const tomography::AxisResult found =
+        find_axis_offset(g, std::vector<float>(y.begin(), y.end()));
     EXPECT_FALSE(found.mirror.valid);
     EXPECT_FALSE(found.agree);
     EXPECT_NEAR(found.offset, -0.085, 0.0025);
 }
 
 TEST(RotationAxis, NothingToGoBy) {
-    const ScanGeometry g = test::scan(20, 180, 50, 0.05);
+    const tomography::ScanGeometry g = test::scan(20, 180, 50, 0.05);
     EXPECT_THROW(find_axis_offset(g, std::vector<float>(1000, 0.0F)), Error);
     EXPECT_THROW(
         find_axis_offset(g, std::vector<float>(1000, std::numeric_limits<float>::quiet_NaN())),

@@ -16,7 +16,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 TEST(ScanGeometry, StepAndOrigin) {
-    ScanGeometry g = test::scan(4, 180, 5, 0.5);
+    tomography::ScanGeometry g = test::scan(4, 180, 5, 0.5);
     EXPECT_DOUBLE_EQ(g.step(), 0.5);
     EXPECT_DOUBLE_EQ(g.origin_index(), 2);
     g.axis_offset = 0.25;
@@ -27,7 +27,7 @@ TEST(ScanGeometry, StepAndOrigin) {
 }
 
 TEST(ScanGeometry, FieldOfViewReachesTheNearerEnd) {
-    ScanGeometry g = test::scan(4, 180, 5, 0.5);
+    tomography::ScanGeometry g = test::scan(4, 180, 5, 0.5);
     EXPECT_DOUBLE_EQ(g.field_of_view_radius(), 1.25);
     g.axis_offset = 0.25;
     EXPECT_DOUBLE_EQ(g.field_of_view_radius(), 1.0);
@@ -35,7 +35,7 @@ TEST(ScanGeometry, FieldOfViewReachesTheNearerEnd) {
     EXPECT_DOUBLE_EQ(g.field_of_view_radius(), 1.0);
     g.axis_offset = 7;
     EXPECT_EQ(g.field_of_view_radius(), 0);
-    const ImageGrid grid = default_grid(test::scan(4, 180, 5, 0.5));
+    const tomography::ImageGrid grid = default_grid(test::scan(4, 180, 5, 0.5));
     const auto mask = field_of_view_mask(test::scan(4, 180, 5, 0.5), grid);
     EXPECT_EQ(mask[0], 0);
     EXPECT_EQ(mask[2], 1);
@@ -43,10 +43,10 @@ TEST(ScanGeometry, FieldOfViewReachesTheNearerEnd) {
 }
 
 TEST(ScanGeometry, RefusesWhatIsNoScan) {
-    const ScanGeometry good = test::scan(4, 180, 5, 0.5);
+    const tomography::ScanGeometry good = test::scan(4, 180, 5, 0.5);
     good.validate();
     const auto expect = [&](auto change, const char* text) {
-        ScanGeometry g = good;
+        tomography::ScanGeometry g = good;
         change(g);
         EXPECT_THAT([&] { g.validate(); }, ThrowsMessage<Error>(HasSubstr(text)));
     };
@@ -62,11 +62,11 @@ TEST(ScanGeometry, RefusesWhatIsNoScan) {
     expect([](auto& g) { g.distance = -1; }, "distance");
     expect([](auto& g) { g.beam_width = -0.1; }, "beam_width");
     expect([&](auto& g) { g.axis_offset = nan; }, "axis_offset");
-    ScanGeometry slightly = good;
+    tomography::ScanGeometry slightly = good;
     slightly.translation[1] += 0.004;
     EXPECT_NO_THROW(slightly.validate());
-    EXPECT_THROW((ImageGrid{0, 1}.validate()), Error);
-    EXPECT_THROW((ImageGrid{4, -1}.validate()), Error);
+    EXPECT_THROW((tomography::ImageGrid{0, 1}.validate()), Error);
+    EXPECT_THROW((tomography::ImageGrid{4, -1}.validate()), Error);
 }
 
 } // namespace

@@ -43,8 +43,8 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
     return out << c.name;
 }
 
-ScanGeometry geometry_of(const Case& c) {
-    ScanGeometry g = test::scan(c.rotations, c.range, c.translations, c.step);
+tomography::ScanGeometry geometry_of(const Case& c) {
+    tomography::ScanGeometry g = test::scan(c.rotations, c.range, c.translations, c.step);
     for (std::size_t i = 0; i < g.rotation.size(); ++i) // uneven
         g.rotation[i] += 0.1 * std::sin(3.0 * static_cast<double>(i)) + 0.05;
     g.rotation[0] = 0;
@@ -59,8 +59,9 @@ class StripProjectorCases : public testing::TestWithParam<Case> {};
 
 // The weight by brute force: sub-pixels of the square, then the boxes of step and beam by their
 // overlap.
-double brute_force_weight(const ScanGeometry& g, const ImageGrid& grid, std::size_t i,
-                          std::size_t j, std::size_t iy, std::size_t ix, int samples) {
+double brute_force_weight(const tomography::ScanGeometry& g, const tomography::ImageGrid& grid,
+                          std::size_t i, std::size_t j, std::size_t iy, std::size_t ix,
+                          int samples) {
     const double c = std::cos(g.omega(i)), s = std::sin(g.omega(i)), step = std::abs(g.step());
     const double t = g.translation_sense * g.translation[j] - g.axis_offset;
     const double beam = g.beam_width;
@@ -83,9 +84,9 @@ double brute_force_weight(const ScanGeometry& g, const ImageGrid& grid, std::siz
 
 TEST_P(StripProjectorCases, WeightsAreTheDefinition) {
     const Case& c = GetParam();
-    const ScanGeometry g = geometry_of(c);
-    const ImageGrid grid{c.n, c.pixel};
-    const StripProjector projector(g, grid, {c.disc});
+    const tomography::ScanGeometry g = geometry_of(c);
+    const tomography::ImageGrid grid{c.n, c.pixel};
+    const tomography::StripProjector projector(g, grid, {c.disc});
     std::mt19937 random(3);
     double worst = 0;
     int tried = 0;
@@ -110,9 +111,9 @@ TEST_P(StripProjectorCases, WeightsAreTheDefinition) {
 
 TEST_P(StripProjectorCases, ForwardAndAdjointHaveTheseWeights) {
     const Case& c = GetParam();
-    const ScanGeometry g = geometry_of(c);
-    const ImageGrid grid{c.n, c.pixel};
-    const StripProjector projector(g, grid, {c.disc});
+    const tomography::ScanGeometry g = geometry_of(c);
+    const tomography::ImageGrid grid{c.n, c.pixel};
+    const tomography::StripProjector projector(g, grid, {c.disc});
     const std::size_t channels = 3;
     const auto image = random_data(grid.size() * channels, 1);
     const auto sinogram = random_data(projector.rays() * channels, 2);
@@ -147,8 +148,8 @@ TEST_P(StripProjectorCases, ForwardAndAdjointHaveTheseWeights) {
 
 TEST_P(StripProjectorCases, AdjointIsTheAdjoint) {
     const Case& c = GetParam();
-    const ImageGrid grid{c.n, c.pixel};
-    const StripProjector projector(geometry_of(c), grid, {c.disc});
+    const tomography::ImageGrid grid{c.n, c.pixel};
+    const tomography::StripProjector projector(geometry_of(c), grid, {c.disc});
     for (const std::size_t channels : {1U, 8U, 20U, 32U, 64U, 83U}) {
         const auto image = random_data(grid.size() * channels, 5);
         const auto sinogram = random_data(projector.rays() * channels, 6);
@@ -164,8 +165,8 @@ TEST_P(StripProjectorCases, AdjointIsTheAdjoint) {
 
 TEST_P(StripProjectorCases, ChannelsDoNotMix) {
     const Case& c = GetParam();
-    const ImageGrid grid{c.n, c.pixel};
-    const StripProjector projector(geometry_of(c), grid, {c.disc});
+    const tomography::ImageGrid grid{c.n, c.pixel};
+    const tomography::StripProjector projector(geometry_of(c), grid, {c.disc});
     const std::size_t channels = 41;
     const auto one = random_data(grid.size(), 9);
     std::vector<float> many(grid.size() * channels), single(projector.rays()),
@@ -199,16 +200,16 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(StripProjector, UnitDiscsProjectToTheirStripAverages) {
     for (const double beam : {0.0, 0.05}) {
-        ScanGeometry g = test::scan(31, 360, 200, 0.05);
+        tomography::ScanGeometry g = test::scan(31, 360, 200, 0.05);
         g.axis_offset = 0.112;
         g.beam_width = beam;
         const std::vector<test::Disc> discs{
             {0, 0, 3, 1}, {1.3, -2.1, 0.9, 2}, {-2.5, 1, 0.6, -0.5}};
         const auto exact = test::project_discs(g, discs);
         // A fine grid, so that what is left is the pixelation of the discs' edges.
-        const ImageGrid grid{800, 0.0125};
+        const tomography::ImageGrid grid{800, 0.0125};
         const auto image = test::image_of_discs(grid, discs, 16);
-        const StripProjector projector(g, grid, {false});
+        const tomography::StripProjector projector(g, grid, {false});
         std::vector<float> sinogram(projector.rays());
         projector.forward(std::vector<float>(image.begin(), image.end()), 1, sinogram);
         double worst = 0, squares = 0;
@@ -222,10 +223,10 @@ TEST(StripProjector, UnitDiscsProjectToTheirStripAverages) {
 }
 
 TEST(StripProjector, WeightsAddUpToPixelAreaOverStep) {
-    ScanGeometry g = test::scan(20, 180, 60, 0.1);
+    tomography::ScanGeometry g = test::scan(20, 180, 60, 0.1);
     g.beam_width = 0.17;
-    const ImageGrid grid{20, 0.13};
-    const StripProjector projector(g, grid, {false});
+    const tomography::ImageGrid grid{20, 0.13};
+    const tomography::StripProjector projector(g, grid, {false});
     for (std::size_t i = 0; i < 20; ++i) {
         double sum = 0;
         for (std::size_t j = 0; j < 60; ++j)
@@ -237,22 +238,22 @@ TEST(StripProjector, WeightsAddUpToPixelAreaOverStep) {
 TEST(StripProjector, SensesMirrorTheImage) {
     // With a reversed rotation the point (x, y) looks like (x, −y); with both reversed like (−x,
     // y).
-    const ScanGeometry g = test::scan(24, 360, 41, 0.5);
-    const ImageGrid grid{41, 0.5};
+    const tomography::ScanGeometry g = test::scan(24, 360, 41, 0.5);
+    const tomography::ImageGrid grid{41, 0.5};
     std::vector<float> image(grid.size());
     image[8 * 41 + 27] = 1;
     std::vector<float> mirrored(grid.size()), turned(grid.size());
     mirrored[(40 - 8) * 41 + 27] = 1;
     turned[8 * 41 + (40 - 27)] = 1;
     std::vector<float> a(24 * 41), b(24 * 41);
-    ScanGeometry reversed = g;
+    tomography::ScanGeometry reversed = g;
     reversed.rotation_sense = -1;
-    StripProjector(g, grid).forward(image, 1, a);
-    StripProjector(reversed, grid).forward(mirrored, 1, b);
+    tomography::StripProjector(g, grid).forward(image, 1, a);
+    tomography::StripProjector(reversed, grid).forward(mirrored, 1, b);
     for (std::size_t i = 0; i < a.size(); ++i)
         ASSERT_NEAR(a[i], b[i], 1e-6);
     reversed.translation_sense = -1;
-    StripProjector(reversed, grid).forward(turned, 1, b);
+    tomography::StripProjector(reversed, grid).forward(turned, 1, b);
     for (std::size_t i = 0; i < a.size(); ++i)
         ASSERT_NEAR(a[i], b[i], 1e-6);
 }
@@ -260,13 +261,13 @@ TEST(StripProjector, SensesMirrorTheImage) {
 TEST(StripProjector, OrderOfTheRotationsDoesNotMatter) {
     // Golden-ratio steps with a gap, and the same rotations sorted; channels in several blocks, the
     // last of them incomplete.
-    ScanGeometry scattered = test::scan(37, 180, 70, 0.5);
+    tomography::ScanGeometry scattered = test::scan(37, 180, 70, 0.5);
     for (std::size_t i = 0; i < scattered.rotation.size(); ++i)
         scattered.rotation[i] = std::fmod(111.246117975 * static_cast<double>(i), 150.0);
-    ScanGeometry sorted = scattered;
+    tomography::ScanGeometry sorted = scattered;
     std::sort(sorted.rotation.begin(), sorted.rotation.end());
-    const ImageGrid grid{70, 0.5};
-    const StripProjector a(scattered, grid), b(sorted, grid);
+    const tomography::ImageGrid grid{70, 0.5};
+    const tomography::StripProjector a(scattered, grid), b(sorted, grid);
     for (const std::size_t channels : {1U, 129U, 300U}) {
         const auto image = random_data(grid.size() * channels, 11);
         std::vector<float> sinogram_a(a.rays() * channels), sinogram_b(sinogram_a.size());
@@ -292,9 +293,9 @@ TEST(StripProjector, OrderOfTheRotationsDoesNotMatter) {
 }
 
 TEST(StripProjector, MissingPointsStayWhereTheyAre) {
-    const ScanGeometry g = test::scan(12, 180, 40, 0.5);
-    const ImageGrid grid{40, 0.5};
-    const StripProjector projector(g, grid);
+    const tomography::ScanGeometry g = test::scan(12, 180, 40, 0.5);
+    const tomography::ImageGrid grid{40, 0.5};
+    const tomography::StripProjector projector(g, grid);
     std::vector<float> sinogram(projector.rays() * 2, 1);
     sinogram[(5 * 40 + 20) * 2] = std::numeric_limits<float>::quiet_NaN();
     std::vector<float> image(grid.size() * 2);
@@ -319,14 +320,14 @@ TEST(StripProjector, MissingPointsStayWhereTheyAre) {
 }
 
 TEST(StripProjector, RefusesSizesThatDoNotMatch) {
-    const StripProjector projector(test::scan(4, 180, 10, 1), {10, 1});
+    const tomography::StripProjector projector(test::scan(4, 180, 10, 1), {10, 1});
     std::vector<float> image(100), sinogram(40), wrong(39);
     EXPECT_THROW(projector.forward(image, 1, wrong), Error);
     EXPECT_THROW(projector.forward(wrong, 1, sinogram), Error);
     EXPECT_THROW(projector.adjoint(sinogram, 2, image), Error);
     EXPECT_THROW(projector.adjoint({}, 0, {}), Error);
-    EXPECT_THROW(StripProjector(test::scan(4, 180, 10, 1), {10, 100}), Error);
-    EXPECT_THROW(StripProjector(test::scan(4, 180, 10, 1), {10, 0.001}), Error);
+    EXPECT_THROW(tomography::StripProjector(test::scan(4, 180, 10, 1), {10, 100}), Error);
+    EXPECT_THROW(tomography::StripProjector(test::scan(4, 180, 10, 1), {10, 0.001}), Error);
 }
 
 } // namespace
