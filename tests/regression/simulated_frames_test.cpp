@@ -88,9 +88,8 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
     EXPECT_LT(std::sqrt(squares / n), 1.35);
 
     // A job that does not say what the integration took out is told so by the scan.
-    const auto refused =
-        run_xrdct({"validate", (cell / "job.toml").string(), "--set",
-                   "input.file=" + (folder / "integrated.nxs").string()});
+    const auto refused = run_xrdct({"validate", (cell / "job.toml").string(), "--set",
+                                    "input.file=" + (folder / "integrated.nxs").string()});
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_NE(refused.errors.find("set instrument.polarization_corrected = true"),
               std::string::npos)

@@ -221,6 +221,7 @@ hold moved
 "$here/cluster.sh" kill "$work/slurm" "$(squeue --noheader --job="$id" --format=%B)"
 until_state continued moved
 # SLURM keeps it for two minutes; sooner the end of the old start may hit the new one.
+# shellcheck disable=SC2034  # of common.sh
 patience=600
 until_says "goes on from" "$xrdct" logs moved
 until_state finished moved

@@ -41,8 +41,7 @@ TEST(Curves, ShowNamesUnitsAndGaps) {
     const auto files = write_curve_picture(two_panels(), folder / "profile");
     ASSERT_EQ(files.size(), 2U);
     const std::string svg = text_of(folder / "profile.svg");
-    for (const char* wanted :
-         {"NMC_(P)", "LiC6", "distance", "[mm]", "Å", "Radial profile of c"})
+    for (const char* wanted : {"NMC_(P)", "LiC6", "distance", "[mm]", "Å", "Radial profile of c"})
         EXPECT_THAT(svg, HasSubstr(wanted));
     EXPECT_THAT(svg, Not(HasSubstr("nan")));
 }
