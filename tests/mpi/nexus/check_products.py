@@ -18,7 +18,7 @@ try:
     import silx.io
 except ImportError:
     get_default = None
-    print("silx is not installed: its view of the default plot is not checked")
+    print("skipped: silx is not installed, its view of the default plot is not checked")
 
 
 def text(value):
