@@ -189,7 +189,7 @@ InstrumentFile instrument_file(const Calibration& result, const CalibrationOptio
     file.rwp = result.fit.agreement.rwp;
     file.gof = result.fit.agreement.gof;
     file.r_bragg = result.fit.phases[0].r_bragg;
-    file.program = fmt::format("xrdct {}", program_version);
+    file.program = fmt::format("xrdct {} (revision {})", program_version, revision());
     file.date = nexus::now_utc();
     file.pattern = pattern.path.string();
     file.pattern_sha256 = mpi::sha256_of_file(pattern.path);

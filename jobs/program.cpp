@@ -109,7 +109,7 @@ int run_program(int argc, char** argv) {
             return arguments.empty() ? failure_exit_code : 0;
         }
         if (arguments[0] == "--version") {
-            fmt::print("xrdct {}\n", program_version);
+            fmt::print("xrdct {} (revision {})\n", program_version, revision());
             return 0;
         }
         const std::string name = arguments[0];
