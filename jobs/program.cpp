@@ -24,12 +24,6 @@ namespace xrdct {
 
 namespace {
 
-struct Command {
-    const char* name;
-    const char* summary;
-    int (*function)(const std::vector<std::string>&);
-};
-
 const Command commands[] = {
     {"run", "run a job: scan to maps; alone or under mpirun", command_run},
     {"validate", "check a job and print it with the memory and time it needs", command_validate},
@@ -76,6 +70,10 @@ std::string program_help() {
 
 } // namespace
 
+std::span<const Command> program_commands() {
+    return commands;
+}
+
 int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work) {
     mpi::Environment environment;
     const auto world = mpi::Communicator::world();
@@ -117,6 +115,8 @@ int run_program(int argc, char** argv) {
         for (const auto& command : commands)
             if (name == command.name)
                 return command.function(arguments);
+        if (name == "describe")
+            return command_describe(arguments);
         std::vector<std::string> names;
         for (const auto& command : commands)
             names.emplace_back(command.name);
