@@ -1,6 +1,6 @@
-# cmake -DSOURCE=<source folder> -DTEMPLATE=<revision.cpp.in> -DOUTPUT=<version.cpp> -P WriteRevision.cmake
-# Finds the revision of the source folder and writes it into OUTPUT, which is left alone if it says so already. The first
-# that answers:
+# cmake -DSOURCE=<source folder> -DVERSION=<version> -DTEMPLATE=<revision.cpp.in> -DOUTPUT=<version.cpp> -P WriteRevision.cmake
+# Finds the revision of the source folder and the day of the version's release and writes them into OUTPUT, which is left
+# alone if it says so already. The first that answers tells the revision:
 #   the environment variable XRDCT_REVISION   for builds without the repository, such as the container's
 #   git                                       if the source folder is the top of a working tree; with -dirty if modified
 #   cmake/revision.txt                        filled in by `git archive`
@@ -23,5 +23,15 @@ set(XRDCT_REVISION unknown)
 if(found MATCHES "^([0-9a-f]+)(-dirty)?$")
   string(SUBSTRING "${CMAKE_MATCH_1}" 0 12 XRDCT_REVISION)
   string(APPEND XRDCT_REVISION "${CMAKE_MATCH_2}")
+endif()
+
+# The heading of the version's section in CHANGELOG.md: "## [1.2.3] - 2026-01-31".
+set(RELEASE_DATE "")
+if(EXISTS "${SOURCE}/CHANGELOG.md")
+  string(REPLACE "." "\\." version "${VERSION}")
+  file(STRINGS "${SOURCE}/CHANGELOG.md" heading REGEX "^## \\[${version}\\] - " LIMIT_COUNT 1)
+  if(heading MATCHES "- ([0-9]+-[0-9]+-[0-9]+)$")
+    set(RELEASE_DATE ${CMAKE_MATCH_1})
+  endif()
 endif()
 configure_file("${TEMPLATE}" "${OUTPUT}" @ONLY)

@@ -34,7 +34,7 @@ ValueKind value_kind(const OptionDescription& option) {
 ProgramDescription describe_program() {
     ProgramDescription program;
     program.version = program_version;
-    program.release_date = release_date;
+    program.release_date = xrdct::release_date();
     for (const Command& command : program_commands()) {
         program.summaries.emplace_back(command.summary);
         program.commands.push_back(describe(command.function));

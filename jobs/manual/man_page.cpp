@@ -52,10 +52,10 @@ std::string option_entry(const OptionDescription& option) {
     std::string entry = ".TP\n\\fB";
     if (option.short_name)
         entry += fmt::format("\\-{}\\fR, \\fB", option.short_name);
-    entry += "\\-\\-" + roff(option.name) + "\\fR";
+    entry += fmt::format("\\-\\-{}\\fR", roff(option.name));
     if (!option.value.empty())
-        entry += " \\fI" + roff(option.value) + "\\fR";
-    entry += "\n" + roff(sentence(option.help)) + "\n";
+        entry += fmt::format(" \\fI{}\\fR", roff(option.value));
+    entry += fmt::format("\n{}\n", roff(sentence(option.help)));
     if (option.required)
         entry += "Required.\n";
     if (!option.default_value.empty())
