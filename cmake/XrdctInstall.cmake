@@ -3,7 +3,7 @@
 # and no library for others.
 #
 # Headers are included in the sources as "crystal/phase.hpp", "mpi/nexus.hpp": src/ and the source's root are include
-# folders. Installed, all of them stand below include/xrdct, which is the one include folder of every exported target, so that
+# folders. Installed, all of them stand below include/xrdct; that folder and the one above are the include folders of exported targets, so that
 # both "crystal/phase.hpp" and <xrdct/crystal/phase.hpp> are found. A target xrdct_crystal is exported as xrdct::crystal.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -113,7 +113,8 @@ function(xrdct_prepare_export target)
       endif()
     endforeach()
     if(ours)
-      list(APPEND kept $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/xrdct>)
+      list(APPEND kept $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/xrdct>
+        $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     endif()
     set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${kept}")
   endif()

@@ -13,7 +13,9 @@ skip() {
 for tool in mmdebstrap dpkg-shlibdeps unshare; do
     command -v $tool >/dev/null || skip "$tool is not installed"
 done
+unshare --mount --pid --fork true 2>/dev/null || skip "namespaces cannot be made here"
 grep -q '^VERSION_CODENAME=bookworm' /etc/os-release || skip "packages for Debian 12 are made on Debian 12"
+source_folder=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$build/CMakeCache.txt")
 work=$(mktemp -d)
 chmod 755 "$work"
 root=$work/root
@@ -33,6 +35,9 @@ package=$(echo "$build"/xrdct_*.deb)
 [ -f "$package" ] || fail "no package was made"
 [[ $package == */xrdct_*.*.*_$(dpkg --print-architecture).deb ]] || fail "its name is $(basename "$package")"
 dpkg-deb --info "$package"
+for tool in $("$source_folder/docker/install-packages" --list run | grep -v '^lib'); do
+    dpkg-deb --field "$package" Depends | grep -q "\(^\|, \)$tool\(,\|\$\)" || fail "it does not depend on $tool"
+done
 dpkg-deb --contents "$package" >"$work/contents"
 for made in ./usr/bin/xrdct ./usr/share/man/man1/xrdct-run.1.gz ./usr/share/man/man5/xrdct-job.5.gz \
     ./usr/share/bash-completion/completions/xrdct ./usr/share/zsh/vendor-completions/_xrdct ./usr/share/doc/xrdct/copyright \
