@@ -10,6 +10,7 @@ find_package(nlohmann_json REQUIRED)
 pkg_check_modules(hdf5 REQUIRED IMPORTED_TARGET hdf5-openmpi)
 pkg_check_modules(fftw3f REQUIRED IMPORTED_TARGET fftw3f)
 pkg_check_modules(xraylib REQUIRED IMPORTED_TARGET libxrl)
+pkg_check_modules(libcrypto REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(petsc REQUIRED IMPORTED_TARGET PETSc)
 pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
 

@@ -2,7 +2,7 @@
 # mpi/ and solvers/ with their headers and a CMake package (component development). What is in jobs/ is the program itself
 # and no library for others.
 #
-# Headers are included in the sources as "crystal/phase.hpp", "mpi/nexus.hpp": src/ and the source's root are include
+# Headers are included in the sources as "crystal/phase.hpp", "mpi/nexus/nexus.hpp": src/ and the source's root are include
 # folders. Installed, all of them stand below include/xrdct; that folder and the one above are the include folders of exported targets, so that
 # both "crystal/phase.hpp" and <xrdct/crystal/phase.hpp> are found. A target xrdct_crystal is exported as xrdct::crystal.
 include(GNUInstallDirs)
@@ -138,9 +138,9 @@ function(xrdct_install_libraries)
   install(TARGETS ${targets} EXPORT xrdct ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
   install(EXPORT xrdct NAMESPACE xrdct:: FILE xrdctTargets.cmake DESTINATION ${package_folder} COMPONENT development)
   install(DIRECTORY src/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/xrdct COMPONENT development
-    FILES_MATCHING PATTERN "*_internal.hpp" EXCLUDE PATTERN "*.hpp")
+    FILES_MATCHING PATTERN "internal.hpp" EXCLUDE PATTERN "*.hpp")
   install(DIRECTORY mpi solvers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/xrdct COMPONENT development
-    FILES_MATCHING PATTERN "*_internal.hpp" EXCLUDE PATTERN "*.hpp")
+    FILES_MATCHING PATTERN "internal.hpp" EXCLUDE PATTERN "*.hpp")
 
   xrdct_find_dependency_lines(XRDCT_FIND_DEPENDENCIES ${packages})
   configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/xrdctConfig.cmake.in

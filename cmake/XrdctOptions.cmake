@@ -2,6 +2,10 @@
 # (no -ffast-math, no -ffinite-math-only); errno and floating-point traps are not used.
 add_library(xrdct_options INTERFACE)
 target_compile_options(xrdct_options INTERFACE -Wall -Wextra -fno-math-errno -fno-trapping-math)
+option(XRDCT_WERROR "A warning ends the build" OFF)
+if(XRDCT_WERROR)
+  target_compile_options(xrdct_options INTERFACE -Werror)
+endif()
 if(XRDCT_ARCHITECTURE)
   target_compile_options(xrdct_options INTERFACE -march=${XRDCT_ARCHITECTURE})
 endif()
@@ -15,11 +19,15 @@ if(XRDCT_SANITIZE)
   target_link_options(xrdct_options INTERFACE -fsanitize=${XRDCT_SANITIZE})
 endif()
 
-# xrdct_add_library(NAME SOURCES ... [PUBLIC lib ...] [PRIVATE lib ...])
-# One static library of the house; its headers are found below the include folder of its layer.
+# xrdct_add_library(NAME INCLUDE folder SOURCES ... [PUBLIC lib ...] [PRIVATE lib ...] [STRICT])
+# One static library of the house; its headers are found below the include folder of its layer. STRICT is for new rooms:
+# their sources are compiled with -Wshadow -Wconversion, too.
 function(xrdct_add_library name)
-  cmake_parse_arguments(ARG "" "INCLUDE" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "STRICT" "INCLUDE" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_include_directories(${name} PUBLIC ${ARG_INCLUDE})
   target_link_libraries(${name} PUBLIC xrdct_options ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
+  if(ARG_STRICT)
+    target_compile_options(${name} PRIVATE -Wshadow -Wconversion)
+  endif()
 endfunction()

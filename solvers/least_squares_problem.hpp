@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <span>
 
-namespace xrdct {
+namespace xrdct::solvers {
 
 /// Minimise f(x) = ½ ‖r(x)‖² (or another sum of squares, penalties included) within bounds
 /// l ≤ x ≤ u. The unknowns x are spread over the ranks of a communicator: every rank holds a share
@@ -58,4 +58,4 @@ class LeastSquaresProblem {
     virtual void precondition(std::span<const double> v, std::span<double> out) = 0;
 };
 
-} // namespace xrdct
+} // namespace xrdct::solvers

@@ -2,10 +2,10 @@
 #include "base/text.hpp"
 #include "jobs/bench/machine.hpp"
 #include "jobs/bench/output.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/program.hpp"
-#include "jobs/settings.hpp"
-#include "jobs/text_file.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/settings/settings.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +16,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
-namespace xrdct {
+namespace xrdct::bench {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
@@ -110,7 +110,7 @@ int command_bench(const std::vector<std::string>& arguments) {
     std::string stages = "fbp,fits,dlsr,io", scaling = "strong,weak", ranks, predicted,
                 folder = ".", output, memory;
     MachineOptions machine;
-    CommandLine line(
+    program::CommandLine line(
         "bench", "measure every stage on 1, 2, 4 ... ranks, or predict it on many", "[options]",
         "mpirun -n 4 xrdct bench --translations 140 --rotations 220 --output bench.nxs\n"
         "  xrdct bench --translations 550 --rotations 400 --predict 16,64,256,1024,4096");
@@ -184,7 +184,8 @@ int command_bench(const std::vector<std::string>& arguments) {
         predicted.empty() ? std::vector<std::size_t>{} : counts(predicted, "--predict");
     std::vector<std::size_t> sizes =
         ranks.empty() ? std::vector<std::size_t>{} : counts(ranks, "--ranks");
-    const double limit = memory.empty() ? 0 : static_cast<double>(parse_bytes(memory, "--memory"));
+    const double limit =
+        memory.empty() ? 0 : static_cast<double>(program::parse_bytes(memory, "--memory"));
     for (const auto& [value, option, least] :
          {std::tuple{machine.flop_rate, "--flop-rate", 0.0},
           {machine.memory_bandwidth, "--memory-bandwidth", 0.0},
@@ -213,7 +214,7 @@ int command_bench(const std::vector<std::string>& arguments) {
         omp_set_num_threads(1);
     results.threads = omp_get_max_threads();
 
-    return run_on_ranks([&](const mpi::Communicator& world) {
+    return program::run_on_ranks([&](const mpi::Communicator& world) {
         const auto all = static_cast<std::size_t>(world.size());
         if (sizes.empty()) {
             for (std::size_t p = 1; p < all; p *= 2)
@@ -309,4 +310,4 @@ int command_bench(const std::vector<std::string>& arguments) {
     });
 }
 
-} // namespace xrdct
+} // namespace xrdct::bench

@@ -1,7 +1,7 @@
 #include "jobs/bench/machine.hpp"
 
 #include "base/error.hpp"
-#include "tomography/simd.hpp"
+#include "base/simd.hpp"
 
 #include <algorithm>
 #include <chrono>

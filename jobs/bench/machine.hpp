@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/bench/model.hpp"
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 
 #include <cstdint>
 #include <filesystem>

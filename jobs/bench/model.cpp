@@ -1,7 +1,7 @@
 #include "jobs/bench/model.hpp"
 
 #include "base/error.hpp"
-#include "mpi/decomposition.hpp"
+#include "mpi/comm/decomposition.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,10 @@
 #include "jobs/bench/output.hpp"
 
 #include "base/numbers.hpp"
+#include "jobs/program/version.hpp"
 #include "jobs/report/curve_picture.hpp"
-#include "jobs/version.hpp"
-#include "mpi/nexus.hpp"
-#include "mpi/product_file.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/nexus/product_file.hpp"
 
 #include <cmath>
 
@@ -231,8 +231,8 @@ nlohmann::ordered_json to_json(const Results& r) {
 }
 
 void write_nexus(const Results& r, const std::filesystem::path& path, bool force) {
-    auto product = mpi::ProductFile::create(path, force ? mpi::ProductFile::Existing::replace
-                                                        : mpi::ProductFile::Existing::refuse);
+    auto product = nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                          : nexus::ProductFile::Existing::refuse);
     {
         auto root = product.root();
         nexus::write_root(root, program_version, revision(), nexus::now_utc());

@@ -49,15 +49,15 @@ bool inside(Part part, double r, double turn, double windings) {
     }
 }
 
-RadialAxis radial_axis(std::size_t channels) {
+rietveld::RadialAxis radial_axis(std::size_t channels) {
     std::vector<double> two_theta(channels);
     for (std::size_t k = 0; k < channels; ++k)
         two_theta[k] = 1.2 + 3.96 * static_cast<double>(k) / static_cast<double>(channels);
-    return RadialAxis::from_two_theta(two_theta, wavelength);
+    return rietveld::RadialAxis::from_two_theta(two_theta, wavelength);
 }
 
-PatternModel make_model() {
-    PatternModel model;
+rietveld::PatternModel make_model() {
+    rietveld::PatternModel model;
     model.instrument.w.value = 0.02 * 0.02;
     struct Entry {
         const char *name, *structure;
@@ -67,14 +67,15 @@ PatternModel make_model() {
          {Entry{"cathode", "NMC532", {2.868, 14.25}}, Entry{"Fe", "Fe", {}}, Entry{"Cu", "Cu", {}},
           Entry{"Al", "Al", {}}, Entry{"LiC6", "LiC6", {}}, Entry{"LiC12", "LiC12", {}}}) {
         model.phases.emplace_back(
-            Phase::from_cif_text(phantom::structure_file(entry.structure).text, entry.structure),
+            crystal::Phase::from_cif_text(phantom::structure_file(entry.structure).text,
+                                          entry.structure),
             entry.name);
         auto& phase = model.phases.back();
         phase.size.value = 800;
         for (std::size_t i = 0; i < entry.cell.size(); ++i)
             phase.cell[i].value = entry.cell[i];
     }
-    SinglePeak separator;
+    rietveld::SinglePeak separator;
     separator.name = "separator";
     separator.position.value = 1.65;
     separator.fwhm.value = 0.3;
@@ -83,17 +84,17 @@ PatternModel make_model() {
     return model;
 }
 
-std::vector<PatternPart> make_parts() {
-    using Kind = ShapeParameter::Kind;
-    std::vector<PatternPart> parts;
+std::vector<rietveld::PatternPart> make_parts() {
+    using Kind = rietveld::ShapeParameter::Kind;
+    std::vector<rietveld::PatternPart> parts;
     for (std::size_t p = 0; p < peak; ++p)
-        parts.push_back({PatternPart::Kind::phase, p, {}, {}});
+        parts.push_back({rietveld::PatternPart::Kind::phase, p, {}, {}});
     parts[cathode].voxel = {{Kind::cell, 0, 2.855, 2.881}, {Kind::cell, 1, 14.15, 14.35}};
     for (const Part p : {cathode, iron})
         parts[p].global = {{Kind::size, 0, 1 / 1600.0, 1 / 400.0}};
-    parts.push_back({PatternPart::Kind::peak, 0, {}, {}});
+    parts.push_back({rietveld::PatternPart::Kind::peak, 0, {}, {}});
     for (std::size_t term = 0; term < background_terms; ++term)
-        parts.push_back({PatternPart::Kind::background, term, {}, {}});
+        parts.push_back({rietveld::PatternPart::Kind::background, term, {}, {}});
     return parts;
 }
 
@@ -113,7 +114,7 @@ Sample::Sample(const Problem& problem) : problem_(problem) {
     geometry_.beam_width = step;
     geometry_.distance = distance;
     grid_ = default_grid(geometry_);
-    layers_ = DepthLayers::across(0.5 * diameter, depth_layers);
+    layers_ = tomography::DepthLayers::across(0.5 * diameter, depth_layers);
     model_ = make_model();
 
     const auto parts = make_parts();
@@ -130,22 +131,22 @@ Sample::Sample(const Problem& problem) : problem_(problem) {
     }
     sample_voxels_ = pixels_[peak].size();
 
-    const RadialAxis axis = radial_axis(problem.channels);
-    PatternBasisOptions options;
+    const rietveld::RadialAxis axis = radial_axis(problem.channels);
+    rietveld::PatternBasisOptions options;
     options.tolerance = 3e-3;
     options.layers = layers_.count;
     options.depth_first = layers_.first;
     options.depth_spacing = layers_.spacing;
     options.distance = distance;
     const std::vector<double> channel_weight(axis.size(), 1.0);
-    basis_ = std::make_unique<PatternBasis>(axis, model_, parts, channel_weight, options);
+    basis_ = std::make_unique<rietveld::PatternBasis>(axis, model_, parts, channel_weight, options);
 
     // Amounts that make every part's pattern 1 at its highest point.
-    const PatternCalculator calculator(axis, model_);
+    const rietveld::PatternCalculator calculator(axis, model_);
     std::vector<double> y(axis.size());
     std::vector<std::vector<double>> shapes;
     for (std::size_t p = 0; p < parts.size(); ++p) {
-        PatternModel only = model_;
+        rietveld::PatternModel only = model_;
         for (auto& phase : only.phases)
             phase.scale.value = 0;
         if (p < peak)
@@ -163,15 +164,15 @@ Sample::Sample(const Problem& problem) : problem_(problem) {
 
     for (std::size_t p = 0; p < peak; ++p)
         model_.phases[p].scale.value = unit_amount_[p];
-    VoxelFitOptions fit_options;
+    rietveld::VoxelFitOptions fit_options;
     fit_options.cell_phases = {"cathode"};
-    fitter_ = std::make_unique<VoxelFitter>(axis, model_, fit_options);
+    fitter_ = std::make_unique<rietveld::VoxelFitter>(axis, model_, fit_options);
     std::mt19937_64 random(1);
     std::uniform_real_distribution<double> uniform(0, 1);
     std::normal_distribution<double> normal;
     constexpr double counts = 2000;
     for (std::size_t i = 0; i < distinct_patterns; ++i) {
-        PatternModel own = model_;
+        rietveld::PatternModel own = model_;
         own.phases[cathode].cell[0].value += 0.01 * (uniform(random) - 0.5);
         own.phases[cathode].cell[1].value += 0.09 * (uniform(random) - 0.5);
         for (std::size_t p = 0; p < peak; ++p)
@@ -206,15 +207,15 @@ std::size_t Sample::view_pixels() const {
     return static_cast<std::size_t>(std::count(mask.begin(), mask.end(), 1));
 }
 
-ScanGeometry Sample::geometry(const mpi::BlockRange& rotations) const {
-    ScanGeometry part = geometry_;
+tomography::ScanGeometry Sample::geometry(const mpi::BlockRange& rotations) const {
+    tomography::ScanGeometry part = geometry_;
     part.rotation.clear();
     for (std::size_t i = rotations.begin; i < rotations.end; ++i)
         part.rotation.push_back(geometry_.rotation[i % geometry_.rotation.size()]);
     return part;
 }
 
-DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations, const Team& team) const {
+dlsr::DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations, const Team& team) const {
     const std::size_t rays = rotations.size() * problem_.translations;
     std::vector<float> weight(rays), transmission(rays);
     for (std::size_t i = rotations.begin; i < rotations.end; ++i)
@@ -230,8 +231,8 @@ DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations, const Team&
             transmission,        {},    {},      team};
 }
 
-std::vector<DlsrField> Sample::fields() const {
-    std::vector<DlsrField> fields;
+std::vector<dlsr::DlsrField> Sample::fields() const {
+    std::vector<dlsr::DlsrField> fields;
     for (std::size_t p = 0; p < pixels_.size(); ++p)
         fields.push_back({.part = p,
                           .lower = -infinity,
@@ -253,15 +254,15 @@ std::vector<DlsrField> Sample::fields() const {
     return fields;
 }
 
-std::vector<DlsrGlobal> Sample::globals() const {
-    std::vector<DlsrGlobal> globals;
+std::vector<dlsr::DlsrGlobal> Sample::globals() const {
+    std::vector<dlsr::DlsrGlobal> globals;
     for (const auto& part : basis_->parts())
         for (const auto& p : part.global)
             globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
     return globals;
 }
 
-std::vector<double> Sample::values(const DlsrOperator& model, double change) const {
+std::vector<double> Sample::values(const dlsr::DlsrOperator& model, double change) const {
     std::vector<double> values(model.value_count());
     const auto& parts = basis_->parts();
     for (std::size_t p = 0; p < parts.size(); ++p)
@@ -284,11 +285,11 @@ std::vector<double> Sample::values(const DlsrOperator& model, double change) con
     return values;
 }
 
-std::vector<double> Sample::start(const DlsrOperator& model) const {
+std::vector<double> Sample::start(const dlsr::DlsrOperator& model) const {
     // Not the same everywhere: what products are condensed to would be a matter of rounding.
     return values(model, 0.15);
 }
-std::vector<double> Sample::truth(const DlsrOperator& model) const {
+std::vector<double> Sample::truth(const dlsr::DlsrOperator& model) const {
     return values(model, 0.25);
 }
 

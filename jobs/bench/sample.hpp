@@ -1,9 +1,9 @@
 #pragma once
 
-#include "mpi/decomposition.hpp"
-#include "rietveld/pattern_basis.hpp"
-#include "rietveld/voxel_fitter.hpp"
-#include "solvers/dlsr_problem.hpp"
+#include "mpi/comm/decomposition.hpp"
+#include "rietveld/model/pattern_basis.hpp"
+#include "rietveld/voxel/voxel_fitter.hpp"
+#include "solvers/dlsr/problem.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -30,18 +30,18 @@ class Sample {
     Sample& operator=(const Sample&) = delete;
 
     const Problem& problem() const { return problem_; }
-    const ImageGrid& grid() const { return grid_; }
-    const PatternBasis& basis() const { return *basis_; }
+    const tomography::ImageGrid& grid() const { return grid_; }
+    const rietveld::PatternBasis& basis() const { return *basis_; }
     /// The rotations `i` mod problem().rotations of a range: beyond the scan's own they repeat.
-    ScanGeometry geometry(const mpi::BlockRange& rotations) const;
+    tomography::ScanGeometry geometry(const mpi::BlockRange& rotations) const;
     /// Collective over `team`.
-    DlsrOperator make_operator(const mpi::BlockRange& rotations,
-                               const Team& team = Team::alone()) const;
-    std::vector<DlsrField> fields() const;
-    std::vector<DlsrGlobal> globals() const;
+    dlsr::DlsrOperator make_operator(const mpi::BlockRange& rotations,
+                                     const Team& team = Team::alone()) const;
+    std::vector<dlsr::DlsrField> fields() const;
+    std::vector<dlsr::DlsrGlobal> globals() const;
     /// Values at which a fit starts, and those that the data are made of.
-    std::vector<double> start(const DlsrOperator& model) const;
-    std::vector<double> truth(const DlsrOperator& model) const;
+    std::vector<double> start(const dlsr::DlsrOperator& model) const;
+    std::vector<double> truth(const dlsr::DlsrOperator& model) const;
 
     /// Sinogram [rotation of the range][translation][channel], positive, smooth; rotations and
     /// channels of the scan repeat.
@@ -49,7 +49,7 @@ class Sample {
                                 const mpi::BlockRange& channels) const;
 
     /// Fits the patterns of voxels that carry the cathode.
-    const VoxelFitter& fitter() const { return *fitter_; }
+    const rietveld::VoxelFitter& fitter() const { return *fitter_; }
     static constexpr std::size_t distinct_patterns = 64;
     /// One of the distinct noisy patterns [channel] and its variance.
     std::span<const float> pattern(std::size_t i) const;
@@ -61,18 +61,18 @@ class Sample {
     std::size_t view_pixels() const;
 
   private:
-    std::vector<double> values(const DlsrOperator& model, double change) const;
+    std::vector<double> values(const dlsr::DlsrOperator& model, double change) const;
 
     Problem problem_;
-    ImageGrid grid_;
-    ScanGeometry geometry_; ///< all rotations of the scan
-    DepthLayers layers_;
-    PatternModel model_;
+    tomography::ImageGrid grid_;
+    tomography::ScanGeometry geometry_; ///< all rotations of the scan
+    tomography::DepthLayers layers_;
+    rietveld::PatternModel model_;
     std::vector<std::vector<std::size_t>> pixels_; ///< per part
     std::vector<double> unit_amount_;              ///< per part, gives patterns of highest point 1
     std::size_t sample_voxels_ = 0;
-    std::unique_ptr<PatternBasis> basis_;
-    std::unique_ptr<VoxelFitter> fitter_;
+    std::unique_ptr<rietveld::PatternBasis> basis_;
+    std::unique_ptr<rietveld::VoxelFitter> fitter_;
     std::vector<float> patterns_, variances_;
 };
 

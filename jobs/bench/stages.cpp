@@ -2,11 +2,11 @@
 
 #include "base/error.hpp"
 #include "jobs/bench/machine.hpp"
-#include "mpi/hdf5.hpp"
-#include "mpi/product_file.hpp"
-#include "mpi/redistribution.hpp"
+#include "mpi/comm/redistribution.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/product_file.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
-#include "solvers/voxelwise_rietveld.hpp"
+#include "solvers/voxels/voxelwise_rietveld.hpp"
 #include "tomography/fbp.hpp"
 
 #include <algorithm>
@@ -99,7 +99,7 @@ class FbpPass {
     const mpi::Communicator& communicator_;
     const Sample& sample_;
     std::size_t channels_;
-    FilteredBackProjection fbp_;
+    tomography::FilteredBackProjection fbp_;
     mpi::BlockRange rotations_;
     std::vector<float> slab_;
 };
@@ -140,9 +140,9 @@ struct Dlsr {
     }
 
     mpi::NodeTeam team;
-    DlsrOperator op;
+    dlsr::DlsrOperator op;
     std::vector<float> data;
-    std::optional<DlsrProblem> problem;
+    std::optional<dlsr::DlsrProblem> problem;
     std::vector<double> x, beside, v, out;
 };
 
@@ -229,9 +229,9 @@ Measurement StageRunner::fbp(Scaling scaling) {
 Measurement StageRunner::fits(Scaling scaling) {
     reset_peak_memory();
     const std::size_t n = sample_.grid().n, rows = n * factor(scaling);
-    const VoxelwiseRietveld rietveld(communicator_, sample_.fitter());
+    const voxels::VoxelwiseRietveld rietveld(communicator_, sample_.fitter());
     std::size_t own = 0;
-    const auto read = [&](std::size_t y, PatternTile& tile) {
+    const auto read = [&](std::size_t y, voxels::PatternTile& tile) {
         for (const std::size_t pixel : sample_.row_voxels(y)) {
             tile.voxels.push_back(pixel + y / n * n * n);
             const auto pattern = sample_.pattern(pixel), variance = sample_.variance(pixel);
@@ -239,7 +239,7 @@ Measurement StageRunner::fits(Scaling scaling) {
             tile.variance.insert(tile.variance.end(), variance.begin(), variance.end());
         }
     };
-    VoxelwiseResult result;
+    voxels::VoxelwiseResult result;
     auto m = measure(Stage::fits, scaling, options_.repetitions, [&] {
         own = 0;
         result = rietveld.run(rows, n * rows, read,
@@ -281,8 +281,9 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
         return all;
     };
     const auto costs = [&](Measurement& m, double products, double gradients,
-                           const DlsrOperator::Cost& condensed, const DlsrOperator::Cost& exact) {
-        const auto flops = [](const DlsrOperator::Cost& c) {
+                           const dlsr::DlsrOperator::Cost& condensed,
+                           const dlsr::DlsrOperator::Cost& exact) {
+        const auto flops = [](const dlsr::DlsrOperator::Cost& c) {
             return c.projection_flops + c.table_flops;
         };
         const double own_flops = products * flops(condensed) + gradients * flops(exact);
@@ -292,7 +293,7 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
                                           mpi::Reduction::sum);
     };
     std::vector<Measurement> results;
-    const DlsrOperator::Cost exact = dlsr->op.cost();
+    const dlsr::DlsrOperator::Cost exact = dlsr->op.cost();
 
     // Arrays that are kept are made before anything is measured.
     problem.objective_and_gradient(dlsr->x, dlsr->out);
@@ -313,7 +314,7 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
     compare(gradient, whole(1 / copies));
 
     auto linearise = measure(Stage::linearise, scaling, 1, [&] { problem.linearise(dlsr->x); });
-    const DlsrOperator::Cost condensed = dlsr->op.cost();
+    const dlsr::DlsrOperator::Cost condensed = dlsr->op.cost();
     auto product = measure(Stage::product, scaling, options_.repetitions,
                            [&] { problem.gauss_newton_product(dlsr->v, dlsr->out); });
     costs(product, 1, 0, condensed, exact);
@@ -365,7 +366,7 @@ std::vector<Measurement> StageRunner::files(Scaling scaling) {
 
     auto write = measure(Stage::write, scaling, options_.repetitions, [&] {
         auto product =
-            mpi::ProductFile::create(name, mpi::ProductFile::Existing::replace, &communicator_);
+            nexus::ProductFile::create(name, nexus::ProductFile::Existing::replace, &communicator_);
         {
             auto root = product.root();
             auto data = root.create_dataset("intensity", hdf5::ElementType::float32,
@@ -431,7 +432,7 @@ double allowed_error(Stage stage) {
 namespace {
 
 /// Blocks of eight lanes of all voxels, times eight (see DlsrLanes): single lanes share blocks.
-double coefficients_of(const Sample& sample, const DlsrOperator& op) {
+double coefficients_of(const Sample& sample, const dlsr::DlsrOperator& op) {
     const auto& basis = sample.basis();
     std::vector<std::size_t> single;
     double total = 0;
@@ -597,8 +598,8 @@ Rates measure_rates(const Sample& sample, const Workload& work, const Machine& m
         rates.fbp_channel = best(2, [&] { pass.run(); }) / static_cast<double>(channels);
     }
     {
-        VoxelFitter::Workspace workspace(sample.fitter());
-        VoxelFit fit;
+        rietveld::VoxelFitter::Workspace workspace(sample.fitter());
+        rietveld::VoxelFit fit;
         rates.fit =
             best(3,
                  [&] {

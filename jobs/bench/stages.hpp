@@ -2,8 +2,8 @@
 
 #include "jobs/bench/model.hpp"
 #include "jobs/bench/sample.hpp"
-#include "mpi/communicator.hpp"
-#include "mpi/traffic.hpp"
+#include "mpi/comm/communicator.hpp"
+#include "mpi/comm/traffic.hpp"
 #include "solvers/petsc/session.hpp"
 
 #include <filesystem>

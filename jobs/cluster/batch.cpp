@@ -1,8 +1,8 @@
 #include "jobs/cluster/batch.hpp"
 
 #include "base/error.hpp"
-#include "jobs/progress.hpp"
-#include "jobs/stop_request.hpp"
+#include "jobs/program/progress.hpp"
+#include "jobs/program/stop_request.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -76,14 +76,14 @@ double parse_time(const std::string& text, const std::string& option) {
 }
 
 Resources plan(const Profile& profile, const Wishes& wishes,
-               const std::function<std::vector<StageEstimate>(int ranks)>& needs) {
-    const auto seconds_of = [](const std::vector<StageEstimate>& list) {
+               const std::function<std::vector<pipeline::StageEstimate>(int ranks)>& needs) {
+    const auto seconds_of = [](const std::vector<pipeline::StageEstimate>& list) {
         double sum = 0;
         for (const auto& stage : list)
             sum += stage.seconds;
         return sum;
     };
-    const auto memory_of = [](const std::vector<StageEstimate>& list) {
+    const auto memory_of = [](const std::vector<pipeline::StageEstimate>& list) {
         std::uint64_t most = 0;
         for (const auto& stage : list)
             most = std::max(most, stage.memory);
@@ -148,12 +148,13 @@ Resources plan(const Profile& profile, const Wishes& wishes,
     if (resources.seconds <= profile.notice)
         throw Error(fmt::format("--time: {} is not longer than the notice before its end ({}, "
                                 "time.notice of the profile)",
-                                duration_text(resources.seconds), duration_text(profile.notice)));
+                                program::duration_text(resources.seconds),
+                                program::duration_text(profile.notice)));
     if (resources.seconds < resources.estimated)
         resources.notes.push_back(
             fmt::format("the run is estimated to take {}, longer than its time limit: it is "
                         "continued up to {} times, at a stage or a step of dlsr",
-                        duration_text(resources.estimated), profile.requeues));
+                        program::duration_text(resources.estimated), profile.requeues));
     return resources;
 }
 
@@ -263,10 +264,10 @@ std::string batch_script(const Profile& profile, const Resources& resources, con
     text += "\n# Estimated with " +
             fmt::format("{} rank{}:\n", resources.ranks, resources.ranks == 1 ? "" : "s");
     for (const auto& stage : resources.stages)
-        text +=
-            fmt::format("#   {:<12} about {}, {:.0f} MB per rank, {:.0f} MB on disk\n", stage.stage,
-                        duration_text(stage.seconds), 1e-6 * static_cast<double>(stage.memory),
-                        1e-6 * static_cast<double>(stage.disk));
+        text += fmt::format("#   {:<12} about {}, {:.0f} MB per rank, {:.0f} MB on disk\n",
+                            stage.stage, program::duration_text(stage.seconds),
+                            1e-6 * static_cast<double>(stage.memory),
+                            1e-6 * static_cast<double>(stage.disk));
     text += "# One allocation for all stages: they use the same ranks, each reads the product of "
             "the one before,\n# and a chain of jobs would wait in the queue for each.\n\n";
     text += which_member(job);
@@ -339,7 +340,7 @@ fi
 echo "xrdct: to be continued: back into the queue" >&2
 scontrol requeue "$SLURM_JOB_ID"
 )bash",
-                        stopped_exit_code, joined(first), again,
+                        program::stopped_exit_code, joined(first), again,
                         std::max(20.0, profile.notice - 60), joined(start), profile.requeues);
     return text;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/cluster/profile.hpp"
-#include "jobs/estimate.hpp"
+#include "jobs/pipeline/estimate.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -17,7 +17,7 @@ struct Resources {
     std::uint64_t memory = 0; ///< bytes per node
     double seconds = 0;       ///< time limit
     double estimated = 0;     ///< of the run, without the margin [s]
-    std::vector<StageEstimate> stages;
+    std::vector<pipeline::StageEstimate> stages;
     std::vector<std::string> notes;
 };
 
@@ -34,7 +34,7 @@ struct Wishes {
 /// factor of two, and a chain of jobs would wait in the queue once per stage. Throws Error when not
 /// even one rank fits a node.
 Resources plan(const Profile& profile, const Wishes& wishes,
-               const std::function<std::vector<StageEstimate>(int ranks)>& needs);
+               const std::function<std::vector<pipeline::StageEstimate>(int ranks)>& needs);
 
 /// One run of the script: a job, or a member of an array.
 struct Member {

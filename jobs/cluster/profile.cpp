@@ -1,9 +1,10 @@
 #include "jobs/cluster/profile.hpp"
 
 #include "base/error.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/job.hpp"
-#include "jobs/model_settings.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/settings/job.hpp"
+#include "jobs/settings/model_settings.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <cstdlib>
 
@@ -14,14 +15,14 @@ namespace xrdct::cluster {
 namespace {
 
 /// A word of an #SBATCH line: a line break or quote in it would begin something else.
-void plain(Settings& s, const std::string& key, const std::string& text) {
+void plain(settings::Settings& s, const std::string& key, const std::string& text) {
     for (const char c : text)
         require(static_cast<unsigned char>(c) > ' ' && c != '"' && c != '\'' && c != '`' &&
                     c != '$' && c != '\\',
                 s, key, fmt::format("'{}' holds a blank, a quote or a $", text));
 }
 
-Profile read_all(Settings& s) {
+Profile read_all(settings::Settings& s) {
     Profile p;
     const auto word = [&](const std::string& key, const std::string& what) {
         auto text = s.text(key, "", what);
@@ -59,7 +60,7 @@ Profile read_all(Settings& s) {
             "must lie between 1 and 4096");
     const auto memory = s.text("node.memory", "", "memory of a node, such as 256GB; empty: any");
     if (!memory.empty())
-        p.memory_per_node = parse_bytes(memory, s.where("node.memory"));
+        p.memory_per_node = program::parse_bytes(memory, s.where("node.memory"));
     p.max_nodes = s.integer("node.most", 1, "most nodes of one job");
     require(p.max_nodes >= 1 && p.max_nodes <= 10000, s, "node.most",
             "must lie between 1 and 10000");
@@ -92,7 +93,7 @@ Profile read_all(Settings& s) {
 } // namespace
 
 Profile parse_profile(const std::string& text, const std::filesystem::path& source) {
-    auto settings = Settings::parse(text, source.string());
+    auto settings = settings::Settings::parse(text, source.string());
     Profile profile;
     try {
         profile = read_all(settings);
@@ -110,25 +111,25 @@ Profile parse_profile(const std::string& text, const std::filesystem::path& sour
 
 Profile find_profile(const std::filesystem::path& given) {
     if (!given.empty())
-        return parse_profile(read_text_file(given), given);
+        return parse_profile(files::read_text_file(given), given);
     const auto variable = [](const char* name) {
         const char* value = std::getenv(name);
         return std::string(value ? value : "");
     };
     if (const auto path = variable("XRDCT_PROFILE"); !path.empty())
-        return parse_profile(read_text_file(path), path);
+        return parse_profile(files::read_text_file(path), path);
     std::filesystem::path folder = variable("XDG_CONFIG_HOME");
     if (folder.empty() && !variable("HOME").empty())
         folder = std::filesystem::path(variable("HOME")) / ".config";
     const auto path = folder / "xrdct" / "profile.toml";
     std::error_code code;
     if (!folder.empty() && std::filesystem::exists(path, code))
-        return parse_profile(read_text_file(path), path);
+        return parse_profile(files::read_text_file(path), path);
     return parse_profile("", "");
 }
 
-std::vector<SettingDescription> profile_reference() {
-    auto settings = Settings::parse("", "profile");
+std::vector<settings::SettingDescription> profile_reference() {
+    auto settings = settings::Settings::parse("", "profile");
     read_all(settings);
     return settings.descriptions();
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "jobs/settings.hpp"
+#include "jobs/settings/settings.hpp"
 
 #include <cstdint>
 #include <filesystem>
@@ -42,6 +42,6 @@ Profile parse_profile(const std::string& text, const std::filesystem::path& sour
 Profile find_profile(const std::filesystem::path& given);
 
 /// Every key with type, default, unit and meaning.
-std::vector<SettingDescription> profile_reference();
+std::vector<settings::SettingDescription> profile_reference();
 
 } // namespace xrdct::cluster

@@ -1,9 +1,10 @@
 #include "base/error.hpp"
 #include "jobs/cluster/submission.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/job.hpp"
-#include "jobs/program.hpp"
-#include "jobs/progress.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/program/progress.hpp"
+#include "jobs/settings/job.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -17,7 +18,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::cluster {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
@@ -38,7 +39,7 @@ Submission by_hand(const fs::path& output) {
 Submission in_folder(const fs::path& output) {
     if (auto found = read_submission(output))
         return *found;
-    if (read_run_state(output))
+    if (program::read_run_state(output))
         return by_hand(output);
     throw Error(fmt::format("{}: no job was submitted or run there", output.string()));
 }
@@ -68,11 +69,11 @@ Submission find_submission(const std::string& target) {
     const fs::path path = fs::absolute(target).lexically_normal();
     if (fs::is_directory(path))
         return in_folder(path);
-    const auto text = read_text_file(path);
-    const bool campaign = Settings::parse(text, path.string()).has("campaign.scans");
-    return in_folder(parse_job(text, path,
-                               campaign ? std::vector<std::string>{"input.file=\"scan\""}
-                                        : std::vector<std::string>{})
+    const auto text = files::read_text_file(path);
+    const bool campaign = settings::Settings::parse(text, path.string()).has("campaign.scans");
+    return in_folder(settings::parse_job(text, path,
+                                         campaign ? std::vector<std::string>{"input.file=\"scan\""}
+                                                  : std::vector<std::string>{})
                          .output);
 }
 
@@ -106,7 +107,7 @@ std::string part_text(const MemberState& state) {
 }
 
 std::string left_text(const MemberState& state) {
-    return state.left >= 0 ? "about " + duration_text(state.left) + " left" : "";
+    return state.left >= 0 ? "about " + program::duration_text(state.left) + " left" : "";
 }
 
 ordered_json to_json(const Submission& submission, std::size_t index, const MemberState& state) {
@@ -212,13 +213,13 @@ void print_status(const Submission& submission, const SlurmView& view, const Rep
         // A run that was killed did not say so itself.
         const bool cut = stage.state == "running" && state.ended();
         rows.push_back({"  " + stage.name, cut ? state.state : stage.state,
-                        stage.seconds > 0 ? duration_text(stage.seconds) : "",
+                        stage.seconds > 0 ? program::duration_text(stage.seconds) : "",
                         current ? part_text(state) : "", current ? left_text(state) : ""});
     }
     print_table(rows);
 }
 
-void add_target(CommandLine& line) {
+void add_target(program::CommandLine& line) {
     line.hidden()("target", po::value<std::string>()->default_value(""));
     line.positional("target", 1);
 }
@@ -226,8 +227,8 @@ void add_target(CommandLine& line) {
 } // namespace
 
 int command_jobs(const std::vector<std::string>& arguments) {
-    CommandLine line("jobs", "list the submitted jobs and how far they are", "[options]",
-                     "xrdct jobs");
+    program::CommandLine line("jobs", "list the submitted jobs and how far they are", "[options]",
+                              "xrdct jobs");
     line.add_options()("json", "as JSON on stdout");
     if (!line.parse(arguments))
         return 0;
@@ -274,8 +275,9 @@ int command_jobs(const std::vector<std::string>& arguments) {
 }
 
 int command_status(const std::vector<std::string>& arguments) {
-    CommandLine line("status", "say how far a job is: stage, iteration, residual, time left",
-                     "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct status results");
+    program::CommandLine line("status",
+                              "say how far a job is: stage, iteration, residual, time left",
+                              "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct status results");
     line.add_options()("json", "as JSON on stdout");
     add_target(line);
     if (!line.parse(arguments))
@@ -295,9 +297,9 @@ int command_status(const std::vector<std::string>& arguments) {
 }
 
 int command_watch(const std::vector<std::string>& arguments) {
-    CommandLine line("watch",
-                     "repeat the status until the job has ended; exit code 0 if it finished",
-                     "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct watch results --interval 5");
+    program::CommandLine line(
+        "watch", "repeat the status until the job has ended; exit code 0 if it finished",
+        "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct watch results --interval 5");
     line.add_options()("interval", po::value<double>()->default_value(10)->value_name("SECONDS"),
                        "time between looks [s], at least 1");
     add_target(line);
@@ -317,14 +319,14 @@ int command_watch(const std::vector<std::string>& arguments) {
         print_status(submission, view, report);
         std::fflush(stdout);
         if (report.ended)
-            return report.successful ? 0 : failure_exit_code;
+            return report.successful ? 0 : program::failure_exit_code;
         std::this_thread::sleep_for(std::chrono::duration<double>(interval));
     }
 }
 
 int command_cancel(const std::vector<std::string>& arguments) {
-    CommandLine line("cancel", "cancel a submitted job; what is finished stays",
-                     "JOB.toml|FOLDER|NUMBER [options]", "xrdct cancel results");
+    program::CommandLine line("cancel", "cancel a submitted job; what is finished stays",
+                              "JOB.toml|FOLDER|NUMBER [options]", "xrdct cancel results");
     line.add_options()("member", po::value<std::string>()->value_name("NAME"),
                        "only this scan of a campaign");
     add_target(line);
@@ -371,8 +373,8 @@ int command_cancel(const std::vector<std::string>& arguments) {
 }
 
 int command_logs(const std::vector<std::string>& arguments) {
-    CommandLine line("logs", "print what a submitted job wrote",
-                     "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct logs results --follow");
+    program::CommandLine line("logs", "print what a submitted job wrote",
+                              "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct logs results --follow");
     line.add_options()("lines", po::value<long>()->default_value(100)->value_name("N"),
                        "the last N lines")("follow", "go on as the job writes, until interrupted")(
         "member", po::value<std::string>()->value_name("NAME"),
@@ -421,4 +423,4 @@ int command_logs(const std::vector<std::string>& arguments) {
     throw Error(fmt::format("tail: {}", std::strerror(errno)));
 }
 
-} // namespace xrdct
+} // namespace xrdct::cluster

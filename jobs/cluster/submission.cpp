@@ -1,8 +1,8 @@
 #include "jobs/cluster/submission.hpp"
 
 #include "base/error.hpp"
-#include "jobs/job.hpp"
-#include "jobs/text_file.hpp"
+#include "jobs/settings/job.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -35,7 +35,7 @@ std::optional<Submission> read_submission(const fs::path& output) {
     std::error_code code;
     if (!fs::exists(path, code))
         return {};
-    const auto text = read_text_file(path);
+    const auto text = files::read_text_file(path);
     try {
         const auto json = nlohmann::json::parse(text);
         Submission s;
@@ -81,7 +81,7 @@ void write_submission(const Submission& s) {
     json["estimates"] = ordered_json::array();
     for (const auto& [stage, seconds] : s.estimates)
         json["estimates"].push_back({{"stage", stage}, {"seconds", seconds}});
-    write_text_file(submission_path(s.output), json.dump(1) + "\n");
+    files::write_text_file(submission_path(s.output), json.dump(1) + "\n");
 }
 
 namespace {
@@ -139,7 +139,7 @@ bool MemberState::ended() const {
            state == "stopped";
 }
 
-double time_left(const RunState& run,
+double time_left(const program::RunState& run,
                  const std::vector<std::pair<std::string, double>>& estimates) {
     double left = 0;
     for (const auto& stage : run.stages) {
@@ -183,7 +183,7 @@ std::string last_error(const fs::path& log) {
 }
 
 /// Whether the run's process, on this machine, is gone.
-bool process_is_gone(const RunState& run) {
+bool process_is_gone(const program::RunState& run) {
     char host[256] = {};
     return ::gethostname(host, sizeof host - 1) == 0 && run.host == host && run.process > 0 &&
            ::kill(static_cast<pid_t>(run.process), 0) != 0 && errno == ESRCH;
@@ -195,7 +195,7 @@ MemberState member_state(const Submission& submission, std::size_t index, const 
     const auto& member = submission.members.at(index);
     const long task = submission.array ? static_cast<long>(index) : -1;
     MemberState result;
-    result.run = read_run_state(member.output);
+    result.run = program::read_run_state(member.output);
     const auto expected =
         submission.array ? fmt::format("{}_{}", member.job, task) : std::to_string(member.job);
     // The record of an earlier run says nothing of this one.

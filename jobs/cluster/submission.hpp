@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/cluster/slurm.hpp"
-#include "jobs/run_record.hpp"
+#include "jobs/program/run_record.hpp"
 
 #include <filesystem>
 #include <optional>
@@ -52,8 +52,8 @@ struct MemberState {
     std::string state;  ///< waiting, running, continued (back in the queue), finished, failed,
                         ///< cancelled, stopped, lost, unknown
     std::string detail; ///< why it waits or failed
-    std::optional<RunState> run; ///< of this submission
-    double left = -1;            ///< s to the end, −1: unknown
+    std::optional<program::RunState> run; ///< of this submission
+    double left = -1;                     ///< s to the end, −1: unknown
     bool ended() const;
 };
 
@@ -62,6 +62,7 @@ struct MemberState {
 MemberState member_state(const Submission& submission, std::size_t member, const SlurmView& view);
 
 /// Time to the end [s] from the part's pace and the estimates of the stages to come; −1: unknown.
-double time_left(const RunState& run, const std::vector<std::pair<std::string, double>>& estimates);
+double time_left(const program::RunState& run,
+                 const std::vector<std::pair<std::string, double>>& estimates);
 
 } // namespace xrdct::cluster

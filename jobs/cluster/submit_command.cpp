@@ -1,16 +1,16 @@
 #include "base/error.hpp"
 #include "jobs/cluster/batch.hpp"
 #include "jobs/cluster/submission.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/job.hpp"
-#include "jobs/model_settings.hpp"
-#include "jobs/pipeline.hpp"
-#include "jobs/program.hpp"
-#include "jobs/progress.hpp"
-#include "jobs/scan.hpp"
-#include "jobs/text_file.hpp"
-#include "mpi/checksum.hpp"
-#include "mpi/nexus.hpp"
+#include "jobs/pipeline/pipeline.hpp"
+#include "jobs/pipeline/scan.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/program/progress.hpp"
+#include "jobs/settings/job.hpp"
+#include "jobs/settings/model_settings.hpp"
+#include "mpi/files/checksum.hpp"
+#include "mpi/files/text_file.hpp"
+#include "mpi/nexus/nexus.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -23,7 +23,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::cluster {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
@@ -33,10 +33,10 @@ namespace {
 using namespace cluster;
 
 /// The scans of a campaign, patterns filled in, in order and once each.
-std::vector<fs::path> find_scans(const Job& job) {
+std::vector<fs::path> find_scans(const settings::Job& job) {
     std::vector<fs::path> list;
     for (const auto& entry : job.scans) {
-        const auto path = beside(job.source, entry);
+        const auto path = settings::beside(job.source, entry);
         std::vector<fs::path> found;
         if (entry.find_first_of("*?[") == std::string::npos) {
             if (!fs::exists(path))
@@ -96,7 +96,7 @@ std::string plain_name(const std::string& text) {
 
 Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& wishes, bool force,
                 bool resume) {
-    const auto text = read_text_file(job_path);
+    const auto text = files::read_text_file(job_path);
     Planned planned;
     auto& batch = planned.batch;
     batch.job_file = job_path;
@@ -107,13 +107,14 @@ Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& 
     batch.program = fs::read_symlink("/proc/self/exe");
 
     // A campaign's job names no scan of its own.
-    Job job;
-    if (auto settings = Settings::parse(text, job_path.string()); settings.has("campaign.scans")) {
+    settings::Job job;
+    if (auto settings = settings::Settings::parse(text, job_path.string());
+        settings.has("campaign.scans")) {
         if (settings.has("input.file"))
             throw Error(fmt::format("{}: key 'input.file': not together with campaign.scans, which "
                                     "names the scans",
                                     job_path.string()));
-        job = parse_job(text, job_path, {"input.file=\"scan\""});
+        job = settings::parse_job(text, job_path, {"input.file=\"scan\""});
         batch.array = true;
         const auto scans = find_scans(job);
         if (scans.empty())
@@ -122,32 +123,32 @@ Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& 
         for (std::size_t i = 0; i < scans.size(); ++i)
             batch.members.push_back({names[i], scans[i], job.output / names[i], ""});
     } else {
-        job = parse_job(text, job_path);
+        job = settings::parse_job(text, job_path);
         batch.members.push_back({"", job.input.file, job.output, ""});
     }
     planned.title = job.title;
     batch.output = job.output;
 
     struct Opened {
-        Job job;
-        std::unique_ptr<Scan> scan;
+        settings::Job job;
+        std::unique_ptr<pipeline::Scan> scan;
     };
     std::vector<Opened> opened;
     for (auto& member : batch.members) {
-        Job one = parse_job(text, job_path, member_settings(member));
-        member.checksum = mpi::sha256_of_text(one.resolved);
+        settings::Job one = settings::parse_job(text, job_path, member_settings(member));
+        member.checksum = files::sha256_of_text(one.resolved);
         for (const auto& stage : one.stages)
-            if (const auto product = product_path(one, stage);
+            if (const auto product = pipeline::product_path(one, stage);
                 !force && !resume && fs::exists(product) &&
                 !(stage == "absorption" && one.absorption.method == "none"))
                 throw Error(fmt::format("{} exists; --force replaces it, --resume keeps it if it "
                                         "was made with the same settings",
                                         product.string()));
-        auto scan = std::make_unique<Scan>(Scan::open(one));
+        auto scan = std::make_unique<pipeline::Scan>(pipeline::Scan::open(one));
         opened.push_back({std::move(one), std::move(scan)});
     }
     planned.resources = plan(profile, wishes, [&](int ranks) {
-        std::vector<StageEstimate> most;
+        std::vector<pipeline::StageEstimate> most;
         for (const auto& [one, scan] : opened) {
             const auto list = estimate(one, *scan, ranks, wishes.memory);
             if (most.empty())
@@ -188,8 +189,9 @@ std::vector<std::size_t> failed_members(const BatchJob& batch, const Submission&
 } // namespace
 
 int command_submit(const std::vector<std::string>& arguments) {
-    CommandLine line("submit", "run a job, or one of many scans, on a cluster with SLURM",
-                     "JOB.toml [options]", "xrdct submit job.toml --profile site.toml --dry-run");
+    program::CommandLine line("submit", "run a job, or one of many scans, on a cluster with SLURM",
+                              "JOB.toml [options]",
+                              "xrdct submit job.toml --profile site.toml --dry-run");
     line.add_options()("dry-run", "print the batch script on stdout and submit nothing")(
         "profile", po::value<std::string>()->value_name("FILE"),
         "the site: partition, account, modules, … (default: $XRDCT_PROFILE, or "
@@ -229,7 +231,7 @@ int command_submit(const std::vector<std::string>& arguments) {
     if (line.has("time"))
         wishes.seconds = parse_time(line.get<std::string>("time"), "--time");
     if (line.has("memory"))
-        wishes.memory = parse_bytes(line.get<std::string>("memory"), "--memory");
+        wishes.memory = program::parse_bytes(line.get<std::string>("memory"), "--memory");
     const auto profile = find_profile(line.has("profile") ? line.get<std::string>("profile") : "");
     const fs::path job_path = fs::absolute(line.get<std::string>("job")).lexically_normal();
     const bool again = line.has("failed");
@@ -282,7 +284,7 @@ int command_submit(const std::vector<std::string>& arguments) {
         throw Error(fmt::format("{}: the output folder cannot be made: {}", batch.output.string(),
                                 code.message()));
     const auto draft = batch.output / fmt::format(".submission-{}.sh", ::getpid());
-    write_text_file(draft, script);
+    files::write_text_file(draft, script);
     Submission record;
     try {
         record.job = submit_script(draft.string(), profile.source.string());
@@ -340,9 +342,9 @@ int command_submit(const std::vector<std::string>& arguments) {
                                              batch.indices.size() == 1 ? "" : "s")
                                : "",
                    r.ranks, r.ranks == 1 ? "" : "s", r.nodes, r.nodes == 1 ? "" : "s",
-                   1e-6 * static_cast<double>(r.memory), duration_text(r.seconds),
-                   duration_text(r.estimated), record.output.string());
+                   1e-6 * static_cast<double>(r.memory), program::duration_text(r.seconds),
+                   program::duration_text(r.estimated), record.output.string());
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::cluster

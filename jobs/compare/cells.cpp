@@ -3,8 +3,8 @@
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/settings.hpp"
-#include "mpi/checksum.hpp"
+#include "jobs/settings/settings.hpp"
+#include "mpi/files/checksum.hpp"
 
 #include <algorithm>
 #include <array>
@@ -61,7 +61,7 @@ double spacing(const report::Axis& axis, const std::string& where) {
     return step;
 }
 
-PixelGrid grid_of(const report::ProductData& data, const std::string& where) {
+registration::PixelGrid grid_of(const report::ProductData& data, const std::string& where) {
     for (const report::Axis* axis : {&data.x, &data.y})
         if (axis->units != "mm")
             throw Error(fmt::format("{}: axis {} is in '{}', expected mm", where, axis->label,
@@ -73,7 +73,7 @@ PixelGrid grid_of(const report::ProductData& data, const std::string& where) {
             data.y.values.front(), dx};
 }
 
-bool same(const PixelGrid& a, const PixelGrid& b) {
+bool same(const registration::PixelGrid& a, const registration::PixelGrid& b) {
     return a.nx == b.nx && a.ny == b.ny && std::abs(a.x0 - b.x0) < 1e-3 * a.pixel &&
            std::abs(a.y0 - b.y0) < 1e-3 * a.pixel && std::abs(a.pixel - b.pixel) < 1e-4 * a.pixel;
 }
@@ -215,7 +215,7 @@ Cell read_cell(const fs::path& path, const report::Products& products,
     cell.stage = stage_name;
     bool have_grid = false;
     const auto take_grid = [&](const report::ProductData& data, const std::string& where) {
-        const PixelGrid grid = grid_of(data, where);
+        const registration::PixelGrid grid = grid_of(data, where);
         if (have_grid && !same(grid, cell.grid))
             throw Error(fmt::format("{}: its maps are not on the axes of the others", where));
         cell.grid = grid;
@@ -226,7 +226,7 @@ Cell read_cell(const fs::path& path, const report::Products& products,
             continue;
         cell.version = stage.version;
         cell.date = stage.date;
-        cell.checksums[stage.file.string()] = mpi::sha256_of_file(stage.file);
+        cell.checksums[stage.file.string()] = files::sha256_of_file(stage.file);
         for (const report::ProductData& data : stage.data) {
             if (data.maps.empty())
                 continue;
@@ -247,7 +247,7 @@ Cell read_cell(const fs::path& path, const report::Products& products,
                 map && cell.total.empty() && same(grid_of(data, stage.file.string()), cell.grid)) {
                 cell.total = report::read_map_values(stage, *map);
                 cell.total_units = map->units;
-                cell.checksums[stage.file.string()] = mpi::sha256_of_file(stage.file);
+                cell.checksums[stage.file.string()] = files::sha256_of_file(stage.file);
             }
     bool any = false;
     for (const CellGroup& group : cell.groups)

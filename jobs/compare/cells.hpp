@@ -37,7 +37,7 @@ struct Cell {
     std::string title;
     std::string stage; ///< the stage whose maps are compared
     std::string version, date;
-    PixelGrid grid;
+    registration::PixelGrid grid;
     std::vector<CellGroup> groups;
     std::vector<double> total; ///< total scattering, empty: not known
     std::string total_units;

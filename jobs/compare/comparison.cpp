@@ -3,7 +3,7 @@
 #include "base/error.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/settings.hpp"
+#include "jobs/settings/settings.hpp"
 #include "registration/resampling.hpp"
 
 #include <algorithm>
@@ -65,7 +65,7 @@ double reliability(const CellMap& map) {
 
 void align(const Cell& reference, const Cell& cell, const CompareOptions& options, AlignedCell& out,
            std::vector<std::string>& notes) {
-    RegistrationOptions registration;
+    registration::RegistrationOptions registration;
     registration.try_mirrored = options.try_mirrored;
     if (const auto at = options.angles.find(cell.label); at != options.angles.end())
         registration.angle = at->second;
@@ -98,7 +98,7 @@ void align(const Cell& reference, const Cell& cell, const CompareOptions& option
         throw Error(fmt::format("{} has no map in common with {} that could align them; give "
                                 "--angle and --shift, or --no-align",
                                 cell.label, reference.label));
-    std::vector<RegistrationChannel> channels;
+    std::vector<registration::RegistrationChannel> channels;
     for (std::size_t c = 0; c < weights.size(); ++c)
         channels.push_back({images[2 * c], images[2 * c + 1], weights[c]});
     try {
@@ -107,7 +107,7 @@ void align(const Cell& reference, const Cell& cell, const CompareOptions& option
         throw Error(fmt::format("{} on {}: {}", cell.label, reference.label, error.what()));
     }
     out.transform = out.registration->transform;
-    const RegistrationResult& r = *out.registration;
+    const registration::RegistrationResult& r = *out.registration;
     if (!r.certain)
         notes.push_back(fmt::format(
             "the alignment of {} is not certain: correlation {:.3f}, {:.4f} above {} at {:.1f}°, "
@@ -135,8 +135,8 @@ std::vector<unsigned char> sample_of(const Cell& cell) {
 
 /// The part of the reference's field that holds the samples of all cells, with a margin, and that
 /// all of them have seen wherever they have a sample.
-PixelGrid common_grid(const Comparison& c, const CompareOptions& options) {
-    const PixelGrid& field = c.cells.front().grid;
+registration::PixelGrid common_grid(const Comparison& c, const CompareOptions& options) {
+    const registration::PixelGrid& field = c.cells.front().grid;
     double pixel = options.pixel;
     for (const Cell& cell : c.cells)
         if (options.pixel == 0)
@@ -144,7 +144,7 @@ PixelGrid common_grid(const Comparison& c, const CompareOptions& options) {
     double low_x = std::numeric_limits<double>::infinity(), low_y = low_x, high_x = -low_x,
            high_y = -low_x;
     for (std::size_t k = 0; k < c.cells.size(); ++k) {
-        const PixelGrid& grid = c.cells[k].grid;
+        const registration::PixelGrid& grid = c.cells[k].grid;
         const auto sample = sample_of(c.cells[k]);
         for (std::size_t y = 0; y < grid.ny; ++y)
             for (std::size_t x = 0; x < grid.nx; ++x) {
@@ -172,7 +172,7 @@ PixelGrid common_grid(const Comparison& c, const CompareOptions& options) {
         count = static_cast<std::size_t>(to - from);
         return count >= 2;
     };
-    PixelGrid out;
+    registration::PixelGrid out;
     out.pixel = pixel;
     if (!(high_x >= low_x) || !range(low_x, high_x, field.x0, field.nx, out.x0, out.nx) ||
         !range(low_y, high_y, field.y0, field.ny, out.y0, out.ny))
@@ -184,7 +184,8 @@ PixelGrid common_grid(const Comparison& c, const CompareOptions& options) {
 
 /// Rounding of the grid's origin must not move a reference's voxel: coordinates that are whole
 /// pixels of the source are made exactly that.
-PixelGrid snapped(PixelGrid target, const PixelGrid& source) {
+registration::PixelGrid snapped(registration::PixelGrid target,
+                                const registration::PixelGrid& source) {
     if (std::abs(target.pixel - source.pixel) > 1e-9 * source.pixel)
         return target;
     target.pixel = source.pixel;
@@ -197,7 +198,7 @@ PixelGrid snapped(PixelGrid target, const PixelGrid& source) {
     return target;
 }
 
-void resample(const Cell& cell, const PixelGrid& grid, AlignedCell& out) {
+void resample(const Cell& cell, const registration::PixelGrid& grid, AlignedCell& out) {
     for (const CellGroup& group : cell.groups) {
         CellGroup target;
         target.name = group.name;
@@ -210,7 +211,7 @@ void resample(const Cell& cell, const PixelGrid& grid, AlignedCell& out) {
             if (map.codes) {
                 to.values = resample_codes(map.values, cell.grid, out.transform, grid);
             } else {
-                ResampledMap resampled =
+                registration::ResampledMap resampled =
                     resample_map(map.values, map.errors, cell.grid, out.transform, grid);
                 to.values = std::move(resampled.values);
                 to.errors = std::move(resampled.errors);

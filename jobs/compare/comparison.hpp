@@ -23,9 +23,9 @@ struct CompareOptions {
 
 /// One cell in the reference's frame.
 struct AlignedCell {
-    RigidTransform transform;
+    registration::RigidTransform transform;
     /// None for the reference, and without alignment.
-    std::optional<RegistrationResult> registration;
+    std::optional<registration::RegistrationResult> registration;
     std::vector<std::string> channels; ///< what was compared to align, in the registration's order
     std::vector<CellGroup> groups;     ///< maps on the common grid
     std::vector<double> total;
@@ -58,7 +58,7 @@ struct Histogram {
 struct Comparison {
     std::vector<Cell> cells; ///< the reference first
     std::vector<AlignedCell> aligned;
-    PixelGrid grid;
+    registration::PixelGrid grid;
     std::vector<ComparedGroup> groups;
     /// [cell] → group → quantity, of the cell's own voxels before resampling.
     std::vector<std::map<std::string, std::map<std::string, report::MapStatistics>>> statistics;

@@ -1,10 +1,10 @@
 #include "jobs/compare/output.hpp"
 
-#include "jobs/provenance.hpp"
+#include "jobs/program/provenance.hpp"
+#include "jobs/program/version.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/version.hpp"
-#include "mpi/nexus.hpp"
-#include "mpi/product_file.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/nexus/product_file.hpp"
 
 #include <cmath>
 
@@ -28,7 +28,7 @@ Json numbers(const std::vector<double>& values) {
     return out;
 }
 
-Json transform_json(const RigidTransform& t) {
+Json transform_json(const registration::RigidTransform& t) {
     return {{"angle_deg", t.angle},
             {"shift_x_mm", t.shift_x},
             {"shift_y_mm", t.shift_y},
@@ -47,7 +47,7 @@ Json alignment_json(const AlignedCell& aligned) {
     Json json = transform_json(aligned.transform);
     if (!aligned.registration)
         return json;
-    const RegistrationResult& r = *aligned.registration;
+    const registration::RegistrationResult& r = *aligned.registration;
     json["angle_esd_deg"] = number(r.uncertainty[0]);
     json["shift_x_esd_mm"] = number(r.uncertainty[1]);
     json["shift_y_esd_mm"] = number(r.uncertainty[2]);
@@ -81,8 +81,8 @@ std::string csv_number(double value) {
     return std::isfinite(value) ? fmt::format("{:.8g}", value) : "";
 }
 
-hdf5::Group write_maps(hdf5::Group& parent, const std::string& name, const PixelGrid& grid,
-                       const std::string& signal) {
+hdf5::Group write_maps(hdf5::Group& parent, const std::string& name,
+                       const registration::PixelGrid& grid, const std::string& signal) {
     auto group = nexus::require_data(parent, name, signal, {"y", "x"});
     std::vector<double> x, y;
     for (std::size_t i = 0; i < grid.nx; ++i)
@@ -95,7 +95,8 @@ hdf5::Group write_maps(hdf5::Group& parent, const std::string& name, const Pixel
 }
 
 void write_one(hdf5::Group& group, const std::string& name, const std::vector<double>& values,
-               const std::vector<double>& errors, const std::string& units, const PixelGrid& grid) {
+               const std::vector<double>& errors, const std::string& units,
+               const registration::PixelGrid& grid) {
     if (errors.empty())
         nexus::write_map(group, name, values, grid.ny, grid.nx, {units, name});
     else
@@ -118,7 +119,7 @@ void write_alignment(hdf5::Group& parent, const AlignedCell& aligned) {
     nexus::write_value(group, "mirrored", std::int64_t{aligned.transform.mirrored ? 1 : 0});
     if (!aligned.registration)
         return;
-    const RegistrationResult& r = *aligned.registration;
+    const registration::RegistrationResult& r = *aligned.registration;
     nexus::write_value(group, "angle_errors", r.uncertainty[0], {"deg", ""});
     nexus::write_value(group, "shift_x_errors", r.uncertainty[1], {"mm", ""});
     nexus::write_value(group, "shift_y_errors", r.uncertainty[2], {"mm", ""});
@@ -229,10 +230,10 @@ std::string comparison_csv(const Comparison& c) {
 
 void write_comparison(const Comparison& c, const Settings& settings,
                       const std::filesystem::path& path, bool force) {
-    auto product = mpi::ProductFile::create(path, force ? mpi::ProductFile::Existing::replace
-                                                        : mpi::ProductFile::Existing::refuse);
+    auto product = nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                          : nexus::ProductFile::Existing::refuse);
     {
-        Provenance provenance;
+        program::Provenance provenance;
         provenance.stage = "compare";
         provenance.job = settings.command;
         provenance.settings = settings.json;

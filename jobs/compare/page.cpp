@@ -2,11 +2,11 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "jobs/program/version.hpp"
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/version.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -355,7 +355,7 @@ void Page::add_alignment(HtmlPage& page) const {
             if (cell.starts_with('-'))
                 cell = "−" + cell.substr(1);
         if (a.registration) {
-            const RegistrationResult& r = *a.registration;
+            const registration::RegistrationResult& r = *a.registration;
             row.push_back(fmt::format("{:.4f}", r.correlation));
             row.push_back(r.second ? fmt::format("{:.4f} at {}{:.1f}°", r.margin,
                                                  r.second->angle < 0 ? "−" : "",

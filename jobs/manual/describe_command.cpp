@@ -1,13 +1,13 @@
 #include "base/error.hpp"
-#include "jobs/command_line.hpp"
-#include "jobs/condition_job.hpp"
-#include "jobs/job.hpp"
+#include "jobs/condition/job.hpp"
 #include "jobs/manual/completion.hpp"
 #include "jobs/manual/description.hpp"
 #include "jobs/manual/man_page.hpp"
-#include "jobs/pattern_job.hpp"
-#include "jobs/program.hpp"
-#include "jobs/text_file.hpp"
+#include "jobs/pattern/pattern_job.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/settings/job.hpp"
+#include "mpi/files/text_file.hpp"
 
 #include <filesystem>
 #include <string>
@@ -16,13 +16,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace xrdct {
+namespace xrdct::manual {
 
 namespace {
 
 namespace fs = std::filesystem;
 
-std::string to_json(const manual::ProgramDescription& program) {
+std::string to_json(const ProgramDescription& program) {
     nlohmann::ordered_json commands = nlohmann::ordered_json::array();
     for (const auto& command : program.commands) {
         nlohmann::ordered_json options = nlohmann::ordered_json::array();
@@ -44,19 +44,20 @@ std::string to_json(const manual::ProgramDescription& program) {
     return nlohmann::ordered_json{{"version", program.version}, {"commands", commands}}.dump(1);
 }
 
-std::vector<manual::KeysPage> keys_pages() {
+std::vector<KeysPage> keys_pages() {
     const std::string toml = "A TOML file. ";
     return {{"xrdct-job", "keys of the job file of xrdct run",
-             toml + "xrdct validate prints it with every default.", "xrdct-run", job_reference()},
+             toml + "xrdct validate prints it with every default.", "xrdct-run",
+             settings::job_reference()},
             {"xrdct-pattern", "keys of the job file of xrdct rietveld",
              toml + "It describes the refinement of one powder pattern.", "xrdct-rietveld",
-             pattern_job_reference()},
+             pattern::pattern_job_reference()},
             {"xrdct-condition-job", "keys of the job file of xrdct condition",
              toml + "It describes how a scan is corrected and centred.", "xrdct-condition",
-             condition_job_reference()}};
+             condition::condition_job_reference()}};
 }
 
-void write_manual(const manual::ProgramDescription& program, const fs::path& folder) {
+void write_manual(const ProgramDescription& program, const fs::path& folder) {
     const auto write = [&](const fs::path& name, const std::string& text) {
         const fs::path path = folder / name;
         std::error_code code;
@@ -64,29 +65,29 @@ void write_manual(const manual::ProgramDescription& program, const fs::path& fol
         if (code)
             throw Error(fmt::format("{}: the folder cannot be made: {}",
                                     path.parent_path().string(), code.message()));
-        write_text_file(path, text);
+        files::write_text_file(path, text);
     };
-    write("man/man1/xrdct.1", manual::program_page(program));
+    write("man/man1/xrdct.1", program_page(program));
     for (const auto& command : program.commands)
-        write(fmt::format("man/man1/xrdct-{}.1", command.name),
-              manual::command_page(program, command));
+        write(fmt::format("man/man1/xrdct-{}.1", command.name), command_page(program, command));
     for (const auto& page : keys_pages())
-        write(fmt::format("man/man5/{}.5", page.name), manual::keys_page(program, page));
-    write("bash/xrdct", manual::bash_completion(program));
-    write("zsh/_xrdct", manual::zsh_completion(program));
+        write(fmt::format("man/man5/{}.5", page.name), keys_page(program, page));
+    write("bash/xrdct", bash_completion(program));
+    write("zsh/_xrdct", zsh_completion(program));
 }
 
 } // namespace
 
 int command_describe(const std::vector<std::string>& arguments) {
-    CommandLine line("describe", "print commands and options as JSON, or write their man pages",
-                     "[--output FOLDER]", "xrdct describe --output manual");
+    program::CommandLine line("describe",
+                              "print commands and options as JSON, or write their man pages",
+                              "[--output FOLDER]", "xrdct describe --output manual");
     line.add_options()(
         "output", boost::program_options::value<std::string>()->value_name("FOLDER"),
         "write man pages (man/) and completion (bash/, zsh/) into this folder instead");
     if (!line.parse(arguments))
         return 0;
-    const manual::ProgramDescription program = manual::describe_program();
+    const ProgramDescription program = describe_program();
     if (line.has("output"))
         write_manual(program, line.get<std::string>("output"));
     else
@@ -94,4 +95,4 @@ int command_describe(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-} // namespace xrdct
+} // namespace xrdct::manual

@@ -1,7 +1,7 @@
 #include "jobs/manual/description.hpp"
 
-#include "jobs/program.hpp"
-#include "jobs/version.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/program/version.hpp"
 
 #include <algorithm>
 #include <array>
@@ -35,7 +35,7 @@ ProgramDescription describe_program() {
     ProgramDescription program;
     program.version = program_version;
     program.release_date = xrdct::release_date();
-    for (const Command& command : program_commands()) {
+    for (const program::Command& command : program::program_commands()) {
         program.summaries.emplace_back(command.summary);
         program.commands.push_back(describe(command.function));
     }

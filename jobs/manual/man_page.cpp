@@ -149,7 +149,7 @@ std::string keys_page(const ProgramDescription& program, const KeysPage& page) {
     std::string text = header(program, page.name, 5, page.summary);
     text += ".SH DESCRIPTION\n" + roff(page.text) +
             "\nKeys are shown with their tables; [] stands for one table of several.\n.SH KEYS\n";
-    for (const SettingDescription& key : page.keys) {
+    for (const settings::SettingDescription& key : page.keys) {
         text += fmt::format(".TP\n\\fB{}\\fR ({}{}{})\n", roff(key.path), roff(key.type),
                             key.unit.empty() ? "" : ", ", roff(key.unit));
         text += roff(sentence(key.description)) + "\n";

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/manual/description.hpp"
-#include "jobs/settings.hpp"
+#include "jobs/settings/settings.hpp"
 
 #include <string>
 #include <vector>
@@ -24,7 +24,7 @@ struct KeysPage {
     std::string summary;  ///< one line
     std::string text;     ///< a paragraph before the keys
     std::string see_also; ///< page of the command that reads it, such as "xrdct-run"
-    std::vector<SettingDescription> keys;
+    std::vector<settings::SettingDescription> keys;
 };
 std::string keys_page(const ProgramDescription& program, const KeysPage& page);
 

@@ -236,7 +236,7 @@ void summarise_agreement(const ProductStage& stage, StageResult& result) {
 
 /// The lattice quantity of a [[lithium]] table in every voxel that holds the phase.
 std::vector<Estimate> lattice_map(const ProductStage& stage, const PhaseMaps& phase,
-                                  const LithiumSettings& settings) {
+                                  const settings::LithiumSettings& settings) {
     auto cell = global_cell_of(stage.start_model, phase.data->name);
     std::map<std::string, std::pair<Map, Map>> maps;
     for (const char* name : {"a", "b", "c", "alpha", "beta", "gamma", "cell_volume"})
@@ -288,10 +288,10 @@ Map mass_errors(const ProductStage& stage, const PhaseMaps& phase, const Map& ma
 }
 
 void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phases,
-                  const std::vector<LithiumSettings>& settings, StageResult& result,
+                  const std::vector<settings::LithiumSettings>& settings, StageResult& result,
                   std::vector<std::string>& notes) {
     std::vector<std::string> electrodes;
-    for (const LithiumSettings& entry : settings)
+    for (const settings::LithiumSettings& entry : settings)
         if (std::find(electrodes.begin(), electrodes.end(), entry.electrode) == electrodes.end())
             electrodes.push_back(entry.electrode);
     for (const std::string& name : electrodes) {
@@ -299,7 +299,7 @@ void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phase
         electrode.electrode = name;
         std::vector<LithiumPhase> inputs;
         bool absolute = true;
-        for (const LithiumSettings& entry : settings) {
+        for (const settings::LithiumSettings& entry : settings) {
             if (entry.electrode != name)
                 continue;
             const auto at = std::find_if(phases.begin(), phases.end(), [&](const PhaseMaps& p) {
@@ -376,7 +376,8 @@ const PhaseResult* StageResult::find(const std::string& phase) const {
     return at == phases.end() ? nullptr : &*at;
 }
 
-Analysis analyse(const Products& products, const std::optional<std::vector<LithiumSettings>>& given,
+Analysis analyse(const Products& products,
+                 const std::optional<std::vector<settings::LithiumSettings>>& given,
                  const std::string& lithium_source, const std::string& main_stage) {
     Analysis analysis;
     std::vector<std::string> all_phases;
@@ -444,13 +445,13 @@ Analysis analyse(const Products& products, const std::optional<std::vector<Lithi
         if (const ProductStage* conventional = conventional_stage(products, stage))
             result.differences = map_differences(*conventional, stage);
 
-        std::vector<LithiumSettings> lithium;
+        std::vector<settings::LithiumSettings> lithium;
         if (given) {
             lithium = *given;
         } else if (!stage.job.empty()) {
             try {
-                lithium =
-                    lithium_of_job(stage.job, fmt::format("the job in {}", stage.file.string()));
+                lithium = settings::lithium_of_job(
+                    stage.job, fmt::format("the job in {}", stage.file.string()));
             } catch (const Error& error) {
                 analysis.notes.push_back(error.what());
             }

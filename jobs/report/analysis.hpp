@@ -1,10 +1,10 @@
 #pragma once
 
-#include "jobs/lithium_settings.hpp"
 #include "jobs/report/dlsr.hpp"
 #include "jobs/report/lithium.hpp"
 #include "jobs/report/products.hpp"
 #include "jobs/report/weighted.hpp"
+#include "jobs/settings/lithium_settings.hpp"
 
 #include <filesystem>
 #include <map>
@@ -36,7 +36,7 @@ struct PhaseResult {
 
 struct ElectrodeResult {
     std::string electrode;
-    std::vector<LithiumSettings> settings;
+    std::vector<settings::LithiumSettings> settings;
     LithiumMap map;
     WeightedSummary summary; ///< weighted with the moles of host
     RadialProfile profile;
@@ -81,7 +81,7 @@ struct Analysis {
 /// products (an unknown phase, a lattice parameter that is neither a map nor refined on the mean
 /// pattern, a table in other units).
 Analysis analyse(const Products& products,
-                 const std::optional<std::vector<LithiumSettings>>& lithium = {},
+                 const std::optional<std::vector<settings::LithiumSettings>>& lithium = {},
                  const std::string& lithium_source = "", const std::string& main_stage = "");
 
 /// The numbers of an analysis: report.json.

@@ -177,7 +177,7 @@ void add_lithium_table(HtmlPage& page, const StageResult& stage) {
     for (const ElectrodeResult& electrode : stage.lithium) {
         const WeightedSummary& s = electrode.summary;
         std::string origin;
-        for (const LithiumSettings& entry : electrode.settings) {
+        for (const settings::LithiumSettings& entry : electrode.settings) {
             origin += origin.empty() ? "" : "<br>";
             origin += escape_html(entry.phase) + ": ";
             if (entry.table.empty()) {

@@ -71,7 +71,7 @@ void add_profiles(const StageResult& stage, std::vector<PlannedPicture>& picture
 
 std::string origin_of(const ElectrodeResult& electrode) {
     std::string text;
-    for (const LithiumSettings& s : electrode.settings) {
+    for (const settings::LithiumSettings& s : electrode.settings) {
         text += text.empty() ? "" : "; ";
         if (s.table.empty())
             text += fmt::format("{}: x = {} fixed", s.phase, format_number(s.content, 4));

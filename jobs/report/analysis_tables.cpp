@@ -1,7 +1,7 @@
+#include "jobs/program/version.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
-#include "jobs/version.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -126,7 +126,7 @@ Json electrode_json(const ElectrodeResult& electrode) {
     put(json, electrode.summary);
     json["voxels_beyond_table"] = electrode.map.beyond;
     json["voxels_without_lattice"] = electrode.map.no_lattice;
-    for (const LithiumSettings& s : electrode.settings) {
+    for (const settings::LithiumSettings& s : electrode.settings) {
         Json phase{{"phase", s.phase}};
         if (s.table.empty()) {
             phase["content"] = s.content;

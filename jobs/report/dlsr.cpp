@@ -3,8 +3,8 @@
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/report/weighted.hpp"
-#include "mpi/hdf5.hpp"
-#include "mpi/nexus.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/nexus.hpp"
 
 #include <fmt/format.h>
 

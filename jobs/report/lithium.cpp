@@ -44,7 +44,7 @@ double volume_of(const Cell& cell, double gamma_of_a_and_c) {
                      2.0 * alpha * beta * gamma);
 }
 
-double quantity_of(const LithiumSettings& settings, const Cell& cell) {
+double quantity_of(const settings::LithiumSettings& settings, const Cell& cell) {
     if (settings.parameter == "c/a")
         return value_of(cell, "c") / value_of(cell, "a");
     if (settings.parameter == "volume")
@@ -57,7 +57,7 @@ double quantity_of(const LithiumSettings& settings, const Cell& cell) {
     return value_of(cell, settings.parameter);
 }
 
-bool beyond_table(const LithiumSettings& settings, double lattice) {
+bool beyond_table(const settings::LithiumSettings& settings, double lattice) {
     const auto [low, high] = std::minmax_element(settings.table.begin(), settings.table.end());
     return lattice < low->first || lattice > high->first;
 }
@@ -83,7 +83,7 @@ void check_units(const LithiumPhase& phase) {
 
 } // namespace
 
-Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice) {
+Estimate interpolate_lithium(const settings::LithiumSettings& settings, Estimate lattice) {
     if (settings.table.size() < 2 || !std::isfinite(lattice.value))
         return {nan_value, nan_value};
     auto table = settings.table;
@@ -104,7 +104,7 @@ Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice) 
     return {y0 + slope * (lattice.value - x0), std::abs(slope) * lattice.error};
 }
 
-Estimate lattice_quantity(const LithiumSettings& settings, const Cell& cell) {
+Estimate lattice_quantity(const settings::LithiumSettings& settings, const Cell& cell) {
     const double value = quantity_of(settings, cell);
     if (!std::isfinite(value))
         return {nan_value, nan_value};

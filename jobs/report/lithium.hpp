@@ -1,6 +1,6 @@
 #pragma once
 
-#include "jobs/lithium_settings.hpp"
+#include "jobs/settings/lithium_settings.hpp"
 
 #include <cstddef>
 #include <map>
@@ -19,19 +19,19 @@ struct Estimate {
 /// Lithium content by the calibration table of `settings`, linear between its pairs, beyond it NaN
 /// or that of the end (`clamp`). The error is |slope| times that of the lattice value; NaN where
 /// clamped.
-Estimate interpolate_lithium(const LithiumSettings& settings, Estimate lattice);
+Estimate interpolate_lithium(const settings::LithiumSettings& settings, Estimate lattice);
 
 /// The quantity that `settings.parameter` names, from the cell parameters that are known ("a", "b",
 /// "c", "alpha", …; lengths [Å], angles [deg]; "cell_volume" [Å³] where a product has it): those
 /// that are absent follow from the others as symmetry would have it (a alone: cubic; a and alpha:
 /// rhombohedral; a and c: `settings.gamma`; else right angles). The error is propagated to first
 /// order with the parameters taken as uncorrelated. NaN when a needed parameter is missing.
-Estimate lattice_quantity(const LithiumSettings& settings,
+Estimate lattice_quantity(const settings::LithiumSettings& settings,
                           const std::map<std::string, Estimate>& cell);
 
 /// One phase of an electrode, maps [voxel].
 struct LithiumPhase {
-    LithiumSettings settings;
+    settings::LithiumSettings settings;
     std::vector<Estimate> lattice;     ///< value of settings.parameter; empty: fixed composition
     std::vector<double> amount;        ///< mass per voxel, any common unit; NaN and < 0 count as 0
     std::vector<double> amount_errors; ///< empty: unknown

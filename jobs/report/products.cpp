@@ -3,8 +3,8 @@
 #include "base/error.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
-#include "mpi/hdf5.hpp"
-#include "mpi/nexus.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/nexus.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>

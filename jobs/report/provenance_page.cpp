@@ -1,6 +1,6 @@
 #include "jobs/report/provenance_page.hpp"
 
-#include "jobs/progress.hpp"
+#include "jobs/program/progress.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 
@@ -17,12 +17,13 @@ void add_stage_table(HtmlPage& page, const Products& products) {
     for (const ProductStage& stage : products.stages) {
         const auto total = std::find_if(stage.timings.begin(), stage.timings.end(),
                                         [](const auto& t) { return t.first == "total"; });
-        rows.push_back(
-            {escape_html(stage_title(stage.name)),
-             "<code>" + escape_html(stage.file.filename().string()) + "</code>",
-             escape_html(stage.program + " " + stage.version), escape_html(stage.date),
-             stage.ranks > 0 ? std::to_string(stage.ranks) : "–",
-             total != stage.timings.end() ? escape_html(duration_text(total->second)) : "–"});
+        rows.push_back({escape_html(stage_title(stage.name)),
+                        "<code>" + escape_html(stage.file.filename().string()) + "</code>",
+                        escape_html(stage.program + " " + stage.version), escape_html(stage.date),
+                        stage.ranks > 0 ? std::to_string(stage.ranks) : "–",
+                        total != stage.timings.end()
+                            ? escape_html(program::duration_text(total->second))
+                            : "–"});
     }
     page.table("", {"Stage", "Product", "Program", "Date", "Ranks", "Time"}, rows);
 }
@@ -37,8 +38,8 @@ void add_provenance(HtmlPage& page, const Products& products,
     std::vector<std::vector<std::string>> timings;
     for (const ProductStage& stage : products.stages)
         for (const auto& [part, seconds] : stage.timings)
-            timings.push_back(
-                {escape_html(stage.name), escape_html(part), escape_html(duration_text(seconds))});
+            timings.push_back({escape_html(stage.name), escape_html(part),
+                               escape_html(program::duration_text(seconds))});
     page.table("Wall-clock time of the slowest rank.", {"Stage", "part", "time"}, timings);
 
     std::map<std::string, std::string> inputs;

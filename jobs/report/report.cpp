@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
-#include "jobs/progress.hpp"
+#include "jobs/program/progress.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/analysis_page.hpp"
 #include "jobs/report/analysis_pictures.hpp"
@@ -33,7 +33,7 @@
 #include <set>
 #include <thread>
 
-namespace xrdct {
+namespace xrdct::report {
 
 namespace fs = std::filesystem;
 
@@ -543,9 +543,9 @@ void Maker::plan() {
 }
 
 void Maker::find_analysis() {
-    std::optional<std::vector<LithiumSettings>> lithium;
+    std::optional<std::vector<settings::LithiumSettings>> lithium;
     if (!options_.lithium.empty())
-        lithium = read_lithium_file(options_.lithium);
+        lithium = settings::read_lithium_file(options_.lithium);
     analysis_ = analyse(products_, lithium, options_.lithium.string(), options_.stage);
     notes_.insert(notes_.end(), analysis_.notes.begin(), analysis_.notes.end());
 }
@@ -944,4 +944,4 @@ ReportResult make_report(const fs::path& folder, const ReportOptions& options) {
     return report::Maker(folder, options).make();
 }
 
-} // namespace xrdct
+} // namespace xrdct::report

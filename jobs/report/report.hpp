@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::report {
 
 /// How a report is made.
 struct ReportOptions {
@@ -51,4 +51,4 @@ struct ReportResult {
 ///         `force` is not set, or when gnuplot is missing or fails (naming the picture).
 ReportResult make_report(const std::filesystem::path& folder, const ReportOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::report

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "solvers/petsc/session.hpp"
 
 #include <cstddef>

@@ -92,7 +92,7 @@ bool is_converged(StopReason reason) {
 class BoundedGaussNewton::Impl {
   public:
     Impl(const Session& session, const mpi::Communicator& communicator,
-         LeastSquaresProblem& problem, std::span<const double> start,
+         solvers::LeastSquaresProblem& problem, std::span<const double> start,
          const BoundedGaussNewtonOptions& options);
 
     StepReport evaluate();
@@ -136,7 +136,7 @@ class BoundedGaussNewton::Impl {
 
     std::shared_ptr<Session::Impl> session_;
     mpi::Communicator communicator_;
-    LeastSquaresProblem& problem_;
+    solvers::LeastSquaresProblem& problem_;
     BoundedGaussNewtonOptions options_;
     CallbackGuard guard_;
     Layout layout_;
@@ -163,7 +163,7 @@ class BoundedGaussNewton::Impl {
 };
 
 BoundedGaussNewton::Impl::Impl(const Session& session, const mpi::Communicator& communicator,
-                               LeastSquaresProblem& problem, std::span<const double> start,
+                               solvers::LeastSquaresProblem& problem, std::span<const double> start,
                                const BoundedGaussNewtonOptions& options)
     : session_(session.impl()), communicator_(communicator.duplicate()), problem_(problem),
       options_(options), guard_(communicator_, options.grace_seconds),
@@ -727,7 +727,8 @@ LinearSolveReport BoundedGaussNewton::Impl::solve_linear(std::span<const double>
 
 BoundedGaussNewton::BoundedGaussNewton(const Session& session,
                                        const mpi::Communicator& communicator,
-                                       LeastSquaresProblem& problem, std::span<const double> start,
+                                       solvers::LeastSquaresProblem& problem,
+                                       std::span<const double> start,
                                        const BoundedGaussNewtonOptions& options)
     : impl_(new Impl(session, communicator, problem, start, options)) {}
 

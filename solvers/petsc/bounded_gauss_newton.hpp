@@ -1,6 +1,6 @@
 #pragma once
 
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "solvers/least_squares_problem.hpp"
 #include "solvers/petsc/session.hpp"
 
@@ -120,7 +120,7 @@ class BoundedGaussNewton {
     /// that are not finite, bounds that cross, options out of range, and PETSc options that are
     /// unknown (see Session::require_used_options).
     BoundedGaussNewton(const Session& session, const mpi::Communicator& communicator,
-                       LeastSquaresProblem& problem, std::span<const double> start,
+                       solvers::LeastSquaresProblem& problem, std::span<const double> start,
                        const BoundedGaussNewtonOptions& options = {});
     BoundedGaussNewton(const BoundedGaussNewton&) = delete;
     BoundedGaussNewton& operator=(const BoundedGaussNewton&) = delete;

@@ -1,6 +1,6 @@
 #include "solvers/petsc/callback_guard.hpp"
 
-#include "mpi/environment.hpp"
+#include "mpi/comm/environment.hpp"
 
 #include <chrono>
 #include <thread>

@@ -1,7 +1,7 @@
 #pragma once
 
 // Private to solvers/petsc.
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 
 #include <exception>
 #include <optional>

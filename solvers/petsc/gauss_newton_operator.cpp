@@ -22,7 +22,8 @@ void (*as_operation(Function* function))() {
 
 } // namespace
 
-GaussNewtonOperator::GaussNewtonOperator(LeastSquaresProblem& problem, CallbackGuard& guard,
+GaussNewtonOperator::GaussNewtonOperator(solvers::LeastSquaresProblem& problem,
+                                         CallbackGuard& guard,
                                          const mpi::Communicator& communicator, Layout layout)
     : problem_(problem), guard_(guard), communicator_(communicator), layout_(layout),
       full_in_(static_cast<std::size_t>(layout.local)),
@@ -106,7 +107,7 @@ PetscErrorCode GaussNewtonOperator::multiply(Mat matrix, Vec in, Vec out) {
     View* view = nullptr;
     PetscCall(MatShellGetContext(matrix, &view));
     ++view->owner->products_;
-    return view->owner->apply(*view, &LeastSquaresProblem::gauss_newton_product, in, out);
+    return view->owner->apply(*view, &solvers::LeastSquaresProblem::gauss_newton_product, in, out);
 }
 
 PetscErrorCode GaussNewtonOperator::precondition(PC preconditioner, Vec in, Vec out) {
@@ -115,7 +116,7 @@ PetscErrorCode GaussNewtonOperator::precondition(PC preconditioner, Vec in, Vec 
     PetscCall(PCGetOperators(preconditioner, &matrix, nullptr));
     PetscCall(MatShellGetContext(matrix, &view));
     ++view->owner->preconditionings_;
-    return view->owner->apply(*view, &LeastSquaresProblem::precondition, in, out);
+    return view->owner->apply(*view, &solvers::LeastSquaresProblem::precondition, in, out);
 }
 
 PetscErrorCode GaussNewtonOperator::apply(const View& view, Product product, Vec in, Vec out) {

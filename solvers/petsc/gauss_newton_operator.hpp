@@ -1,7 +1,7 @@
 #pragma once
 
 // Private to solvers/petsc: shows PETSc.
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "solvers/least_squares_problem.hpp"
 #include "solvers/petsc/callback_guard.hpp"
 #include "solvers/petsc/internal.hpp"
@@ -26,7 +26,7 @@ inline constexpr PetscErrorCode callback_failed = PETSC_ERR_USER;
 /// submatrices of H and of M⁻¹ keep their definiteness, so conjugate gradients run on them.
 class GaussNewtonOperator {
   public:
-    GaussNewtonOperator(LeastSquaresProblem& problem, CallbackGuard& guard,
+    GaussNewtonOperator(solvers::LeastSquaresProblem& problem, CallbackGuard& guard,
                         const mpi::Communicator& communicator, Layout layout);
     GaussNewtonOperator(const GaussNewtonOperator&) = delete;
     GaussNewtonOperator& operator=(const GaussNewtonOperator&) = delete;
@@ -45,7 +45,8 @@ class GaussNewtonOperator {
 
   private:
     struct View;
-    using Product = void (LeastSquaresProblem::*)(std::span<const double>, std::span<double>);
+    using Product = void (solvers::LeastSquaresProblem::*)(std::span<const double>,
+                                                           std::span<double>);
     static PetscErrorCode multiply(Mat matrix, Vec in, Vec out);
     static PetscErrorCode duplicate(Mat matrix, MatDuplicateOption option, Mat* copy);
     static PetscErrorCode submatrix(Mat matrix, IS rows, IS columns, MatReuse reuse, Mat* part);
@@ -54,7 +55,7 @@ class GaussNewtonOperator {
     PetscErrorCode apply(const View& view, Product product, Vec in, Vec out);
     PetscErrorCode create(View view, Mat* matrix) const;
 
-    LeastSquaresProblem& problem_;
+    solvers::LeastSquaresProblem& problem_;
     CallbackGuard& guard_;
     const mpi::Communicator& communicator_;
     Layout layout_;

@@ -1,7 +1,7 @@
 #include "solvers/petsc/session.hpp"
 
-#include "base/edit_distance.hpp"
 #include "base/error.hpp"
+#include "base/names.hpp"
 #include "solvers/petsc/internal.hpp"
 
 #include <fmt/format.h>

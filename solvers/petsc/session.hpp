@@ -1,6 +1,6 @@
 #pragma once
 
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 
 #include <memory>
 #include <string>

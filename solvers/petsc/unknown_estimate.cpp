@@ -12,7 +12,7 @@
 namespace xrdct::petsc {
 
 UnknownEstimate estimate_unknown(const Session& session, const mpi::Communicator& communicator,
-                                 LeastSquaresProblem& problem, std::span<const double> x,
+                                 solvers::LeastSquaresProblem& problem, std::span<const double> x,
                                  std::size_t unknown, const LinearSolveOptions& options) {
     const std::size_t size = problem.local_size();
     const auto sizes = communicator.allgather(static_cast<std::int64_t>(size));

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "mpi/communicator.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "solvers/least_squares_problem.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
 #include "solvers/petsc/session.hpp"
@@ -24,7 +24,7 @@ struct UnknownEstimate {
 /// tells what a parameter that a fit holds would become. Leaves the problem linearised at x.
 /// Collective. Throws Error on all ranks for an unknown that does not exist.
 UnknownEstimate estimate_unknown(const Session& session, const mpi::Communicator& communicator,
-                                 LeastSquaresProblem& problem, std::span<const double> x,
+                                 solvers::LeastSquaresProblem& problem, std::span<const double> x,
                                  std::size_t unknown, const LinearSolveOptions& options = {});
 
 } // namespace xrdct::petsc

@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 namespace {
 
@@ -277,4 +277,4 @@ FrameGrid arrange_in_order(std::size_t frames, std::vector<double> rotation,
     return grid;
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

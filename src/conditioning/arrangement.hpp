@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 /// Which frame belongs to which point of a scan.
 struct FrameGrid {
@@ -42,4 +42,4 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
 FrameGrid arrange_in_order(std::size_t frames, std::vector<double> rotation,
                            std::vector<double> translation, std::span<const std::size_t> lost);
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 FluxFactors flux_factors(std::span<const double> values, double limit) {
     std::vector<double> positive;
@@ -179,4 +179,4 @@ std::vector<double> ChannelStatistics::mean() const {
     return mean;
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

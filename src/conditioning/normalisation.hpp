@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 /// Factors that bring all points of a scan to the same incident flux.
 struct FluxFactors {
@@ -72,4 +72,4 @@ class ChannelStatistics {
     std::vector<float> low_, high_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

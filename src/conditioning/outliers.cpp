@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 namespace {
 
@@ -170,4 +170,4 @@ WeightedValue down_weight(const Outlier& outlier) {
     return {value, outlier.noise * outlier.noise / std::max(outlier.weight, 1e-6F)};
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

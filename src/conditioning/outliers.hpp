@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 struct OutlierOptions {
     double threshold = 6; ///< standard deviations beyond the neighbours
@@ -53,4 +53,4 @@ struct WeightedValue {
 };
 WeightedValue down_weight(const Outlier& outlier);
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

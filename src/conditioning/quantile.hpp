@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 /// The value below which `part` of the values lie (no interpolation); NaN when there is none. The
 /// values must not hold NaN.
@@ -22,4 +22,4 @@ inline double median(std::vector<double> values) {
     return quantile(std::move(values), 0.5);
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

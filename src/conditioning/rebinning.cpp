@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 std::vector<CoarseBin> coarse_bins(std::size_t n, double factor) {
     if (!(factor >= 1) || !std::isfinite(factor))
@@ -127,4 +127,4 @@ void Rebinning::finish(std::span<float> values, std::span<float> variances) cons
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 /// One coarse bin: fine bins first, first + 1, … with the part of each that lies inside.
 struct CoarseBin {
@@ -52,4 +52,4 @@ class Rebinning {
 /// Sums of `values` (pixels) over the bins.
 std::vector<double> rebin_sum(std::span<const double> values, std::span<const CoarseBin> bins);
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 namespace {
 
@@ -296,4 +296,4 @@ Stripes find_stripes(std::span<const float> sinogram, std::span<const double> ro
     return stripes;
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

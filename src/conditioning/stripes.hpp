@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 struct StripeOptions {
     double threshold = 6;   ///< robust standard deviations
@@ -55,4 +55,4 @@ struct Stripes {
 Stripes find_stripes(std::span<const float> sinogram, std::span<const double> rotation,
                      std::size_t n_translation, double centre, const StripeOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 namespace {
 
@@ -180,4 +180,4 @@ void shift_line(std::span<float> line, std::size_t width, double shift, bool squ
     }
 }
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::conditioning {
 
 /// Whether neighbouring lines of a sinogram run against each other.
 struct ZigzagTest {
@@ -45,4 +45,4 @@ void reverse_line(std::span<float> line, std::size_t width);
 /// squared.
 void shift_line(std::span<float> line, std::size_t width, double shift, bool squared_weights);
 
-} // namespace xrdct
+} // namespace xrdct::conditioning

@@ -7,7 +7,7 @@
 #include <memory>
 #include <xraylib.h>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 double mass_attenuation(const std::string& formula, double energy) {
     const auto parts = crystal::parse_formula(formula);
@@ -28,4 +28,4 @@ double mass_attenuation(const std::string& formula, double energy) {
     return sum / crystal::mass_of(*parts);
 }
 
-} // namespace xrdct
+} // namespace xrdct::crystal

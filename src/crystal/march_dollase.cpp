@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 namespace {
 
@@ -121,4 +121,4 @@ std::vector<double> ring_weights(std::span<const double> coefficients,
     return weights;
 }
 
-} // namespace xrdct
+} // namespace xrdct::crystal

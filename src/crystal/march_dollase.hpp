@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 /// March–Dollase distribution W(β; r) = (r² cos²β + sin²β / r)^(−3/2) of a preferred-orientation
 /// direction at angle β from the fibre axis (Dollase, J. Appl. Cryst. 19 (1986) 267); its mean over
@@ -44,4 +44,4 @@ std::vector<double> axis_moments(const Phase& phase, const UnitCell& cell, const
 std::vector<double> ring_weights(std::span<const double> coefficients,
                                  std::span<const double> harmonics);
 
-} // namespace xrdct
+} // namespace xrdct::crystal

@@ -20,7 +20,7 @@
 #include <optional>
 #include <xraylib.h>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 namespace {
 
@@ -751,4 +751,4 @@ std::vector<PowderLine> merge_coincident(const std::vector<Reflection>& reflecti
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::crystal

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 /// A family of symmetry-equivalent reflections (Friedel mates included).
 struct Reflection {
@@ -96,4 +96,4 @@ std::vector<PowderLine> merge_coincident(const std::vector<Reflection>& reflecti
                                          CrystalSystem system, char unique_axis = 'b',
                                          std::vector<std::size_t>* line = nullptr);
 
-} // namespace xrdct
+} // namespace xrdct::crystal

@@ -1,13 +1,13 @@
 #include "crystal/standards.hpp"
 
-#include "base/edit_distance.hpp"
 #include "base/error.hpp"
+#include "base/names.hpp"
 
 #include <algorithm>
 #include <cctype>
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 namespace {
 
@@ -86,4 +86,4 @@ const PowderStandard& powder_standard(std::string_view name) {
                             name, nearest->name, known));
 }
 
-} // namespace xrdct
+} // namespace xrdct::crystal

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 /// A powder standard with a cell from its certificate.
 struct PowderStandard {
@@ -26,4 +26,4 @@ const std::vector<PowderStandard>& powder_standards();
 /// The one of that name, in any case. Throws Error listing the known ones, the nearest first.
 const PowderStandard& powder_standard(std::string_view name);
 
-} // namespace xrdct
+} // namespace xrdct::crystal

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 namespace {
 
@@ -137,4 +137,4 @@ UnitCell cell_from_independent(CrystalSystem system, std::span<const double> val
     return cell;
 }
 
-} // namespace xrdct
+} // namespace xrdct::crystal

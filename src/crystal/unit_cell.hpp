@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::crystal {
 
 using Miller = std::array<int, 3>;
 
@@ -48,4 +48,4 @@ std::vector<CellParameter> independent_parameters(CrystalSystem system, char uni
 UnitCell cell_from_independent(CrystalSystem system, std::span<const double> values,
                                char unique_axis = 'b');
 
-} // namespace xrdct
+} // namespace xrdct::crystal

@@ -13,7 +13,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 namespace {
 
@@ -541,4 +541,4 @@ std::size_t AzimuthalIntegrator::integrate(std::span<const float> frame, Workspa
     return run<float>(frame, 0.0F, workspace, intensity, errors, kept);
 }
 
-} // namespace xrdct
+} // namespace xrdct::integration

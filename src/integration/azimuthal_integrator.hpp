@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 enum class RadialUnit {
     two_theta, ///< deg
@@ -153,4 +153,4 @@ class AzimuthalIntegrator {
     std::vector<float> weight_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::integration

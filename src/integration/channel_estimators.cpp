@@ -1,8 +1,8 @@
 #include "integration/channel_estimators.hpp"
 
 #include "base/numbers.hpp"
+#include "base/simd.hpp"
 #include "base/units.hpp"
-#include "tomography/simd.hpp"
 
 #include <algorithm>
 #include <array>
@@ -13,7 +13,7 @@
 #include <optional>
 #include <utility>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 namespace {
 
@@ -276,4 +276,4 @@ ChannelEstimate sigma_clipped_mean(std::span<float> values, std::span<float> wei
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::integration

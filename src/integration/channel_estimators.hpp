@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 /// What an estimator makes of the pixels of one channel.
 struct ChannelEstimate {
@@ -34,4 +34,4 @@ ChannelEstimate sigma_clipped_mean(std::span<float> values, std::span<float> wei
 /// Ratio of sums with the error from the scatter, as sigma_clipped_mean without clipping.
 ChannelEstimate weighted_mean(std::span<const float> values, std::span<const float> weights);
 
-} // namespace xrdct
+} // namespace xrdct::integration

@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 
-namespace xrdct {
+namespace xrdct::integration {
 
 std::optional<ModuleGrid> module_grid(std::size_t rows, std::size_t columns) {
     // Sizes as the maker states them for Pilatus, Eiger and Eiger2.
@@ -36,4 +36,4 @@ std::size_t mask_gaps(const ModuleGrid& grid, std::size_t rows, std::size_t colu
     return changed;
 }
 
-} // namespace xrdct
+} // namespace xrdct::integration

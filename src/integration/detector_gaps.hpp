@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 /// A detector made of equal modules with gaps between them.
 struct ModuleGrid {
@@ -23,4 +23,4 @@ std::optional<ModuleGrid> module_grid(std::size_t rows, std::size_t columns);
 std::size_t mask_gaps(const ModuleGrid& grid, std::size_t rows, std::size_t columns,
                       std::span<std::uint8_t> mask);
 
-} // namespace xrdct
+} // namespace xrdct::integration

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 void DetectorGeometry::check() const {
     if (rows == 0 || columns == 0)
@@ -100,4 +100,4 @@ double PixelDirections::polarization(double row, double column, double factor, d
     return 1 - 0.5 * sine_squared * (1 + factor * std::cos(2 * (std::atan2(x[0], x[1]) + axis)));
 }
 
-} // namespace xrdct
+} // namespace xrdct::integration

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstddef>
 
-namespace xrdct {
+namespace xrdct::integration {
 
 /// A flat detector in pyFAI's convention (Kieffer & Karkoulis 2013): axis 1 is the slow one of the
 /// image (rows, up the detector), axis 2 the fast one (columns), axis 3 points along the beam. The
@@ -66,4 +66,4 @@ class PixelDirections {
     std::array<double, 9> rotation_{}; ///< row-major
 };
 
-} // namespace xrdct
+} // namespace xrdct::integration

@@ -91,7 +91,8 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
 
     const bool discharged = design.preset == Preset::discharged;
     const auto metal = [](const char* name, double ppm) {
-        return Phase::from_cif_text(structure_file(name).text, name).cell().a * (1 + 1e-6 * ppm);
+        return crystal::Phase::from_cif_text(structure_file(name).text, name).cell().a *
+               (1 + 1e-6 * ppm);
     };
     iron_ = add_phase("Fe", "Fe", metal("Fe", design.iron_ppm), 0, sizes.metal);
     copper_ = add_phase("Cu", "Cu", metal("Cu", design.copper_ppm), 0, sizes.metal);
@@ -131,7 +132,7 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
     set_textures();
 
     const auto mu_of = [&](const char* formula, double density) {
-        return 0.1 * density * mass_attenuation(formula, energy_);
+        return 0.1 * density * crystal::mass_attenuation(formula, energy_);
     };
     mu_electrolyte_ = mu_of(electrolyte_formula, electrolyte_density);
     mu_binder_ = mu_of(binder_formula, binder_density);
@@ -160,13 +161,13 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
 void CellModel::set_textures() {
     std::string names;
     for (const CrystalPhase& phase : phases_)
-        if (phase.crystal.crystal_system() != CrystalSystem::cubic)
+        if (phase.crystal.crystal_system() != crystal::CrystalSystem::cubic)
             names += (names.empty() ? "" : ", ") + phase.info.name;
     for (const CellDesign::Texture& texture : design_.textures) {
         const auto it =
             std::find_if(phases_.begin(), phases_.end(), [&](const CrystalPhase& phase) {
                 return phase.info.name == texture.phase &&
-                       phase.crystal.crystal_system() != CrystalSystem::cubic;
+                       phase.crystal.crystal_system() != crystal::CrystalSystem::cubic;
             });
         if (it == phases_.end())
             throw Error(fmt::format("simulated cell: \"{}\" is no phase that can have a texture; "
@@ -186,9 +187,9 @@ void CellModel::set_textures() {
 }
 
 int CellModel::add_phase(const char* name, const char* structure, double a, double c, double size) {
-    Phase crystal = Phase::from_cif_text(structure_file(structure).text,
-                                         structure_file(structure).file_name(), name);
-    UnitCell cell = crystal.cell();
+    crystal::Phase crystal = crystal::Phase::from_cif_text(
+        structure_file(structure).text, structure_file(structure).file_name(), name);
+    crystal::UnitCell cell = crystal.cell();
     cell.a = a;
     if (c > 0)
         cell.c = c;
@@ -200,8 +201,8 @@ int CellModel::add_phase(const char* name, const char* structure, double a, doub
     return static_cast<int>(phases_.size()) - 1;
 }
 
-UnitCell CellModel::cathode_cell(double lithium) const {
-    UnitCell cell = cathode_bulk_;
+crystal::UnitCell CellModel::cathode_cell(double lithium) const {
+    crystal::UnitCell cell = cathode_bulk_;
     cell.a = cell.b = cathode_bulk_.a + lithium * delta_a_;
     cell.c = cathode_bulk_.c + lithium * delta_c_;
     return cell;

@@ -45,8 +45,8 @@ class CellModel {
   public:
     struct CrystalPhase {
         PhantomPhase info;
-        Phase crystal; ///< with the true cell
-        double mu = 0; ///< 1/mm of the solid crystal
+        crystal::Phase crystal; ///< with the true cell
+        double mu = 0;          ///< 1/mm of the solid crystal
     };
 
     CellModel(const CellDesign& design, const CrystalliteSizes& sizes, double wavelength);
@@ -54,7 +54,7 @@ class CellModel {
     const CellDesign& design() const { return design_; }
     const std::vector<CrystalPhase>& phases() const { return phases_; }
     int primary_cathode() const { return primary_; }
-    UnitCell cathode_cell(double lithium) const;
+    crystal::UnitCell cathode_cell(double lithium) const;
 
     double outer_radius() const { return outer_radius_; }
     double can_inner_radius() const { return can_inner_radius_; }
@@ -94,7 +94,7 @@ class CellModel {
     int iron_ = -1, copper_ = -1, aluminium_ = -1, primary_ = -1, secondary_ = -1;
     int anode_surface_ = -1; ///< LiC6 or the dilute phase: more of it towards the separator
     int anode_bulk_ = -1;    ///< LiC12 or graphite
-    UnitCell cathode_bulk_;
+    crystal::UnitCell cathode_bulk_;
     double delta_a_ = 0, delta_c_ = 0;
 
     double outer_radius_ = 0, can_inner_radius_ = 0, core_radius_ = 0, period_ = 0, turns_ = 0;

@@ -49,7 +49,7 @@ double ring_texture(double r, double cos_psi, double sin_theta, double cos_delta
     return sum / static_cast<double>(n * n);
 }
 
-double cos_to_basal_normal(const UnitCell& cell, const Miller& hkl) {
+double cos_to_basal_normal(const crystal::UnitCell& cell, const crystal::Miller& hkl) {
     return std::min(1.0, std::abs(hkl[2]) / (cell.c * std::sqrt(cell.inverse_d_squared(hkl))));
 }
 

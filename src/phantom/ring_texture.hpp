@@ -23,7 +23,7 @@ double ring_texture(double r, double cos_psi, double sin_theta, double cos_delta
 
 /// cos δ (0 to 1) of a reflection and 0 0 1 in a hexagonal cell: l / (c |h*|), the same for all
 /// equivalent reflections.
-double cos_to_basal_normal(const UnitCell& cell, const Miller& hkl);
+double cos_to_basal_normal(const crystal::UnitCell& cell, const crystal::Miller& hkl);
 
 /// The factors of a phase's lines at equal steps of ψ from 0 to 90°, to be interpolated linearly.
 class TextureTable {

@@ -107,19 +107,20 @@ ScanSimulator::Model::Model(const CellDesign& cell_design, const ScanDesign& sca
     set_up_rays();
 }
 
-std::vector<Line> ScanSimulator::Model::lines_of(const Phase& phase) const {
+std::vector<Line> ScanSimulator::Model::lines_of(const crystal::Phase& phase) const {
     // A little beyond, for cells that vary.
     const double theta = 0.5 * radians(highest() + line_margin + 0.3);
     const double d_min = scan.wavelength / (2 * std::sin(theta));
     std::vector<Line> lines;
-    for (const PowderLine& line :
+    for (const crystal::PowderLine& line :
          merge_coincident(phase.reflections(d_min), phase.crystal_system(), phase.unique_axis()))
         if (line.intensity > 0)
             lines.push_back({line.hkl, line.intensity});
     return lines;
 }
 
-Diffraction ScanSimulator::Model::diffraction(const UnitCell& unit_cell, const Line& line) const {
+Diffraction ScanSimulator::Model::diffraction(const crystal::UnitCell& unit_cell,
+                                              const Line& line) const {
     const double s =
         0.25 * scan.wavelength * scan.wavelength * unit_cell.inverse_d_squared(line.hkl);
     const double sine = 2 * std::sqrt(s * (1 - s)), cosine = 1 - 2 * s;
@@ -180,7 +181,7 @@ void ScanSimulator::Model::set_up_points(PointComponent& component,
     component.exit_weight.assign(exit ? ExitAbsorption::nodes * padded : 0, 0.0F);
     std::vector<TextureTable::Line> angles;
     for (std::size_t l = 0; l < kept.size(); ++l) {
-        const UnitCell middle_cell = cell_at(0.5);
+        const crystal::UnitCell middle_cell = cell_at(0.5);
         const Diffraction middle = diffraction(middle_cell, kept[l]);
         component.sin_squared[l] = static_cast<float>(middle.sin_squared_two_theta);
         angles.push_back(

@@ -23,7 +23,7 @@ inline constexpr std::size_t lattice_nodes = 64;
 
 /// One line of a phase: where it lies and how strong it is for unit volume fraction and length.
 struct Line {
-    Miller hkl;
+    crystal::Miller hkl;
     double factor; ///< Σ m|F|²
 };
 
@@ -114,8 +114,8 @@ struct ScanSimulator::Model {
     Smearing::Channels channels() const {
         return {scan.channels, scan.two_theta_first, scan.two_theta_width};
     }
-    std::vector<Line> lines_of(const Phase& phase) const;
-    Diffraction diffraction(const UnitCell& unit_cell, const Line& line) const;
+    std::vector<Line> lines_of(const crystal::Phase& phase) const;
+    Diffraction diffraction(const crystal::UnitCell& unit_cell, const Line& line) const;
     double lowest() const { return scan.two_theta_first - 0.5 * scan.two_theta_width; }
     double highest() const {
         return lowest() + static_cast<double>(scan.channels) * scan.two_theta_width;

@@ -512,7 +512,7 @@ std::vector<TruthMap> ScanSimulator::truth_rows(std::size_t y_begin, std::size_t
                             const auto p = static_cast<std::size_t>(part.phase);
                             const PhantomPhase& info = m.phases[p];
                             const double phi = part.fraction;
-                            UnitCell unit_cell = info.cell;
+                            crystal::UnitCell unit_cell = info.cell;
                             double volume = 0, rho = info.density;
                             if (p == primary && info.varying_cell) {
                                 unit_cell = m.cell.cathode_cell(material.lithium);

@@ -17,7 +17,7 @@ namespace xrdct::phantom {
 struct PhantomPhase {
     std::string name;            ///< "Fe", "NMC532", "NMC532_secondary", "LiC_dilute", …
     std::string structure;       ///< name of its StructureFile; two phases may share one
-    UnitCell cell;               ///< true cell; of the primary cathode: its bulk
+    crystal::UnitCell cell;      ///< true cell; of the primary cathode: its bulk
     double crystallite_size = 0; ///< Å
     bool varying_cell = false;   ///< a and c vary in space
     double density = 0;          ///< g/cm³ of the true (bulk) crystal

@@ -2,7 +2,7 @@
 
 #include <cstddef>
 
-namespace xrdct {
+namespace xrdct::registration {
 
 /// A regular grid of square pixels; images on it are [y, x], x fastest.
 struct PixelGrid {
@@ -20,4 +20,4 @@ struct PixelGrid {
     double extent() const { return static_cast<double>(nx > ny ? nx : ny) * pixel; }
 };
 
-} // namespace xrdct
+} // namespace xrdct::registration

@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::registration {
 
 namespace {
 
@@ -203,4 +203,4 @@ RegistrationResult register_images(const PixelGrid& reference, const PixelGrid& 
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::registration

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::registration {
 
 /// One quantity seen in both images.
 struct RegistrationChannel {
@@ -67,4 +67,4 @@ RegistrationResult register_images(const PixelGrid& reference, const PixelGrid& 
                                    std::span<const RegistrationChannel> channels,
                                    const RegistrationOptions& options = {});
 
-} // namespace xrdct
+} // namespace xrdct::registration

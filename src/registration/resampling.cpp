@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::registration {
 
 namespace {
 
@@ -107,4 +107,4 @@ std::vector<double> resample_codes(std::span<const double> values, const PixelGr
     return out;
 }
 
-} // namespace xrdct
+} // namespace xrdct::registration

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::registration {
 
 /// A map with its standard deviations on a grid; `errors` may be empty.
 struct ResampledMap {
@@ -31,4 +31,4 @@ ResampledMap resample_map(std::span<const double> values, std::span<const double
 std::vector<double> resample_codes(std::span<const double> values, const PixelGrid& source,
                                    const RigidTransform& transform, const PixelGrid& target);
 
-} // namespace xrdct
+} // namespace xrdct::registration

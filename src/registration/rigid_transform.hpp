@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::registration {
 
 /// Where a point p of the reference lies in another image of the same object:
 /// q = R(angle) M p + shift. R turns counter-clockwise (from x to y) about the origin of the axes,
@@ -33,4 +33,4 @@ struct RigidTransform {
     }
 };
 
-} // namespace xrdct
+} // namespace xrdct::registration

@@ -10,11 +10,11 @@
 #include <span>
 #include <vector>
 
+#include "base/simd.hpp"
 #include "tomography/footprint.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
-namespace xrdct::gather {
+namespace xrdct::tomography::gather {
 
 /// One rotation, seen along the image axis on which its rays lie closest to perpendicular ("fast";
 /// the other is "slow"): sample j meets slow line r at fast index origin + j per_sample + r
@@ -57,9 +57,9 @@ struct BinWork {
         std::ptrdiff_t sums;
         float scale;
     };
-    WeightTable table;
+    tomography::gather::WeightTable table;
     std::vector<Place> places;
-    Prefetcher prefetcher;
+    tomography::gather::Prefetcher prefetcher;
 };
 
 /// Adds to out (a part is out_part floats) the sums over the lines of a strip for runs of samples
@@ -77,7 +77,7 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
         static_cast<std::int32_t>(strip.pitch * width) * Int8{0, 1, 2, 3, 4, 5, 6, 7};
 
     // Weights of the samples first, then the sums: mixed, they wait for each other.
-    WeightTable::Writer writer(work.table);
+    tomography::gather::WeightTable::Writer writer(work.table);
     std::ptrdiff_t longest = 0;
     for (const BinRun& run : runs) {
         const Ray& ray = *run.ray;
@@ -138,8 +138,8 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
             for (auto& set : total)
                 for (Float8& t : set)
                     t = broadcast(0);
-            WeightCursor cursor(work.table, place.index, strip.lines,
-                                taps - (last_is_optional ? 1 : 0));
+            tomography::gather::WeightCursor cursor(work.table, place.index, strip.lines,
+                                                    taps - (last_is_optional ? 1 : 0));
             accumulate<n_taps, last_is_optional>(work.table, cursor, strip.lines / lanes, taps,
                                                  data, total);
             float* const to = out + part * out_part + place.sums;
@@ -153,4 +153,4 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
     }
 }
 
-} // namespace xrdct::gather
+} // namespace xrdct::tomography::gather

@@ -1,8 +1,8 @@
 #include "tomography/depth_projector.hpp"
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "tomography/footprint.hpp"
-#include "tomography/simd.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 using simd::Float8;
 using simd::lanes;
@@ -422,4 +422,4 @@ std::vector<float> DepthProjector::weighted_squares(std::span<const float> ray_w
     return sums;
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

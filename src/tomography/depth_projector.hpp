@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Depths along the beam at which a ray keeps its contributions apart: node l lies at
 /// first + l spacing [mm], positive towards the detector.
@@ -38,12 +38,14 @@ struct VoxelBlocks {
 ///     out[j][l][i] = Σ_v w_jv h_l(z_v) q_v[i],     h_l(z) = max(0, 1 − |z − z_l| / spacing)
 ///
 /// Depths beyond the layers count as the outermost one. Where a voxel's coefficients lie tells
-/// offset(). Only the construction is collective, over a team; const calls on one object from several threads are safe.
+/// offset(). Only the construction is collective, over a team; const calls on one object from
+/// several threads are safe.
 class DepthProjector {
   public:
     /// `blocks`: number of blocks of eight coefficients a ray and layer hold. Throws Error for a
     /// bad geometry or grid, a pixel outside the grid, a block beyond `blocks`, blocks above 32.
-    /// The members of `team`, whose voxels are the same, keep their places once. Collective over it.
+    /// The members of `team`, whose voxels are the same, keep their places once. Collective over
+    /// it.
     DepthProjector(const ScanGeometry& geometry, const ImageGrid& grid,
                    std::span<const VoxelBlocks> voxels, std::size_t blocks,
                    const DepthLayers& layers, const Team& team = Team::alone());
@@ -91,4 +93,4 @@ class DepthProjector {
     std::unique_ptr<const Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::tomography

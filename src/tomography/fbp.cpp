@@ -11,12 +11,12 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "base/units.hpp"
 #include "tomography/grouped_back_projection.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 std::vector<double> angular_weights(std::span<const double> rotation_degrees,
                                     std::span<const unsigned char> use, double max_gap) {
@@ -109,8 +109,8 @@ struct FilteredBackProjection::Impl {
     FbpOptions options;
     RampFilter filter;
     std::vector<double> weights; // all rotations
-    gather::Problem problem;
-    std::vector<gather::RotationGroup> groups;
+    tomography::gather::Problem problem;
+    std::vector<tomography::gather::RotationGroup> groups;
     bool grouped = false;
     simd::Buffer work;
 
@@ -120,7 +120,7 @@ struct FilteredBackProjection::Impl {
     /// the two samples next to it; one row of `reach` lags for all rotations, or one per rotation.
     std::vector<float> squared_kernels(std::size_t& reach) const;
 
-    gather::Problem make_problem(const ImageGrid& image, double shift) const;
+    tomography::gather::Problem make_problem(const ImageGrid& image, double shift) const;
 
     /// Copies a block of channels to the work space [rotation][translation][width], missing samples
     /// replaced, and hands every projection to process(rotation, its samples, its weights per
@@ -137,7 +137,7 @@ struct FilteredBackProjection::Impl {
     template <std::size_t V>
     void variance_block(const float* variance, std::size_t stride, std::size_t channels,
                         const std::vector<float>& squares, std::size_t reach_size,
-                        const gather::Problem& coarse, float* image);
+                        const tomography::gather::Problem& coarse, float* image);
     void check(std::size_t sinogram_size, std::size_t channels, const ImageGrid& image,
                std::size_t image_size) const;
 };
@@ -151,13 +151,14 @@ FilteredBackProjection::Impl::Impl(ScanGeometry scan, ImageGrid image, FbpOption
                         options.max_angular_gap));
     weights = angular_weights(geometry.rotation, {}, options.max_angular_gap);
     problem = make_problem(grid, 0);
-    groups = gather::group_rotations(problem.lines);
-    grouped = !options.direct && gather::relative_cost(groups, geometry.rotation.size()) < 0.6;
+    groups = tomography::gather::group_rotations(problem.lines);
+    grouped = !options.direct &&
+              tomography::gather::relative_cost(groups, geometry.rotation.size()) < 0.6;
 }
 
-gather::Problem FilteredBackProjection::Impl::make_problem(const ImageGrid& image,
-                                                           double shift) const {
-    gather::Problem made;
+tomography::gather::Problem FilteredBackProjection::Impl::make_problem(const ImageGrid& image,
+                                                                       double shift) const {
+    tomography::gather::Problem made;
     made.translations = geometry.translation.size();
     made.n = image.n;
     const double step = geometry.step(), origin = geometry.origin_index() + shift;
@@ -169,7 +170,7 @@ gather::Problem FilteredBackProjection::Impl::make_problem(const ImageGrid& imag
     }
     const std::vector<unsigned char> mask = field_of_view_mask(geometry, image);
     for (std::size_t iy = 0; iy < image.n; ++iy) {
-        gather::RowRange row{0, image.n};
+        tomography::gather::RowRange row{0, image.n};
         const unsigned char* line = mask.data() + iy * image.n;
         while (row.begin < image.n && !line[row.begin])
             ++row.begin;
@@ -259,7 +260,7 @@ float* FilteredBackProjection::Impl::prepare(const float* sinogram, std::size_t 
 
 namespace {
 
-void set_missing(float* image, std::size_t stride, const gather::Problem& problem,
+void set_missing(float* image, std::size_t stride, const tomography::gather::Problem& problem,
                  const std::vector<unsigned char>& no_data) {
     for (std::size_t c = 0; c < no_data.size(); ++c)
         if (no_data[c])
@@ -279,11 +280,11 @@ void FilteredBackProjection::Impl::reconstruct_block(const float* sinogram, std:
                                      filter.apply(rows, width, rows, width, channels, factors);
                                  });
     if (grouped)
-        gather::back_project_groups<V>(problem, groups, block, image, stride, channels);
+        tomography::gather::back_project_groups<V>(problem, groups, block, image, stride, channels);
     else
-        gather::gather_pixels<gather::LinearTaps, V>(
-            problem, std::vector<gather::LinearTaps::Parameters>(problem.lines.size()), true, block,
-            width, image, stride, channels, 1.0F, gather::Tuning{});
+        tomography::gather::gather_pixels<tomography::gather::LinearTaps, V>(
+            problem, std::vector<tomography::gather::LinearTaps::Parameters>(problem.lines.size()),
+            true, block, width, image, stride, channels, 1.0F, tomography::gather::Tuning{});
     set_missing(image, stride, problem, no_data);
 }
 
@@ -292,7 +293,8 @@ void FilteredBackProjection::Impl::variance_block(const float* variance, std::si
                                                   std::size_t channels,
                                                   const std::vector<float>& squares,
                                                   std::size_t reach_size,
-                                                  const gather::Problem& coarse, float* image) {
+                                                  const tomography::gather::Problem& coarse,
+                                                  float* image) {
     using namespace simd;
     constexpr std::size_t width = V * lanes;
     const std::size_t n_translations = geometry.translation.size();
@@ -325,9 +327,9 @@ void FilteredBackProjection::Impl::variance_block(const float* variance, std::si
                     store(rows + i * width + v * lanes, sum[v] * load(factors + v * lanes));
             }
         });
-    gather::gather_pixels<gather::LinearTaps, V>(
-        coarse, std::vector<gather::LinearTaps::Parameters>(coarse.lines.size()), true, block,
-        width, image, stride, channels, 1.0F, gather::Tuning{});
+    tomography::gather::gather_pixels<tomography::gather::LinearTaps, V>(
+        coarse, std::vector<tomography::gather::LinearTaps::Parameters>(coarse.lines.size()), true,
+        block, width, image, stride, channels, 1.0F, tomography::gather::Tuning{});
     set_missing(image, stride, coarse, no_data);
 }
 
@@ -387,10 +389,10 @@ std::vector<float> FilteredBackProjection::Impl::squared_kernels(std::size_t& re
     };
     // Half-pixel points: three values with the variance of a uniform distribution over ± 1/4 pixel.
     constexpr std::array<double, 3> rounding{-0.17677669529663687, 0, 0.17677669529663687};
-    for (const gather::RotationGroup& group : groups)
+    for (const tomography::gather::RotationGroup& group : groups)
         for (std::size_t member = 0; member < group.count; ++member) {
             const std::size_t r = group.rotations[member];
-            const gather::Line& line = problem.lines[r];
+            const tomography::gather::Line& line = problem.lines[r];
             const double k = group.fast_is_x ? line.kx : line.ky,
                          k_slow = group.fast_is_x ? line.ky : line.kx;
             const double drift = k_slow - group.shear * k; // samples per pixel of depth
@@ -439,11 +441,11 @@ const ImageGrid& FilteredBackProjection::grid() const {
 void FilteredBackProjection::reconstruct(std::span<const float> sinogram, std::size_t channels,
                                          std::span<float> image) {
     impl_->check(sinogram.size(), channels, impl_->grid, image.size());
-    gather::for_channel_blocks<4>(channels, 1,
-                                  [&]<std::size_t V>(std::size_t first, std::size_t count) {
-                                      impl_->reconstruct_block<V>(sinogram.data() + first, channels,
-                                                                  count, image.data() + first);
-                                  });
+    tomography::gather::for_channel_blocks<4>(
+        channels, 1, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+            impl_->reconstruct_block<V>(sinogram.data() + first, channels, count,
+                                        image.data() + first);
+        });
 }
 
 void FilteredBackProjection::propagate_variance(std::span<const float> variance_sinogram,
@@ -454,12 +456,12 @@ void FilteredBackProjection::propagate_variance(std::span<const float> variance_
 
     std::size_t reach = 0;
     const std::vector<float> squares = impl_->squared_kernels(reach);
-    const gather::Problem problem = impl_->make_problem(coarse, -0.5);
-    gather::for_channel_blocks<4>(
+    const tomography::gather::Problem problem = impl_->make_problem(coarse, -0.5);
+    tomography::gather::for_channel_blocks<4>(
         channels, 1, [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->variance_block<V>(variance_sinogram.data() + first, channels, count, squares,
                                      reach, problem, image_variance.data() + first);
         });
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

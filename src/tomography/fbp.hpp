@@ -8,7 +8,7 @@
 #include "tomography/ramp_filter.hpp"
 #include "tomography/scan_geometry.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Weight of every rotation in ∫ dω over half a turn, in radians, in the order given: half the gaps
 /// to both neighbours, with angles taken modulo 180° (so that a repeated end point, or a full turn,
@@ -69,4 +69,4 @@ class FilteredBackProjection {
     std::unique_ptr<Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::tomography

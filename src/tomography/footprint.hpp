@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tomography/simd.hpp"
+#include "base/simd.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Most samples under one pixel, or pixels under one sample, that the projector takes.
 inline constexpr std::size_t most_taps = 64;
@@ -133,4 +133,4 @@ inline double FootprintEdge::operator()(double u) const {
     return (std::max(a, 0.0) - std::max(b, 0.0) + remainder(a) - remainder(b)) / beam;
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -19,10 +19,10 @@
 #include <span>
 #include <vector>
 
+#include "base/simd.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
-namespace xrdct::gather {
+namespace xrdct::tomography::gather {
 
 struct RotationGroup {
     std::array<std::size_t, simd::lanes> rotations{};
@@ -38,7 +38,8 @@ inline constexpr std::size_t most_depth = 16;
 inline constexpr std::size_t group_tile = 49; // pixels; a few depths and one
 
 /// Groups of at most eight rotations.
-inline std::vector<RotationGroup> group_rotations(const std::vector<Line>& lines) {
+inline std::vector<RotationGroup>
+group_rotations(const std::vector<tomography::gather::Line>& lines) {
     struct Entry {
         double shear;
         std::size_t rotation;
@@ -61,7 +62,7 @@ inline std::vector<RotationGroup> group_rotations(const std::vector<Line>& lines
             group.shear = 0.5 * (entries[begin].shear + entries[end - 1].shear);
             double most = 0; // samples per pixel of depth
             for (std::size_t i = begin; i < end; ++i) {
-                const Line& line = lines[entries[i].rotation];
+                const tomography::gather::Line& line = lines[entries[i].rotation];
                 group.rotations[group.count++] = entries[i].rotation;
                 most = std::max(most, std::abs((entries[i].shear - group.shear) *
                                                (fast_is_x ? line.kx : line.ky)));
@@ -88,9 +89,9 @@ inline double relative_cost(const std::vector<RotationGroup>& groups, std::size_
 /// image[iy][ix][channel] = Σ_rotations linear interpolation of sinogram rows
 /// [rotation][translation][8 V]; inactive pixels become 0; the first `channels` ≤ 8 V are written.
 template <std::size_t V>
-void back_project_groups(const Problem& problem, const std::vector<RotationGroup>& groups,
-                         const float* sinogram, float* image, std::size_t image_stride,
-                         std::size_t channels) {
+void back_project_groups(const tomography::gather::Problem& problem,
+                         const std::vector<RotationGroup>& groups, const float* sinogram,
+                         float* image, std::size_t image_stride, std::size_t channels) {
     using namespace simd;
     constexpr std::size_t width = V * lanes, tile = group_tile, batch = 16;
     constexpr std::size_t sets = V >= 8 ? 1 : 2;
@@ -111,7 +112,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
         const std::size_t fast = tile + 2 * margin_of(group);
         const auto slow = static_cast<double>((lines_of(group) - 1) * group.depth);
         for (std::size_t r = 0; r < group.count; ++r) {
-            const Line& line = problem.lines[group.rotations[r]];
+            const tomography::gather::Line& line = problem.lines[group.rotations[r]];
             const double reach =
                 static_cast<double>(fast) * std::abs(group.fast_is_x ? line.kx : line.ky) +
                 slow * std::abs(group.fast_is_x ? line.ky : line.kx);
@@ -123,7 +124,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
     float* const packed = packed_buffer.reserve(lanes * most_samples * width);
     float* const points = points_buffer.reserve(most_points * width);
     float* const sums = sums_buffer.reserve(tile * tile * width);
-    WeightTable table(batch, lanes, 2);
+    tomography::gather::WeightTable table(batch, lanes, 2);
     // Not when offsets would overflow, nor when the rows of neighbouring rotations fall onto the
     // same sets of the first-level cache.
     const bool may_read_in_place =
@@ -134,9 +135,9 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
         for (std::size_t x0 = 0; x0 < n; x0 += tile) {
             const std::size_t y1 = std::min(y0 + tile, n), x1 = std::min(x0 + tile, n);
             const auto row_of = [&](std::size_t iy) {
-                const RowRange row = problem.rows[iy];
+                const tomography::gather::RowRange row = problem.rows[iy];
                 const std::size_t begin = std::clamp(row.begin, x0, x1);
-                return RowRange{begin, std::max(begin, std::min(row.end, x1))};
+                return tomography::gather::RowRange{begin, std::max(begin, std::min(row.end, x1))};
             };
             bool any = false;
             for (std::size_t iy = y0; iy < y1; ++iy)
@@ -161,7 +162,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
                 bool in_place = group.count == lanes && may_read_in_place;
                 for (std::size_t r = 0; r < group.count; ++r) {
                     const std::size_t rotation = group.rotations[r];
-                    const Line& line = problem.lines[rotation];
+                    const tomography::gather::Line& line = problem.lines[rotation];
                     const double k_fast = group.fast_is_x ? line.kx : line.ky;
                     const double k_slow = group.fast_is_x ? line.ky : line.kx;
                     const double origin = line.origin + fast_0 * k_fast + slow_0 * k_slow;
@@ -209,7 +210,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
                 if (g + 1 < groups.size())
                     for (std::size_t r = 0; r < groups[g + 1].count; ++r) {
                         const std::size_t rotation = groups[g + 1].rotations[r];
-                        const Line& line = problem.lines[rotation];
+                        const tomography::gather::Line& line = problem.lines[rotation];
                         const double lowest = line.origin + static_cast<double>(x0) * line.kx +
                                               static_cast<double>(y0) * line.ky +
                                               static_cast<double>(tile) *
@@ -235,7 +236,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
                     const Float8 line_origin = origin + static_cast<float>(m) * across;
                     for (std::size_t first = 0; first < pitch; first += batch) {
                         const std::size_t last = std::min(first + batch, pitch);
-                        WeightTable::Writer writer(table);
+                        tomography::gather::WeightTable::Writer writer(table);
                         for (std::size_t q = first; q < last; ++q) {
                             const Float8 place =
                                 maximum(line_origin + static_cast<float>(q) * along, broadcast(0));
@@ -246,7 +247,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
                             writer.append<false>(sample * static_cast<std::int32_t>(width) + rows,
                                                  2, width);
                         }
-                        WeightCursor cursor(table);
+                        tomography::gather::WeightCursor cursor(table);
                         for (std::size_t q = first; q < last; ++q) {
                             Float8 total[sets][V];
                             for (auto& set : total)
@@ -296,7 +297,7 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
             }
 
             for (std::size_t iy = y0; iy < y1; ++iy) {
-                const RowRange row = row_of(iy);
+                const tomography::gather::RowRange row = row_of(iy);
                 for (std::size_t ix = x0; ix < x1; ++ix) {
                     float* to = image + (iy * n + ix) * image_stride;
                     if (ix < row.begin || ix >= row.end)
@@ -309,4 +310,4 @@ void back_project_groups(const Problem& problem, const std::vector<RotationGroup
         }
 }
 
-} // namespace xrdct::gather
+} // namespace xrdct::tomography::gather

@@ -9,10 +9,10 @@
 #include <cstring>
 #include <vector>
 
+#include "base/simd.hpp"
 #include "tomography/footprint.hpp"
-#include "tomography/simd.hpp"
 
-namespace xrdct::gather {
+namespace xrdct::tomography::gather {
 
 /// Place of pixel (ix, iy) on the translation axis, in samples: origin + ix kx + iy ky.
 struct Line {
@@ -616,4 +616,4 @@ void for_channel_blocks(std::size_t channels, std::size_t parts, Block&& block) 
     }
 }
 
-} // namespace xrdct::gather
+} // namespace xrdct::tomography::gather

@@ -14,10 +14,10 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "base/units.hpp"
-#include "tomography/simd.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 namespace {
 
@@ -242,4 +242,4 @@ void RampFilter::apply(std::span<float> projections, std::size_t channels) const
         apply(projections.data() + first, channels, projections.data() + first, channels, channels);
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Window multiplied onto the ramp; f is the frequency over the cutoff, 0 ≤ f ≤ 1, and zero beyond:
 /// ram_lak 1, shepp_logan sinc(f/2), cosine cos(πf/2), hamming 0.54 + 0.46 cos πf, hann (1 + cos
@@ -62,4 +62,4 @@ class RampFilter {
     std::unique_ptr<const Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -12,7 +12,7 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 namespace {
 
@@ -433,4 +433,4 @@ AxisResult find_axis_offset(const ScanGeometry& geometry, std::span<const float>
     return result;
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -5,7 +5,7 @@
 
 #include "tomography/scan_geometry.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 struct AxisEstimate {
     double offset = 0;      ///< mm, as ScanGeometry::axis_offset
@@ -31,4 +31,4 @@ struct AxisResult {
 /// turn; without such pairs the estimate is not valid. Throws Error when neither can be made.
 AxisResult find_axis_offset(const ScanGeometry& geometry, std::span<const float> sinogram);
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -8,7 +8,7 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 double ScanGeometry::step() const {
     return translation_sense * (translation.back() - translation.front()) /
@@ -87,4 +87,4 @@ std::vector<unsigned char> field_of_view_mask(const ScanGeometry& geometry, cons
     return mask;
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Parallel pencil-beam scan. A point (x, y) of the sample sits, at rotation ω, at lateral position
 /// s = x cos ω + y sin ω and depth z = −x sin ω + y cos ω (positive towards the detector); it is
@@ -60,4 +60,4 @@ ImageGrid default_grid(const ScanGeometry& geometry);
 /// [y, x], 1 for the pixels whose centre lies in the field of view of the scan, 0 elsewhere.
 std::vector<unsigned char> field_of_view_mask(const ScanGeometry& geometry, const ImageGrid& grid);
 
-} // namespace xrdct
+} // namespace xrdct::tomography

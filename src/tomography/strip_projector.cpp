@@ -11,17 +11,17 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/simd.hpp"
 #include "tomography/bin_gather.hpp"
 #include "tomography/footprint.hpp"
 #include "tomography/pixel_gather.hpp"
-#include "tomography/simd.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 namespace {
 
-using gather::BinTuning;
-using gather::Ray;
+using tomography::gather::BinTuning;
+using tomography::gather::Ray;
 
 /// Samples or pixels that a footprint of this width (without the box of the bins themselves) can
 /// touch.
@@ -29,8 +29,9 @@ std::size_t taps_of(double width) {
     return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(width - 1e-9)) + 1);
 }
 
-using BinKernel = void (*)(std::span<const gather::BinRun>, const gather::PackedStrip&, std::size_t,
-                           gather::BinWork&, float*, std::size_t);
+using BinKernel = void (*)(std::span<const tomography::gather::BinRun>,
+                           const tomography::gather::PackedStrip&, std::size_t,
+                           tomography::gather::BinWork&, float*, std::size_t);
 
 /// Kernels for the usual numbers of taps, and one for any (0).
 template <std::size_t V, bool with_beam>
@@ -38,18 +39,18 @@ BinKernel bin_kernel(std::size_t taps) {
     if constexpr (V > 1) {
         switch (taps) {
         case 2:
-            return &gather::gather_bins<2, with_beam, V>;
+            return &tomography::gather::gather_bins<2, with_beam, V>;
         case 3:
-            return &gather::gather_bins<3, with_beam, V>;
+            return &tomography::gather::gather_bins<3, with_beam, V>;
         case 4:
-            return &gather::gather_bins<4, with_beam, V>;
+            return &tomography::gather::gather_bins<4, with_beam, V>;
         case 5:
-            return &gather::gather_bins<5, with_beam, V>;
+            return &tomography::gather::gather_bins<5, with_beam, V>;
         default:
             break;
         }
     }
-    return &gather::gather_bins<0, with_beam, V>;
+    return &tomography::gather::gather_bins<0, with_beam, V>;
 }
 
 } // namespace
@@ -61,7 +62,7 @@ struct StripProjector::Impl {
     std::vector<double> cosine, sine;
     double step = 0, origin = 0;
 
-    gather::Problem problem;
+    tomography::gather::Problem problem;
     std::vector<FootprintEdge> sample_edges; // per rotation, in steps
     std::size_t sample_taps = 2;
     bool with_beam = false;
@@ -78,8 +79,8 @@ struct StripProjector::Impl {
     template <std::size_t V>
     void forward_strip(std::span<const Ray> some, bool fast_is_x, const float* image,
                        std::size_t stride, std::size_t channels, std::size_t line_0,
-                       const BinTuning& tuning, gather::BinWork& work, float* packed, float* out,
-                       std::size_t out_part) const;
+                       const BinTuning& tuning, tomography::gather::BinWork& work, float* packed,
+                       float* out, std::size_t out_part) const;
     void check(std::size_t image_size, std::size_t sinogram_size, std::size_t channels) const;
 };
 
@@ -94,7 +95,7 @@ StripProjector::Impl::Impl(ScanGeometry scan, ImageGrid image, StripProjectorOpt
     problem.translations = geometry.translation.size();
     problem.n = grid.n;
     for (std::size_t iy = 0; iy < grid.n; ++iy) {
-        gather::RowRange row{0, grid.n};
+        tomography::gather::RowRange row{0, grid.n};
         if (options.field_of_view_only) {
             const double y = grid.coordinate(iy);
             while (row.begin < grid.n && std::hypot(grid.coordinate(row.begin), y) > radius)
@@ -157,9 +158,9 @@ template <std::size_t V>
 void StripProjector::Impl::adjoint_block(const float* sinogram, std::size_t stride,
                                          std::size_t channels, float* image) const {
     const auto scale = static_cast<float>(grid.pixel * grid.pixel / std::abs(step));
-    const gather::Tuning tuning;
+    const tomography::gather::Tuning tuning;
     const auto run = [&]<std::size_t taps, bool beam>() {
-        gather::gather_pixels<gather::StripTaps<taps, beam>, V>(
+        tomography::gather::gather_pixels<tomography::gather::StripTaps<taps, beam>, V>(
             problem, sample_edges, false, sinogram, stride, image, stride, channels, scale, tuning,
             sample_taps);
     };
@@ -179,7 +180,7 @@ template <std::size_t V>
 void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is_x,
                                          const float* image, std::size_t stride,
                                          std::size_t channels, std::size_t line_0,
-                                         const BinTuning& tuning, gather::BinWork& work,
+                                         const BinTuning& tuning, tomography::gather::BinWork& work,
                                          float* packed, float* out, std::size_t out_part) const {
     constexpr std::size_t width = V * simd::lanes;
     const std::size_t parts = (channels + width - 1) / width;
@@ -189,7 +190,7 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
     // The disc looks the same along x and along y.
     std::size_t begin = n, end = 0;
     for (std::size_t line = line_0; line < std::min(line_0 + lines, n); ++line) {
-        const gather::RowRange row = problem.rows[line];
+        const tomography::gather::RowRange row = problem.rows[line];
         if (row.begin < row.end) {
             begin = std::min(begin, row.begin);
             end = std::max(end, row.end);
@@ -209,16 +210,17 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
     const auto last = static_cast<std::ptrdiff_t>(end) + reach;
     const auto tile = static_cast<std::ptrdiff_t>(tuning.tile),
                group = static_cast<std::ptrdiff_t>(tuning.group);
-    const std::size_t pitch =
-        gather::spread_pitch(tuning.tile + 2 * static_cast<std::size_t>(reach) + 2, width);
-    const gather::PackedStrip strip{packed, pitch, lines, parts, pitch * lines * width};
+    const std::size_t pitch = tomography::gather::spread_pitch(
+        tuning.tile + 2 * static_cast<std::size_t>(reach) + 2, width);
+    const tomography::gather::PackedStrip strip{packed, pitch, lines, parts, pitch * lines * width};
     const double middle = 0.5 * static_cast<double>(lines - 1);
 
     for (std::ptrdiff_t tile_0 = first; tile_0 < last; tile_0 += tile) {
         const std::ptrdiff_t packed_0 = tile_0 - reach;
         for (std::size_t l = 0; l < lines; ++l) {
             const std::size_t line = line_0 + l;
-            const gather::RowRange row = line < n ? problem.rows[line] : gather::RowRange{0, 0};
+            const tomography::gather::RowRange row =
+                line < n ? problem.rows[line] : tomography::gather::RowRange{0, 0};
             for (std::size_t f = 0; f < pitch; ++f) {
                 const std::ptrdiff_t at = packed_0 + static_cast<std::ptrdiff_t>(f);
                 const bool outside = at < static_cast<std::ptrdiff_t>(row.begin) ||
@@ -239,7 +241,7 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
         // The pixels that the next tile adds.
         work.prefetcher.clear();
         for (std::size_t l = 0; l < lines && line_0 + l < n; ++l) {
-            const gather::RowRange row = problem.rows[line_0 + l];
+            const tomography::gather::RowRange row = problem.rows[line_0 + l];
             const std::ptrdiff_t beyond = packed_0 + static_cast<std::ptrdiff_t>(pitch);
             for (std::ptrdiff_t at = std::max(beyond, static_cast<std::ptrdiff_t>(row.begin));
                  at < std::min(beyond + tile, static_cast<std::ptrdiff_t>(row.end)); ++at) {
@@ -249,7 +251,7 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
             }
         }
         const std::ptrdiff_t tile_1 = std::min(tile_0 + tile, last);
-        std::vector<gather::BinRun> runs;
+        std::vector<tomography::gather::BinRun> runs;
         for (std::size_t r0 = 0; r0 < some.size(); r0 += tuning.rotations) {
             const std::size_t r1 = std::min(r0 + tuning.rotations, some.size());
             std::size_t taps = 2;
@@ -316,16 +318,17 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
             half_width = std::max(half_width, ray.edge.half_width());
             samples_per_pixel = std::max(samples_per_pixel, 1 / std::abs(ray.per_sample));
         }
-    const std::size_t pitch = gather::spread_pitch(
+    const std::size_t pitch = tomography::gather::spread_pitch(
         tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16, width);
     float* const packed = packed_buffer.reserve(parts * pitch * tuning.lines * width);
     const auto most_samples =
         static_cast<std::size_t>(std::ceil(samples_per_pixel * static_cast<double>(tuning.group))) +
         1;
-    gather::BinWork work{
-        gather::WeightTable(most_samples * tuning.rotations, tuning.lines, taps_of(2 * half_width)),
+    tomography::gather::BinWork work{
+        tomography::gather::WeightTable(most_samples * tuning.rotations, tuning.lines,
+                                        taps_of(2 * half_width)),
         {},
-        gather::Prefetcher(channels)};
+        tomography::gather::Prefetcher(channels)};
 
     for (const bool fast_is_x : {true, false}) {
         const std::span<const Ray> all = rays[fast_is_x ? 0 : 1];
@@ -366,7 +369,7 @@ std::size_t StripProjector::rays() const {
 void StripProjector::forward(std::span<const float> image, std::size_t channels,
                              std::span<float> sinogram) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    gather::for_channel_blocks<8>(
+    tomography::gather::for_channel_blocks<8>(
         channels, BinTuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->forward_block<V>(image.data() + first, channels, count, sinogram.data() + first);
         });
@@ -375,8 +378,9 @@ void StripProjector::forward(std::span<const float> image, std::size_t channels,
 void StripProjector::adjoint(std::span<const float> sinogram, std::size_t channels,
                              std::span<float> image) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    gather::for_channel_blocks<8>(
-        channels, gather::Tuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
+    tomography::gather::for_channel_blocks<8>(
+        channels, tomography::gather::Tuning{}.parts,
+        [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->adjoint_block<V>(sinogram.data() + first, channels, count, image.data() + first);
         });
 }
@@ -385,7 +389,7 @@ double StripProjector::weight(std::size_t i_rotation, std::size_t i_translation,
                               std::size_t ix) const {
     if (!active(iy, ix))
         return 0;
-    const gather::Line& line = impl_->problem.lines[i_rotation];
+    const tomography::gather::Line& line = impl_->problem.lines[i_rotation];
     const FootprintEdge& edge = impl_->sample_edges[i_rotation];
     const double u =
         static_cast<double>(i_translation) -
@@ -399,8 +403,8 @@ double StripProjector::half_width(std::size_t i_rotation) const {
 }
 
 bool StripProjector::active(std::size_t iy, std::size_t ix) const {
-    const gather::RowRange row = impl_->problem.rows[iy];
+    const tomography::gather::RowRange row = impl_->problem.rows[iy];
     return ix >= row.begin && ix < row.end;
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

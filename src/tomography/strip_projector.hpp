@@ -6,7 +6,7 @@
 
 #include "tomography/scan_geometry.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 struct StripProjectorOptions {
     bool field_of_view_only =
@@ -67,4 +67,4 @@ class StripProjector {
     std::unique_ptr<const Impl> impl_;
 };
 
-} // namespace xrdct
+} // namespace xrdct::tomography

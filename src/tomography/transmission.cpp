@@ -7,7 +7,7 @@
 
 #include "base/error.hpp"
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 namespace {
 
@@ -47,4 +47,4 @@ void multiply_transmission(std::span<float> sinogram, std::size_t channels,
             value *= transmission[ray];
 }
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <span>
 
-namespace xrdct {
+namespace xrdct::tomography {
 
 /// Zero-order absorption correction y / T in place. sinogram [ray][channel], transmission [ray]. A
 /// ray whose transmission is NaN, infinite, or not above `minimum` becomes NaN in every channel.
@@ -15,4 +15,4 @@ std::size_t apply_transmission(std::span<float> sinogram, std::size_t channels,
 void multiply_transmission(std::span<float> sinogram, std::size_t channels,
                            std::span<const float> transmission);
 
-} // namespace xrdct
+} // namespace xrdct::tomography

@@ -6,7 +6,7 @@
 set -u
 source_folder=$1
 xrdct=$2
-tag=xrdct-test
+tag="xrdct-test"
 most_megabytes=500
 work=$(mktemp -d)
 chmod 711 "$work"

@@ -18,7 +18,7 @@
 #include <fmt/format.h>
 
 #include "clock.hpp"
-#include "discs.hpp"
+#include "support/discs.hpp"
 #include "tomography/depth_projector.hpp"
 
 namespace {
@@ -64,9 +64,9 @@ struct Cell {
                      family ? (std::uint32_t{2} << family_blocks) - 1 : std::uint32_t{1}});
                 carried += family ? 1 + family_blocks : 1;
             }
-        projector = std::make_unique<DepthProjector>(
+        projector = std::make_unique<tomography::DepthProjector>(
             scan, grid, voxels, 1 + family_blocks,
-            DepthLayers::across(0.5 * static_cast<double>(n) * step, layers));
+            tomography::DepthLayers::across(0.5 * static_cast<double>(n) * step, layers));
         std::mt19937 random(1);
         std::uniform_real_distribution<float> uniform(0, 1);
         coefficients.resize(projector->coefficient_count());
@@ -74,11 +74,11 @@ struct Cell {
             c = uniform(random);
         buffer.resize(projector->buffer_size());
     }
-    ImageGrid grid;
-    ScanGeometry scan;
-    std::vector<VoxelBlocks> voxels;
+    tomography::ImageGrid grid;
+    tomography::ScanGeometry scan;
+    std::vector<tomography::VoxelBlocks> voxels;
     std::size_t carried = 0; ///< blocks of all voxels
-    std::unique_ptr<DepthProjector> projector;
+    std::unique_ptr<tomography::DepthProjector> projector;
     AlignedFloats coefficients, buffer;
 
     double updates() const { return static_cast<double>(carried * projector->padding() * 2); }

@@ -19,8 +19,8 @@ using namespace xrdct;
 
 constexpr std::size_t n_frames = 8;
 
-DetectorGeometry pilatus() {
-    DetectorGeometry geometry;
+integration::DetectorGeometry pilatus() {
+    integration::DetectorGeometry geometry;
     geometry.rows = 1679;
     geometry.columns = 1475;
     geometry.pixel_1 = geometry.pixel_2 = 0.172;
@@ -35,7 +35,7 @@ DetectorGeometry pilatus() {
 
 std::vector<std::uint8_t> gaps() {
     std::vector<std::uint8_t> mask(1679 * 1475);
-    mask_gaps(*module_grid(1679, 1475), 1679, 1475, mask);
+    integration::mask_gaps(*integration::module_grid(1679, 1475), 1679, 1475, mask);
     return mask;
 }
 
@@ -43,7 +43,7 @@ std::vector<std::uint8_t> gaps() {
 const std::vector<std::vector<std::int32_t>>& frames() {
     static const auto made = [] {
         const auto geometry = pilatus();
-        const PixelDirections directions(geometry);
+        const integration::PixelDirections directions(geometry);
         const auto mask = gaps();
         std::vector<double> mean(geometry.pixels());
         for (std::size_t p = 0; p < mean.size(); ++p) {
@@ -70,17 +70,19 @@ const std::vector<std::vector<std::int32_t>>& frames() {
     return made;
 }
 
-AzimuthalIntegrator integrator(Estimator estimator, PixelSplitting splitting) {
-    IntegrationSettings settings;
+integration::AzimuthalIntegrator integrator(integration::Estimator estimator,
+                                            integration::PixelSplitting splitting) {
+    integration::IntegrationSettings settings;
     settings.estimator = estimator;
     settings.splitting = splitting;
     return {pilatus(), gaps(), {}, {}, settings};
 }
 
 /// The same for pixels spread over the radial extent of their corners.
-double check_split(const AzimuthalIntegrator& integrator, const std::vector<std::int32_t>& frame) {
+double check_split(const integration::AzimuthalIntegrator& integrator,
+                   const std::vector<std::int32_t>& frame) {
     const auto geometry = integrator.geometry();
-    const PixelDirections directions(geometry);
+    const integration::PixelDirections directions(geometry);
     const auto mask = gaps();
     const auto radial = [&](double two_theta) {
         return (two_theta * 180 / 3.14159265358979323846 - integrator.from()) *
@@ -109,7 +111,7 @@ double check_split(const AzimuthalIntegrator& integrator, const std::vector<std:
             norm[k] += share * solid_angle;
         }
     }
-    AzimuthalIntegrator::Workspace workspace;
+    integration::AzimuthalIntegrator::Workspace workspace;
     std::vector<float> intensity(integrator.channels()), errors(intensity), kept(intensity);
     integrator.integrate(frame, 1 << 20, workspace, intensity, errors, kept);
     double worst = 0;
@@ -120,9 +122,10 @@ double check_split(const AzimuthalIntegrator& integrator, const std::vector<std:
 }
 
 /// The largest relative difference from a plain computation.
-double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32_t>& frame) {
+double check(const integration::AzimuthalIntegrator& integrator,
+             const std::vector<std::int32_t>& frame) {
     const auto geometry = integrator.geometry();
-    const PixelDirections directions(geometry);
+    const integration::PixelDirections directions(geometry);
     const auto mask = gaps();
     std::vector<std::vector<double>> values(integrator.channels()), norms(integrator.channels());
     for (std::size_t p = 0; p < frame.size(); ++p) {
@@ -140,7 +143,7 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
         values[k].push_back(frame[p] / norm);
         norms[k].push_back(norm);
     }
-    AzimuthalIntegrator::Workspace workspace;
+    integration::AzimuthalIntegrator::Workspace workspace;
     std::vector<float> intensity(integrator.channels()), errors(intensity), kept(intensity);
     integrator.integrate(frame, 1 << 20, workspace, intensity, errors, kept);
     double worst = 0;
@@ -150,7 +153,7 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
             continue;
         double expected = 0;
         switch (integrator.settings().estimator) {
-        case Estimator::mean: {
+        case integration::Estimator::mean: {
             double sum = 0, total = 0;
             for (std::size_t i = 0; i < v.size(); ++i) {
                 sum += v[i] * norms[k][i];
@@ -159,11 +162,11 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
             expected = sum / total;
             break;
         }
-        case Estimator::median:
+        case integration::Estimator::median:
             std::sort(v.begin(), v.end());
             expected = 0.5 * (v[v.size() / 2] + v[(v.size() - 1) / 2]);
             break;
-        case Estimator::trimmed_mean: {
+        case integration::Estimator::trimmed_mean: {
             std::sort(v.begin(), v.end());
             const auto cut = static_cast<std::size_t>(0.1 * static_cast<double>(v.size()));
             double sum = 0;
@@ -172,7 +175,7 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
             expected = sum / static_cast<double>(v.size() - 2 * cut);
             break;
         }
-        case Estimator::sigma_clip:
+        case integration::Estimator::sigma_clip:
             return 0; // timed only; the unit tests check it
         }
         worst = std::max(worst, std::abs(intensity[k] / expected - 1));
@@ -180,16 +183,17 @@ double check(const AzimuthalIntegrator& integrator, const std::vector<std::int32
     return worst;
 }
 
-void integrate(benchmark::State& state, Estimator estimator,
-               PixelSplitting splitting = PixelSplitting::none) {
+void integrate(benchmark::State& state, integration::Estimator estimator,
+               integration::PixelSplitting splitting = integration::PixelSplitting::none) {
     const auto one = integrator(estimator, splitting);
-    const double worst = splitting == PixelSplitting::none ? check(one, frames().front())
-                                                           : check_split(one, frames().front());
+    const double worst = splitting == integration::PixelSplitting::none
+                             ? check(one, frames().front())
+                             : check_split(one, frames().front());
     if (!(worst < 1e-6)) {
         fmt::print(stderr, "wrong: a channel is off by {:.3g}\n", worst);
         std::exit(1);
     }
-    AzimuthalIntegrator::Workspace workspace;
+    integration::AzimuthalIntegrator::Workspace workspace;
     std::vector<float> intensity(one.channels()), errors(intensity), kept(intensity);
     std::size_t i = 0;
     for (auto _ : state) {
@@ -201,17 +205,20 @@ void integrate(benchmark::State& state, Estimator estimator,
 
 } // namespace
 
-BENCHMARK_CAPTURE(integrate, mean, Estimator::mean)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(integrate, mean_bounding_box, Estimator::mean, PixelSplitting::bounding_box)
+BENCHMARK_CAPTURE(integrate, mean, integration::Estimator::mean)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
-BENCHMARK_CAPTURE(integrate, trimmed_mean, Estimator::trimmed_mean)
+BENCHMARK_CAPTURE(integrate, mean_bounding_box, integration::Estimator::mean,
+                  integration::PixelSplitting::bounding_box)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
-BENCHMARK_CAPTURE(integrate, median, Estimator::median)
+BENCHMARK_CAPTURE(integrate, trimmed_mean, integration::Estimator::trimmed_mean)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
-BENCHMARK_CAPTURE(integrate, sigma_clip, Estimator::sigma_clip)
+BENCHMARK_CAPTURE(integrate, median, integration::Estimator::median)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(integrate, sigma_clip, integration::Estimator::sigma_clip)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime();
 BENCHMARK_MAIN();

@@ -21,7 +21,7 @@
 
 #include "base/units.hpp"
 #include "clock.hpp"
-#include "discs.hpp"
+#include "support/discs.hpp"
 #include "tomography/fbp.hpp"
 #include "tomography/ramp_filter.hpp"
 #include "tomography/strip_projector.hpp"
@@ -44,14 +44,14 @@ void require(bool good, const std::string& what) {
     failed = true;
 }
 
-ScanGeometry geometry(double beam) {
-    ScanGeometry g = test::scan(n_rotations, 180, n_translations, step);
+tomography::ScanGeometry geometry(double beam) {
+    tomography::ScanGeometry g = test::scan(n_rotations, 180, n_translations, step);
     g.axis_offset = 0.007;
     g.beam_width = beam * step;
     return g;
 }
 
-const ImageGrid grid{n_translations, step};
+const tomography::ImageGrid grid{n_translations, step};
 
 double active_pixels() {
     double count = 0;
@@ -93,7 +93,7 @@ constexpr double image_bytes = sizeof(float) * n_translations * n_translations;
 void forward(benchmark::State& state) {
     const auto channels = static_cast<std::size_t>(state.range(0));
     const double beam = static_cast<double>(state.range(1));
-    const StripProjector projector(geometry(beam), grid);
+    const tomography::StripProjector projector(geometry(beam), grid);
     const auto image = random_data(grid.size() * channels, 1);
     std::vector<float> sinogram(projector.rays() * channels);
     double seconds = 0;
@@ -121,7 +121,7 @@ void forward(benchmark::State& state) {
 void adjoint(benchmark::State& state) {
     const auto channels = static_cast<std::size_t>(state.range(0));
     const double beam = static_cast<double>(state.range(1));
-    const StripProjector projector(geometry(beam), grid);
+    const tomography::StripProjector projector(geometry(beam), grid);
     const auto sinogram = random_data(projector.rays() * channels, 2);
     std::vector<float> image(grid.size() * channels);
     double seconds = 0;
@@ -150,13 +150,13 @@ const std::vector<test::Disc> discs{
 
 void fbp(benchmark::State& state) {
     const auto channels = static_cast<std::size_t>(state.range(0));
-    const ScanGeometry g = geometry(0);
+    const tomography::ScanGeometry g = geometry(0);
     const auto one = test::project_discs(g, discs);
     std::vector<float> sinogram(one.size() * channels), image(grid.size() * channels);
     for (std::size_t i = 0; i < one.size(); ++i)
         for (std::size_t c = 0; c < channels; ++c)
             sinogram[i * channels + c] = static_cast<float>(one[i] * static_cast<double>(c + 1));
-    FilteredBackProjection reconstruction(g, grid);
+    tomography::FilteredBackProjection reconstruction(g, grid);
     double seconds = 0;
     for (auto _ : state) {
         const double start = processor_time();
@@ -192,7 +192,7 @@ void fbp(benchmark::State& state) {
 
 void ramp_filter(benchmark::State& state) {
     const auto channels = static_cast<std::size_t>(state.range(0));
-    const RampFilter filter(n_translations, step);
+    const tomography::RampFilter filter(n_translations, step);
     const auto original = random_data(n_rotations * n_translations * channels, 5);
     std::vector<float> data;
     double seconds = 0;

@@ -4,8 +4,8 @@
 //
 //   voxel_fit_benchmark [patterns] [counts] [repetitions]
 
-#include "rietveld/voxel_fitter.hpp"
-#include "structures.hpp"
+#include "rietveld/voxel/voxel_fitter.hpp"
+#include "support/structures.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -23,12 +23,13 @@ struct Truth {
 };
 
 int run(std::size_t count, double counts, int repetitions) {
-    const RadialAxis axis = test::cell_axis();
-    PatternModel model;
+    const rietveld::RadialAxis axis = test::cell_axis();
+    rietveld::PatternModel model;
     model.instrument.w.value = 0.02 * 0.02;
-    const std::vector<Phase> phases = {test::cathode(),          test::iron(),
-                                       test::copper(),           test::aluminium(),
-                                       test::lithium_graphite(), test::dilute_lithium_graphite()};
+    const std::vector<crystal::Phase> phases = {
+        test::cathode(),          test::iron(),
+        test::copper(),           test::aluminium(),
+        test::lithium_graphite(), test::dilute_lithium_graphite()};
     const double cells[][2] = {{2.84, 14.40}, {2.8665, 0},    {3.6149, 0},
                                {4.0495, 0},   {4.305, 3.706}, {4.288, 7.065}};
     std::vector<std::vector<double>> fixed;
@@ -44,7 +45,7 @@ int run(std::size_t count, double counts, int repetitions) {
         model.phases[p].scale.value = unit[p];
     }
     model.set_background(5);
-    SinglePeak separator;
+    rietveld::SinglePeak separator;
     separator.name = "separator";
     separator.position.value = 1.65;
     separator.fwhm.value = 0.3;
@@ -79,14 +80,14 @@ int run(std::size_t count, double counts, int repetitions) {
         truths.push_back(truth);
     }
 
-    VoxelFitOptions options;
+    rietveld::VoxelFitOptions options;
     options.cell_phases = {"NMC"};
     const auto begin = std::chrono::steady_clock::now();
-    const VoxelFitter fitter(axis, model, options);
+    const rietveld::VoxelFitter fitter(axis, model, options);
     const double preparation =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    VoxelFitter::Workspace workspace(fitter);
-    std::vector<VoxelFit> fits(count);
+    rietveld::VoxelFitter::Workspace workspace(fitter);
+    std::vector<rietveld::VoxelFit> fits(count);
     double best = 1e30;
     for (int repetition = 0; repetition < repetitions; ++repetition) {
         const auto start = std::chrono::steady_clock::now();
@@ -101,7 +102,7 @@ int run(std::size_t count, double counts, int repetitions) {
     std::vector<double> z, error;
     for (std::size_t i = 0; i < count; ++i) {
         const auto& phase = fits[i].phases[0];
-        if (fits[i].status == FitStatus::converged && std::isfinite(phase.cell[1])) {
+        if (fits[i].status == rietveld::FitStatus::converged && std::isfinite(phase.cell[1])) {
             ++converged;
             z.push_back((phase.cell[1] - truths[i].c) / phase.cell_esd[1]);
             error.push_back(std::abs(phase.cell[1] - truths[i].c));

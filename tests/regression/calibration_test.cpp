@@ -1,7 +1,7 @@
 // xrdct calibrate on measured standards, from the folder XRDCT_DATA. The expectations are certified
 // or published values; nothing in the program is set for these files.
 
-#include "jobs/instrument_file.hpp"
+#include "jobs/settings/instrument_file.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 #include "support/test_data.hpp"
@@ -14,19 +14,19 @@ using namespace xrdct::test;
 
 namespace {
 
-double fwhm_at(const InstrumentFile& file, double two_theta) {
+double fwhm_at(const settings::InstrumentFile& file, double two_theta) {
     return pseudo_voigt(peak_widths(file.profile, two_theta, file.wavelength)).fwhm;
 }
 
-InstrumentFile calibrate(const std::filesystem::path& pattern,
-                         const std::vector<std::string>& more) {
+settings::InstrumentFile calibrate(const std::filesystem::path& pattern,
+                                   const std::vector<std::string>& more) {
     const TemporaryDirectory folder;
     std::vector<std::string> arguments{"calibrate", pattern.string(), "--output",
                                        (folder / "instrument.toml").string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const auto result = run_xrdct(arguments);
     EXPECT_EQ(result.exit_code, 0) << result.errors;
-    return read_instrument_file(folder / "instrument.toml");
+    return settings::read_instrument_file(folder / "instrument.toml");
 }
 
 // Ceria whose background was removed, with humps left: the intensities do not fit the structure.

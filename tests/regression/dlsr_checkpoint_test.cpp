@@ -2,9 +2,9 @@
 // are full or read-only. Always a message, and nothing is lost.
 
 #include "dlsr_fixture.hpp"
-#include "jobs/dlsr_checkpoint.hpp"
-#include "jobs/run_record.hpp"
-#include "mpi/hdf5.hpp"
+#include "jobs/pipeline/dlsr_checkpoint.hpp"
+#include "jobs/program/run_record.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/product_difference.hpp"
 #include "support/test_data.hpp"
 
@@ -89,10 +89,10 @@ fs::path DlsrCheckpoints::good_;
 TEST_F(DlsrCheckpoints, OfAnotherJobOrScanOrVersion) {
     const auto results = with_checkpoint("foreign");
     const auto path = results / checkpoint_name;
-    const auto spoilt = [&](const std::function<void(DlsrCheckpoint&)>& change) {
-        auto state = *read_dlsr_checkpoint(good());
+    const auto spoilt = [&](const std::function<void(pipeline::DlsrCheckpoint&)>& change) {
+        auto state = *pipeline::read_dlsr_checkpoint(good());
         change(state);
-        write_dlsr_checkpoint(path, state);
+        pipeline::write_dlsr_checkpoint(path, state);
     };
     spoilt([](auto& state) { state.settings += "\nother = 1\n"; });
     expect_refused(results, resuming, 2, {checkpoint_name, "other settings", "--force"});
@@ -183,8 +183,8 @@ class DlsrResume : public ::testing::Test {
     }
 
     /// Runs, goes on from every checkpoint that was seen, compares; returns them.
-    static std::vector<DlsrCheckpoint> expect_equal(const std::string& name,
-                                                    const std::vector<std::string>& settings) {
+    static std::vector<pipeline::DlsrCheckpoint>
+    expect_equal(const std::string& name, const std::vector<std::string>& settings) {
         const auto reference = new_results(name);
         // They are replaced and never changed, so that a link keeps each.
         std::vector<fs::path> saved;
@@ -201,9 +201,9 @@ class DlsrResume : public ::testing::Test {
             return false;
         });
         EXPECT_EQ(undisturbed.exit_code, 0) << undisturbed.errors;
-        std::vector<DlsrCheckpoint> states;
+        std::vector<pipeline::DlsrCheckpoint> states;
         for (const auto& checkpoint : saved) {
-            auto state = *read_dlsr_checkpoint(checkpoint);
+            auto state = *pipeline::read_dlsr_checkpoint(checkpoint);
             const auto place = state.phase + ", step " + std::to_string(state.iteration) +
                                ", parameter " + std::to_string(state.geometry.parameter) +
                                ", round " + std::to_string(state.geometry.round) + ", " +
@@ -231,8 +231,8 @@ class DlsrResume : public ::testing::Test {
 };
 std::unique_ptr<TemporaryDirectory> DlsrResume::folder_;
 
-int count_of(const std::vector<DlsrCheckpoint>& states,
-             const std::function<bool(const DlsrCheckpoint&)>& holds) {
+int count_of(const std::vector<pipeline::DlsrCheckpoint>& states,
+             const std::function<bool(const pipeline::DlsrCheckpoint&)>& holds) {
     return static_cast<int>(std::count_if(states.begin(), states.end(), holds));
 }
 
@@ -311,7 +311,7 @@ TEST_F(DlsrCheckpoints, LimitOfTheSizeOfFiles) {
         fs::remove(results / "progress.json");
         bool limited = false;
         const auto run = run_dlsr(results, resuming, ranks, [&] {
-            const auto state = limited ? std::nullopt : read_run_state(results);
+            const auto state = limited ? std::nullopt : program::read_run_state(results);
             if (state)
                 limited =
                     prlimit(static_cast<pid_t>(state->process), RLIMIT_FSIZE, &limit, nullptr) == 0;

@@ -1,6 +1,6 @@
 // Cells whose axis and radial scale are not what the job says: found, told and corrected.
 
-#include "mpi/hdf5.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/cell_maps.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"

@@ -1,7 +1,7 @@
 // Bad and unusual input of the dlsr stage.
 
 #include "dlsr_fixture.hpp"
-#include "mpi/hdf5.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/test_data.hpp"
 
 #include <algorithm>

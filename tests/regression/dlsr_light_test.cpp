@@ -1,7 +1,7 @@
 // What the simulator knows of texture and exit rays by computation of its own, and the DLSR by
 // approximations: with its options it finds the truth, without them it does not.
 
-#include "mpi/hdf5.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/cell_maps.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"

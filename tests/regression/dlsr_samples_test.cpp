@@ -1,7 +1,7 @@
 // Samples that a DLSR should not believe (masked ones, spots), and how fine its maps are.
 
 #include "dlsr_fixture.hpp"
-#include "mpi/hdf5.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 
 #include <algorithm>
 #include <cmath>

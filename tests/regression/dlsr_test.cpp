@@ -1,8 +1,8 @@
 // The DLSR against simulated truth and against itself: rank counts, stops and resumptions.
 
 #include "dlsr_fixture.hpp"
-#include "jobs/dlsr_checkpoint.hpp"
-#include "mpi/hdf5.hpp"
+#include "jobs/pipeline/dlsr_checkpoint.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -214,7 +214,7 @@ void kill_at(const std::filesystem::path& results, const std::string& phase,
              const std::function<ProcessResult(const std::function<bool()>&)>& run) {
     const auto checkpoint = results / "dlsr-checkpoint.nxs";
     const auto killed = run([&] {
-        const auto state = read_dlsr_checkpoint(checkpoint);
+        const auto state = pipeline::read_dlsr_checkpoint(checkpoint);
         return state && state->phase == phase;
     });
     EXPECT_NE(killed.exit_code, 0) << "it ended before it could be killed";

@@ -1,7 +1,7 @@
 // A simulated cell through the whole program, on several rank counts, against its truth.
 
-#include "mpi/hdf5.hpp"
-#include "mpi/nexus.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/nexus.hpp"
 #include "support/cell_maps.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"

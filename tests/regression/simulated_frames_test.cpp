@@ -2,9 +2,9 @@
 // give the sinogram that was simulated without frames, and its maps.
 
 #include "base/units.hpp"
-#include "mpi/hdf5.hpp"
-#include "mpi/nexus.hpp"
-#include "mpi/sinogram_file.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/scan/sinogram_file.hpp"
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -17,9 +17,9 @@ using namespace xrdct::test;
 
 namespace {
 
-std::vector<float> read_all(const std::filesystem::path& file, mpi::SinogramArray array,
-                            mpi::SinogramMetadata& metadata) {
-    const auto scan = mpi::SinogramFile::open(file);
+std::vector<float> read_all(const std::filesystem::path& file, scan::SinogramArray array,
+                            scan::SinogramMetadata& metadata) {
+    const auto scan = scan::SinogramFile::open(file);
     metadata = scan.metadata();
     std::vector<float> values(metadata.n_rotation() * metadata.n_translation() *
                               metadata.n_channel());
@@ -45,8 +45,9 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
     simulate(folder / "exact", {"--no-noise"});
     if (HasFatalFailure())
         return;
-    mpi::SinogramMetadata metadata, other;
-    const auto exact = read_all(folder / "exact/scan.nxs", mpi::SinogramArray::intensity, metadata);
+    scan::SinogramMetadata metadata, other;
+    const auto exact =
+        read_all(folder / "exact/scan.nxs", scan::SinogramArray::intensity, metadata);
     const auto cell = folder / "cell";
     const double width = metadata.two_theta[1] - metadata.two_theta[0];
     const auto result =
@@ -58,8 +59,8 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
                   2, 300);
     ASSERT_EQ(result.exit_code, 0) << result.errors;
     const auto intensity =
-        read_all(folder / "integrated.nxs", mpi::SinogramArray::intensity, other);
-    const auto errors = read_all(folder / "integrated.nxs", mpi::SinogramArray::errors, other);
+        read_all(folder / "integrated.nxs", scan::SinogramArray::intensity, other);
+    const auto errors = read_all(folder / "integrated.nxs", scan::SinogramArray::errors, other);
     ASSERT_EQ(intensity.size(), exact.size());
     EXPECT_EQ(other.rotation, metadata.rotation);
     EXPECT_EQ(other.translation, metadata.translation);
@@ -88,9 +89,8 @@ TEST(SimulatedFrames, GiveTheSinogramAndItsMaps) {
     EXPECT_LT(std::sqrt(squares / n), 1.35);
 
     // A job that does not say what the integration took out is told so by the scan.
-    const auto refused =
-        run_xrdct({"validate", (cell / "job.toml").string(), "--set",
-                   "input.file=" + (folder / "integrated.nxs").string()});
+    const auto refused = run_xrdct({"validate", (cell / "job.toml").string(), "--set",
+                                    "input.file=" + (folder / "integrated.nxs").string()});
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_NE(refused.errors.find("set instrument.polarization_corrected = true"),
               std::string::npos)

@@ -37,7 +37,8 @@ all_stages() {
 conventional() { sed -e "s/^output.*/output = \"$1\"/" job.toml >"$1.toml"; }
 equal_maps() {
     local words
-    words=$(/usr/bin/python3 "$here/same_maps.py" "$work/cell/undisturbed" "$work/cell/$1" 2>&1)
+    words=$(/usr/bin/python3 "$here/../house/same-results" "$work/cell/undisturbed" "$work/cell/$1" --relative 1e-9 \
+        --floats-only --allow-new --at-least 100 --files absorption.nxs fbp.nxs rietveld.nxs dlsr.nxs 2>&1)
     case $? in
         0) echo "  $1: $words" ;;
         77) echo "  $1: maps are not compared: no h5py" ;;
@@ -220,6 +221,7 @@ hold moved
 "$here/cluster.sh" kill "$work/slurm" "$(squeue --noheader --job="$id" --format=%B)"
 until_state continued moved
 # SLURM keeps it for two minutes; sooner the end of the old start may hit the new one.
+# shellcheck disable=SC2034  # of common.sh
 patience=600
 until_says "goes on from" "$xrdct" logs moved
 until_state finished moved

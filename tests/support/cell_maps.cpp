@@ -1,6 +1,6 @@
 #include "support/cell_maps.hpp"
 
-#include "mpi/hdf5.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/program.hpp"
 
 #include <algorithm>

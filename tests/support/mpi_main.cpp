@@ -1,8 +1,8 @@
 // GoogleTest under MPI. Every rank runs every test. Rank 0 prints as usual; the other ranks print
 // their failures alone, at once (a rank that waits for a failed one would keep them for ever).
 // After each test the ranks agree on its outcome.
-#include "mpi/communicator.hpp"
-#include "mpi/environment.hpp"
+#include "mpi/comm/communicator.hpp"
+#include "mpi/comm/environment.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 #include "support/product_difference.hpp"
 
-#include "mpi/hdf5.hpp"
+#include "mpi/hdf5/hdf5.hpp"
 #include "support/cell_maps.hpp"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "mpi/hdf5.hpp"
-#include "mpi/nexus.hpp"
+#include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/nexus.hpp"
 
 #include <array>
 #include <cmath>

@@ -4,7 +4,7 @@
 
 #include <cstdio>
 
-using namespace xrdct;
+using namespace xrdct::crystal;
 
 int main() {
     const UnitCell copper{3.615, 3.615, 3.615, 90, 90, 90};

@@ -1,0 +1,213 @@
+#include "base/error.hpp"
+#include "jobs/compare/comparison.hpp"
+#include "jobs/compare/output.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/report/gnuplot.hpp"
+#include "mpi/nexus/nexus.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace xrdct::commands {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+namespace {
+
+double read_number(const std::string& text, const std::string& option, const std::string& whole) {
+    std::size_t used = 0;
+    double value = NAN;
+    try {
+        value = std::stod(text, &used);
+    } catch (const std::exception&) {
+        used = 0;
+    }
+    if (used == 0 || used != text.size() || !std::isfinite(value))
+        throw Error(fmt::format("{}: '{}' in '{}' is not a number", option, text, whole));
+    return value;
+}
+
+/// "NAME=…": the name and what follows it.
+std::pair<std::string, std::string> split_name(const std::string& text, const std::string& option,
+                                               const char* form) {
+    const std::size_t at = text.rfind('=');
+    if (at == std::string::npos || at == 0)
+        throw Error(fmt::format("{}: '{}' is not of the form {}", option, text, form));
+    return {text.substr(0, at), text.substr(at + 1)};
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+    std::ofstream out(path, std::ios::binary);
+    out << text;
+    out.close();
+    if (!out)
+        throw Error(fmt::format("{}: cannot be written (is the disk full?)", path.string()));
+}
+
+nlohmann::ordered_json settings_of(const compare::Comparison& c,
+                                   const compare::CompareOptions& options) {
+    nlohmann::ordered_json json{{"reference", c.cells.front().label},
+                                {"stage", c.cells.front().stage},
+                                {"align", options.align},
+                                {"try_mirrored", options.try_mirrored},
+                                {"pixel_mm", c.grid.pixel},
+                                {"angles_deg", options.angles},
+                                {"shifts_mm", options.shifts}};
+    json["inputs"] = nlohmann::ordered_json::object();
+    for (const auto& cell : c.cells)
+        json["inputs"][cell.label] = cell.path.string();
+    return json;
+}
+
+/// The output folder; removed again if it was made here and nothing came of it.
+class OutputFolder {
+  public:
+    explicit OutputFolder(fs::path path) : path_(std::move(path)) {
+        std::error_code error;
+        made_ = fs::create_directories(path_, error);
+        if (error)
+            throw Error(
+                fmt::format("{}: the folder cannot be made: {}", path_.string(), error.message()));
+    }
+    ~OutputFolder() {
+        std::error_code ignored;
+        if (made_ && fs::is_empty(path_, ignored))
+            fs::remove(path_, ignored);
+    }
+    OutputFolder(const OutputFolder&) = delete;
+    OutputFolder& operator=(const OutputFolder&) = delete;
+
+  private:
+    fs::path path_;
+    bool made_ = false;
+};
+
+} // namespace
+
+int command_compare(const std::vector<std::string>& arguments) {
+    std::string output, reference, stage;
+    std::vector<std::string> inputs, labels, angles, shifts;
+    double pixel = 0;
+    program::CommandLine line(
+        "compare", "align the maps of several cells and show them side by side",
+        "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
+        "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
+        "compared");
+    line.add_options()("output", po::value(&output)->required()->value_name("FOLDER"),
+                       "folder for comparison.html, .nxs, .json, .csv and pictures/")(
+        "label", po::value(&labels)->value_name("NAME")->composing(),
+        "name of a cell, once for each in their order (default: the folders' names)")(
+        "reference", po::value(&reference)->value_name("NAME"),
+        "the cell the others are aligned to and subtracted from (default: the first)")(
+        "stage", po::value(&stage)->value_name("NAME"),
+        "stage whose maps are compared (default: the last that all have)")(
+        "pixel", po::value(&pixel)->value_name("mm"),
+        "pixel of the compared maps (default: the coarsest of the inputs)")(
+        "angle", po::value(&angles)->value_name("NAME=deg")->composing(),
+        "the cell is turned counter-clockwise by this against the reference; not searched")(
+        "shift", po::value(&shifts)->value_name("NAME=x,y")->composing(),
+        "and moved by this, mm; not searched")("mirror", "search mirrored orientations, too")(
+        "no-align", "take the maps as they lie in their scans")(
+        "force", "replace files that exist")("json", "print comparison.json on stdout");
+    line.hidden()("inputs", po::value(&inputs)->composing());
+    line.positional("inputs", -1);
+    if (!line.parse(arguments))
+        return 0;
+
+    compare::CompareOptions options;
+    options.reference = reference;
+    options.align = !line.has("no-align");
+    options.try_mirrored = line.has("mirror");
+    options.pixel = pixel;
+    if (line.has("pixel") && !(pixel > 0 && std::isfinite(pixel)))
+        throw Error(fmt::format("--pixel: {} is not a positive length in mm", pixel));
+    for (const auto& text : angles) {
+        const auto [name, value] = split_name(text, "--angle", "NAME=degrees");
+        options.angles[name] = read_number(value, "--angle", text);
+    }
+    for (const auto& text : shifts) {
+        const auto [name, value] = split_name(text, "--shift", "NAME=x,y in mm");
+        const std::size_t comma = value.find(',');
+        if (comma == std::string::npos)
+            throw Error(fmt::format("--shift: '{}' is not of the form NAME=x,y in mm", text));
+        options.shifts[name] = {read_number(value.substr(0, comma), "--shift", text),
+                                read_number(value.substr(comma + 1), "--shift", text)};
+    }
+    if (!options.align && (!angles.empty() || !shifts.empty() || options.try_mirrored))
+        throw Error("--no-align excludes --angle, --shift and --mirror");
+    const bool force = line.has("force");
+    const fs::path folder = output;
+    if (fs::exists(folder) && !fs::is_directory(folder))
+        throw Error(fmt::format("{}: is not a folder", folder.string()));
+    const auto refuse_existing = [&](const fs::path& path) {
+        if (!force && fs::exists(fs::symlink_status(path)))
+            throw Error(fmt::format("{} exists; --force replaces it", path.string()));
+    };
+    for (const char* name :
+         {"comparison.html", "comparison.nxs", "comparison.json", "comparison.csv"})
+        refuse_existing(folder / name);
+
+    const std::vector<fs::path> paths(inputs.begin(), inputs.end());
+    const compare::Comparison comparison =
+        compare::compare_cells(compare::read_cells(paths, labels, stage), options);
+    for (std::size_t k = 1; k < comparison.cells.size(); ++k)
+        if (const auto& r = comparison.aligned[k].registration)
+            fmt::print(stderr,
+                       "{}: turned by {:.2f}({:.2f})°, shifted by {:.4f}, {:.4f} mm; correlation "
+                       "{:.4f}\n",
+                       comparison.cells[k].label, r->transform.angle, r->uncertainty[0],
+                       r->transform.shift_x, r->transform.shift_y, r->correlation);
+    const std::string& compared = comparison.cells.front().stage;
+    fmt::print(stderr, "maps of the stage {}\n", compared);
+    if (stage.empty() && compared != "dlsr")
+        for (const auto& cell : comparison.cells)
+            if (fs::exists(cell.path / "dlsr.nxs"))
+                fmt::print(stderr,
+                           "note: {} has maps of the stage dlsr, which not all have; they are not "
+                           "compared\n",
+                           cell.label);
+    for (const auto& note : comparison.notes)
+        fmt::print(stderr, "note: {}\n", note);
+
+    compare::Settings settings;
+    settings.command = "xrdct compare";
+    for (const auto& argument : arguments)
+        settings.command += " " + argument;
+    settings.date = nexus::now_utc();
+    settings.json = settings_of(comparison, options).dump(1);
+
+    const OutputFolder made(folder);
+    const report::TemporaryFolder work(folder, "compare");
+    const std::string json = comparison_json(comparison, settings);
+    auto files = make_page(comparison, settings, work.path());
+    write_text(work.path() / "comparison.json", json);
+    write_text(work.path() / "comparison.csv", comparison_csv(comparison));
+    files.insert(files.end() - 1, {"comparison.json", "comparison.csv"});
+    write_comparison(comparison, settings, work.path() / "comparison.nxs", false);
+    files.insert(files.end() - 1, "comparison.nxs");
+    for (const auto& file : files)
+        refuse_existing(folder / file);
+    std::error_code error;
+    fs::create_directories(folder / "pictures", error);
+    for (const auto& file : files) {
+        if (!error)
+            fs::rename(work.path() / file, folder / file, error);
+        if (error)
+            throw Error(fmt::format("{}: cannot be put in place: {}", (folder / file).string(),
+                                    error.message()));
+    }
+    if (line.has("json"))
+        fmt::print("{}", json);
+    else
+        fmt::print(stderr, "{} files; open {}\n", files.size(),
+                   (folder / "comparison.html").string());
+    return 0;
+}
+
+} // namespace xrdct::commands

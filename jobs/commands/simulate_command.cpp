@@ -1,0 +1,439 @@
+#include "base/error.hpp"
+#include "base/units.hpp"
+#include "jobs/commands/simulate_frames.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/program/progress.hpp"
+#include "jobs/program/provenance.hpp"
+#include "jobs/program/version.hpp"
+#include "mpi/comm/communicator.hpp"
+#include "mpi/comm/decomposition.hpp"
+#include "mpi/files/text_file.hpp"
+#include "mpi/nexus/nexus.hpp"
+#include "mpi/nexus/product_file.hpp"
+#include "phantom/scan_simulator.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace xrdct::commands {
+
+namespace po = boost::program_options;
+
+namespace {
+
+std::vector<std::size_t> parse_indices(const std::string& text, const std::string& option) {
+    // "3,7,20-29"
+    std::vector<std::size_t> indices;
+    std::size_t begin = 0;
+    while (begin < text.size()) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        const std::string part = text.substr(begin, end - begin);
+        const std::size_t dash = part.find('-');
+        try {
+            std::size_t used = 0;
+            const std::size_t first = std::stoul(part, &used);
+            std::size_t last = first;
+            if (dash != std::string::npos)
+                last = std::stoul(part.substr(dash + 1));
+            if (last < first || (dash == std::string::npos && used != part.size()))
+                throw std::invalid_argument("order");
+            for (std::size_t i = first; i <= last; ++i)
+                indices.push_back(i);
+        } catch (const std::exception&) {
+            throw Error(
+                fmt::format("{}: '{}' is not a list of indices such as 3,7,20-29", option, text));
+        }
+        begin = end + 1;
+    }
+    return indices;
+}
+
+/// "NMC532=0.7"
+phantom::CellDesign::Texture parse_texture(const std::string& text) {
+    const std::size_t equals = text.find('=');
+    try {
+        if (equals == std::string::npos || equals == 0)
+            throw std::invalid_argument("no name");
+        std::size_t used = 0;
+        const std::string number = text.substr(equals + 1);
+        const double march = std::stod(number, &used);
+        if (used != number.size())
+            throw std::invalid_argument("more than a number");
+        return {text.substr(0, equals), march};
+    } catch (const std::exception&) {
+        throw Error(fmt::format(
+            "--march: '{}' is not a phase and its March coefficient, such as NMC532=0.7", text));
+    }
+}
+
+/// A job that analyses the simulated scan: structures, given instrument profile and transmission,
+/// start cells as one would read them off the literature.
+std::string job_text(const phantom::ScanSimulator& simulator) {
+    const auto& profile = simulator.scan().profile;
+    std::string text = fmt::format(
+        "# Analyses the scan beside this file: mpirun -n 2 xrdct run job.toml\n"
+        "title = \"simulated cell, preset {}\"\noutput = \"results\"\n\n"
+        "[input]\nfile = \"scan.nxs\"\n\n"
+        "[geometry]\nrotation_sense = {}\ntranslation_sense = {}\naxis_offset = {}\n\n"
+        "[absorption]\n# \"phases\" finds the transmission from the sample itself\nmethod = "
+        "\"transmission\"\nreference_phase = \"Fe\"\nfilling = \"{}\"\nfilling_density = "
+        "{}\n\n"
+        "[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n",
+        phantom::to_string(simulator.cell().preset), simulator.scan().rotation_sense,
+        simulator.scan().translation_sense, simulator.scan().axis_offset == 0 ? "0.0" : "\"auto\"",
+        phantom::electrolyte_formula, phantom::electrolyte_density, profile.u, profile.v, profile.w,
+        profile.x, profile.y);
+    // What parallax does to the lines is rather a spread of cells than of sizes.
+    const bool parallax = simulator.scan().distance < 1e6;
+    for (const auto& phase : simulator.phases()) {
+        text += fmt::format("\n[[phase]]\nname = \"{}\"\ncif = \"cif/{}.cif\"\nsize = "
+                            "{:.1f}\n{} = \"global\"\n",
+                            phase.name, phase.structure, phase.crystallite_size,
+                            parallax ? "refine_gauss_microstrain" : "refine_size");
+        if (phase.structure == "NMC532" || phase.structure == "graphite") {
+            text += fmt::format("start_a = {:.3f}\nstart_c = {:.3f}\n", phase.cell.a, phase.cell.c);
+            // A minor phase of the same structure would otherwise follow the spread of the major
+            // one's lines.
+            if (phase.varying_cell || phase.name == "NMC532")
+                text += "cell = \"voxel\"\n";
+            else if (phase.structure == "NMC532")
+                text += "cell = \"fixed\"\n";
+        }
+        if (phase.march != 1)
+            text +=
+                "# The texture that was simulated, for the dlsr stage:\n# march_axis = [0, 0, 1]\n"
+                "# refine_march = \"global\"\n";
+    }
+    if (simulator.scan().separator_peak > 0) {
+        const double position = degrees(
+            2 * std::asin(simulator.scan().wavelength / (2 * simulator.scan().separator_d)));
+        text += fmt::format("\n[[peak]]\nname = \"separator\"\nposition = {:.3f}\nfwhm = {}\n",
+                            position, simulator.scan().separator_fwhm);
+    }
+    if (simulator.scan().exit_rays == phantom::ExitRays::deviated)
+        text += "\n# The exit rays that were simulated, for the dlsr stage:\n# [dlsr]\n"
+                "# exit_ray = \"deviated\"\n";
+    return text;
+}
+
+void write_truth(const phantom::ScanSimulator& simulator, double scale,
+                 const mpi::Communicator& world, const std::filesystem::path& path, bool force,
+                 const std::string& settings, const std::string& date) {
+    const auto axis = simulator.axis();
+    const std::size_t n = axis.size();
+    const auto rows = mpi::block_range(n, static_cast<std::size_t>(world.size()),
+                                       static_cast<std::size_t>(world.rank()));
+    auto maps =
+        world.collectively([&] { return simulator.truth_rows(rows.begin, rows.end, scale); });
+    for (auto& map : maps)
+        map.values = world.gather(map.values);
+    world.collectively([&] {
+        if (!world.is_root())
+            return;
+        auto product =
+            nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
+                                                   : nexus::ProductFile::Existing::refuse);
+        {
+            auto root = product.root();
+            nexus::write_root(root, program_version, revision(), date);
+            auto entry = nexus::require_class(root, "entry", "NXentry");
+            auto truth = nexus::require_class(entry, "truth", "NXprocess");
+            truth.write_string("program", "xrdct simulate");
+            truth.write_string("settings", settings);
+            if (simulator.scan().exit_rays != phantom::ExitRays::straight)
+                truth.write_string("exit_rays",
+                                   std::string(phantom::to_string(simulator.scan().exit_rays)));
+            for (const auto& map : maps) {
+                const std::string name = map.phase.empty() ? "maps" : map.phase;
+                const bool first = !truth.has_group(name);
+                auto group = first ? nexus::require_data(truth, name, map.quantity, {"y", "x"})
+                                   : truth.open_group(name);
+                nexus::write_map(group, map.quantity, map.values, n, n, {map.units, map.quantity});
+                if (first) {
+                    nexus::write_axis(group, "y", axis, {"mm", "y"});
+                    nexus::write_axis(group, "x", axis, {"mm", "x"});
+                    for (const auto& phase : simulator.phases())
+                        if (phase.name == map.phase && phase.march != 1)
+                            nexus::write_value(group, "march", phase.march, {"", ""});
+                    if (!map.phase.empty())
+                        nexus::set_default(group);
+                }
+            }
+        }
+        product.commit();
+    });
+}
+
+} // namespace
+
+int command_simulate(const std::vector<std::string>& arguments) {
+    phantom::CellDesign cell;
+    phantom::ScanDesign scan;
+    FrameDetector detector;
+    std::string preset = "mixed", missing, output = "simulated", memory, exit_rays = "straight";
+    std::vector<std::string> march;
+    std::uint64_t seed = 1;
+
+    program::CommandLine line(
+        "simulate", "simulate the scan of a jelly-roll cell with known truth", "[options]",
+        "mpirun -n 2 xrdct simulate --output cell --preset discharged --translations "
+        "550 --rotations 400");
+    const auto number = [](double& target, const char* unit) {
+        return po::value<double>(&target)
+            ->default_value(target, fmt::format("{:g}", target))
+            ->value_name(unit);
+    };
+    const auto count = [](auto& target) {
+        // Read as signed numbers: an unsigned reader takes "-3" for a huge count.
+        using Target = std::remove_reference_t<decltype(target)>;
+        return po::value<long>()
+            ->default_value(static_cast<long>(target))
+            ->value_name("N")
+            ->notifier([&target](long value) {
+                if (std::is_unsigned_v<Target> && value < 0)
+                    throw Error(fmt::format(
+                        "xrdct simulate: {} is negative where a count is expected", value));
+                target = static_cast<Target>(value);
+            });
+    };
+    auto& cathode = cell.cathode;
+    line.add_options()("output", po::value(&output)->default_value(output)->value_name("FOLDER"),
+                       "folder for scan.nxs, truth.nxs, job.toml and cif/")(
+        "preset", po::value(&preset)->default_value(preset)->value_name("NAME"),
+        "charged, discharged or mixed")("translations", count(scan.translations),
+                                        "translations, and pixels per side of the truth")(
+        "step", number(scan.step, "mm"),
+        "translation step; 0: 1.08 diameters over the translations")(
+        "rotations", count(scan.rotations), "rotations over the range")(
+        "range", number(scan.rotation_range, "deg"), "180 or 360, end excluded")(
+        "missing-rotations", po::value(&missing)->value_name("LIST"),
+        "indices left out, such as 3,7,20-29")("channels", count(scan.channels), "radial channels")(
+        "first-channel", number(scan.two_theta_first, "deg"), "2theta of the first channel")(
+        "channel-width", number(scan.two_theta_width, "deg"),
+        "2theta step")("wavelength", number(scan.wavelength, "angstrom"), "wavelength")(
+        "distance", number(scan.distance, "mm"), "rotation axis to detector; 1e9: no parallax")(
+        "rotation-sense", count(scan.rotation_sense),
+        "1 or -1")("translation-sense", count(scan.translation_sense),
+                   "1 or -1")("axis-offset", number(scan.axis_offset, "mm"),
+                              "translation at which the beam hits the axis")(
+        "beam-width", number(scan.beam_width, "mm"),
+        "box profile; 0: thin; negative: as wide as the step")(
+        "turn", number(cell.rotation, "deg"), "the cell is turned counter-clockwise")(
+        "shift-x", number(cell.centre_x, "mm"), "centre of the cell from the rotation axis")(
+        "shift-y", number(cell.centre_y, "mm"), "the same along y")(
+        "counts", number(scan.counts, "N"),
+        "99.99th percentile of the noise-free absorbed sinogram")("no-noise", "no Poisson noise")(
+        "seed", count(seed), "of the noise, the hot spots and the lithium distribution")(
+        "background", number(scan.background, "ratio"),
+        "diffuse over Bragg scattering")("separator-peak", number(scan.separator_peak, "ratio"),
+                                         "the polymer's broad peak over Bragg scattering")(
+        "stepped", "lithium distribution with sharp borders instead of smooth ones")(
+        "cathode-a", number(cathode.a, "angstrom"),
+        "bulk a of the primary cathode; nan: of the preset")(
+        "cathode-c", number(cathode.c, "angstrom"),
+        "bulk c; nan: of the preset")("cathode-delta-a", number(cathode.delta_a, "angstrom"),
+                                      "largest change of a; nan: of the preset")(
+        "cathode-delta-c", number(cathode.delta_c, "angstrom"),
+        "largest change of c; nan: of the preset")("diameter", number(cell.outer_diameter, "mm"),
+                                                   "outer diameter of the can")(
+        "can", number(cell.can_thickness, "mm"),
+        "wall of the can")("core", number(cell.core_diameter, "mm"), "diameter of the hollow core")(
+        "cathode-coating", number(cell.layers.cathode, "mm"), "thickness, each side")(
+        "aluminium", number(cell.layers.aluminium, "mm"), "thickness of the foil")(
+        "anode-coating", number(cell.layers.anode, "mm"), "thickness, each side")(
+        "copper", number(cell.layers.copper, "mm"), "thickness of the foil")(
+        "separator", number(cell.layers.separator, "mm"),
+        "thickness, each")("windings-without-cathode", count(cell.windings_without_cathode),
+                           "innermost windings of anode and separator only")(
+        "tab", number(cell.tab_length, "mm"), "arc of the cathode foil without coating; 0: none")(
+        "hot-spots", number(cell.hot_spots_per_mm2, "1/mm^2"),
+        "density of spots of the secondary cathode phase")("iron-ppm", number(cell.iron_ppm, "ppm"),
+                                                           "deviation of the cell from its CIF")(
+        "copper-ppm", number(cell.copper_ppm, "ppm"), "deviation of the cell from its CIF")(
+        "aluminium-ppm", number(cell.aluminium_ppm, "ppm"), "deviation of the cell from its CIF")(
+        "march", po::value(&march)->value_name("PHASE=R"),
+        "texture of an electrode's phase: 0 0 1 about the normal of the layers with the March "
+        "coefficient R, 0.2 to 5; below 1: platelets along the layers, 1: none (default); once for "
+        "each phase, such as --march NMC532=0.7 --march LiC12=0.8")(
+        "exit-rays", po::value(&exit_rays)->default_value(exit_rays)->value_name("NAME"),
+        "how diffracted light leaves: straight (absorbed as the primary beam) or deviated (at its "
+        "2theta, all around the ring)")(
+        "memory", po::value(&memory)->value_name("SIZE"),
+        "keep the noise-free scan in memory up to this size over all ranks (default: 4GB), else "
+        "compute it twice")("frames", "write the raw detector frames of the scan, too, in frames/")(
+        "frame-pixels", count(detector.pixels), "pixels per side of the detector of --frames")(
+        "frame-polarization", number(detector.polarization, "FACTOR"),
+        "polarisation of the beam in the frames: 1 along the detector's fast axis, 0 none")(
+        "force", "replace files that exist")("json", "print the files made as JSON on stdout");
+    if (!line.parse(arguments))
+        return 0;
+    cell.preset = phantom::preset_from_string(preset);
+    cell.stepped_lattice = line.has("stepped");
+    cell.seed = scan.seed = seed;
+    for (const auto& text : march)
+        cell.textures.push_back(parse_texture(text));
+    scan.exit_rays = phantom::exit_rays_from_string(exit_rays);
+    if (line.has("frames") && (!march.empty() || scan.exit_rays != phantom::ExitRays::straight))
+        throw Error(fmt::format("--frames: there are none with {}, which differ around a ring",
+                                march.empty() ? "--exit-rays deviated" : "--march"));
+    scan.noise = !line.has("no-noise");
+    if (!missing.empty())
+        scan.missing_rotations = parse_indices(missing, "--missing-rotations");
+    const std::uint64_t limit =
+        memory.empty() ? 4'000'000'000ULL : program::parse_bytes(memory, "--memory");
+    const bool force = line.has("force");
+    const std::filesystem::path folder = output;
+    if (detector.pixels < 16 || detector.pixels > 4096)
+        throw Error(
+            fmt::format("--frame-pixels: must lie between 16 and 4096, is {}", detector.pixels));
+    if (!(std::abs(detector.polarization) <= 1))
+        throw Error(fmt::format("--frame-polarization: must lie between -1 and 1, is {}",
+                                detector.polarization));
+
+    return program::run_on_ranks([&](const mpi::Communicator& world) {
+        const auto simulator =
+            world.collectively([&] { return phantom::ScanSimulator(cell, scan); });
+        const auto scan_path = folder / "scan.nxs", truth_path = folder / "truth.nxs",
+                   job_path = folder / "job.toml";
+        world.collectively([&] {
+            if (!world.is_root())
+                return;
+            for (const auto& path : {scan_path, truth_path, job_path})
+                if (std::filesystem::exists(path) && !force)
+                    throw Error(fmt::format("{} exists; --force replaces it", path.string()));
+            std::error_code code;
+            std::filesystem::create_directories(folder / "cif", code);
+            if (code)
+                throw Error(fmt::format("{}: the folder cannot be made: {}", folder.string(),
+                                        code.message()));
+        });
+
+        const std::size_t n_translation = simulator.n_translations();
+        const std::size_t n_channel = simulator.n_channels();
+        const std::size_t row = n_translation * n_channel;
+        const auto rotations =
+            mpi::block_range(simulator.n_rotations(), static_cast<std::size_t>(world.size()),
+                             static_cast<std::size_t>(world.rank()));
+        const bool keep =
+            4.0 * static_cast<double>(row) * static_cast<double>(simulator.n_rotations()) <=
+            static_cast<double>(limit);
+        std::vector<float> intensity(keep ? row * rotations.size() : row);
+        std::vector<float> transmission(n_translation * rotations.size());
+        phantom::LogHistogram histogram;
+        program::Progress progress("simulate", rotations.size() * (keep ? 1 : 2), world.is_root());
+        const auto line_of = [&](std::size_t i) {
+            return std::span<float>(intensity).subspan(keep ? (i - rotations.begin) * row : 0, row);
+        };
+        const auto transmission_of = [&](std::size_t i) {
+            return std::span<float>(transmission)
+                .subspan((i - rotations.begin) * n_translation, n_translation);
+        };
+        world.collectively([&] {
+            for (std::size_t i = rotations.begin; i < rotations.end; ++i) {
+                simulator.simulate_rotation(i, line_of(i), transmission_of(i));
+                histogram.add(line_of(i));
+                progress.update(i + 1 - rotations.begin);
+            }
+        });
+        {
+            std::vector<std::int64_t> bins(histogram.bins().begin(), histogram.bins().end());
+            world.allreduce(std::span<std::int64_t>(bins), mpi::Reduction::sum);
+            std::copy(bins.begin(), bins.end(), histogram.bins().begin());
+        }
+        const double scale = world.collectively([&] { return simulator.counts_scale(histogram); });
+
+        std::string date = nexus::now_utc();
+        world.broadcast(date);
+        std::string settings = "xrdct simulate";
+        for (const auto& argument : arguments)
+            settings += " " + argument;
+        auto product = nexus::ProductFile::create(scan_path,
+                                                  force ? nexus::ProductFile::Existing::replace
+                                                        : nexus::ProductFile::Existing::refuse,
+                                                  &world);
+        {
+            auto root = product.root();
+            nexus::write_root(root, program_version, revision(), date);
+            auto entry = nexus::require_class(root, "entry", "NXentry");
+            entry.write_string("title", fmt::format("simulated cell, preset {}", preset));
+            entry.write_string("start_time", date);
+            entry.write_string("settings", settings);
+            auto instrument = nexus::require_class(entry, "instrument", "NXinstrument");
+            auto beam = nexus::require_class(instrument, "beam", "NXbeam");
+            nexus::write_value(beam, "incident_wavelength", scan.wavelength, {"angstrom", ""});
+            beam.write_array("extent", {2},
+                             std::span<const double>(
+                                 std::vector<double>{simulator.scan().beam_width, 0.003}))
+                .set_attribute("units", "mm");
+            auto detector = nexus::require_class(instrument, "detector", "NXdetector");
+            nexus::write_value(detector, "distance", scan.distance, {"mm", ""});
+            auto sample = nexus::require_class(entry, "sample", "NXsample");
+            sample.write_string("name", "simulated jelly-roll cell");
+            auto data = nexus::require_data(entry, "data", "intensity",
+                                            {"rotation_angle", "translation", "two_theta"});
+            nexus::write_axis(data, "rotation_angle", simulator.rotation(),
+                              {"deg", "rotation angle"});
+            nexus::write_axis(data, "translation", simulator.translation(), {"mm", "translation"});
+            nexus::write_axis(data, "two_theta", simulator.two_theta(), {"deg", "2theta"});
+            auto stored = data.create_dataset("intensity", hdf5::ElementType::float32,
+                                              {simulator.n_rotations(), n_translation, n_channel});
+            stored.set_attribute("units", "counts");
+            auto stored_transmission =
+                data.create_dataset("transmission", hdf5::ElementType::float32,
+                                    {simulator.n_rotations(), n_translation});
+            nexus::set_default(data);
+            world.collectively([&] {
+                std::vector<float> scratch(n_translation);
+                for (std::size_t i = rotations.begin; i < rotations.end; ++i) {
+                    if (!keep) {
+                        simulator.simulate_rotation(i, line_of(i), scratch);
+                        progress.update(rotations.size() + i + 1 - rotations.begin);
+                    }
+                    simulator.finish_rotation(i, scale, line_of(i));
+                    stored.write(hdf5::Selection{{i, 0, 0}, {1, n_translation, n_channel}},
+                                 std::span<const float>(line_of(i)));
+                    stored_transmission.write(hdf5::Selection{{i, 0}, {1, n_translation}},
+                                              std::span<const float>(transmission_of(i)));
+                }
+            });
+        }
+        product.commit();
+        progress.finish();
+        write_truth(simulator, scale, world, truth_path, force, settings, date);
+        std::string integrate;
+        if (line.has("frames"))
+            integrate = write_frames(simulator, scale, detector, folder / "frames", force, world);
+        world.collectively([&] {
+            if (!world.is_root())
+                return;
+            std::vector<std::string> written;
+            for (const auto& phase : simulator.phases())
+                if (std::find(written.begin(), written.end(), phase.structure) == written.end()) {
+                    const auto& structure = phantom::structure_file(phase.structure);
+                    files::write_text_file(folder / "cif" / structure.file_name(), structure.text);
+                    written.push_back(phase.structure);
+                }
+            files::write_text_file(job_path, job_text(simulator));
+            if (!integrate.empty())
+                fmt::print(stderr, "the frames are integrated by\n  {}\n", integrate);
+            if (line.has("json"))
+                fmt::print("{}\n", nlohmann::json{{"scan", scan_path.string()},
+                                                  {"truth", truth_path.string()},
+                                                  {"job", job_path.string()},
+                                                  {"integrate", integrate},
+                                                  {"counts_scale", scale}}
+                                       .dump(1));
+            else
+                fmt::print(stderr, "{}, {}, {}\n", scan_path.string(), truth_path.string(),
+                           job_path.string());
+        });
+    });
+}
+
+} // namespace xrdct::commands

@@ -1,0 +1,139 @@
+#include "base/error.hpp"
+#include "crystal/phase.hpp"
+#include "jobs/condition/job.hpp"
+#include "jobs/pattern/pattern_job.hpp"
+#include "jobs/pipeline/estimate.hpp"
+#include "jobs/pipeline/pipeline.hpp"
+#include "jobs/program/command_line.hpp"
+#include "jobs/program/program.hpp"
+#include "jobs/program/progress.hpp"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace xrdct::commands {
+
+namespace po = boost::program_options;
+
+int command_validate(const std::vector<std::string>& arguments) {
+    program::CommandLine line("validate",
+                              "check a job and print it with the memory and time it needs",
+                              "JOB.toml [options]", "xrdct validate job.toml --ranks 4");
+    line.add_options()("set",
+                       po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
+                       "replace a key of the job; may be repeated")(
+        "ranks", po::value<int>()->default_value(1)->value_name("N"), "ranks to estimate for")(
+        "memory", po::value<std::string>()->value_name("SIZE"),
+        "memory over all ranks, such as 4GB (default: no limit)")("json",
+                                                                  "print everything as JSON");
+    line.hidden()("job", po::value<std::string>()->required());
+    line.positional("job", 1);
+    if (!line.parse(arguments))
+        return 0;
+    const int ranks = line.get<int>("ranks");
+    if (ranks < 1)
+        throw Error(fmt::format("--ranks: must be at least 1, is {}", ranks));
+    const std::uint64_t memory =
+        line.has("memory") ? program::parse_bytes(line.get<std::string>("memory"), "--memory") : 0;
+
+    const settings::Job job = settings::read_job(
+        line.get<std::string>("job"),
+        line.has("set") ? line.get<std::vector<std::string>>("set") : std::vector<std::string>{});
+    const auto scan = pipeline::Scan::open(job);
+    if (job.absorption.method == "transmission")
+        scan.transmission();
+    std::vector<std::string> notes = job.notes;
+    nlohmann::json phases = nlohmann::json::array();
+    for (const auto& settings : job.phases) {
+        const auto phase = crystal::Phase::from_cif(settings.cif, settings.name);
+        for (const auto& warning : phase.warnings())
+            notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
+        phases.push_back({{"name", settings.name},
+                          {"space_group", phase.space_group()},
+                          {"density", phase.density()},
+                          {"a", phase.cell().a},
+                          {"b", phase.cell().b},
+                          {"c", phase.cell().c}});
+    }
+    for (const auto& stage : job.stages) {
+        const auto path = pipeline::product_path(job, stage);
+        if (std::filesystem::exists(path) &&
+            !(stage == "absorption" && job.absorption.method == "none"))
+            notes.push_back(
+                fmt::format("{} exists; a run needs --force or --resume", path.string()));
+    }
+    const auto needs = estimate(job, scan, ranks, memory);
+    const auto& metadata = scan.metadata();
+
+    if (line.has("json")) {
+        nlohmann::json json{{"job", job.resolved},
+                            {"phases", phases},
+                            {"notes", notes},
+                            {"rotations", metadata.n_rotation()},
+                            {"translations", metadata.n_translation()},
+                            {"channels", scan.n_channel()},
+                            {"origin", metadata.origin},
+                            {"noise", scan.noise_description()}};
+        for (const auto& need : needs)
+            json["stages"].push_back({{"name", need.stage},
+                                      {"seconds", need.seconds},
+                                      {"memory_bytes_per_rank", need.memory},
+                                      {"disk_bytes", need.disk}});
+        fmt::print("{}\n", json.dump(1));
+        return 0;
+    }
+    fmt::print("# the resolved job\n{}\n# scan: {} rotations x {} translations x {} channels -> {} "
+               "x {} pixels of {:.5g} mm\n",
+               job.resolved, metadata.n_rotation(), metadata.n_translation(), scan.n_channel(),
+               scan.grid().n, scan.grid().n, scan.grid().pixel);
+    for (const auto& [what, where] : metadata.origin)
+        fmt::print("#   {:<18} {}\n", what, where);
+    fmt::print("#   {:<18} {}\n", "noise", scan.noise_description());
+    for (const auto& phase : phases)
+        fmt::print("# phase {}: {}, {:.3f} g/cm^3\n", phase["name"].get<std::string>(),
+                   phase["space_group"].get<std::string>(), phase["density"].get<double>());
+    fmt::print("# needs with {} rank{}:\n", ranks, ranks == 1 ? "" : "s");
+    for (const auto& need : needs)
+        fmt::print("#   {:<12} about {}, {:.0f} MB per rank, {:.0f} MB on disk\n", need.stage,
+                   program::duration_text(need.seconds), 1e-6 * static_cast<double>(need.memory),
+                   1e-6 * static_cast<double>(need.disk));
+    for (const auto& note : notes)
+        fmt::print("# note: {}\n", note);
+    fmt::print("# the job is valid\n");
+    return 0;
+}
+
+int command_reference(const std::vector<std::string>& arguments) {
+    program::CommandLine line(
+        "reference", "print every key of the job file with type, default, unit and meaning",
+        "[--pattern|--condition] [--json]", "xrdct reference > job-keys.md");
+    line.add_options()("pattern", "the keys of a job of xrdct rietveld instead of a map's")(
+        "condition", "the keys of a job of xrdct condition instead of a map's")(
+        "json", "as JSON instead of a Markdown table");
+    if (!line.parse(arguments))
+        return 0;
+    const auto list = line.has("pattern")     ? pattern::pattern_job_reference()
+                      : line.has("condition") ? condition::condition_job_reference()
+                                              : settings::job_reference();
+    if (line.has("json")) {
+        nlohmann::json json = nlohmann::json::array();
+        for (const auto& key : list)
+            json.push_back({{"key", key.path},
+                            {"type", key.type},
+                            {"unit", key.unit},
+                            {"default", key.default_value},
+                            {"description", key.description}});
+        fmt::print("{}\n", json.dump(1));
+        return 0;
+    }
+    fmt::print("| key | type | default | unit | meaning |\n|---|---|---|---|---|\n");
+    for (const auto& key : list)
+        fmt::print("| `{}` | {} | {} | {} | {} |\n", key.path, key.type,
+                   key.default_value.empty() ? "required" : "`" + key.default_value + "`", key.unit,
+                   key.description);
+    return 0;
+}
+
+} // namespace xrdct::commands

@@ -1,0 +1,192 @@
+#include "jobs/condition/report.hpp"
+
+#include "jobs/program/version.hpp"
+#include "jobs/report/curve_picture.hpp"
+#include "jobs/report/html.hpp"
+#include "jobs/report/picture.hpp"
+#include "jobs/report/text.hpp"
+#include "mpi/files/text_file.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace xrdct::condition {
+
+namespace {
+
+report::MapPicture picture_of(const ConditionMap& map) {
+    report::MapPicture picture;
+    picture.title = map.title;
+    picture.quantity = map.quantity;
+    picture.values = map.values;
+    picture.x = {map.translation, "translation", "mm"};
+    picture.y = {map.rotation, "rotation", "deg"};
+    return picture;
+}
+
+const ConditionMap* find(const Conditioner& conditioner, const std::string& name) {
+    for (const auto& map : conditioner.maps())
+        if (map.name == name)
+            return &map;
+    return nullptr;
+}
+
+} // namespace
+
+std::vector<std::filesystem::path> condition_report_targets(const std::filesystem::path& folder) {
+    return {folder / "condition.html", folder / "condition.json"};
+}
+
+std::vector<std::filesystem::path> write_condition_report(const ConditionJob& job,
+                                                          const ConditionInput& input,
+                                                          const Conditioner& conditioner,
+                                                          const std::filesystem::path& folder) {
+    std::vector<std::filesystem::path> files;
+    report::PictureOptions options;
+    options.force = true;
+    const auto pictures = folder / "pictures";
+    std::filesystem::create_directories(pictures);
+    const auto keep = [&](const std::vector<std::filesystem::path>& written) {
+        files.insert(files.end(), written.begin(), written.end());
+        return written.front();
+    };
+
+    report::HtmlPage page(
+        job.title.empty() ? "Conditioned scan" : job.title,
+        fmt::format("xrdct {} condition, {}", program_version, job.input.file.filename().string()));
+    if (!conditioner.warnings().empty() || !input.notes.empty()) {
+        page.section("To be looked at");
+        for (const auto& warning : conditioner.warnings())
+            page.note(warning);
+        page.list(input.notes);
+    }
+    page.section("Steps");
+    std::vector<std::vector<std::string>> rows;
+    for (const auto& step : conditioner.steps())
+        rows.push_back({report::escape_html(step.name), report::escape_html(step.state),
+                        report::escape_html(step.text)});
+    page.table("Every step, whether it was asked for or not.", {"step", "outcome", "what"}, rows);
+
+    page.section("Before and after");
+    const auto figure = [&](const std::vector<const char*>& names, const std::string& stem,
+                            const std::string& title, const std::string& caption) {
+        std::vector<report::MapPicture> panels;
+        std::vector<double> all;
+        for (const char* name : names)
+            if (const auto* map = find(conditioner, name)) {
+                panels.push_back(picture_of(*map));
+                all.insert(all.end(), map->values.begin(), map->values.end());
+            }
+        if (panels.empty())
+            return;
+        const auto range = report::robust_range(all);
+        for (auto& panel : panels)
+            panel.range = range;
+        const report::MapRow row{panels, true, 0};
+        const auto png = keep(
+            report::write_map_rows({&row, 1}, title, pictures / ("condition-" + stem), options));
+        page.figure({png, caption});
+    };
+    const std::string mean = "Mean over the channels of every point, rotation [deg] upwards. ";
+    figure({"recorded", "written"}, "whole", "whole chain", mean + "As recorded and as written.");
+    if (find(conditioner, "normalised"))
+        figure({"recorded", "normalised"}, "flux", "monitor and exposure",
+               mean + "Before and after division by monitor or exposure.");
+    if (find(conditioner, "arranged"))
+        figure({find(conditioner, "normalised") ? "normalised" : "recorded", "arranged"},
+               "arranged", "zigzag and lag",
+               mean + "Before and after lines were turned and moved.");
+    if (find(conditioner, "air_subtracted"))
+        figure({find(conditioner, "arranged")     ? "arranged"
+                : find(conditioner, "normalised") ? "normalised"
+                                                  : "recorded",
+                "air_subtracted"},
+               "air", "air scatter", mean + "Before and after air scatter was subtracted.");
+    figure({"spots"}, "spots", "spots",
+           "Sum over the channels of what spots exceed their neighbours by.");
+    if (find(conditioner, "after_spots"))
+        figure(
+            {find(conditioner, "before_spots") ? "before_spots" : "air_subtracted", "after_spots"},
+            "spots-treated", "spots", mean + "Before and after the spots were treated.");
+    figure({"before_stripes", "after_stripes"}, "stripes", "stripes",
+           mean + "Before and after stripes were taken out.");
+    figure({"before_scaling", "after_scaling"}, "scaling", "scaling of projections",
+           mean + "Before and after all projections were brought to one total.");
+
+    if (const auto* map = find(conditioner, "written"); map && map->rotation.size() > 1) {
+        // The first projection and the one nearest to half a turn from it, mirrored about the axis.
+        std::size_t opposite = 0;
+        const auto off = [&](std::size_t i) {
+            return std::abs(std::abs(map->rotation[i] - map->rotation[0]) - 180);
+        };
+        for (std::size_t i = 1; i < map->rotation.size(); ++i)
+            if (off(i) < off(opposite))
+                opposite = i;
+        const std::size_t n = map->translation.size();
+        const double centre = job.centre ? 0 : conditioner.axis();
+        report::CurvePicture::Panel panel;
+        panel.quantity = "intensity";
+        for (const std::size_t i : {std::size_t{0}, opposite}) {
+            report::CurvePicture::Series series;
+            series.name = fmt::format("{:.4g}°{}", map->rotation[i], i > 0 ? ", mirrored" : "");
+            for (std::size_t t = 0; t < n; ++t) {
+                series.x.push_back(i > 0 ? 2 * centre - map->translation[t] : map->translation[t]);
+                series.y.push_back(map->values[i * n + t]);
+            }
+            if (series.x.front() > series.x.back()) {
+                std::ranges::reverse(series.x);
+                std::ranges::reverse(series.y);
+            }
+            panel.series.push_back(std::move(series));
+        }
+        report::CurvePicture picture;
+        picture.title = "rotation axis";
+        picture.x_label = "translation";
+        picture.x_units = "mm";
+        picture.panels.push_back(std::move(panel));
+        page.figure(
+            {keep(report::write_curve_picture(picture, pictures / "condition-axis", options)),
+             "Mean over the channels of two projections half a turn apart (or as near to it "
+             "as the scan has them), the second one mirrored about the axis: they coincide "
+             "where the axis is right and the sample does not absorb."});
+    }
+
+    page.section("Mean pattern");
+    const auto& before = conditioner.mean_before();
+    const auto curve = [&](const std::string& name, const std::vector<double>& x,
+                           const std::vector<double>& y) {
+        report::CurvePicture::Panel panel;
+        panel.name = name;
+        panel.quantity = "intensity";
+        panel.series.push_back({name, x, y, {}});
+        return panel;
+    };
+    report::CurvePicture patterns;
+    patterns.title = "mean pattern";
+    patterns.x_label = "2θ";
+    patterns.x_units = "deg";
+    patterns.panels.push_back(curve("as recorded", input.two_theta, before));
+    if (!conditioner.air().empty())
+        patterns.panels.push_back(curve("air scatter", input.two_theta, conditioner.air()));
+    patterns.panels.push_back(
+        curve("as written", conditioner.two_theta(), conditioner.mean_after()));
+    page.figure(
+        {keep(report::write_curve_picture(patterns, pictures / "condition-patterns", options)),
+         "Mean over all points. Dead channels are gaps in the lower curve."});
+
+    page.section("Numbers");
+    for (const auto& step : conditioner.steps())
+        if (!step.details.empty()) {
+            page.subsection(step.name);
+            page.json(step.details.dump());
+        }
+    page.section("Settings");
+    page.preformatted(job.resolved);
+    files::write_text_file(folder / "condition.html", page.str());
+    files.push_back(folder / "condition.html");
+    return files;
+}
+
+} // namespace xrdct::condition

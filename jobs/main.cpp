@@ -1,5 +1,0 @@
-#include "jobs/program.hpp"
-
-int main(int argc, char** argv) {
-    return xrdct::run_program(argc, argv);
-}

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "base/team.hpp"
+#include "jobs/pipeline/dlsr_model.hpp"
+#include "mpi/comm/communicator.hpp"
+#include "solvers/dlsr/problem.hpp"
+#include "solvers/petsc/bounded_gauss_newton.hpp"
+
+#include <span>
+#include <vector>
+
+namespace xrdct::pipeline {
+
+/// Effective resolutions of the maps of a DLSR.
+struct DlsrResolutions {
+    std::vector<double> width; ///< mm, per field of the setup; 0: not determined
+    int products = 0;          ///< with the normal matrix
+};
+
+/// Full widths at half maximum of what the fit makes of unit impulses in the fields refined per
+/// voxel, linearised at `x` (this rank's share): (H + S)⁻¹ H e, with H that of the data, S that
+/// of the smoothness and e impulses well apart in several maps at once. Cells and amounts are
+/// solved for one after the other, with at most `products` products each. `solver` is one of the
+/// problem, `team` the problem's. Collective; leaves the problem linearised at x.
+DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
+                                 dlsr::DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
+                                 std::span<const double> x, const DlsrSetup& setup,
+                                 const tomography::ImageGrid& grid, int products);
+
+} // namespace xrdct::pipeline

@@ -1,0 +1,446 @@
+#include "jobs/settings/job.hpp"
+
+#include "base/error.hpp"
+#include "jobs/settings/instrument_file.hpp"
+#include "jobs/settings/model_settings.hpp"
+#include "mpi/files/text_file.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace xrdct::settings {
+
+InputSettings read_input(Settings& s, const std::filesystem::path& source) {
+    InputSettings input;
+    input.file = beside(
+        source, s.text("input.file", "", "scan to analyse (NeXus/HDF5), relative to the job file"));
+    require(!input.file.empty(), s, "input.file", "is required: the scan to analyse");
+    const std::string found = "; empty: found by the file's NeXus attributes";
+    input.intensity = s.text("input.intensity", "", "dataset of the intensities" + found);
+    input.intensity_errors =
+        s.text("input.intensity_errors", "", "dataset of their standard deviations" + found);
+    input.rotation = s.text("input.rotation_angle", "", "dataset of the rotation angles" + found);
+    input.translation = s.text("input.translation", "", "dataset of the translations" + found);
+    input.radial = s.text("input.radial", "", "dataset of the radial axis" + found);
+    input.pixels = s.text("input.pixels", "",
+                          "dataset with the number of detector pixels per channel" + found);
+    input.transmission =
+        s.text("input.transmission", "", "dataset of I/I0 of the direct beam" + found);
+    input.monitor =
+        s.text("input.monitor", "",
+               "dataset of the incident flux; intensities are divided by it over its mean" + found);
+    input.axes = s.texts(
+        "input.axes", {},
+        "order of the stored axes: rotation_angle, translation, radial; empty: from the file");
+    input.rotation_unit =
+        s.text("input.rotation_unit", "", "unit of the rotation axis where the file states none");
+    input.translation_unit = s.text("input.translation_unit", "",
+                                    "unit of the translation axis where the file states none");
+    input.radial_unit =
+        s.text("input.radial_unit", "", "unit of the radial axis where the file states none");
+    input.rotation_range = s.numbers("input.rotation_range", {}, "deg",
+                                     "first and last rotation, for files without that axis");
+    require(input.rotation_range.empty() || input.rotation_range.size() == 2, s,
+            "input.rotation_range", "expected two numbers, the first and the last rotation");
+    input.rotation_range_closed = s.boolean("input.rotation_range_closed", true,
+                                            "whether a rotation was recorded at the end of the "
+                                            "range; false: the last one lies a step before it");
+    input.translation_range = s.numbers("input.translation_range", {}, "mm",
+                                        "first and last translation, for files without that axis");
+    require(input.translation_range.empty() || input.translation_range.size() == 2, s,
+            "input.translation_range", "expected two numbers, the first and the last translation");
+    input.slice = s.integer("input.slice", -1,
+                            "index along a leading height or time axis; -1: the file has none");
+    return input;
+}
+
+namespace {
+
+/// Reads the instrument's keys; what a calibration found is their default. Returns the calibration.
+std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem::path& source,
+                                              Job& job) {
+    auto& instrument = job.instrument;
+    instrument.file = beside(source, s.text("instrument.file", "",
+                                            "instrument file (xrdct calibrate), relative to the "
+                                            "job file: gives u to z, wavelength and distance "
+                                            "where the job does not state them"));
+    std::optional<InstrumentFile> calibration;
+    if (!instrument.file.empty()) {
+        try {
+            calibration = read_instrument_file(instrument.file);
+        } catch (const Error& error) {
+            throw Error(fmt::format("{}: {}", s.where("instrument.file"), error.what()));
+        }
+    }
+    std::vector<std::string> kept;
+    const auto term = [&](const std::string& name, double rietveld::InstrumentProfile::*member,
+                          double fallback, const std::string& unit, const std::string& what) {
+        const std::string key = "instrument." + name;
+        if (calibration && s.has(key))
+            kept.push_back(key);
+        return s.number(key, calibration ? calibration->profile.*member : fallback, unit, what);
+    };
+    instrument.u = term("u", &rietveld::InstrumentProfile::u, 0, "deg^2",
+                        "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.v = term("v", &rietveld::InstrumentProfile::v, 0, "deg^2", "see u");
+    instrument.w = term("w", &rietveld::InstrumentProfile::w, 4e-4, "deg^2", "see u");
+    instrument.x = term("x", &rietveld::InstrumentProfile::x, 0, "deg",
+                        "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.y = term("y", &rietveld::InstrumentProfile::y, 0, "deg", "see x");
+    instrument.z = term("z", &rietveld::InstrumentProfile::z, 0, "deg", "see x");
+    instrument.polarization_stated = s.has("instrument.polarization_corrected");
+    instrument.solid_angle_stated = s.has("instrument.solid_angle_corrected");
+    instrument.polarization_corrected =
+        s.boolean("instrument.polarization_corrected", false,
+                  "the integration removed the polarisation factor");
+    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
+                                                 "the integration corrected for solid angle");
+    if (!calibration)
+        return calibration;
+    const bool wavelength = !s.has("geometry.wavelength") && !s.has("geometry.energy");
+    const bool distance = calibration->distance > 0 && !s.has("geometry.distance");
+    std::string given = kept.size() < 6 ? "the profile" : "";
+    for (const auto& [wanted, text] :
+         {std::pair{wavelength, fmt::format("the wavelength {} angstrom", calibration->wavelength)},
+          {distance, fmt::format("the distance {} mm", calibration->distance)}})
+        if (wanted)
+            given += (given.empty() ? "" : ", ") + text;
+    if (!given.empty())
+        job.notes.push_back(fmt::format("{} gives {}", instrument.file.string(), given));
+    for (const auto* key : {"geometry.wavelength", "geometry.energy", "geometry.distance"})
+        if (s.has(key) && (calibration->distance > 0 || std::string(key) != "geometry.distance"))
+            kept.emplace_back(key);
+    if (!kept.empty())
+        job.notes.push_back(fmt::format("of the job and not of {}: {}", instrument.file.string(),
+                                        fmt::join(kept, ", ")));
+    if (calibration->zero != 0)
+        job.notes.push_back(fmt::format(
+            "{} has a zero of {} deg, which a job does not apply: integrate with a corrected "
+            "geometry, or calibrate the wavelength or the distance",
+            instrument.file.string(), calibration->zero));
+    return calibration;
+}
+
+void read_absorption(Settings& s, Job& job) {
+    auto& absorption = job.absorption;
+    absorption.method = s.choice(
+        "absorption.method", "none", {"none", "transmission", "phases"},
+        "self-absorption correction (zero order): none, division by the measured transmission, or "
+        "by the transmission calculated from the amounts of the phases themselves");
+    absorption.calibration = s.choice(
+        "absorption.calibration", "auto", {"auto", "transmission", "ring", "plateau", "constant"},
+        "what turns amounts of phases into volumes: the measured transmission; the reference phase "
+        "as a homogeneous ring (a can), or by the plateau of its map; a given constant; auto: the "
+        "transmission where it is used, else the ring");
+    absorption.reference_phase =
+        s.text("absorption.reference_phase", "",
+               "phase whose volume fraction is known somewhere, for ring and plateau");
+    absorption.reference_fraction =
+        s.number("absorption.reference_fraction", 1, "", "volume fraction of the reference phase");
+    require(absorption.reference_fraction > 0 && absorption.reference_fraction <= 1, s,
+            "absorption.reference_fraction", "must lie in (0, 1]");
+    absorption.constant = positive(s, "absorption.constant", not_given, "1/angstrom^6",
+                                   "volume fraction over scale times cell volume squared");
+    absorption.filling = s.text("absorption.filling", "",
+                                "formula of what fills the rest of the sample and does not "
+                                "diffract (electrolyte, binder), such as \"C3H4O3\"");
+    absorption.filling_density =
+        positive(s, "absorption.filling_density", not_given, "g/cm^3", "density of the filling");
+    require(absorption.filling.empty() == std::isnan(absorption.filling_density), s,
+            "absorption.filling_density", "and absorption.filling belong together");
+    absorption.hollow_diameter = s.number_or_word(
+        "absorption.hollow_diameter", std::nullopt, "auto", "mm",
+        "the filling fills the reference ring but for a hollow core of this diameter; \"auto\": "
+        "found in the images of the ring and of the total intensity");
+    require(!absorption.hollow_diameter || *absorption.hollow_diameter >= 0, s,
+            "absorption.hollow_diameter", "must not be negative");
+    absorption.sample_threshold = s.number("absorption.sample_threshold", 0.025, "",
+                                           "without a reference ring the filling fills where the "
+                                           "total intensity exceeds this fraction of its 99th "
+                                           "percentile");
+    require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
+            "absorption.sample_threshold", "must lie in [0, 1)");
+    absorption.depths = s.integer(
+        "absorption.depths", 5,
+        "places along the beam at which parallax may have put a phase's lines, when amounts along "
+        "a ray are determined");
+    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
+            "must lie between 1 and 15");
+    absorption.tolerance = s.number("absorption.tolerance", 1e-3, "",
+                                    "largest change of any transmission that ends the iteration");
+    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
+    absorption.max_iterations = s.integer("absorption.max_iterations", 30, "most iterations");
+    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+    require(absorption.calibration != "constant" || !std::isnan(absorption.constant), s,
+            "absorption.constant", "is required by absorption.calibration = \"constant\"");
+    require(absorption.calibration != "transmission" || absorption.method != "phases", s,
+            "absorption.calibration",
+            "cannot be \"transmission\" where the transmission is to be found from the phases");
+}
+
+Job read_job_settings(Settings& s, const std::filesystem::path& source) {
+    Job job;
+    job.source = source;
+    job.title = s.text("title", "", "free text");
+    job.stages = s.texts("stages", {"absorption", "fbp", "rietveld"},
+                         "stages to run, in order: absorption, fbp, rietveld, dlsr");
+    for (const auto& stage : job.stages)
+        if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
+            const auto nearest = nearest_name(stage, stage_names());
+            throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
+                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+        }
+    require(!job.stages.empty(), s, "stages", "names no stage");
+    job.output = beside(
+        source, s.text("output", "results", "folder of the products, relative to the job file"));
+    require(!job.output.empty(), s, "output", "must not be empty");
+
+    job.scans = s.texts("campaign.scans", {},
+                        "many scans with one job, each a member with a folder of its own in "
+                        "output: files or patterns (* ? []), relative to the job file; for xrdct "
+                        "submit, which fills in input.file");
+    job.input = read_input(s, source);
+
+    const auto calibration = read_instrument(s, source, job);
+
+    auto& geometry = job.geometry;
+    geometry.wavelength =
+        positive(s, "geometry.wavelength",
+                 calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
+                 "angstrom", "nan: from the instrument file or the scan");
+    geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
+    require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
+            "give the wavelength or the energy, not both");
+    geometry.distance =
+        positive(s, "geometry.distance",
+                 calibration && calibration->distance > 0 ? calibration->distance : not_given, "mm",
+                 "rotation axis to detector; nan: from the instrument file or the scan");
+    geometry.beam_width =
+        s.number("geometry.beam_width", not_given, "mm",
+                 "horizontal beam size; nan: from the file, or as wide as the step");
+    require(!(geometry.beam_width < 0), s, "geometry.beam_width", "must not be negative");
+    geometry.axis_offset = s.number_or_word(
+        "geometry.axis_offset", 0.0, "auto", "mm",
+        "translation at which the beam hits the rotation axis; \"auto\": found from the sinogram");
+    const auto sense = [&](const std::string& key, const std::string& what) {
+        const long value = s.integer(key, 1, what);
+        require(value == 1 || value == -1, s, key, fmt::format("must be 1 or -1, is {}", value));
+        return static_cast<int>(value);
+    };
+    geometry.rotation_sense =
+        sense("geometry.rotation_sense", "1, or -1 if the stage turns the other way round");
+    geometry.translation_sense =
+        sense("geometry.translation_sense", "1, or -1 if the file's translation is the motor's "
+                                            "position, which runs against the beam's");
+
+    job.channels.two_theta_min =
+        s.number("channels.two_theta_min", 0, "deg", "channels below are left out");
+    job.channels.two_theta_max =
+        s.number("channels.two_theta_max", 180, "deg", "channels above are left out");
+    require(job.channels.two_theta_min < job.channels.two_theta_max, s, "channels.two_theta_max",
+            "must exceed channels.two_theta_min");
+
+    const std::string noise =
+        s.choice("noise.model", "auto", {"auto", "errors", "counts", "estimate"},
+                 "where variances come from: errors given in the file, counts (Poisson), or an "
+                 "estimate from the data; auto takes what the file offers");
+    job.noise = noise == "auto"     ? NoiseModel::automatic
+                : noise == "errors" ? NoiseModel::errors
+                : noise == "counts" ? NoiseModel::counts
+                                    : NoiseModel::estimate;
+
+    read_absorption(s, job);
+
+    job.fbp.window =
+        s.choice("fbp.window", "hann", {"ram-lak", "shepp-logan", "cosine", "hamming", "hann"},
+                 "apodisation of the ramp filter");
+    job.fbp.cutoff = s.number("fbp.cutoff", 1, "",
+                              "cut-off of the ramp filter as a fraction of the Nyquist frequency");
+    require(job.fbp.cutoff > 0 && job.fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
+    job.fbp.size = s.integer("fbp.size", 0, "pixels per side; 0: number of translations");
+    require(job.fbp.size >= 0, s, "fbp.size", "must not be negative");
+    job.fbp.pixel = s.number("fbp.pixel", 0, "mm", "pixel size; 0: the translation step");
+    require(job.fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
+
+    job.mask.threshold = s.number("mask.threshold", 0.03, "",
+                                  "voxels with less total intensity than this fraction of the 99th "
+                                  "percentile are not fitted");
+    require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
+            "must lie in [0, 1)");
+    job.mask.phases = s.boolean(
+        "mask.phases", true,
+        "fit twice: masks of the phases are derived from the first fit, and outside its mask a "
+        "phase is not in the model of the second");
+    job.mask.significance =
+        s.number("mask.significance", 5, "", "least scale / e.s.d. inside a phase's mask");
+    require(job.mask.significance >= 0, s, "mask.significance", "must not be negative");
+    job.mask.fraction = s.number("mask.fraction", 0.08, "",
+                                 "least scale inside a phase's mask, of the phase's 95th "
+                                 "percentile");
+    require(job.mask.fraction >= 0 && job.mask.fraction < 1, s, "mask.fraction",
+            "must lie in [0, 1)");
+    job.mask.growth =
+        s.integer("mask.growth", 1, "voxels by which a phase's mask is grown at its borders");
+    require(job.mask.growth >= 0 && job.mask.growth <= 100, s, "mask.growth",
+            "must lie between 0 and 100");
+    job.mask.images = beside(
+        source, s.text("mask.images", "",
+                       "folder with edited mask images <phase>.pgm, as results/masks holds them; a "
+                       "phase without an image there keeps its derived mask"));
+
+    auto& rietveld = job.rietveld;
+    rietveld.background_terms =
+        s.integer("rietveld.background_terms", 3, "Chebyshev terms of the background");
+    require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
+            "rietveld.background_terms", "must lie between 0 and 20");
+    rietveld.excluded = s.intervals("rietveld.excluded", "deg",
+                                    "regions [from, to] in 2theta that are not fitted, such as "
+                                    "the can's lines that parallax splits");
+    rietveld.refine_start =
+        s.boolean("rietveld.refine_start", true,
+                  "refine the start model on the mean pattern first; false: start from the CIFs");
+    rietveld.significance =
+        s.number("rietveld.significance", 5, "",
+                 "a phase's cell is refined in a voxel only where scale / e.s.d. exceeds this");
+    require(rietveld.significance >= 0, s, "rietveld.significance", "must not be negative");
+    rietveld.anomalous = s.boolean("rietveld.anomalous", true, "apply f' and f''");
+    rietveld.max_iterations =
+        s.integer("rietveld.max_iterations", 30, "most iterations in a voxel");
+    require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
+
+    job.dlsr = read_dlsr_settings(s);
+
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
+        job.phases.push_back(read_phase(s, i, source, JobKind::map));
+        if (!names.insert(job.phases.back().name).second)
+            throw Error(fmt::format("{}: phase '{}' is named twice", source.string(),
+                                    job.phases.back().name));
+    }
+    for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
+        job.peaks.push_back(read_peak(s, i, JobKind::map));
+        if (!names.insert(job.peaks.back().name).second)
+            throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
+                                    source.string(), job.peaks.back().name));
+    }
+    job.lithium = read_lithium(s);
+    std::vector<std::string> phase_names;
+    for (const auto& phase : job.phases)
+        phase_names.push_back(phase.name);
+    check_lithium_phases(job.lithium, phase_names, source.string());
+    const auto& absorption = job.absorption;
+    if (!absorption.reference_phase.empty() &&
+        std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& phase) {
+            return phase.name == absorption.reference_phase;
+        })) {
+        std::vector<std::string> known;
+        for (const auto& phase : job.phases)
+            known.push_back(phase.name);
+        const auto nearest = nearest_name(absorption.reference_phase, known);
+        throw Error(fmt::format("{}: there is no phase '{}'{}",
+                                s.where("absorption.reference_phase"), absorption.reference_phase,
+                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+    }
+    const bool by_reference = absorption.calibration == "ring" ||
+                              absorption.calibration == "plateau" ||
+                              (absorption.calibration == "auto" && absorption.method == "phases");
+    require(absorption.method == "none" || !by_reference || !absorption.reference_phase.empty(), s,
+            "absorption.reference_phase",
+            "is required to calibrate amounts (or give absorption.constant with "
+            "absorption.calibration = \"constant\")");
+    require(job.dlsr.exit_ray == "straight" || absorption.method != "none", s, "dlsr.exit_ray",
+            "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
+    require(absorption.method != "phases" || !job.phases.empty(), s, "absorption.method",
+            "\"phases\" needs at least one [[phase]]");
+    for (const auto* reserved :
+         {"maps", "mean_pattern", "start_model", "timings", "attenuation", "rays", "convergence",
+          "background", "globals", "residuals", "lines", "held_out", "model", "geometry"})
+        if (names.contains(reserved))
+            throw Error(
+                fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
+                            source.string(), reserved));
+    if (std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end() &&
+        job.phases.empty())
+        throw Error(
+            fmt::format("{}: the rietveld stage needs at least one [[phase]]", source.string()));
+    return job;
+}
+
+} // namespace
+
+const std::vector<std::string>& stage_names() {
+    static const std::vector<std::string> names{"absorption", "fbp", "rietveld", "dlsr"};
+    return names;
+}
+
+Job parse_job(const std::string& text, const std::filesystem::path& source,
+              const std::vector<std::string>& overrides) {
+    auto settings = Settings::parse(text, source.string(), overrides);
+    Job job;
+    try {
+        job = read_job_settings(settings, source);
+    } catch (const Error&) {
+        // A misspelt key often shows as a missing one: name the misspelling first.
+        std::vector<std::string> known;
+        for (const auto& entry : job_reference())
+            known.push_back(entry.path);
+        settings.refuse_unknown(known);
+        throw;
+    }
+    settings.refuse_unknown();
+    job.resolved = settings.resolved();
+    const std::vector<std::string> scan{"input", "geometry", "channels"};
+    const auto with = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), scan.begin(), scan.end());
+        return settings.resolved(more);
+    };
+    // The transmission found from the phases depends on them, and all that follows does.
+    const std::vector<std::string> pattern{"instrument", "rietveld", "phase", "peak"};
+    std::vector<std::string> absorption{"absorption", "fbp"}, fbp{"absorption", "fbp", "noise"};
+    absorption.insert(absorption.end(), pattern.begin(), pattern.end());
+    if (job.absorption.method == "phases")
+        fbp.insert(fbp.end(), pattern.begin(), pattern.end());
+    job.resolved_stages = {{"absorption", with(absorption)},
+                           {"fbp", with(fbp)},
+                           {"rietveld", with({"absorption", "fbp", "noise", "mask", "instrument",
+                                              "rietveld", "phase", "peak"})},
+                           {"dlsr", with({"absorption", "fbp", "noise", "mask", "instrument",
+                                          "rietveld", "phase", "peak", "dlsr"})}};
+    return job;
+}
+
+std::string Job::resolved_for(const std::string& stage) const {
+    for (const auto& [name, text] : resolved_stages)
+        if (name == stage)
+            return text;
+    throw Error(fmt::format("there is no stage '{}'", stage));
+}
+
+Job read_job(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+    return parse_job(files::read_text_file(path), path, overrides);
+}
+
+std::vector<SettingDescription> job_reference() {
+    auto settings = Settings::parse("[input]\nfile = 'scan.nxs'\n"
+                                    "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
+                                    "[[peak]]\nname = 'peak'\nposition = 1.0\n"
+                                    "[[lithium]]\nelectrode = 'cathode'\nphase = 'phase'\n"
+                                    "content = 1.0\n",
+                                    "reference");
+    read_job_settings(settings, "reference.toml");
+    auto list = settings.descriptions();
+    for (auto& entry : list)
+        for (const auto* required : {"input.file", "phase[].name", "phase[].cif", "peak[].name",
+                                     "peak[].position", "lithium[].electrode", "lithium[].phase"})
+            if (entry.path == required)
+                entry.default_value.clear();
+    return list;
+}
+
+} // namespace xrdct::settings

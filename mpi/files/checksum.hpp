@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace xrdct::files {
+
+/// SHA-256 of a file's content as 64 hexadecimal digits, as `sha256sum` prints it. The file is read
+/// in pieces. Serial. Throws Error naming the file when it cannot be read.
+std::string sha256_of_file(const std::filesystem::path& path);
+
+/// SHA-256 of a text.
+std::string sha256_of_text(std::string_view text);
+
+/// MD5 of bytes in base 64, as the headers of binary sections state it.
+std::string md5_base64(std::string_view bytes);
+
+} // namespace xrdct::files

@@ -1,0 +1,668 @@
+#include "mpi/frames/frame_series.hpp"
+
+#include "base/error.hpp"
+#include "base/names.hpp"
+#include "base/unit_names.hpp"
+#include "mpi/nexus/nexus.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstdlib>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <fnmatch.h>
+
+namespace xrdct::frames {
+
+namespace {
+
+std::string extension_of(const std::string& name) {
+    std::string text = std::filesystem::path(name).extension().string();
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
+bool is_hdf5(const std::string& name) {
+    const auto text = extension_of(name);
+    return text == ".h5" || text == ".hdf5" || text == ".nxs" || text == ".hdf" || text == ".he5" ||
+           text == ".nx5";
+}
+
+/// "scan_0012.cbf" → "scan_", "0012", ".cbf"; no number: empty in the middle.
+struct NumberedName {
+    std::string before, number, after;
+    explicit NumberedName(const std::string& name) {
+        const auto slash = name.rfind('/') == std::string::npos ? 0 : name.rfind('/') + 1;
+        auto end = name.rfind('.');
+        if (end == std::string::npos || end < slash)
+            end = name.size();
+        while (end > slash && !std::isdigit(static_cast<unsigned char>(name[end - 1])))
+            --end;
+        auto begin = end;
+        while (begin > slash && std::isdigit(static_cast<unsigned char>(name[begin - 1])))
+            --begin;
+        if (end - begin > 12)
+            begin = end;
+        before = name.substr(0, begin);
+        number = name.substr(begin, end - begin);
+        after = name.substr(end);
+    }
+};
+
+/// The step of a series of numbers, and which are left out; nothing when it is no rising series.
+std::vector<std::pair<std::size_t, std::string>>
+missing_names(const std::vector<std::string>& names) {
+    std::vector<long> numbers;
+    const NumberedName first(names.front());
+    for (const auto& name : names) {
+        const NumberedName one(name);
+        if (one.number.empty() || one.before != first.before || one.after != first.after)
+            return {};
+        numbers.push_back(std::stol(one.number));
+    }
+    long step = 0;
+    for (std::size_t i = 1; i < numbers.size(); ++i) {
+        if (numbers[i] <= numbers[i - 1])
+            return {};
+        step = std::gcd(step, numbers[i] - numbers[i - 1]);
+    }
+    std::vector<std::pair<std::size_t, std::string>> missing; // before which name, and what
+    for (std::size_t i = 1; i < numbers.size() && step > 0; ++i)
+        for (long n = numbers[i - 1] + step; n < numbers[i]; n += step)
+            missing.emplace_back(
+                i, fmt::format("{}{:0{}}{}", first.before, n, first.number.size(), first.after));
+    return missing;
+}
+
+struct Quantities {
+    const char* name;
+    units::Quantity quantity;
+    bool has_unit;
+};
+constexpr Quantities kinds[] = {{"rotation_angle", units::Quantity::angle, true},
+                                {"translation", units::Quantity::length, true},
+                                {"monitor", units::Quantity::time, false},
+                                {"exposure_time", units::Quantity::time, true},
+                                {"transmission", units::Quantity::time, false},
+                                {"time", units::Quantity::time, true}};
+
+} // namespace
+
+std::vector<std::pair<std::string, std::vector<double>*>> by_name(FrameVectors& v) {
+    return {{"rotation_angle", &v.rotation_angle},
+            {"translation", &v.translation},
+            {"monitor", &v.monitor},
+            {"exposure_time", &v.exposure_time},
+            {"transmission", &v.transmission},
+            {"time", &v.time}};
+}
+
+/// Looks through the files on one rank.
+class FrameSeries::Scanner {
+  public:
+    Scanner(FrameSeries& series, const Options& options) : series_(series), options_(options) {}
+
+    void scan(const std::vector<std::string>& names) {
+        if (names.empty())
+            throw Error("no frames are given");
+        auto missing = missing_names(names);
+        auto gap = missing.begin();
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            for (; gap != missing.end() && gap->first == i; ++gap)
+                add_missing(gap->second, "is missing in the series");
+            scan_file(names[i]);
+        }
+        if (counted_ == 0 && !missing_.empty())
+            throw Error(missing_.front());
+        finish_missing();
+        for (auto& part : series_.parts_) {
+            part.first = series_.size_;
+            series_.size_ += part.count;
+        }
+        if (series_.size_ == 0)
+            throw Error(fmt::format("{}: holds no frames", names.front()));
+        read_headers();
+        finish_vectors();
+    }
+
+  private:
+    void scan_file(const std::string& name) {
+        std::error_code code;
+        if (!std::filesystem::exists(name, code))
+            throw Error(fmt::format("{}: no such file", name));
+        if (std::filesystem::is_directory(name, code))
+            throw Error(
+                fmt::format("{}: is a folder; name the frames, such as '{}/*.cbf'", name, name));
+        if (is_hdf5(name))
+            return scan_hdf5(name);
+        const auto extension = extension_of(name);
+        if (extension != ".cbf" && extension != ".edf")
+            throw Error(fmt::format("{}: the format is not known by its name; expected .h5, .hdf5, "
+                                    ".nxs, .cbf or .edf",
+                                    name));
+        // Headers of a long series are not read twice: a frame that differs shows when it is read.
+        if (extension == ".cbf") {
+            if (series_.rows_ == 0)
+                take_shape(read_cbf_header(name), name);
+            add({name, "", 0, 1, ""});
+            return;
+        }
+        Image first;
+        std::size_t count = 0;
+        try {
+            count = count_edf_images(name, first);
+        } catch (const Error&) {
+            if (series_.rows_ == 0)
+                throw;
+            count = 1; // masked or refused when it is read
+        }
+        if (series_.rows_ == 0)
+            take_shape(first, name);
+        add({name, "", 0, count, ""});
+    }
+
+    void take_shape(const Image& image, const std::string& where) {
+        if (image.rows == 0)
+            throw Error(fmt::format("{}: holds no image", where));
+        series_.rows_ = image.rows;
+        series_.columns_ = image.columns;
+        series_.integer_ = image.integer;
+        series_.saturation_ = image.saturation;
+    }
+
+    void add_missing(const std::string& file, const std::string& reason) {
+        series_.parts_.push_back({file, "", 0, 0, reason});
+        missing_.push_back(fmt::format("{}: {}", file, reason));
+    }
+
+    void add(FramePart part) {
+        counted_ += part.count;
+        series_.parts_.push_back(std::move(part));
+    }
+
+    void scan_hdf5(const std::string& name) {
+        std::optional<hdf5::File> file;
+        try {
+            file.emplace(hdf5::File::open(name, hdf5::Access::read_only));
+        } catch (const Error& error) {
+            if (!options_.skip_unreadable)
+                throw;
+            std::string reason = error.what();
+            if (reason.rfind(name + ": ", 0) == 0)
+                reason.erase(0, name.size() + 2);
+            add_missing(name, reason);
+            return;
+        }
+        const auto root = file->root();
+        const auto paths = find_datasets(root, name);
+        const std::size_t before = counted_;
+        for (const auto& path : paths) {
+            const auto dataset = root.open_dataset(path);
+            const auto& shape = dataset.shape();
+            if (!dataset.is_numeric() || shape.size() < 2)
+                throw Error(dataset.describe() + ": expected images [frame, row, column]");
+            Image image;
+            image.rows = shape[shape.size() - 2];
+            image.columns = shape[shape.size() - 1];
+            detail::set_type(image, sample_of(dataset));
+            if (series_.rows_ == 0)
+                take_shape(image, dataset.describe());
+            else if (image.rows != series_.rows_ || image.columns != series_.columns_)
+                throw Error(fmt::format("{}: the frames have {} x {} pixels, those of {} have {} x "
+                                        "{}",
+                                        dataset.describe(), image.rows, image.columns,
+                                        series_.parts_.front().file, series_.rows_,
+                                        series_.columns_));
+            else if (image.integer != series_.integer_ || image.saturation != series_.saturation_)
+                throw Error(fmt::format("{}: the frames are {}, those of {} are of another type",
+                                        dataset.describe(), hdf5::name_of(dataset.element_type()),
+                                        series_.parts_.front().file));
+            std::size_t count = 1;
+            for (std::size_t d = 0; d + 2 < shape.size(); ++d)
+                count *= shape[d];
+            if (count > 0)
+                add({name, dataset.path(), 0, count, ""});
+        }
+        if (options_.dataset.empty())
+            check_eiger_count(root, name, counted_ - before);
+        read_vectors(root, hdf5::parent_of(root.open_dataset(paths.front())), name,
+                     counted_ - before);
+        read_pixel_mask(root);
+    }
+
+    static detail::PixelType sample_of(const hdf5::Dataset& dataset) {
+        switch (dataset.element_type()) {
+        case hdf5::ElementType::float32:
+        case hdf5::ElementType::float64:
+        case hdf5::ElementType::other:
+            return detail::PixelType::f32;
+        case hdf5::ElementType::uint16:
+            return detail::PixelType::u16;
+        default:
+            return detail::PixelType::i32;
+        }
+    }
+
+    std::vector<std::string> find_datasets(const hdf5::Group& root, const std::string& name) const {
+        if (!options_.dataset.empty()) {
+            if (options_.dataset.find_first_of("*?") == std::string::npos)
+                return {options_.dataset};
+            const auto slash = options_.dataset.rfind('/');
+            const auto folder = slash == std::string::npos ? std::string("/")
+                                                           : options_.dataset.substr(0, slash + 1);
+            const auto pattern = options_.dataset.substr(slash + 1);
+            const auto group = root.open_group(folder);
+            const auto fits = [&](const std::string& text) {
+                return fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
+            };
+            return in_order(group, fits, name);
+        }
+        // Eiger: data_000001, …, in a group of their own.
+        const auto numbered = [](const std::string& text) {
+            return text.size() > 5 && text.compare(0, 5, "data_") == 0 &&
+                   text.find_first_not_of("0123456789", 5) == std::string::npos;
+        };
+        for (const char* path : {"entry/data", "entry", "entry/instrument/detector"})
+            if (root.has_group(path)) {
+                const auto found = in_order(root.open_group(path), numbered, name);
+                if (!found.empty())
+                    return found;
+            }
+        std::vector<std::string> stacks, images, of_detector;
+        root.visit([&](const std::string& path, hdf5::Kind kind) {
+            if (kind != hdf5::Kind::dataset)
+                return;
+            const auto dataset = root.open_dataset(path);
+            if (!dataset.is_numeric() || dataset.rank() < 2)
+                return;
+            const auto& shape = dataset.shape();
+            // A table of numbers is no image.
+            if (shape[shape.size() - 1] < 8 || shape[shape.size() - 2] < 8)
+                return;
+            (dataset.rank() == 2 ? images : stacks).push_back(dataset.path());
+            const auto parent = hdf5::parent_of(dataset);
+            if (dataset.rank() > 2 && parent.has_attribute("NX_class") &&
+                parent.string_attribute("NX_class") == "NXdetector")
+                of_detector.push_back(dataset.path());
+        });
+        for (const auto* candidates : {&of_detector, &stacks, &images})
+            if (candidates->size() == 1)
+                return *candidates;
+        if (stacks.empty() && images.empty())
+            throw Error(fmt::format("{}: holds no images", name));
+        throw Error(fmt::format("{}: holds several stacks of images ({}); name one with --dataset",
+                                name, fmt::join(stacks.empty() ? images : stacks, ", ")));
+    }
+
+    /// Members of a group that fit, checked to be a gapless series that leads somewhere.
+    template <typename Fits>
+    static std::vector<std::string> in_order(const hdf5::Group& group, const Fits& fits,
+                                             const std::string& name) {
+        std::vector<std::string> found;
+        for (const auto& entry : group.entries())
+            if (entry.kind == hdf5::Kind::dataset && fits(entry.name))
+                found.push_back(entry.name);
+        for (const auto& dead : group.dead_links())
+            if (fits(dead))
+                throw Error(fmt::format("{}: the link {}/{} leads nowhere: the file with these "
+                                        "frames is missing or damaged",
+                                        name, group.path() == "/" ? "" : group.path(), dead));
+        if (found.empty())
+            return {};
+        const auto missing = missing_names(found);
+        if (!missing.empty())
+            throw Error(fmt::format("{}: {} has no {} between {} and {}", name, group.path(),
+                                    missing.front().second, found.front(), found.back()));
+        for (auto& one : found)
+            one = (group.path() == "/" ? "" : group.path()) + "/" + one;
+        return found;
+    }
+
+    /// What the detector was told to take, where the file says so.
+    static void check_eiger_count(const hdf5::Group& root, const std::string& name,
+                                  std::size_t count) {
+        const char* path = "entry/instrument/detector/detectorSpecific";
+        if (!root.has_group(path))
+            return;
+        const auto group = root.open_group(path);
+        const auto images = nexus::read_value(group, "nimages");
+        const double triggers = nexus::read_value(group, "ntrigger").value_or(1);
+        if (images && *images * triggers != static_cast<double>(count))
+            throw Error(fmt::format("{}: the detector was set to {} frames (nimages {}, ntrigger "
+                                    "{}), the file leads to {}; --dataset 'entry/data/data_*' "
+                                    "takes these",
+                                    name, *images * triggers, *images, triggers, count));
+    }
+
+    void read_pixel_mask(const hdf5::Group& root) {
+        const char* path = "entry/instrument/detector/detectorSpecific/pixel_mask";
+        if (!series_.pixel_mask_.empty() || !root.has_dataset(path))
+            return;
+        const auto dataset = root.open_dataset(path);
+        if (dataset.shape() == hdf5::Shape{series_.rows_, series_.columns_}) {
+            series_.pixel_mask_ = dataset.read_all<std::int32_t>();
+            series_.notes_.push_back("the detector's own mask is used: " + dataset.describe());
+        }
+    }
+
+    void read_vectors(const hdf5::Group& root, const hdf5::Group& beside, const std::string& name,
+                      std::size_t count) {
+        const auto vectors = by_name(series_.vectors_);
+        for (std::size_t k = 0; k < vectors.size(); ++k) {
+            auto& [kind, values] = vectors[k];
+            const auto given = options_.vectors.find(kind);
+            const bool named = given != options_.vectors.end();
+            if (!named && !beside.has_dataset(kind))
+                continue;
+            const auto dataset =
+                named ? root.open_dataset(given->second) : beside.open_dataset(kind);
+            if (!dataset.is_numeric() || (dataset.size() != count && dataset.size() != 1)) {
+                if (!named)
+                    continue;
+                throw Error(fmt::format("{}: {} values of {} for {} frames", dataset.describe(),
+                                        dataset.size(), kind, count));
+            }
+            if (values->empty())
+                values->assign(counted_ - count, std::nan(""));
+            auto read = dataset.read_all<double>();
+            const auto units = dataset.string_attribute("units").value_or("");
+            if (kinds[k].has_unit && !units.empty()) {
+                const double factor =
+                    units::unit_factor(kinds[k].quantity, units, dataset.describe());
+                for (double& value : read)
+                    value *= factor;
+            }
+            if (read.size() == 1)
+                read.assign(count, read.front());
+            values->insert(values->end(), read.begin(), read.end());
+            seen_[kind].push_back(name);
+        }
+        files_with_frames_.push_back(name);
+    }
+
+    /// What the headers of CBF and EDF files say of each frame.
+    void read_headers() {
+        if (options_.headers.empty())
+            return;
+        struct Wanted {
+            std::size_t kind;
+            std::string key;
+            std::optional<double> factor; ///< of a stated unit
+            std::size_t known = 0;
+            std::string first_lack; ///< file and what is wrong
+        };
+        const auto vectors = by_name(series_.vectors_);
+        std::vector<Wanted> wanted;
+        for (std::size_t k = 0; k < vectors.size(); ++k) {
+            const auto given = options_.headers.find(vectors[k].first);
+            if (given == options_.headers.end())
+                continue;
+            Wanted one{k, given->second, {}, 0, {}};
+            const auto colon = one.key.rfind(':');
+            if (colon != std::string::npos && kinds[k].has_unit) {
+                one.factor = units::unit_factor(kinds[k].quantity, one.key.substr(colon + 1),
+                                                "header key '" + one.key + "'");
+                one.key.erase(colon);
+            }
+            vectors[k].second->assign(series_.size_, std::nan(""));
+            wanted.push_back(std::move(one));
+        }
+        std::vector<std::string> keys; // of the first header, for messages
+        for (const auto& part : series_.parts_) {
+            if (!part.dataset.empty())
+                throw Error(fmt::format("{}: header keys are for CBF and EDF frames; datasets of "
+                                        "HDF5 files have options of their own",
+                                        part.file));
+            std::vector<FrameHeader> headers;
+            std::string reason = part.missing;
+            if (reason.empty())
+                try {
+                    if (extension_of(part.file) == ".cbf")
+                        read_cbf_header(part.file, &headers.emplace_back());
+                    else
+                        headers = read_edf_headers(part.file);
+                } catch (const Error& error) {
+                    reason = error.what();
+                    headers.clear();
+                }
+            if (keys.empty() && !headers.empty())
+                for (const auto& [key, value] : headers.front())
+                    keys.push_back(key);
+            for (auto& one : wanted)
+                for (std::size_t i = 0; i < part.count; ++i) {
+                    std::string lack = reason;
+                    const auto value = i < headers.size()
+                                           ? header_number(headers[i], one.key, kinds[one.kind],
+                                                           one.factor, part.file, lack)
+                                           : std::nullopt;
+                    if (value) {
+                        (*vectors[one.kind].second)[part.first + i] = *value;
+                        ++one.known;
+                    } else if (one.first_lack.empty()) {
+                        one.first_lack =
+                            lack.rfind(part.file, 0) == 0 ? lack : part.file + ": " + lack;
+                    }
+                }
+        }
+        for (const auto& one : wanted) {
+            const auto& kind = vectors[one.kind].first;
+            if (one.known == 0) {
+                const auto nearest = nearest_name(one.key, keys);
+                throw Error(fmt::format("{} of no frame is known from header key '{}'; {}{}", kind,
+                                        one.key, one.first_lack,
+                                        nearest ? "; nearest is '" + *nearest + "'" : ""));
+            }
+            series_.notes_.push_back(fmt::format(
+                "{} is read from header key '{}'{}", kind, one.key,
+                one.known == series_.size_
+                    ? ""
+                    : fmt::format("; it is not known for {} of {} frames, the first: {}",
+                                  series_.size_ - one.known, series_.size_, one.first_lack)));
+        }
+    }
+
+    /// The number behind a key ("0.5000 deg."), in the canonical unit; nothing, and why, when there
+    /// is none.
+    static std::optional<double> header_number(const FrameHeader& header, const std::string& key,
+                                               const Quantities& kind,
+                                               const std::optional<double>& factor,
+                                               const std::string& file, std::string& lack) {
+        const auto found = header.find(key);
+        if (found == header.end()) {
+            lack = fmt::format("the header has no '{}'", key);
+            return std::nullopt;
+        }
+        const char* text = found->second.c_str();
+        char* end = nullptr;
+        const double value = std::strtod(text, &end);
+        if (end == text || !std::isfinite(value)) {
+            lack = fmt::format("'{}' in the header is '{}', a number is expected", key, text);
+            return std::nullopt;
+        }
+        std::string unit = end;
+        unit.erase(0, unit.find_first_not_of(" \t"));
+        while (!unit.empty() && (unit.back() == ' ' || unit.back() == '.'))
+            unit.pop_back();
+        if (factor)
+            return value * *factor;
+        if (!kind.has_unit || unit.empty())
+            return value;
+        return value * units::unit_factor(kind.quantity, unit,
+                                          fmt::format("{}: '{}' in the header", file, key));
+    }
+
+    /// Frames of a missing file: as many as its neighbours have.
+    void finish_missing() {
+        if (missing_.empty())
+            return;
+        std::set<std::size_t> counts;
+        for (const auto& part : series_.parts_)
+            if (part.missing.empty())
+                counts.insert(part.count);
+        if (counts.size() > 1)
+            throw Error(fmt::format("{}; how many frames it had cannot be told: the other files "
+                                    "have {}",
+                                    missing_.front(), fmt::join(counts, ", ")));
+        if (!series_.vectors_.rotation_angle.empty() || !series_.vectors_.translation.empty())
+            throw Error(
+                fmt::format("{}; with it the positions of its frames are", missing_.front()));
+        for (auto& part : series_.parts_)
+            if (!part.missing.empty())
+                part.count = *counts.begin();
+        series_.notes_.push_back(fmt::format("{} file{} could not be had, {} frames are masked; "
+                                             "the first: {}",
+                                             missing_.size(), missing_.size() == 1 ? "" : "s",
+                                             missing_.size() * *counts.begin(), missing_.front()));
+    }
+
+    void finish_vectors() {
+        for (auto& [kind, values] : by_name(series_.vectors_)) {
+            if (values->empty() || options_.headers.count(kind) != 0)
+                continue;
+            if (seen_[kind].size() != files_with_frames_.size() || files_with_frames_.size() == 0 ||
+                values->size() != series_.size_) {
+                if (options_.vectors.count(kind) != 0 || kind == "rotation_angle" ||
+                    kind == "translation")
+                    throw Error(fmt::format("{} is known for {} of {} frames only", kind,
+                                            values->size(), series_.size_));
+                values->clear();
+                continue;
+            }
+            series_.notes_.push_back(
+                fmt::format("{} is read from {}{}", kind, seen_[kind].front(),
+                            seen_[kind].size() > 1 ? " and the files after it" : ""));
+        }
+        for (const auto& [kind, path] : options_.vectors)
+            if (seen_[kind].empty())
+                throw Error(fmt::format("{} has no dataset {}: only HDF5 files have",
+                                        series_.parts_.front().file, path));
+    }
+
+    FrameSeries& series_;
+    const Options& options_;
+    std::size_t counted_ = 0;
+    std::map<std::string, std::vector<std::string>> seen_;
+    std::vector<std::string> files_with_frames_;
+    std::vector<std::string> missing_; ///< file and reason
+};
+
+void FrameSeries::broadcast(const mpi::Communicator& communicator) {
+    std::vector<std::string> texts;
+    std::vector<std::uint64_t> numbers;
+    if (communicator.is_root()) {
+        for (const auto& part : parts_) {
+            texts.push_back(part.file);
+            texts.push_back(part.dataset);
+            texts.push_back(part.missing);
+            numbers.insert(numbers.end(), {part.first, part.count});
+        }
+        numbers.insert(numbers.end(), {size_, rows_, columns_, integer_ ? 1U : 0U,
+                                       static_cast<std::uint64_t>(saturation_)});
+    }
+    communicator.broadcast(texts);
+    communicator.broadcast(numbers);
+    communicator.broadcast(notes_);
+    communicator.broadcast(pixel_mask_);
+    for (auto& [kind, values] : by_name(vectors_))
+        communicator.broadcast(*values);
+    if (communicator.is_root())
+        return;
+    parts_.clear();
+    for (std::size_t i = 0; i < texts.size() / 3; ++i)
+        parts_.push_back(
+            {texts[3 * i], texts[3 * i + 1], numbers[2 * i], numbers[2 * i + 1], texts[3 * i + 2]});
+    const auto rest = numbers.end() - 5;
+    size_ = rest[0];
+    rows_ = rest[1];
+    columns_ = rest[2];
+    integer_ = rest[3] != 0;
+    saturation_ = static_cast<std::int32_t>(rest[4]);
+}
+
+FrameSeries FrameSeries::open(const std::vector<std::string>& inputs, const Options& options,
+                              const mpi::Communicator& communicator) {
+    FrameSeries series;
+    communicator.collectively([&] {
+        if (communicator.is_root())
+            Scanner(series, options).scan(expand_names(inputs));
+    });
+    series.broadcast(communicator);
+    return series;
+}
+
+void FrameSeries::read(std::size_t i, Image& frame) {
+    if (i >= size_)
+        throw Error(fmt::format("frame {} of {} is asked for", i, size_));
+    const auto next = std::upper_bound(
+        parts_.begin(), parts_.end(), i,
+        [](std::size_t index, const FramePart& part) { return index < part.first; });
+    const auto number = static_cast<std::size_t>(next - parts_.begin()) - 1;
+    const FramePart& part = parts_[number];
+    const std::size_t index = i - part.first;
+    if (!part.missing.empty())
+        throw Error(fmt::format("{}: {}", part.file, part.missing));
+    if (part.dataset.empty()) {
+        frame =
+            extension_of(part.file) == ".cbf" ? read_cbf(part.file) : read_edf(part.file, index);
+        if (frame.rows != rows_ || frame.columns != columns_)
+            throw Error(fmt::format("{}: the frame has {} x {} pixels, the first one {} x {}",
+                                    part.file, frame.rows, frame.columns, rows_, columns_));
+        if (frame.integer != integer_)
+            throw Error(fmt::format("{}: the frame's numbers are of another kind than the first "
+                                    "one's",
+                                    part.file));
+        return;
+    }
+    if (open_part_ != number || !dataset_) {
+        open_part_ = number;
+        dataset_.reset();
+        const auto file = hdf5::File::open(part.file, hdf5::Access::read_only);
+        dataset_.emplace(file.root().open_dataset(part.dataset));
+    }
+    frame.rows = rows_;
+    frame.columns = columns_;
+    frame.integer = integer_;
+    frame.saturation = saturation_;
+    const auto& shape = dataset_->shape();
+    hdf5::Selection selection{hdf5::Shape(shape.size(), 0), hdf5::Shape(shape.size(), 1)};
+    std::size_t rest = index;
+    for (std::size_t d = shape.size() - 2; d-- > 0;) {
+        selection.start[d] = rest % shape[d];
+        rest /= shape[d];
+    }
+    selection.count[shape.size() - 2] = rows_;
+    selection.count[shape.size() - 1] = columns_;
+    const std::size_t n = rows_ * columns_;
+    try {
+        // HDF5 converts number by number; the compiler does better.
+        if (!integer_) {
+            frame.values.resize(n);
+            dataset_->read(selection, std::span<float>(frame.values));
+        } else if (dataset_->element_type() == hdf5::ElementType::uint16) {
+            scratch16_.resize(n);
+            dataset_->read(selection, std::span<std::uint16_t>(scratch16_));
+            frame.counts.assign(scratch16_.begin(), scratch16_.end());
+        } else if (dataset_->element_type() == hdf5::ElementType::uint32) {
+            scratch32_.resize(n);
+            dataset_->read(selection, std::span<std::uint32_t>(scratch32_));
+            frame.counts.resize(n);
+            std::transform(scratch32_.begin(), scratch32_.end(), frame.counts.begin(),
+                           [](std::uint32_t value) {
+                               return static_cast<std::int32_t>(std::min(value, 0x7fffffffU));
+                           });
+        } else {
+            frame.counts.resize(n);
+            dataset_->read(selection, std::span<std::int32_t>(frame.counts));
+        }
+    } catch (const Error& error) {
+        throw Error(fmt::format("frame {}: {}", index, error.what()));
+    }
+}
+
+} // namespace xrdct::frames

@@ -1,0 +1,197 @@
+#include "mpi/frames/poni_file.hpp"
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "mpi/files/text_file.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace xrdct::frames {
+
+namespace {
+
+using Block = std::map<std::string, std::string>;
+
+/// mm; pixels of detectors that a file may name without stating their size.
+std::optional<double> pixel_of_detector(std::string name) {
+    name.erase(
+        std::remove_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }),
+        name.end());
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    static const std::pair<const char*, double> families[] = {
+        {"pilatus", 0.172}, {"eiger", 0.075}, {"lambda", 0.055}, {"maxipix", 0.055}};
+    for (const auto& [family, size] : families)
+        if (name.rfind(family, 0) == 0)
+            return size;
+    return std::nullopt;
+}
+
+double number_of(const std::string& text, const std::string& key, const std::string& path) {
+    try {
+        std::size_t used = 0;
+        const double value = std::stod(text, &used);
+        if (used == text.size() && std::isfinite(value))
+            return value;
+    } catch (const std::exception&) {
+    }
+    throw Error(fmt::format("{}: {} is '{}', a number is expected", path, key, text));
+}
+
+} // namespace
+
+PoniFile read_poni_file(const std::filesystem::path& path) {
+    const std::string where = path.string();
+    std::istringstream lines(files::read_text_file(path));
+    // A key that comes again begins a new block, and so does the comment that pyFAI puts before it.
+    std::vector<Block> blocks(1);
+    for (std::string line; std::getline(lines, line);) {
+        line = trimmed(line);
+        if (line.empty())
+            continue;
+        if (line[0] == '#') {
+            if (!blocks.back().empty())
+                blocks.emplace_back();
+            continue;
+        }
+        const auto colon = line.find(':');
+        if (colon == std::string::npos)
+            throw Error(fmt::format("{}: '{}' is no line of a .poni file (key: value)", where,
+                                    line.substr(0, 40)));
+        std::string key = line.substr(0, colon);
+        std::transform(key.begin(), key.end(), key.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        if (blocks.back().count(key) != 0)
+            blocks.emplace_back();
+        blocks.back()[key] = trimmed(line.substr(colon + 1));
+    }
+    if (blocks.back().empty())
+        blocks.pop_back();
+    if (blocks.empty())
+        throw Error(fmt::format("{}: holds no calibration", where));
+    const Block& last = blocks.back();
+    const auto anywhere = [&](const std::string& key) -> std::optional<std::string> {
+        for (auto block = blocks.rbegin(); block != blocks.rend(); ++block)
+            if (const auto found = block->find(key); found != block->end())
+                return found->second;
+        return std::nullopt;
+    };
+
+    PoniFile file;
+    file.blocks = static_cast<int>(blocks.size());
+    if (const auto version = anywhere("poni_version")) {
+        const double value = number_of(*version, "poni_version", where);
+        if (!(value >= 1 && value < 3))
+            throw Error(fmt::format("{}: poni_version {} is not read; 1 and 2 are", where, value));
+        file.version = static_cast<int>(value);
+    }
+    auto& geometry = file.geometry;
+    const std::pair<const char*, double*> lengths[] = {
+        {"Distance", &geometry.distance}, {"Poni1", &geometry.poni_1}, {"Poni2", &geometry.poni_2}};
+    const std::pair<const char*, double*> angles[] = {{"Rot1", &geometry.rotation_1},
+                                                      {"Rot2", &geometry.rotation_2},
+                                                      {"Rot3", &geometry.rotation_3}};
+    const auto required = [&](const char* key) {
+        std::string lower = key;
+        std::transform(lower.begin(), lower.end(), lower.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        const auto found = last.find(lower);
+        if (found == last.end())
+            throw Error(fmt::format("{}: {} is missing{}", where, key,
+                                    blocks.size() > 1
+                                        ? fmt::format(" in the last of {} calibrations, the one "
+                                                      "that counts",
+                                                      blocks.size())
+                                        : ""));
+        return number_of(found->second, key, where);
+    };
+    for (const auto& [key, target] : lengths)
+        *target = 1000 * required(key);
+    for (const auto& [key, target] : angles)
+        *target = required(key);
+    if (const auto wavelength = anywhere("wavelength"); wavelength && *wavelength != "None")
+        geometry.wavelength = 1e10 * number_of(*wavelength, "Wavelength", where);
+    if (const auto spline = anywhere("splinefile"); spline && !spline->empty() && *spline != "None")
+        throw Error(fmt::format("{}: the detector's distortion ({}) is not corrected here; "
+                                "integrate undistorted frames",
+                                where, *spline));
+
+    file.detector = anywhere("detector").value_or("");
+    if (const auto size = anywhere("pixelsize1"))
+        geometry.pixel_1 = 1000 * number_of(*size, "PixelSize1", where);
+    if (const auto size = anywhere("pixelsize2"))
+        geometry.pixel_2 = 1000 * number_of(*size, "PixelSize2", where);
+    if (const auto text = anywhere("detector_config"); text && !text->empty()) {
+        const auto config = nlohmann::json::parse(*text, nullptr, false);
+        if (!config.is_object())
+            throw Error(fmt::format("{}: Detector_config is no JSON object", where));
+        const auto read = [&](const char* key, double& target) {
+            if (!config.contains(key) || config[key].is_null())
+                return;
+            if (!config[key].is_number())
+                throw Error(fmt::format("{}: '{}' in Detector_config is no number", where, key));
+            target = 1000 * config[key].get<double>();
+        };
+        read("pixel1", geometry.pixel_1);
+        read("pixel2", geometry.pixel_2);
+        if (config.contains("orientation") && config["orientation"].is_number() &&
+            config["orientation"] != 3 && config["orientation"] != 0)
+            throw Error(fmt::format("{}: detector orientation {} is not read; 3 is (first pixel "
+                                    "at the lower left, seen from the sample)",
+                                    where, config["orientation"].dump()));
+        for (const char* key : {"filename", "splineFile"})
+            if (config.contains(key) && config[key].is_string() &&
+                !config[key].get<std::string>().empty())
+                throw Error(fmt::format("{}: the detector is described by {}; only flat detectors "
+                                        "with equal pixels are read",
+                                        where, config[key].get<std::string>()));
+        if (config.contains("max_shape") && config["max_shape"].is_array() &&
+            config["max_shape"].size() == 2 && config["max_shape"][0].is_number_unsigned() &&
+            config["max_shape"][1].is_number_unsigned()) {
+            geometry.rows = config["max_shape"][0].get<std::size_t>();
+            geometry.columns = config["max_shape"][1].get<std::size_t>();
+        }
+    }
+    for (const auto& [target, key] :
+         {std::pair{&geometry.pixel_1, "PixelSize1"}, {&geometry.pixel_2, "PixelSize2"}}) {
+        if (*target == 0)
+            *target = pixel_of_detector(file.detector).value_or(0);
+        if (*target == 0)
+            throw Error(fmt::format("{}: {} is missing{}", where, key,
+                                    file.detector.empty()
+                                        ? ""
+                                        : fmt::format(", and the pixels of a detector '{}' are "
+                                                      "not known",
+                                                      file.detector)));
+    }
+    auto checked = geometry;
+    checked.rows = checked.columns = 1;
+    try {
+        checked.check();
+    } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", where, error.what()));
+    }
+    return file;
+}
+
+std::string poni_text(const integration::DetectorGeometry& g, const std::string& comment) {
+    return fmt::format("# {}\nponi_version: 2\nDetector: Detector\n"
+                       "Detector_config: {{\"pixel1\": {}, \"pixel2\": {}, \"max_shape\": [{}, "
+                       "{}]}}\nDistance: {}\nPoni1: {}\nPoni2: {}\nRot1: {}\nRot2: {}\nRot3: {}\n"
+                       "Wavelength: {}\n",
+                       comment, 1e-3 * g.pixel_1, 1e-3 * g.pixel_2, g.rows, g.columns,
+                       1e-3 * g.distance, 1e-3 * g.poni_1, 1e-3 * g.poni_2, g.rotation_1,
+                       g.rotation_2, g.rotation_3, 1e-10 * g.wavelength);
+}
+
+} // namespace xrdct::frames

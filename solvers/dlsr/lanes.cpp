@@ -1,0 +1,460 @@
+#include "solvers/dlsr/lanes.hpp"
+
+#include "base/error.hpp"
+#include "base/simd.hpp"
+#include "solvers/dlsr/eigen_index.hpp"
+
+#include <array>
+#include <cmath>
+
+#include <Eigen/Dense>
+
+namespace xrdct::dlsr {
+
+namespace {
+
+using Matrix = DlsrLanes::Matrix;
+using ConstMap = Eigen::Map<const Matrix>;
+using Map = Eigen::Map<Matrix>;
+
+constexpr std::size_t unrolled = 8; ///< depth functions worked on together
+
+} // namespace
+
+DlsrLanes::DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
+                     const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
+                     std::span<const std::span<const std::size_t>> pixels,
+                     std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
+                     std::span<const RingFunctions> rings, std::array<double, 2> centre)
+    : team_(team), translations_(geometry.translation.size()) {
+    // Single lanes share blocks with those that occur most often like themselves; a family fills
+    // blocks of its own.
+    const std::size_t n_parts = pixels.size();
+    std::vector<std::size_t> order;
+    for (std::size_t p = 0; p < n_parts; ++p)
+        if (lanes[p] * rings[p].size() == 1)
+            order.push_back(p);
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return pixels[a].size() > pixels[b].size();
+    });
+    parts_.resize(n_parts);
+    std::size_t slot = 0;
+    for (const std::size_t p : order)
+        parts_[p].slot = slot++;
+    slot = (slot + block - 1) / block * block;
+    for (std::size_t p = 0; p < n_parts; ++p) {
+        auto& part = parts_[p];
+        part.lanes = lanes[p];
+        part.shapes = shapes[p];
+        part.ring = rings[p];
+        if (part.all_lanes() > 1) {
+            part.slot = slot;
+            slot += (part.all_lanes() + block - 1) / block * block;
+        }
+        textured_ = textured_ || part.ring.size() > 1;
+    }
+    slots_ = slot;
+    std::vector<std::uint32_t> blocks(grid.size(), 0);
+    std::vector<std::vector<unsigned char>> present(n_parts);
+    for (std::size_t p = 0; p < n_parts; ++p) {
+        present[p].assign(grid.size(), 0);
+        const auto& part = parts_[p];
+        std::uint32_t bits = 0;
+        for (std::size_t b = part.slot / block; b <= (part.slot + part.all_lanes() - 1) / block;
+             ++b)
+            bits |= std::uint32_t{1} << b;
+        for (const std::size_t pixel : pixels[p]) {
+            if (pixel >= grid.size())
+                throw Error("DLSR: a pixel outside the grid");
+            blocks[pixel] |= bits;
+            present[p][pixel] = 1;
+        }
+    }
+    std::vector<tomography::VoxelBlocks> voxels;
+    for (std::size_t i = 0; i < grid.size(); ++i)
+        if (blocks[i])
+            voxels.push_back({static_cast<std::uint32_t>(i), blocks[i]});
+    if (slot / block > 32)
+        throw Error(textured_ ? "DLSR: too many patterns that vary from voxel to voxel; strongly "
+                                "textured phases have many, fewer with fixed cells"
+                              : "DLSR: too many patterns that vary from voxel to voxel");
+    projector_ = std::make_unique<tomography::DepthProjector>(geometry, grid, voxels, slot / block,
+                                                              layers, team);
+    layers_ = projector_->layers().count;
+    const auto ordered = projector_->voxels();
+    for (std::size_t p = 0; p < n_parts; ++p) {
+        auto& part = parts_[p];
+        const auto n =
+            static_cast<std::size_t>(std::count(present[p].begin(), present[p].end(), 1));
+        part.pixels.resize(team, n);
+        part.coefficient.resize(team, n);
+        part.block_stride.resize(team, n);
+        if (part.ring.size() > 1)
+            part.normal.resize(team, n);
+        part.offset = values_;
+        values_ += n * (1 + part.shapes);
+    }
+    team.together([&] {
+        for (std::size_t p = 0; p < n_parts; ++p) {
+            if (!team.has(p))
+                continue;
+            auto& part = parts_[p];
+            const std::size_t first_block = part.slot / block;
+            std::size_t v = 0;
+            for (std::size_t i = 0; i < ordered.size(); ++i) {
+                if (!present[p][ordered[i].pixel])
+                    continue;
+                part.pixels[v] = ordered[i].pixel;
+                const std::size_t first = projector_->offset(i, first_block);
+                part.coefficient[v] = static_cast<std::uint32_t>(first + part.slot % block);
+                part.block_stride[v] = static_cast<std::uint32_t>(
+                    part.all_lanes() > block ? projector_->offset(i, first_block + 1) - first : 0);
+                if (part.ring.size() > 1) {
+                    const double x = grid.coordinate(ordered[i].pixel % grid.n) - centre[0],
+                                 y = grid.coordinate(ordered[i].pixel / grid.n) - centre[1],
+                                 square = x * x + y * y;
+                    const bool off = square > 1e-12 * grid.pixel * grid.pixel;
+                    part.normal[v] = {static_cast<float>(off ? (x * x - y * y) / square : 0),
+                                      static_cast<float>(off ? 2 * x * y / square : 0)};
+                }
+                ++v;
+            }
+        }
+    });
+    if (textured_)
+        for (std::size_t i = 0; i < geometry.rotation.size(); ++i)
+            turned_.push_back({std::cos(2 * geometry.omega(i)), std::sin(2 * geometry.omega(i))});
+}
+
+/// With φ the normal's azimuth its depth is sin(φ − ω), cos ψ, so that cos 2ψ = −cos 2(φ − ω), and
+/// cos 2hψ are Chebyshev polynomials of that.
+template <class Each>
+void DlsrLanes::for_ring(const Part& part, std::size_t v, std::size_t i, Each&& each) const {
+    const double c = static_cast<double>(part.normal[v][0]),
+                 s = static_cast<double>(part.normal[v][1]);
+    const double argument = -(c * turned_[i][0] + s * turned_[i][1]);
+    const bool centre = c == 0 && s == 0;
+    for (std::size_t function = 1; function < part.ring.size(); ++function) {
+        // Clenshaw's sum.
+        const auto& a = part.ring[function];
+        double next = 0, after = 0;
+        for (std::size_t h = a.size(); h-- > 1;) {
+            const double here = a[h] + 2 * argument * next - after;
+            after = next;
+            next = here;
+        }
+        each(function, static_cast<float>(centre ? a[0] : a[0] + argument * next - after));
+    }
+}
+
+template <class Each>
+void DlsrLanes::for_turned(std::size_t i, std::span<float> q, Each&& each) const {
+    for (const auto& part : parts_) {
+        if (part.ring.size() == 1)
+            continue;
+        for (std::size_t v = 0; v < part.pixels.size(); ++v) {
+            const auto at = [&](std::size_t lane) -> float& {
+                return q[part.coefficient[v] + lane / block * part.block_stride[v] + lane % block];
+            };
+            for_ring(part, v, i, [&](std::size_t function, float value) {
+                for (std::size_t lane = 0; lane < part.lanes; ++lane)
+                    each(at(lane), at(function * part.lanes + lane), value);
+            });
+        }
+    }
+}
+
+void DlsrLanes::turn(std::size_t i, std::span<float> q) const {
+    for_turned(i, q, [](float& own, float& turned, float value) { turned = value * own; });
+}
+
+void DlsrLanes::turn_back(std::size_t i, std::span<float> q) const {
+    for_turned(i, q, [](float& own, float& turned, float value) {
+        own += value * turned;
+        turned = 0;
+    });
+}
+
+double DlsrLanes::ring_product(std::size_t part, std::size_t function, std::size_t other_part,
+                               std::size_t other_function) const {
+    const auto &a = parts_[part].ring[function], &b = parts_[other_part].ring[other_function];
+    double sum = 0;
+    for (std::size_t h = 0; h < std::min(a.size(), b.size()); ++h)
+        sum += (h == 0 ? 1 : 0.5) * a[h] * b[h];
+    return sum;
+}
+
+void DlsrLanes::set_tables(const Matrix& patterns, std::size_t m, double tolerance) {
+    m_ = m;
+    if (functions_ == 0)
+        choose_depth_functions(patterns, tolerance);
+    const Matrix reduced = depth_functions_.transpose() * patterns;
+    table_.resize(packed_ * m);
+    for (std::size_t b = 0; b < block_functions_.size(); ++b)
+        for (std::size_t j = 0; j < block_functions_[b]; ++j)
+            std::copy_n(reduced.row(index(j)).data() + b * block * m, block * m,
+                        table_.data() + (block_first_[b] + j) * block * m);
+    transposed_.resize(table_.size());
+    Map(transposed_.data(), index(m), index(packed_)) =
+        ConstMap(table_.data(), index(packed_), index(m)).transpose();
+}
+
+/// The leading vectors over the layers of all lanes, each lane counted alike.
+void DlsrLanes::choose_depth_functions(const Matrix& full, double tolerance) {
+    const std::size_t m = m_;
+    Eigen::MatrixXd overlap = Eigen::MatrixXd::Zero(index(layers_), index(layers_));
+    for (std::size_t lane = 0; lane < slots_; ++lane) {
+        const Eigen::MatrixXd patterns = full.middleCols(index(lane * m), index(m)).cast<double>();
+        const double norm = patterns.squaredNorm();
+        if (norm > 0)
+            overlap += patterns * patterns.transpose() / norm;
+    }
+    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
+    const double total = eigen.eigenvalues().sum();
+    double rest = total;
+    while (functions_ < layers_ && rest > tolerance * tolerance * total)
+        rest -= eigen.eigenvalues()(index(layers_ - 1 - functions_++));
+    depth_functions_ =
+        eigen.eigenvectors().rightCols(index(functions_)).rowwise().reverse().cast<float>();
+    // What the functions contribute to a lane, against the norm of the part it belongs to.
+    const Matrix reduced = depth_functions_.transpose() * full;
+    std::vector<double> part_norm(slots_, 0.0);
+    for (const auto& part : parts_) {
+        double norm = 0;
+        for (std::size_t i = part.slot; i < part.slot + part.all_lanes(); ++i)
+            norm = std::max<double>(norm, reduced.middleCols(index(i * m), index(m)).squaredNorm());
+        std::fill_n(part_norm.begin() + static_cast<std::ptrdiff_t>(part.slot), part.all_lanes(),
+                    norm);
+    }
+    block_functions_.assign(slots_ / block, 1);
+    for (std::size_t lane = 0; lane < slots_; ++lane) {
+        double tail = 0;
+        std::size_t needed = functions_;
+        while (needed > 1) {
+            tail += reduced.row(index(needed - 1)).segment(index(lane * m), index(m)).squaredNorm();
+            if (tail > tolerance * tolerance * part_norm[lane])
+                break;
+            --needed;
+        }
+        auto& of_block = block_functions_[lane / block];
+        of_block = std::max(of_block, needed);
+    }
+    functions_padded_ = (functions_ + unrolled - 1) / unrolled * unrolled;
+    depth_padded_.assign(layers_ * functions_padded_, 0.0F);
+    for (std::size_t l = 0; l < layers_; ++l)
+        for (std::size_t f = 0; f < functions_; ++f)
+            depth_padded_[l * functions_padded_ + f] = depth_functions_(index(l), index(f));
+    block_first_.clear();
+    packed_ = 0;
+    for (const std::size_t count : block_functions_) {
+        block_first_.push_back(packed_);
+        packed_ += count;
+    }
+    packed_ *= block;
+}
+void DlsrLanes::assemble(std::span<const float> direction, std::span<float> q) const {
+    team_.together([&] {
+        // Places that no lane fills must be 0.
+        const auto [from, to] = team_.share(q.size());
+        std::fill(q.begin() + static_cast<std::ptrdiff_t>(from),
+                  q.begin() + static_cast<std::ptrdiff_t>(to), 0.0F);
+    });
+    team_.together([&] {
+        for (const auto& part : parts_) {
+            const std::size_t n = part.pixels.size();
+            const auto [from, to] = team_.share(n);
+            const float* amounts = direction.data() + part.offset;
+            if (part.functions.empty()) {
+                for (std::size_t v = from; v < to; ++v)
+                    q[part.coefficient[v]] = amounts[v];
+                continue;
+            }
+            const std::size_t stride = (1 + part.shapes) * part.lanes;
+#pragma omp parallel for schedule(static)
+            for (std::size_t v = from; v < to; ++v) {
+                const float* u = part.functions.data() + v * stride;
+                part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                    float* out = q.data() + place;
+                    for (std::size_t i = begin; i < end; ++i)
+                        out[i - begin] = amounts[v] * u[i];
+                    for (std::size_t d = 0; d < part.shapes; ++d) {
+                        const float change = amounts[(1 + d) * n + v];
+                        const float* du = u + (1 + d) * part.lanes;
+                        for (std::size_t i = begin; i < end; ++i)
+                            out[i - begin] += change * du[i];
+                    }
+                });
+            }
+        }
+    });
+}
+template <class Number>
+void DlsrLanes::reduce(std::span<const float> q, std::size_t stride,
+                       std::span<Number> direction) const {
+    const std::size_t members = team_.size();
+    team_.together([&] {
+        for (const auto& part : parts_) {
+            const std::size_t n = part.pixels.size();
+            const auto [from, to] = team_.share(n);
+            Number* amounts = direction.data() + part.offset;
+            if (part.functions.empty()) {
+                for (std::size_t v = from; v < to; ++v) {
+                    Number sum = 0;
+                    for (std::size_t member = 0; member < members; ++member)
+                        sum += static_cast<Number>(q[member * stride + part.coefficient[v]]);
+                    amounts[v] = sum;
+                }
+                continue;
+            }
+            const std::size_t width = (1 + part.shapes) * part.lanes;
+#pragma omp parallel for schedule(static)
+            for (std::size_t v = from; v < to; ++v) {
+                const float* u = part.functions.data() + v * width;
+                std::array<Number, 4> total{};
+                for (std::size_t member = 0; member < members; ++member) {
+                    std::array<float, 4> sums{};
+                    part.for_blocks(v, [&](std::size_t place, std::size_t begin, std::size_t end) {
+                        const float* in = q.data() + member * stride + place;
+                        for (std::size_t d = 0; d <= part.shapes; ++d)
+                            for (std::size_t i = begin; i < end; ++i)
+                                sums[d] += in[i - begin] * u[d * part.lanes + i];
+                    });
+                    for (std::size_t d = 0; d <= part.shapes; ++d)
+                        total[d] += static_cast<Number>(sums[d]);
+                }
+                for (std::size_t d = 0; d <= part.shapes; ++d)
+                    amounts[d * n + v] = total[d];
+            }
+        }
+    });
+}
+
+template void DlsrLanes::reduce(std::span<const float>, std::size_t, std::span<float>) const;
+template void DlsrLanes::reduce(std::span<const float>, std::size_t, std::span<double>) const;
+
+/// Of one rotation: [translation][packed] from the layers in `buffer`.
+template <bool with_factors>
+void DlsrLanes::reduce_depth(std::size_t i, const float* buffer, float* reduced) const {
+    using namespace simd;
+    for (std::size_t b = 0; b < block_functions_.size(); ++b) {
+        const float* plane = buffer + b * projector_->plane_size() + first_ray();
+        const std::size_t count = block_functions_[b];
+        for (std::size_t j = 0; j < translations_; ++j) {
+            const float* ray = plane + j * projector_->ray_size();
+            float* out = reduced + j * packed_ + block_first_[b] * block;
+            const float* of_layer =
+                with_factors ? depth_factors_->data() + (i * translations_ + j) * layers_ : nullptr;
+            for (std::size_t f = 0; f < count; f += unrolled) {
+                Float8 sum[unrolled] = {};
+                const float* factor = depth_padded_.data() + f;
+                for (std::size_t l = 0; l < layers_; ++l, factor += functions_padded_) {
+                    Float8 value = load(ray + l * block);
+                    if constexpr (with_factors)
+                        value *= of_layer[l];
+                    XRDCT_UNROLL(8)
+                    for (std::size_t u = 0; u < unrolled; ++u)
+                        sum[u] += value * factor[u];
+                }
+                for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
+                    store(out + (f + u) * block, sum[u]);
+            }
+        }
+    }
+}
+/// The adjoint.
+template <bool with_factors>
+void DlsrLanes::spread_depth(std::size_t i, const float* reduced, float* buffer) const {
+    using namespace simd;
+    for (std::size_t b = 0; b < block_functions_.size(); ++b) {
+        float* plane = buffer + b * projector_->plane_size() + first_ray();
+        const std::size_t count = block_functions_[b];
+        for (std::size_t j = 0; j < translations_; ++j) {
+            float* ray = plane + j * projector_->ray_size();
+            const float* in = reduced + j * packed_ + block_first_[b] * block;
+            const float* of_layer =
+                with_factors ? depth_factors_->data() + (i * translations_ + j) * layers_ : nullptr;
+            for (std::size_t f = 0; f < count; f += unrolled) {
+                Float8 value[unrolled] = {};
+                for (std::size_t u = 0; u < std::min(unrolled, count - f); ++u)
+                    value[u] = load(in + (f + u) * block);
+                const float* factor = depth_padded_.data() + f;
+                for (std::size_t l = 0; l < layers_; ++l, factor += functions_padded_) {
+                    float* to = ray + l * block;
+                    Float8 sum = f == 0 ? broadcast(0) : load(to);
+                    const float own = with_factors ? of_layer[l] : 1.0F;
+                    XRDCT_UNROLL(8)
+                    for (std::size_t u = 0; u < unrolled; ++u)
+                        sum += value[u] * (with_factors ? own * factor[u] : factor[u]);
+                    store(to, sum);
+                }
+            }
+        }
+    }
+}
+std::unique_ptr<tomography::DepthProjector>
+DlsrLanes::projector_of(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                        const tomography::DepthLayers& layers) const {
+    return std::make_unique<tomography::DepthProjector>(*projector_, geometry, grid, layers);
+}
+
+void DlsrLanes::project_lanes(const tomography::DepthProjector& projector, std::size_t i,
+                              std::span<const float> q, float* buffer, float* reduced) const {
+    const std::size_t size = projector.buffer_size();
+    if (textured_) {
+        const std::span<float> turned{buffer + size, q.size()};
+        std::copy(q.begin(), q.end(), turned.begin());
+        turn(i, turned);
+        projector.forward(i, turned, {buffer, size});
+    } else {
+        projector.forward(i, q, {buffer, size});
+    }
+    if (depth_factors_)
+        reduce_depth<true>(i, buffer, reduced);
+    else
+        reduce_depth<false>(i, buffer, reduced);
+}
+void DlsrLanes::project_lanes(std::size_t i, std::span<const float> q, float* buffer,
+                              float* reduced) const {
+    project_lanes(*projector_, i, q, buffer, reduced);
+}
+
+void DlsrLanes::project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
+                        float* out) const {
+    project_lanes(i, q, buffer, reduced);
+    Map(out, index(translations_), index(m_)).noalias() =
+        ConstMap(reduced, index(translations_), index(packed_)) *
+        ConstMap(table_.data(), index(packed_), index(m_));
+}
+
+void DlsrLanes::back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
+                             std::span<float> q) const {
+    for (std::size_t b = 0; b < block_functions_.size(); ++b) {
+        float* plane = buffer + b * projector_->plane_size();
+        std::fill_n(plane, first_ray(), 0.0F);
+        std::fill(plane + first_ray() + translations_ * projector_->ray_size(),
+                  plane + projector_->plane_size(), 0.0F);
+    }
+    Map(reduced, index(translations_), index(packed_)).noalias() =
+        ConstMap(rays, index(translations_), index(m_)) *
+        ConstMap(transposed_.data(), index(m_), index(packed_));
+    if (depth_factors_)
+        spread_depth<true>(i, reduced, buffer);
+    else
+        spread_depth<false>(i, reduced, buffer);
+    projector_->adjoint(i, {buffer, projector_->buffer_size()}, q);
+    if (textured_)
+        turn_back(i, q);
+}
+
+std::vector<DlsrLanes::PackedLane> DlsrLanes::lanes_of(std::size_t p) const {
+    std::vector<PackedLane> result;
+    const auto& part = parts_[p];
+    for (std::size_t i = 0; i < part.all_lanes(); ++i) {
+        const std::size_t slot = part.slot + i, b = slot / block;
+        for (std::size_t f = 0; f < block_functions_[b]; ++f)
+            result.push_back({f, i, (block_first_[b] + f) * block + slot % block});
+    }
+    return result;
+}
+
+} // namespace xrdct::dlsr

@@ -1,0 +1,817 @@
+#include "rietveld/voxel/voxel_tables.hpp"
+
+#include "base/numbers.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace xrdct::rietveld {
+
+namespace {
+
+constexpr double voxel_pivot = 1e-7;  ///< of float32 normal equations
+constexpr double newton_pivot = 1e-3; ///< below it the second-order term is not trusted
+constexpr double search_gain = 20;    ///< in χ², needed to leave the start cell
+
+/// out[j] = a · b[j]; four rows at a time share the loads of a.
+void dots(const float* a, const float* const* b, std::size_t count, std::size_t n, double* out) {
+    const Pack* pa = packs(a);
+    const std::size_t m = n / lanes;
+    std::size_t j = 0;
+    for (; j + 4 <= count; j += 4) {
+        const Pack *b0 = packs(b[j]), *b1 = packs(b[j + 1]), *b2 = packs(b[j + 2]),
+                   *b3 = packs(b[j + 3]);
+        Pack s0{}, s1{}, s2{}, s3{};
+        for (std::size_t k = 0; k < m; ++k) {
+            const Pack v = pa[k];
+            s0 += v * b0[k];
+            s1 += v * b1[k];
+            s2 += v * b2[k];
+            s3 += v * b3[k];
+        }
+        out[j] = sum_lanes(s0);
+        out[j + 1] = sum_lanes(s1);
+        out[j + 2] = sum_lanes(s2);
+        out[j + 3] = sum_lanes(s3);
+    }
+    for (; j < count; ++j) {
+        const Pack* b0 = packs(b[j]);
+        Pack s0{};
+        for (std::size_t k = 0; k < m; ++k) {
+            s0 += pa[k] * b0[k];
+        }
+        out[j] = sum_lanes(s0);
+    }
+}
+
+/// One pattern's fit. Variable projection: for given cells the linear parameters follow from a
+/// bounded linear problem; the cells move by Newton steps on the joint normal equations
+/// (Gauss–Newton plus the curvature of the profiles against the residual, without which misfitted
+/// patterns converge slowly), guarded by the objective Σ w' r'².
+class VoxelTask {
+  public:
+    VoxelTask(const VoxelTables& tables, VoxelScratch& scratch,
+              std::span<const unsigned char> present)
+        : f_(tables), s_(scratch), present_(present), stride_(tables.stride),
+          linear_(tables.columns.size()), total_(tables.total_columns) {}
+
+    bool load(std::span<const float> intensity, std::span<const float> variance);
+    void run(VoxelFit& result);
+
+  private:
+    float* y() { return s_.data[0]; }
+    float* w() { return s_.data[1]; }
+    float* residual() { return s_.data[2]; }
+    float* weighted_residual() { return s_.data[3]; }
+    float* weighted_y() { return s_.data[4]; }
+    double unit(std::size_t column) const { return f_.columns[column].factor * data_scale_; }
+
+    void weigh(std::size_t column);
+    void gram_row(std::size_t column);
+    void list_linear(std::size_t count);
+    void start_columns();
+    void solve_linear();
+    void update_residual();
+    double unit_variance() const;
+    std::size_t nonlinear() const;
+
+    void search();
+    void refresh(const std::vector<double>& values);
+    void rest(std::size_t mover);
+    std::size_t list_joint();
+    void fill_joint(std::size_t count);
+    void add_curvature(std::size_t count);
+    double solve_step(std::size_t count, double damping);
+    bool take_step(std::size_t count);
+    bool refine(int& iterations);
+    std::size_t weakest();
+
+    int position_of(std::size_t column) const;
+    double coefficient_esd(std::size_t column, double variance_factor) const;
+    void write(bool converged, VoxelFit& result);
+    bool write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out, double* cell);
+    void write_weight_fractions(double variance_factor, VoxelFit& result);
+
+    bool absent(std::size_t phase) const { return !present_.empty() && !present_[phase]; }
+
+    const VoxelTables& f_;
+    VoxelScratch& s_;
+    std::span<const unsigned char> present_;
+    std::size_t stride_, linear_, total_;
+    bool unit_weights_ = false;
+    std::size_t valid_ = 0;
+    double data_scale_ = 1;       ///< y = data_scale · y'
+    double chi_unit_ = 1;         ///< χ² = chi_unit · Σ w' r'²
+    double weighted_squares_ = 0; ///< Σ w' y'²
+    double objective_ = 0;        ///< Σ w' r'²
+};
+
+/// Brings intensities and weights to the order of 1 (float32 sums); false when too few channels are
+/// valid.
+bool VoxelTask::load(std::span<const float> intensity, std::span<const float> variance) {
+    constexpr float largest = std::numeric_limits<float>::max();
+    const std::size_t n = f_.n;
+    float* data = y();
+    float* weight = w();
+    unit_weights_ = variance.empty();
+    std::copy(intensity.begin(), intensity.end(), data);
+    if (unit_weights_) {
+        std::fill(weight, weight + n, 1.0f);
+    } else {
+        std::copy(variance.begin(), variance.end(), weight);
+    }
+    float highest = 0, least = largest;
+    for (std::size_t k = 0; k < n; ++k) {
+        // Without branches; comparisons with NaN are false.
+        const bool good = static_cast<int>(std::abs(data[k]) <= largest) &
+                          static_cast<int>(weight[k] > 0) & static_cast<int>(weight[k] <= largest);
+        data[k] = good ? data[k] : 0.0f;
+        weight[k] = good ? weight[k] : 0.0f;
+        valid_ += static_cast<std::size_t>(good);
+        highest = std::max(highest, std::abs(data[k]));
+        least = std::min(least, good ? weight[k] : largest);
+    }
+    if (valid_ <= total_) {
+        return false;
+    }
+    if (highest < 1e-36f) {
+        highest = 1;
+    }
+    data_scale_ = static_cast<double>(highest);
+    chi_unit_ = data_scale_ * data_scale_ / static_cast<double>(least);
+    const float inverse_scale = 1 / highest;
+    float* wy = weighted_y();
+    for (std::size_t k = 0; k < n; ++k) {
+        data[k] *= inverse_scale;
+        weight[k] = weight[k] > 0 ? least / weight[k] : 0.0f;
+        wy[k] = weight[k] * data[k];
+    }
+    const float* rows[] = {data};
+    dots(wy, rows, 1, stride_, &weighted_squares_);
+    return true;
+}
+
+void VoxelTask::weigh(std::size_t column) {
+    const Pack* source = packs(s_.column[column]);
+    const Pack* weight = packs(w());
+    Pack* target = packs(s_.weighted[column]);
+    for (std::size_t k = 0; k < stride_ / lanes; ++k) {
+        target[k] = weight[k] * source[k];
+    }
+}
+
+/// Row of the normal matrix against the columns in s_.list.
+void VoxelTask::gram_row(std::size_t column) {
+    const std::vector<int>& list = s_.list;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        s_.rows[i] = s_.column[static_cast<std::size_t>(list[i])];
+    }
+    dots(s_.weighted[column], s_.rows.data(), list.size(), stride_, s_.dot.data());
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        const auto other = static_cast<std::size_t>(list[i]);
+        s_.gram[column * total_ + other] = s_.gram[other * total_ + column] = s_.dot[i];
+    }
+}
+
+void VoxelTask::list_linear(std::size_t count) {
+    s_.list.clear();
+    for (std::size_t c = 0; c < count; ++c) {
+        s_.list.push_back(static_cast<int>(c));
+    }
+}
+
+void VoxelTask::start_columns() {
+    for (std::size_t c = 0; c < linear_; ++c) {
+        s_.column[c] = f_.start_rows[c];
+    }
+    for (std::size_t c = linear_; c < total_; ++c) {
+        s_.column[c] = s_.moving[c];
+    }
+    for (std::size_t c = 0; c < linear_; ++c) {
+        weigh(c);
+        list_linear(c + 1);
+        gram_row(c);
+        s_.lower[c] = f_.columns[c].lower / unit(c);
+        s_.upper[c] = f_.columns[c].upper / unit(c);
+        s_.state[c] = s_.lower[c] == s_.upper[c] ? -1 : 0;
+    }
+    dots(weighted_y(), s_.column.data(), linear_, stride_, s_.right.data());
+    for (const Mover& mover : f_.movers) {
+        std::copy(mover.start.begin(), mover.start.end(),
+                  s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
+    }
+    std::fill(s_.active.begin(), s_.active.end(), true);
+    for (std::size_t p = 0; p < f_.phase_column.size(); ++p) {
+        if (!absent(p)) {
+            continue;
+        }
+        const std::size_t c = f_.phase_column[p];
+        s_.lower[c] = s_.upper[c] = 0;
+        s_.state[c] = -1;
+        if (f_.phase_mover[p] >= 0) {
+            s_.active[static_cast<std::size_t>(f_.phase_mover[p])] = false;
+        }
+    }
+}
+
+void VoxelTask::solve_linear() {
+    s_.solver.solve(s_.gram.data(), static_cast<int>(linear_), static_cast<int>(total_),
+                    s_.right.data(), s_.lower.data(), s_.upper.data(), s_.x.data(), s_.state.data(),
+                    voxel_pivot);
+}
+
+/// Residual and objective of the current linear parameters.
+void VoxelTask::update_residual() {
+    Pack* r = packs(residual());
+    Pack* wr = packs(weighted_residual());
+    const Pack* weight = packs(w());
+    const std::size_t m = stride_ / lanes;
+    std::memcpy(residual(), y(), stride_ * sizeof(float));
+    std::size_t c = 0;
+    for (; c + 2 <= linear_; c += 2) {
+        const auto x0 = static_cast<float>(s_.x[c]), x1 = static_cast<float>(s_.x[c + 1]);
+        const Pack *c0 = packs(s_.column[c]), *c1 = packs(s_.column[c + 1]);
+        for (std::size_t k = 0; k < m; ++k) {
+            r[k] -= x0 * c0[k] + x1 * c1[k];
+        }
+    }
+    if (c < linear_) {
+        const auto x0 = static_cast<float>(s_.x[c]);
+        const Pack* c0 = packs(s_.column[c]);
+        for (std::size_t k = 0; k < m; ++k) {
+            r[k] -= x0 * c0[k];
+        }
+    }
+    Pack sum{};
+    for (std::size_t k = 0; k < m; ++k) {
+        wr[k] = weight[k] * r[k];
+        sum += wr[k] * r[k];
+    }
+    objective_ = sum_lanes(sum);
+}
+
+std::size_t VoxelTask::nonlinear() const {
+    std::size_t count = 0;
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        count += s_.active[m] ? f_.movers[m].size() : 0;
+    }
+    return count;
+}
+
+/// Variance of unit weight in units of w' r'²: the scatter, but not less than the given variances
+/// say.
+double VoxelTask::unit_variance() const {
+    const double freedom = std::max(1.0, static_cast<double>(valid_) -
+                                             static_cast<double>(f_.refined_columns + nonlinear()));
+    const double reduced = objective_ / freedom;
+    return unit_weights_ ? reduced : std::max(reduced, 1 / chi_unit_);
+}
+
+/// Patterns of other cells against what the other columns leave.
+void VoxelTask::search() {
+    for (const Mover& mover : f_.movers) {
+        if (mover.search_count == 0 ||
+            (mover.phase >= 0 && absent(static_cast<std::size_t>(mover.phase)))) {
+            continue;
+        }
+        // weight · (residual with this phase's part put back), in memory the first iteration
+        // overwrites
+        float* target = s_.weighted[mover.derivative];
+        const float* own = s_.weighted[mover.column];
+        const float* wr = weighted_residual();
+        const auto x = static_cast<float>(s_.x[mover.column]);
+        for (std::size_t k = 0; k < stride_; ++k) {
+            target[k] = wr[k] + x * own[k];
+        }
+        const auto gain = [&](const float* row) {
+            const Pack *p = packs(row), *t = packs(target), *weight = packs(w());
+            Pack a{}, b{};
+            for (std::size_t k = 0; k < stride_ / lanes; ++k) {
+                a += p[k] * t[k];
+                b += weight[k] * p[k] * p[k];
+            }
+            const double projection = sum_lanes(a), norm = sum_lanes(b);
+            return projection > 0 && norm > 0 ? projection * projection / norm : 0;
+        };
+        double best = gain(s_.column[mover.column]) + search_gain * unit_variance();
+        std::size_t found = mover.search_count;
+        for (std::size_t i = 0; i < mover.search_count; ++i) {
+            const double value = gain(f_.search_row(mover.search_first + i));
+            if (value > best) {
+                best = value;
+                found = i;
+            }
+        }
+        if (found < mover.search_count) {
+            std::copy_n(mover.search_cells.begin() +
+                            static_cast<std::ptrdiff_t>(found * mover.size()),
+                        mover.size(), s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
+        }
+    }
+}
+
+/// Moving columns at `values`, with their rows of the normal matrix and right-hand sides.
+void VoxelTask::refresh(const std::vector<double>& values) {
+    std::array<float*, 6> derivatives{};
+    list_linear(linear_);
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        const Mover& mover = f_.movers[m];
+        if (!s_.active[m]) {
+            continue;
+        }
+        for (std::size_t j = 0; j < mover.size(); ++j) {
+            derivatives[j] = s_.moving[mover.derivative + j];
+            s_.list.push_back(static_cast<int>(mover.derivative + j));
+        }
+        f_.build(mover, s_.metrics[m], values.data() + mover.place, s_.moving[mover.column],
+                 derivatives.data(), s_.places[m]);
+        s_.column[mover.column] = s_.moving[mover.column];
+    }
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        const Mover& mover = f_.movers[m];
+        if (!s_.active[m]) {
+            continue;
+        }
+        weigh(mover.column);
+        gram_row(mover.column);
+        dots(weighted_y(), &s_.column[mover.column], 1, stride_, &s_.right[mover.column]);
+        for (std::size_t j = 0; j < mover.size(); ++j) {
+            weigh(mover.derivative + j);
+            gram_row(mover.derivative + j);
+        }
+    }
+}
+
+/// Puts a mover back to its start, where it stays.
+void VoxelTask::rest(std::size_t m) {
+    const Mover& mover = f_.movers[m];
+    s_.active[m] = false;
+    s_.column[mover.column] = f_.start_rows[mover.column];
+    weigh(mover.column);
+    list_linear(linear_);
+    gram_row(mover.column);
+    dots(weighted_y(), &s_.column[mover.column], 1, stride_, &s_.right[mover.column]);
+    std::copy(mover.start.begin(), mover.start.end(),
+              s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
+}
+
+/// Columns of the joint problem: free linear ones, then those of active movers with signal.
+/// s_.slope holds what a parameter multiplies its column with, s_.gradient its half gradient (0 for
+/// linear ones: they are at their optimum).
+std::size_t VoxelTask::list_joint() {
+    s_.list.clear();
+    for (std::size_t c = 0; c < linear_; ++c) {
+        if (s_.state[c] == 0) {
+            s_.list.push_back(static_cast<int>(c));
+            s_.slope[s_.list.size() - 1] = 1;
+        }
+    }
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        const Mover& mover = f_.movers[m];
+        if (s_.active[m] && s_.x[mover.column] > 0) {
+            for (std::size_t j = 0; j < mover.size(); ++j) {
+                s_.list.push_back(static_cast<int>(mover.derivative + j));
+                s_.slope[s_.list.size() - 1] = s_.x[mover.column];
+            }
+        }
+    }
+    return s_.list.size();
+}
+
+void VoxelTask::fill_joint(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const double* row = &s_.gram[static_cast<std::size_t>(s_.list[i]) * total_];
+        for (std::size_t j = 0; j <= i; ++j) {
+            s_.joint[i * count + j] =
+                row[static_cast<std::size_t>(s_.list[j])] * s_.slope[i] * s_.slope[j];
+        }
+    }
+}
+
+/// − Σ w r ∂²y: the profiles' curvature along the line shifts, and the product of scale and shift.
+/// The curvature of the line positions themselves is smaller by FWHM / 2θ and left out.
+void VoxelTask::add_curvature(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto column = static_cast<std::size_t>(s_.list[i]);
+        const int m = f_.column_mover[column];
+        if (m < 0 || f_.movers[m].derivative != column) {
+            continue;
+        }
+        const Mover& mover = f_.movers[m];
+        const std::size_t size = mover.size();
+        std::array<double, 36> sum{};
+        for (const LinePlace& line : s_.places[m]) {
+            const Pack* c2 = packs(line.coefficients) + 2 * line.count;
+            const Pack* c3 = c2 + line.count;
+            const Pack* r = packs(weighted_residual() + line.first);
+            const float sixfold = 6 * line.t, twice = 2;
+            Pack total{};
+            for (std::size_t k = 0; k < line.count; ++k) {
+                total += r[k] * (twice * c2[k] + sixfold * c3[k]);
+            }
+            const double value = sum_lanes(total) * line.per_step * line.per_step;
+            for (std::size_t a = 0; a < size; ++a) {
+                for (std::size_t b = 0; b <= a; ++b) {
+                    sum[a * 6 + b] += value * line.slope[a] * line.slope[b];
+                }
+            }
+        }
+        const double x = s_.x[mover.column];
+        const int scale = position_of(mover.column);
+        for (std::size_t a = 0; a < size; ++a) {
+            for (std::size_t b = 0; b <= a; ++b) {
+                s_.joint[(i + a) * count + i + b] -= x * sum[a * 6 + b];
+            }
+            if (scale >= 0) {
+                s_.joint[(i + a) * count + static_cast<std::size_t>(scale)] -=
+                    s_.gradient[i + a] / x;
+            }
+        }
+    }
+}
+
+/// Step of the joint problem in s_.step; returns the fall of the objective that it predicts.
+double VoxelTask::solve_step(std::size_t count, double damping) {
+    for (std::size_t i = 0; i < count; ++i) {
+        s_.rows[i] = s_.column[static_cast<std::size_t>(s_.list[i])];
+    }
+    dots(weighted_residual(), s_.rows.data(), count, stride_, s_.gradient.data());
+    for (std::size_t i = 0; i < count; ++i) {
+        const bool moving = static_cast<std::size_t>(s_.list[i]) >= linear_;
+        s_.gradient[i] = moving ? s_.gradient[i] * s_.slope[i] : 0;
+    }
+    const auto finish = [&](bool newton) {
+        fill_joint(count);
+        if (newton) {
+            add_curvature(count);
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            const auto column = static_cast<std::size_t>(s_.list[i]);
+            const int m = f_.column_mover[column];
+            if (m < 0) {
+                continue;
+            }
+            const Mover& mover = f_.movers[m];
+            const std::size_t j = column - mover.derivative;
+            const double value = s_.values[mover.place + j];
+            s_.joint[i * count + i] *= 1 + damping;
+            // A parameter pressed against its bound stays there.
+            if ((value <= mover.lower[j] && s_.gradient[i] < 0) ||
+                (value >= mover.upper[j] && s_.gradient[i] > 0)) {
+                for (std::size_t k = 0; k < count; ++k) {
+                    if (k != i) {
+                        s_.joint[std::max(i, k) * count + std::min(i, k)] = 0;
+                    }
+                }
+                s_.gradient[i] = 0;
+            }
+        }
+        const int size = static_cast<int>(count);
+        return s_.cholesky.factor(s_.joint.data(), size, size,
+                                  newton ? newton_pivot : voxel_pivot) == 0;
+    };
+    if (!finish(true)) {
+        finish(false);
+    }
+    s_.cholesky.solve(s_.gradient.data(), s_.step.data());
+    double predicted = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        predicted += s_.step[i] * s_.gradient[i];
+    }
+    return predicted;
+}
+
+/// s_.trial = s_.values + step, no farther than bounds and the trust in linearity allow; false if
+/// nothing moves.
+bool VoxelTask::take_step(std::size_t count) {
+    bool moved = false;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto column = static_cast<std::size_t>(s_.list[i]);
+        const int m = f_.column_mover[column];
+        if (m < 0 || f_.movers[m].derivative != column) {
+            continue;
+        }
+        const Mover& mover = f_.movers[m];
+        double shrink = 1;
+        for (std::size_t j = 0; j < mover.size(); ++j) {
+            const double size = std::abs(s_.step[i + j]);
+            if (size > mover.largest_step[j]) {
+                shrink = std::min(shrink, mover.largest_step[j] / size);
+            }
+        }
+        for (std::size_t j = 0; j < mover.size(); ++j) {
+            const double before = s_.values[mover.place + j];
+            double& after = s_.trial[mover.place + j];
+            after = std::clamp(before + shrink * s_.step[i + j], mover.lower[j], mover.upper[j]);
+            moved = moved || after != before;
+        }
+    }
+    return moved;
+}
+
+/// Moves the active cells to the minimum; false at the iteration limit.
+bool VoxelTask::refine(int& iterations) {
+    constexpr double first_damping = 0.3, rounding = 1e-6;
+    double damping = 0, accepted = infinity;
+    s_.trial = s_.values;
+    bool current = true; // the matrices belong to s_.values
+    bool converged = false;
+    for (int i = 0; i < f_.options.max_iterations && !converged; ++i) {
+        ++iterations;
+        refresh(s_.trial);
+        solve_linear();
+        update_residual();
+        if (!(objective_ <= accepted * (1 + rounding))) {
+            current = false;
+            damping = damping == 0 ? first_damping : damping * 8;
+            bool moved = damping < 1e6;
+            for (std::size_t k = 0; k < s_.trial.size(); ++k) {
+                // Back along the same line: no stored matrices are needed.
+                const double back = s_.values[k] + 0.3 * (s_.trial[k] - s_.values[k]);
+                moved = moved && !(back == s_.trial[k] && back != s_.values[k]);
+                s_.trial[k] = back;
+            }
+            if (!moved) {
+                converged = true; // no descent within rounding
+            }
+            continue;
+        }
+        accepted = std::min(accepted, objective_);
+        s_.values = s_.trial;
+        current = true;
+        damping = damping > 1e-2 ? damping * 0.2 : 0;
+        const std::size_t count = list_joint();
+        const double predicted = solve_step(count, damping);
+        const double tolerance = f_.options.tolerance * f_.options.tolerance * unit_variance();
+        converged = predicted < tolerance || !take_step(count);
+    }
+    if (!current) {
+        refresh(s_.values);
+        solve_linear();
+        update_residual();
+    }
+    return converged;
+}
+
+/// The active mover whose scale fails the significance limit by most; movers.size() if none does.
+std::size_t VoxelTask::weakest() {
+    const std::size_t count = list_joint();
+    fill_joint(count);
+    const int size = static_cast<int>(count);
+    s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
+    s_.cholesky.invert(s_.inverse.data());
+    const double variance = unit_variance();
+    double least = f_.options.significance;
+    std::size_t failing = f_.movers.size();
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        if (!s_.active[m]) {
+            continue;
+        }
+        const std::size_t c = f_.movers[m].column;
+        double ratio = 0;
+        if (!f_.columns[c].refined) {
+            ratio = infinity;
+        } else if (const int i = position_of(c); i >= 0) {
+            const double v =
+                s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)];
+            ratio = v > 0 ? s_.x[c] / std::sqrt(v * variance) : 0;
+        }
+        if (!(ratio >= least)) {
+            least = ratio;
+            failing = m;
+        }
+    }
+    return failing;
+}
+
+void VoxelTask::run(VoxelFit& result) {
+    start_columns();
+    solve_linear();
+    update_residual();
+    search();
+    bool converged = true;
+    // What proves insignificant rests, one at a time, and the others are fitted again.
+    for (std::size_t round = 0; nonlinear() > 0; ++round) {
+        converged = refine(result.iterations);
+        const std::size_t failing = weakest();
+        if (failing == f_.movers.size()) {
+            break;
+        }
+        rest(failing);
+        solve_linear();
+        update_residual();
+        converged = true;
+    }
+    write(converged, result);
+}
+
+// ---- results
+
+int VoxelTask::position_of(std::size_t column) const {
+    const auto found = std::find(s_.list.begin(), s_.list.end(), static_cast<int>(column));
+    return found == s_.list.end() ? -1 : static_cast<int>(found - s_.list.begin());
+}
+
+double VoxelTask::coefficient_esd(std::size_t c, double variance_factor) const {
+    if (!f_.columns[c].refined) {
+        return 0;
+    }
+    const std::size_t count = s_.list.size();
+    if (const int i = position_of(c); i >= 0) {
+        const double v =
+            s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)];
+        return v > 0 ? unit(c) * std::sqrt(v * variance_factor) : nan_value;
+    }
+    // On its bound: what it would be if free, from the Schur complement.
+    const double* row = &s_.gram[c * total_];
+    double schur = row[c];
+    for (std::size_t a = 0; a < count; ++a) {
+        const double ga = row[static_cast<std::size_t>(s_.list[a])] * s_.slope[a];
+        for (std::size_t b = 0; b < count; ++b) {
+            const double gb = row[static_cast<std::size_t>(s_.list[b])] * s_.slope[b];
+            schur -= ga * gb * s_.inverse[a * count + b];
+        }
+    }
+    return schur > 0 ? unit(c) * std::sqrt(variance_factor / schur) : nan_value;
+}
+
+/// Cell of a phase that moves; `cell` holds the start values and gets what was found. True when on
+/// a bound.
+bool VoxelTask::write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out,
+                           double* cell) {
+    const Mover& mover = f_.movers[static_cast<std::size_t>(f_.phase_mover[phase])];
+    for (std::size_t j = 0; j < mover.size(); ++j) {
+        const double value = s_.values[mover.place + j];
+        if (value <= mover.lower[j] || value >= mover.upper[j]) {
+            return true;
+        }
+    }
+    const std::size_t count = s_.list.size();
+    for (std::size_t j = 0; j < mover.size(); ++j) {
+        const int i = position_of(mover.derivative + j);
+        const double v =
+            i >= 0 ? s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)]
+                   : 0;
+        if (v > 0) {
+            cell[mover.which[j]] = out.cell[mover.which[j]] = s_.values[mover.place + j];
+            out.cell_esd[mover.which[j]] = std::sqrt(v * variance_factor);
+        }
+    }
+    return false;
+}
+
+/// Hill & Howard, with the covariance of all scales; s_.mass holds (ZMV)_p.
+void VoxelTask::write_weight_fractions(double variance_factor, VoxelFit& result) {
+    double mass = 0;
+    for (std::size_t p = 0; p < result.phases.size(); ++p) {
+        mass += absent(p) ? 0 : result.phases[p].scale * s_.mass[p];
+    }
+    if (!(mass > 0)) {
+        return;
+    }
+    const std::size_t count = s_.list.size();
+    for (std::size_t p = 0; p < result.phases.size(); ++p) {
+        VoxelPhaseFit& phase = result.phases[p];
+        if (absent(p)) {
+            continue;
+        }
+        phase.weight_fraction = phase.scale * s_.mass[p] / mass;
+        const auto slope = [&](std::size_t q) {
+            return s_.mass[q] / mass * ((q == p ? 1.0 : 0.0) - phase.weight_fraction) *
+                   unit(f_.phase_column[q]);
+        };
+        double variance = 0;
+        for (std::size_t q = 0; q < result.phases.size(); ++q) {
+            const int i = position_of(f_.phase_column[q]);
+            if (i < 0) {
+                continue;
+            }
+            for (std::size_t r = 0; r < result.phases.size(); ++r) {
+                if (const int j = position_of(f_.phase_column[r]); j >= 0) {
+                    variance += slope(q) * slope(r) *
+                                s_.inverse[static_cast<std::size_t>(i) * count +
+                                           static_cast<std::size_t>(j)];
+                }
+            }
+        }
+        phase.weight_fraction_esd = std::sqrt(std::max(variance, 0.0) * variance_factor);
+    }
+}
+
+void VoxelTask::write(bool converged, VoxelFit& result) {
+    const std::size_t count = list_joint();
+    fill_joint(count);
+    const int size = static_cast<int>(count);
+    const int dependent = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
+    s_.cholesky.invert(s_.inverse.data());
+
+    const double freedom = std::max(1.0, static_cast<double>(valid_) -
+                                             static_cast<double>(f_.refined_columns + nonlinear()));
+    const double reduced = objective_ / freedom;
+    double variance_factor = 1 / chi_unit_;
+    if (unit_weights_ || (f_.options.scale_errors && reduced > variance_factor)) {
+        variance_factor = reduced;
+    }
+    result.rwp = weighted_squares_ > 0 ? std::sqrt(objective_ / weighted_squares_) : nan_value;
+    result.gof = unit_weights_ ? 1 : std::sqrt(reduced * chi_unit_);
+
+    bool any_significant = false, any_bound = false;
+    // Significance counts misfit as noise even where the e.s.d. do not.
+    const double judging = std::sqrt(unit_variance() / variance_factor);
+    for (std::size_t p = 0; p < result.phases.size(); ++p) {
+        VoxelPhaseFit& phase = result.phases[p];
+        const std::size_t c = f_.phase_column[p];
+        if (absent(p)) {
+            phase.status = VoxelPhaseStatus::absent;
+            s_.mass[p] = 0;
+            continue;
+        }
+        phase.scale = s_.x[c] * unit(c);
+        phase.scale_esd = coefficient_esd(c, variance_factor);
+        const bool significant =
+            phase.scale > 0 && phase.scale >= f_.options.significance * phase.scale_esd * judging;
+        any_significant = any_significant || significant;
+        phase.status = significant ? VoxelPhaseStatus::refined : VoxelPhaseStatus::insignificant;
+
+        const PhaseModel& model = f_.model.phases[p];
+        std::array<double, 6> cell{};
+        for (std::size_t j = 0; j < model.cell.size(); ++j) {
+            cell[j] = model.cell[j].value;
+        }
+        const int m = f_.phase_mover[p];
+        if (m >= 0 && s_.active[static_cast<std::size_t>(m)] && significant &&
+            write_cell(p, variance_factor, phase, cell.data())) {
+            phase.status = VoxelPhaseStatus::at_bound;
+            any_bound = true;
+        }
+        const crystal::UnitCell unit_cell = cell_from_independent(
+            model.phase.crystal_system(), std::span<const double>(cell.data(), model.cell.size()),
+            model.phase.unique_axis());
+        s_.mass[p] = f_.phase_weight[p] * unit_cell.volume();
+    }
+    write_weight_fractions(variance_factor, result);
+
+    for (std::size_t i = 0; i < result.peaks.size(); ++i) {
+        VoxelPeakFit& peak = result.peaks[i];
+        const std::size_t c = f_.peak_column[i];
+        peak.area = s_.x[c] * unit(c);
+        peak.area_esd = coefficient_esd(c, variance_factor);
+        const int m = f_.peak_mover[i];
+        if (m < 0) {
+            peak.position = f_.model.peaks[i].position.value;
+            continue;
+        }
+        const Mover& mover = f_.movers[static_cast<std::size_t>(m)];
+        const int j = position_of(mover.derivative);
+        const double v =
+            j >= 0 ? s_.inverse[static_cast<std::size_t>(j) * count + static_cast<std::size_t>(j)]
+                   : 0;
+        if (s_.active[static_cast<std::size_t>(m)] && v > 0) {
+            peak.position = s_.values[mover.place];
+            peak.position_esd = std::sqrt(v * variance_factor);
+        }
+    }
+    for (std::size_t i = 0; i < result.background.size(); ++i) {
+        const std::size_t c = f_.background_column[i];
+        result.background[i] = s_.x[c] * unit(c);
+        result.background_esd[i] = coefficient_esd(c, variance_factor);
+    }
+    if (!result.phases.empty() && !any_significant) {
+        result.status = FitStatus::no_signal;
+    } else if (dependent > 0) {
+        result.status = FitStatus::singular;
+    } else if (!converged) {
+        result.status = FitStatus::not_converged;
+    } else {
+        result.status = any_bound ? FitStatus::at_bound : FitStatus::converged;
+    }
+}
+
+} // namespace
+
+void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const float> intensity,
+               std::span<const float> variance, std::span<const unsigned char> present,
+               VoxelFit& result) {
+    result.status = FitStatus::masked;
+    result.iterations = 0;
+    result.rwp = result.gof = nan_value;
+    result.phases.resize(tables.model.phases.size());
+    for (VoxelPhaseFit& phase : result.phases) {
+        phase.scale = phase.scale_esd = nan_value;
+        phase.weight_fraction = phase.weight_fraction_esd = nan_value;
+        phase.cell.fill(nan_value);
+        phase.cell_esd.fill(nan_value);
+        phase.status = VoxelPhaseStatus::insignificant;
+    }
+    result.peaks.assign(tables.model.peaks.size(), {nan_value, nan_value, nan_value, nan_value});
+    result.background.assign(tables.model.background.size(), nan_value);
+    result.background_esd.assign(tables.model.background.size(), nan_value);
+
+    VoxelTask task(tables, scratch, present);
+    if (task.load(intensity, variance)) {
+        task.run(result);
+    }
+}
+
+} // namespace xrdct::rietveld
