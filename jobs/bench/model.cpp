@@ -44,7 +44,7 @@ class Calls {
     }
     /// Communicator::agree without an error, Communicator::collectively.
     void agree(double times = 1) { reduce(number, times); }
-    void together(double times = 1) {
+    void run_and_sync(double times = 1) {
         if (ranks_.team() > 1)
             reduce(number, times, Among::node);
     }
@@ -52,27 +52,27 @@ class Calls {
     void allocate(double times = 1) {
         if (ranks_.team() == 1)
             return;
-        together(2 * times);
+        run_and_sync(2 * times);
         const double members = real(ranks_.sharing()),
                      teams = std::ceil(members / real(ranks_.team())), sent = 4 * teams / members;
         add({Kind::broadcast, sent, 4 - sent, times, 0, Among::node});
     }
     /// NodeTeam::gather of `bytes` in all.
     void gather(double bytes, double times = 1) {
-        together(2 * times);
+        run_and_sync(2 * times);
         if (ranks_.nodes() == 1)
             return;
         const double n = real(ranks_.nodes());
         add({Kind::gather_all, number, number * (n - 1), times, 0, Among::leaders});
         add({Kind::gather_all, bytes / n, bytes * (n - 1) / n, times, 0, Among::leaders});
-        together(times);
+        run_and_sync(times);
     }
     /// NodeTeam::sum.
     void sum(double bytes) {
         if (ranks_.nodes() == 1)
             return;
         reduce(bytes, 1, Among::leaders);
-        together();
+        run_and_sync();
     }
 
     std::vector<Exchange> take() { return std::move(list_); }
@@ -130,7 +130,7 @@ void fit_exchanges(const Workload& w, std::size_t ranks, double root_share, Call
     to.agree();
 }
 
-/// The DLSR's collective calls, as DlsrProblem and DlsrOperator make them once their arrays exist.
+/// The DLSR's collective calls, as Problem and Operator make them once their arrays exist.
 class DlsrCalls : public Calls {
   public:
     DlsrCalls(const Workload& work, const Ranks& ranks) : Calls(ranks), w_(work), ranks_(ranks) {}
@@ -142,7 +142,7 @@ class DlsrCalls : public Calls {
         if (!known)
             point();
         agree();
-        together(); // sweep
+        run_and_sync(); // sweep
         collect();
         sum(unknowns());
         reduce(2 * number);
@@ -158,24 +158,24 @@ class DlsrCalls : public Calls {
         gather(unknowns());
         agree(3); // the first: whether the operator stands there
         condense();
-        together(); // weights of the springs
+        run_and_sync(); // weights of the springs
         allocate(4);
-        together(3); // springs, blocks, sensitivities
+        run_and_sync(3); // springs, blocks, sensitivities
         reduce(number * real(w_.globals));
     }
     void product() {
         gather(unknowns());
         agree();
-        together(4); // direction; coefficients, zeroed and filled; sweep
+        run_and_sync(4); // direction; coefficients, zeroed and filled; sweep
         collect();
         sum(unknowns());
     }
     void precondition() {
         gather(unknowns());
         agree();
-        together(2);
+        run_and_sync(2);
         sum(4 * real(w_.block_unknowns));
-        together();
+        run_and_sync();
     }
     void step(const StepCalls& step) {
         // The first gradient is taken where the last step ended.
@@ -201,21 +201,21 @@ class DlsrCalls : public Calls {
     /// A new point. Each rank makes some rows of the tables of patterns.
     void point() {
         agree();
-        together(3); // values before and after they change, rows
+        run_and_sync(3); // values before and after they change, rows
         if (w_.table_rows > 0) {
             allocate();
             sum(number * real(w_.table_rows));
         }
         agree(2);
-        together(3); // tables; functions of the voxels; the unknowns
+        run_and_sync(3); // tables; functions of the voxels; the unknowns
     }
     /// The members' sums over the voxels, and of the globals.
-    void collect() { together(w_.globals > 0 ? 2 : 1); }
+    void collect() { run_and_sync(w_.globals > 0 ? 2 : 1); }
     /// The condensed lanes: seven arrays of the projector, which are filled one by one, three of
-    /// every part, filled together, the combinations and the functions of each family.
+    /// every part, filled run_and_sync, the combinations and the functions of each family.
     void condense() {
         allocate(real(7 + 3 * w_.parts + w_.families));
-        together(real(1 + 7 + 1 + w_.families));
+        run_and_sync(real(1 + 7 + 1 + w_.families));
     }
 
     const Workload& w_;
@@ -312,22 +312,22 @@ Counts count(const Workload& w, Stage stage, const Ranks& ranks, const StepCalls
         counts.sent += e.count * e.sent * taking_part / all;
         counts.received += e.count * e.received * taking_part / all;
     }
-    const double most_rotations = real(ceil_of(w.rotations, ranks.count));
+    const double max_rotations = real(ceil_of(w.rotations, ranks.count));
     const double product = w.product_projection + w.product_tables;
     switch (stage) {
     case Stage::product:
-        counts.flops = most_rotations * product;
-        counts.bytes = most_rotations * w.product_bytes;
+        counts.flops = max_rotations * product;
+        counts.bytes = max_rotations * w.product_bytes;
         break;
     case Stage::gradient:
-        counts.flops = most_rotations * w.gradient_flops;
-        counts.bytes = most_rotations * w.gradient_bytes;
+        counts.flops = max_rotations * w.gradient_flops;
+        counts.bytes = max_rotations * w.gradient_bytes;
         break;
     case Stage::step:
-        counts.flops = most_rotations *
+        counts.flops = max_rotations *
                        (real(step.products) * product + real(step.gradients) * w.gradient_flops);
-        counts.bytes = most_rotations * (real(step.products) * w.product_bytes +
-                                         real(step.gradients) * w.gradient_bytes);
+        counts.bytes = max_rotations * (real(step.products) * w.product_bytes +
+                                        real(step.gradients) * w.gradient_bytes);
         break;
     case Stage::fbp: {
         const std::size_t block = w.channels_per_pass * ranks.count;

@@ -64,7 +64,7 @@ struct Workload {
     /// Numbers that the voxels' lanes are projected from; of condensed products.
     double coefficients = 0, condensed_coefficients = 0;
     /// Floating-point operations and bytes of one rotation in a product, as condensed, and in a
-    /// gradient (DlsrOperator::cost()).
+    /// gradient (Operator::cost()).
     double product_projection = 0, product_tables = 0, product_bytes = 0;
     double gradient_flops = 0, gradient_bytes = 0;
     // Voxel fits
@@ -115,7 +115,7 @@ struct Machine {
     double latency = 0;           ///< of a message between nodes [s]
     double node_latency = 0;      ///< of one within a node [s]
     double file_bandwidth = 0;    ///< of one rank [B/s]
-    double file_system = 0;       ///< of all ranks together [B/s]
+    double file_system = 0;       ///< of all ranks run_and_sync [B/s]
 };
 
 /// Seconds of the stages' parts on one core, measured.

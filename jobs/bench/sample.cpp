@@ -215,7 +215,8 @@ tomography::ScanGeometry Sample::geometry(const mpi::BlockRange& rotations) cons
     return part;
 }
 
-dlsr::DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations, const Team& team) const {
+dlsr::Operator Sample::make_operator(const mpi::BlockRange& rotations,
+                                     const SharedMemoryTeam& team) const {
     const std::size_t rays = rotations.size() * problem_.translations;
     std::vector<float> weight(rays), transmission(rays);
     for (std::size_t i = rotations.begin; i < rotations.end; ++i)
@@ -231,8 +232,8 @@ dlsr::DlsrOperator Sample::make_operator(const mpi::BlockRange& rotations, const
             transmission,        {},    {},      team};
 }
 
-std::vector<dlsr::DlsrField> Sample::fields() const {
-    std::vector<dlsr::DlsrField> fields;
+std::vector<dlsr::Field> Sample::fields() const {
+    std::vector<dlsr::Field> fields;
     for (std::size_t p = 0; p < pixels_.size(); ++p)
         fields.push_back({.part = p,
                           .lower = -infinity,
@@ -254,15 +255,15 @@ std::vector<dlsr::DlsrField> Sample::fields() const {
     return fields;
 }
 
-std::vector<dlsr::DlsrGlobal> Sample::globals() const {
-    std::vector<dlsr::DlsrGlobal> globals;
+std::vector<dlsr::Global> Sample::globals() const {
+    std::vector<dlsr::Global> globals;
     for (const auto& part : basis_->parts())
         for (const auto& p : part.global)
             globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
     return globals;
 }
 
-std::vector<double> Sample::values(const dlsr::DlsrOperator& model, double change) const {
+std::vector<double> Sample::values(const dlsr::Operator& model, double change) const {
     std::vector<double> values(model.value_count());
     const auto& parts = basis_->parts();
     for (std::size_t p = 0; p < parts.size(); ++p)
@@ -285,11 +286,11 @@ std::vector<double> Sample::values(const dlsr::DlsrOperator& model, double chang
     return values;
 }
 
-std::vector<double> Sample::start(const dlsr::DlsrOperator& model) const {
+std::vector<double> Sample::start(const dlsr::Operator& model) const {
     // Not the same everywhere: what products are condensed to would be a matter of rounding.
     return values(model, 0.15);
 }
-std::vector<double> Sample::truth(const dlsr::DlsrOperator& model) const {
+std::vector<double> Sample::truth(const dlsr::Operator& model) const {
     return values(model, 0.25);
 }
 

@@ -35,13 +35,13 @@ class Sample {
     /// The rotations `i` mod problem().rotations of a range: beyond the scan's own they repeat.
     tomography::ScanGeometry geometry(const mpi::BlockRange& rotations) const;
     /// Collective over `team`.
-    dlsr::DlsrOperator make_operator(const mpi::BlockRange& rotations,
-                                     const Team& team = Team::alone()) const;
-    std::vector<dlsr::DlsrField> fields() const;
-    std::vector<dlsr::DlsrGlobal> globals() const;
+    dlsr::Operator make_operator(const mpi::BlockRange& rotations,
+                                 const SharedMemoryTeam& team = SharedMemoryTeam::single()) const;
+    std::vector<dlsr::Field> fields() const;
+    std::vector<dlsr::Global> globals() const;
     /// Values at which a fit starts, and those that the data are made of.
-    std::vector<double> start(const dlsr::DlsrOperator& model) const;
-    std::vector<double> truth(const dlsr::DlsrOperator& model) const;
+    std::vector<double> start(const dlsr::Operator& model) const;
+    std::vector<double> truth(const dlsr::Operator& model) const;
 
     /// Sinogram [rotation of the range][translation][channel], positive, smooth; rotations and
     /// channels of the scan repeat.
@@ -61,7 +61,7 @@ class Sample {
     std::size_t view_pixels() const;
 
   private:
-    std::vector<double> values(const dlsr::DlsrOperator& model, double change) const;
+    std::vector<double> values(const dlsr::Operator& model, double change) const;
 
     Problem problem_;
     tomography::ImageGrid grid_;

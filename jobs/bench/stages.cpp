@@ -140,9 +140,9 @@ struct Dlsr {
     }
 
     mpi::NodeTeam team;
-    dlsr::DlsrOperator op;
+    dlsr::Operator op;
     std::vector<float> data;
-    std::optional<dlsr::DlsrProblem> problem;
+    std::optional<dlsr::Problem> problem;
     std::vector<double> x, beside, v, out;
 };
 
@@ -220,7 +220,7 @@ Measurement StageRunner::fbp(Scaling scaling) {
     const double each = 4 * static_cast<double>(sample_.view_pixels()) *
                         static_cast<double>(sample_.problem().rotations);
     m.flops = each * static_cast<double>(channels);
-    m.most_flops =
+    m.max_flops =
         communicator_.allreduce(each * static_cast<double>(marks.size()), mpi::Reduction::max);
     compare(m, pass->order(marks));
     return m;
@@ -281,19 +281,19 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
         return all;
     };
     const auto costs = [&](Measurement& m, double products, double gradients,
-                           const dlsr::DlsrOperator::Cost& condensed,
-                           const dlsr::DlsrOperator::Cost& exact) {
-        const auto flops = [](const dlsr::DlsrOperator::Cost& c) {
+                           const dlsr::Operator::Cost& condensed,
+                           const dlsr::Operator::Cost& exact) {
+        const auto flops = [](const dlsr::Operator::Cost& c) {
             return c.projection_flops + c.table_flops;
         };
         const double own_flops = products * flops(condensed) + gradients * flops(exact);
         m.flops = communicator_.allreduce(own_flops, mpi::Reduction::sum);
-        m.most_flops = communicator_.allreduce(own_flops, mpi::Reduction::max);
+        m.max_flops = communicator_.allreduce(own_flops, mpi::Reduction::max);
         m.bytes = communicator_.allreduce(products * condensed.bytes + gradients * exact.bytes,
                                           mpi::Reduction::sum);
     };
     std::vector<Measurement> results;
-    const dlsr::DlsrOperator::Cost exact = dlsr->op.cost();
+    const dlsr::Operator::Cost exact = dlsr->op.cost();
 
     // Arrays that are kept are made before anything is measured.
     problem.objective_and_gradient(dlsr->x, dlsr->out);
@@ -314,7 +314,7 @@ std::vector<Measurement> StageRunner::dlsr(Scaling scaling) {
     compare(gradient, whole(1 / copies));
 
     auto linearise = measure(Stage::linearise, scaling, 1, [&] { problem.linearise(dlsr->x); });
-    const dlsr::DlsrOperator::Cost condensed = dlsr->op.cost();
+    const dlsr::Operator::Cost condensed = dlsr->op.cost();
     auto product = measure(Stage::product, scaling, options_.repetitions,
                            [&] { problem.gauss_newton_product(dlsr->v, dlsr->out); });
     costs(product, 1, 0, condensed, exact);
@@ -431,8 +431,9 @@ double allowed_error(Stage stage) {
 
 namespace {
 
-/// Blocks of eight lanes of all voxels, times eight (see DlsrLanes): single lanes share blocks.
-double coefficients_of(const Sample& sample, const dlsr::DlsrOperator& op) {
+/// Blocks of eight lanes of all voxels, times eight (see RotationOperator): single lanes share
+/// blocks.
+double coefficients_of(const Sample& sample, const dlsr::Operator& op) {
     const auto& basis = sample.basis();
     std::vector<std::size_t> single;
     double total = 0;

@@ -28,7 +28,7 @@ struct Measurement {
     double seconds = 0;            ///< best of the repetitions, slowest rank
     double flops = 0;              ///< sum; 0: not counted
     double bytes = 0;              ///< from and to memory, sum; 0: not counted
-    double most_flops = 0;         ///< of one rank
+    double max_flops = 0;          ///< of one rank
     double sent = 0, received = 0; ///< mean over the ranks
     double calls = 0;              ///< collective calls, largest
     double one_sided = 0;          ///< mean over the ranks

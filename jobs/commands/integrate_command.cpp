@@ -157,7 +157,7 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
     program::choice(splitting, "--splitting", {"none", "bbox"});
     s.splitting = splitting == "bbox" ? integration::PixelSplitting::bounding_box
                                       : integration::PixelSplitting::none;
-    choice(estimator, "--estimator", {"mean", "trimmed-mean", "median", "sigma-clip"});
+    program::choice(estimator, "--estimator", {"mean", "trimmed-mean", "median", "sigma-clip"});
     s.estimator = estimator == "trimmed-mean" ? integration::Estimator::trimmed_mean
                   : estimator == "median"     ? integration::Estimator::median
                   : estimator == "sigma-clip" ? integration::Estimator::sigma_clip

@@ -17,7 +17,7 @@ namespace xrdct::compare {
 namespace {
 
 /// A map whose variance is mostly its own uncertainty does not help to align.
-constexpr double least_reliability = 0.2;
+constexpr double min_reliability = 0.2;
 constexpr std::size_t histogram_bins = 40;
 constexpr double margin = 0.04;     ///< round the sample, of its size
 constexpr double margin_pixels = 3; ///< and at least
@@ -87,7 +87,7 @@ void align(const Cell& reference, const Cell& cell, const CompareOptions& option
         if (!a || !b)
             continue;
         const double weight = reliability(*a) * reliability(*b);
-        if (weight < least_reliability)
+        if (weight < min_reliability)
             continue;
         images.push_back(amount_for_alignment(reference, *a));
         images.push_back(amount_for_alignment(cell, *b));

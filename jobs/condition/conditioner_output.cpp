@@ -175,7 +175,7 @@ void Conditioner::choose_output() {
     }
     row_bins_ = conditioning::coarse_bins(row_end_ - row_begin_, job_.bin_rotation);
     t_bins_ = conditioning::coarse_bins(t_end_ - t_begin_, job_.bin_translation);
-    k_bins_ = coarse_bins(k_end_ - k_begin_, job_.bin_channel);
+    k_bins_ = conditioning::coarse_bins(k_end_ - k_begin_, job_.bin_channel);
     const auto part = [](const std::vector<double>& axis, std::size_t begin, std::size_t end) {
         return std::span<const double>(axis).subspan(begin, end - begin);
     };

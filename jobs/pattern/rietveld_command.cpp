@@ -290,9 +290,9 @@ PatternRefinement refine_pattern(PatternJob job) {
     if (r.result.phases.empty())
         throw Error(
             fmt::format("{}: nothing was fitted: {}", r.pattern.path.string(), r.result.message));
-    constexpr double least_gof = 0.7;
+    constexpr double min_gof = 0.7;
     if (chosen != PatternNoise::estimate && !r.variance.empty() &&
-        r.result.status != rietveld::FitStatus::no_signal && r.result.agreement.gof < least_gof)
+        r.result.status != rietveld::FitStatus::no_signal && r.result.agreement.gof < min_gof)
         r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
                                       "intensities may be scaled or averaged counts; Rexp and "
                                       "e.s.d. are overestimates (noise.model = \"estimate\")",

@@ -13,24 +13,24 @@ namespace xrdct::pipeline {
 
 namespace {
 
-/// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
+/// Voxels about one whose samples of noise tell its e.s.d. run_and_sync (Gaussian, σ).
 constexpr double error_window = 3;
 
 /// Of sums over the samples; maps are smoothed. Collective.
-TeamArray<double> errors_of(DlsrFit& fit) {
+SharedArray<double> errors_of(DlsrFit& fit) {
     const auto& system = fit.system();
     auto& problem = system.problem();
     const auto& team = system.team();
     const auto& fields = system.setup().fields;
     const int samples = fit.state().error_samples;
-    const TeamArray<double> information(team, problem.whole(problem.information()));
+    const SharedArray<double> information(team, problem.whole(problem.information()));
     const auto sums = problem.whole(fit.error_squares());
     return system.communicator().collectively([&] {
-        TeamArray<double> esd;
+        SharedArray<double> esd;
         esd.resize(team, problem.size());
-        team.together([&] {
+        team.run_and_sync([&] {
             for (std::size_t f = 0; f <= fields.size(); ++f) {
-                if (!team.has(f))
+                if (!team.owns(f))
                     continue;
                 const auto range = problem.field_unknowns(f);
                 const bool voxels =
@@ -61,7 +61,7 @@ TeamArray<double> errors_of(DlsrFit& fit) {
 
 } // namespace
 
-std::vector<std::uint8_t> at_bounds(dlsr::DlsrProblem& problem, std::span<const double> x) {
+std::vector<std::uint8_t> at_bounds(dlsr::Problem& problem, std::span<const double> x) {
     std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
     problem.bounds(lower, upper);
     problem.objective_and_gradient(x, gradient);
@@ -72,7 +72,7 @@ std::vector<std::uint8_t> at_bounds(dlsr::DlsrProblem& problem, std::span<const 
     return held;
 }
 
-TeamArray<double> sample_errors(DlsrFit& fit) {
+SharedArray<double> sample_errors(DlsrFit& fit) {
     const auto& system = fit.system();
     const auto& communicator = system.communicator();
     auto& problem = system.problem();

@@ -17,13 +17,13 @@ namespace xrdct::pipeline {
 namespace {
 
 /// Products with the Gauss-Newton matrix in a step.
-constexpr int most_products = 30;
+constexpr int max_products = 30;
 /// Steps between two replacements of masked and outlying samples, and the change of the data
 /// (standard deviations per unknown) that ends them.
 constexpr int steps_per_pass = 2;
 constexpr double data_tolerance = 0.05;
 /// Times that the ranges of global shapes are moved after their values.
-constexpr int most_moves = 6;
+constexpr int max_moves = 6;
 
 } // namespace
 
@@ -32,7 +32,7 @@ petsc::BoundedGaussNewtonOptions dlsr_solver_options(double convergence, int ste
     options.max_iterations = steps;
     options.objective_tolerance = convergence;
     options.linear_tolerance = 0.04;
-    options.linear_max_iterations = most_products;
+    options.linear_max_iterations = max_products;
     options.objective_noise = 1e-7;
     options.initial_trust_radius = 1e6; // the problem is nearly quadratic: full steps first
     return options;
@@ -147,9 +147,9 @@ void DlsrFit::set_global(std::size_t global, double value) {
         x_[i - own.begin] = value;
 }
 
-TeamArray<double> DlsrFit::values() const {
+SharedArray<double> DlsrFit::values() const {
     const auto lent = system_.problem().values(x_);
-    return communicator_.collectively([&] { return TeamArray<double>(system_.team(), lent); });
+    return communicator_.collectively([&] { return SharedArray<double>(system_.team(), lent); });
 }
 
 std::vector<double> DlsrFit::own_share(const std::vector<double>& whole) const {
@@ -237,7 +237,7 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
         state_.iteration > 0 && state_.reason != static_cast<int>(petsc::StopReason::none);
     for (;;) {
         // Before the step and not after it: so does a run that goes on from what was saved.
-        if (keep && !ended && state_.range_moves < most_moves)
+        if (keep && !ended && state_.range_moves < max_moves)
             if (auto ranges = moved_ranges(system_.setup(), system_.global_values(globals_)))
                 return ranges;
         const auto report = solver.step();

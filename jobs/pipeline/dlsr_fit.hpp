@@ -49,7 +49,7 @@ class DlsrFit {
     /// Stands at x (own share) from now on.
     void stand_at(std::vector<double> x);
     /// Where the fit stands, in the operator's order; a copy in the memory of the system's team.
-    TeamArray<double> values() const;
+    SharedArray<double> values() const;
     /// Holds the geometry where the fit has it. Not collective.
     void hold_geometry() const { system_.hold_geometry(globals_); }
     void set_smoothness(double strength);

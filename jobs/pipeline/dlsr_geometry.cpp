@@ -121,7 +121,8 @@ StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialA
     return result;
 }
 
-void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, double distance) {
+void apply_radial_scale(const SharedMemoryTeam& team, DlsrSetup& setup, double factor,
+                        double distance) {
     auto& model = setup.model;
     const double before = model.distance > 0 ? 1 - model.displacement.value / model.distance : 1.0;
     model.distance = distance;
@@ -132,7 +133,7 @@ void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, doubl
         field.field.lower *= factor;
         field.field.upper *= factor;
         field.field.unit *= factor;
-        team.together([&] {
+        team.run_and_sync([&] {
             if (team.rank() == 0)
                 for (double& value : field.start)
                     value *= factor;
@@ -159,9 +160,9 @@ void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, doubl
         }
 }
 
-void apply_radial_scale(const DlsrSetup& setup, const dlsr::DlsrOperator& model, double factor,
+void apply_radial_scale(const DlsrSetup& setup, const dlsr::Operator& model, double factor,
                         std::span<double> values) {
-    model.team().together([&] {
+    model.team().run_and_sync([&] {
         if (model.team().rank() != 0)
             return;
         for (const auto& field : setup.fields) {

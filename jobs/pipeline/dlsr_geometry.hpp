@@ -56,9 +56,10 @@ StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialA
 /// lengths of cells that are refined, with their ranges and units, are multiplied by it. `distance`
 /// [mm] is that of the detector, any positive number where there is none. Collective over the team
 /// that holds the setup's maps.
-void apply_radial_scale(const Team& team, DlsrSetup& setup, double factor, double distance);
+void apply_radial_scale(const SharedMemoryTeam& team, DlsrSetup& setup, double factor,
+                        double distance);
 /// The same for values in the operator's order, in the memory of its team. Collective over it.
-void apply_radial_scale(const DlsrSetup& setup, const dlsr::DlsrOperator& model, double factor,
+void apply_radial_scale(const DlsrSetup& setup, const dlsr::Operator& model, double factor,
                         std::span<double> values);
 
 /// A parameter of the geometry that the data have an opinion of.

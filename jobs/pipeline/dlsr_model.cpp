@@ -98,7 +98,7 @@ void ConventionalResult::release_starts() {
     background.clear();
 }
 
-DlsrSetup make_dlsr_setup(const Team& team, const settings::Job& job,
+DlsrSetup make_dlsr_setup(const SharedMemoryTeam& team, const settings::Job& job,
                           const ConventionalResult& conventional, double pixel) {
     DlsrSetup setup;
     setup.model = conventional.model;
@@ -119,7 +119,7 @@ DlsrSetup make_dlsr_setup(const Team& team, const settings::Job& job,
         for (std::size_t i = 0; i < size; ++i)
             if (mask[i] && conventional.sample[i])
                 pixels.push_back(i);
-        return TeamArray<std::size_t>(team, pixels);
+        return SharedArray<std::size_t>(team, pixels);
     };
     const auto amount = [&](std::size_t part, const DlsrQuantity& quantity,
                             const std::vector<double>& map, bool signed_values,
@@ -232,7 +232,7 @@ DlsrSetup make_dlsr_setup(const Team& team, const settings::Job& job,
         if (settings.march_treatment == settings::Treatment::global) {
             const double r = phase.texture.r, half = 0.15 * std::max(1.0, r);
             global(part, rietveld::ShapeParameter::Kind::march, 0, r,
-                   std::max(crystal::least_march, r - half),
+                   std::max(crystal::min_march, r - half),
                    std::min(crystal::largest_march, r + half), 0.01, {phase.name, "march", ""});
         }
         setup.parts.push_back(std::move(part));
@@ -306,12 +306,12 @@ std::optional<GlobalRanges> moved_ranges(const DlsrSetup& setup, std::span<const
             const bool place = shape.kind == Kind::cell || shape.kind == Kind::position,
                        march = shape.kind == Kind::march;
             const bool at_lower = value <= shape.lower + margin &&
-                                  (place || shape.lower > (march ? crystal::least_march : 0)),
+                                  (place || shape.lower > (march ? crystal::min_march : 0)),
                        at_upper = value >= shape.upper - margin &&
                                   !(march && shape.upper >= crystal::largest_march);
             double lower = shape.lower, upper = shape.upper;
             if (march && (at_lower || at_upper)) {
-                lower = std::max(crystal::least_march, value - 0.5 * width);
+                lower = std::max(crystal::min_march, value - 0.5 * width);
                 upper = std::min(crystal::largest_march, value + 0.5 * width);
             } else if (place && (at_lower || at_upper)) {
                 lower = value - 0.5 * width;

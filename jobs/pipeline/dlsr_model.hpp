@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "jobs/pipeline/pipeline.hpp"
 #include "rietveld/model/pattern_basis.hpp"
 #include "solvers/dlsr/problem.hpp"
@@ -46,20 +46,20 @@ struct DlsrQuantity {
 struct DlsrSetup {
     rietveld::PatternModel model;
     std::vector<rietveld::PatternPart> parts;
-    std::vector<TeamArray<std::size_t>> pixels; ///< per part
+    std::vector<SharedArray<std::size_t>> pixels; ///< per part
     struct Field {
-        dlsr::DlsrField field;
+        dlsr::Field field;
         DlsrQuantity quantity;
-        TeamArray<double> start; ///< map [y · n + x]
+        SharedArray<double> start; ///< map [y · n + x]
     };
     std::vector<Field> fields; ///< every amount and voxel shape, fixed ones too
-    std::vector<dlsr::DlsrGlobal> globals;
+    std::vector<dlsr::Global> globals;
     std::vector<DlsrQuantity> global_quantities;
     /// Centroid of the sample (x, y) [mm], which the layers of textured phases are wound about.
     std::array<double, 2> layer_centre{};
 };
 /// Maps lie in the memory of the team. Collective over it.
-DlsrSetup make_dlsr_setup(const Team& team, const settings::Job& job,
+DlsrSetup make_dlsr_setup(const SharedMemoryTeam& team, const settings::Job& job,
                           const ConventionalResult& conventional, double pixel);
 
 /// Ranges of the global shapes, for which patterns are tabulated, and where they start.

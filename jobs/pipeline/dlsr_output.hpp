@@ -55,7 +55,8 @@ struct DlsrResult {
     };
     std::vector<Step> history;
     /// Strengths tried on held-out projections and what these say (squared residual over variance):
-    /// all together, with the standard error of the difference from the best strength, and each.
+    /// all run_and_sync, with the standard error of the difference from the best strength, and
+    /// each.
     struct HeldOut {
         double smoothness = 0, chi_squared = 0, error = 0;
         std::vector<double> projections;

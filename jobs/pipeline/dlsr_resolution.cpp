@@ -11,13 +11,14 @@ namespace xrdct::pipeline {
 
 namespace {
 /// Distance of impulses in a map: this part of its width, and at least so many voxels.
-constexpr std::size_t part_of_width = 5, least_spacing = 8;
+constexpr std::size_t part_of_width = 5, min_spacing = 8;
 } // namespace
 
-DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
-                                 dlsr::DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
-                                 std::span<const double> x, const DlsrSetup& setup,
-                                 const tomography::ImageGrid& grid, int products) {
+DlsrResolutions find_resolutions(const mpi::Communicator& communicator,
+                                 const SharedMemoryTeam& team, dlsr::Problem& problem,
+                                 petsc::BoundedGaussNewton& solver, std::span<const double> x,
+                                 const DlsrSetup& setup, const tomography::ImageGrid& grid,
+                                 int products) {
     DlsrResolutions result;
     result.width.assign(setup.fields.size(), 0.0);
     const auto held = at_bounds(problem, x);
@@ -25,8 +26,8 @@ DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Te
     const auto all_held = communicator.allgather(std::span<const std::uint8_t>(held));
     const auto own_variance = problem.block_variances();
     const auto variance = communicator.collectively(
-        [&, all = problem.whole(own_variance)] { return TeamArray<double>(team, all); });
-    const std::size_t spacing = std::max(least_spacing, grid.n / part_of_width);
+        [&, all = problem.whole(own_variance)] { return SharedArray<double>(team, all); });
+    const std::size_t spacing = std::max(min_spacing, grid.n / part_of_width);
     const auto own = problem.own();
 
     for (const bool cells : {true, false}) {

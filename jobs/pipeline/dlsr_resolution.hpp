@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "jobs/pipeline/dlsr_model.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "solvers/dlsr/problem.hpp"
@@ -22,9 +22,10 @@ struct DlsrResolutions {
 /// of the smoothness and e impulses well apart in several maps at once. Cells and amounts are
 /// solved for one after the other, with at most `products` products each. `solver` is one of the
 /// problem, `team` the problem's. Collective; leaves the problem linearised at x.
-DlsrResolutions find_resolutions(const mpi::Communicator& communicator, const Team& team,
-                                 dlsr::DlsrProblem& problem, petsc::BoundedGaussNewton& solver,
-                                 std::span<const double> x, const DlsrSetup& setup,
-                                 const tomography::ImageGrid& grid, int products);
+DlsrResolutions find_resolutions(const mpi::Communicator& communicator,
+                                 const SharedMemoryTeam& team, dlsr::Problem& problem,
+                                 petsc::BoundedGaussNewton& solver, std::span<const double> x,
+                                 const DlsrSetup& setup, const tomography::ImageGrid& grid,
+                                 int products);
 
 } // namespace xrdct::pipeline

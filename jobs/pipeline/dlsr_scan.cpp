@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t lines_per_phase = 4;
 /// With a robust loss a sample's variance enters the factors of its ray and channel up to this many
 /// times what these say of it: a spot must not make its whole ray doubtful.
-constexpr float most_in_factors = 5;
+constexpr float max_in_factors = 5;
 /// Rotations that tell the scale of the residuals, at least; its histogram.
 constexpr std::size_t scale_rotations = 16;
 constexpr std::size_t scale_bins = 4000;
@@ -109,7 +109,7 @@ dlsr::FactoredWeights DlsrScan::weights() {
                     if (pass > 0)
                         for (std::size_t k = 0; k < channels_; ++k) {
                             float& v = variance_[j * channels_ + k];
-                            const double most = most_in_factors * result.ray_variance[ray] *
+                            const double most = max_in_factors * result.ray_variance[ray] *
                                                 result.channel_variance[k];
                             if (v > most)
                                 v = static_cast<float>(most);
@@ -247,7 +247,7 @@ std::vector<float> DlsrScan::noise(const rietveld::PatternBasis& basis,
     return data;
 }
 
-void DlsrScan::diagnose(dlsr::DlsrOperator& model, const rietveld::PatternModel& at,
+void DlsrScan::diagnose(dlsr::Operator& model, const rietveld::PatternModel& at,
                         std::span<const float> ray_weight, DlsrResult& result) {
     const auto& communicator = context_.communicator;
     const rietveld::PatternBasis& basis = model.basis();

@@ -48,7 +48,7 @@ class DlsrScan {
     /// Residual sinogram, mean patterns, residuals of lines, Rwp and GoF at the operator's point
     /// (set with derivatives). With a robust loss outlying samples are not in Rwp and GoF. Fills
     /// the result on the root. Collective.
-    void diagnose(dlsr::DlsrOperator& model, const rietveld::PatternModel& at,
+    void diagnose(dlsr::Operator& model, const rietveld::PatternModel& at,
                   std::span<const float> ray_weight, DlsrResult& result);
 
   private:

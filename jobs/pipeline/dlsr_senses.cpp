@@ -18,7 +18,7 @@ void check_senses(DlsrFit& fit) {
     for (std::size_t r = 0; r < weight.size(); ++r)
         if ((system.scan().rotations().begin + r / translations) % every != 0)
             weight[r] = 0;
-    const auto misfit_of = [&](dlsr::DlsrProblem& problem) {
+    const auto misfit_of = [&](dlsr::Problem& problem) {
         const auto& fields = system.setup().fields;
         for (std::size_t f = 0; f < fields.size(); ++f)
             if (fields[f].field.shape >= 0)

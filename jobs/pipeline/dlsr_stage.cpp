@@ -105,7 +105,7 @@ std::vector<double> map_resolutions(const DlsrFit& fit) {
 
 /// What follows from a fit that has ended; empty vectors were not asked for.
 struct Findings {
-    TeamArray<double> esd; ///< of all unknowns, in their units
+    SharedArray<double> esd; ///< of all unknowns, in their units
     DlsrGeometry geometry;
     std::vector<double> resolution; ///< mm, per field
 };

@@ -11,9 +11,9 @@ namespace {
 
 /// The factor between strengths.
 constexpr double smoothness_factor = 3;
-constexpr int most_strengths = 7;
+constexpr int max_strengths = 7;
 /// Steps with a strength that is tried, where they are cut short.
-constexpr int most_cut_steps = 4;
+constexpr int max_cut_steps = 4;
 
 /// The strength that held-out projections choose.
 struct StrengthChoice {
@@ -129,7 +129,7 @@ void choose_smoothness(DlsrFit& fit) {
         judge_and_keep(first_smoothness);
         fit.save();
     }
-    while (static_cast<int>(held_out.size()) < most_strengths) {
+    while (static_cast<int>(held_out.size()) < max_strengths) {
         const auto choice = choose_strength(held_out);
         double from = choice.chosen, next = choice.chosen * smoothness_factor;
         if (next > 1.01 * first_smoothness || tried(next)) {
@@ -146,7 +146,7 @@ void choose_smoothness(DlsrFit& fit) {
         do
             fit.solve(fmt::format("held out, smoothness {:.3g}, step", next),
                       system.job().dlsr.convergence, 1, false);
-        while (fit.step_was_cut() && ++steps < most_cut_steps);
+        while (fit.step_was_cut() && ++steps < max_cut_steps);
         judge_and_keep(next);
         fit.stand_at(kept);
         fit.save();

@@ -15,7 +15,7 @@ namespace {
 /// Distance of layers in standard deviations of the narrowest line.
 constexpr double layer_spacing = 0.2;
 /// Layers that factors of exit rays need at least, and a distance [mm] that makes no parallax.
-constexpr std::size_t least_exit_layers = 17;
+constexpr std::size_t min_exit_layers = 17;
 constexpr double far_away = 1e9;
 /// Where there is no distance, lines are moved as if it were this [mm].
 constexpr double nominal_distance = 1000;
@@ -111,7 +111,7 @@ void DlsrSystem::choose_layers() {
         parallax_ ? layers_for(settings, axis, setup_.model, half_depth, distance) : 1;
     if (deviated)
         layers = settings.layers > 0 ? static_cast<std::size_t>(settings.layers)
-                                     : std::max(layers, least_exit_layers);
+                                     : std::max(layers, min_exit_layers);
     layers_ = tomography::DepthLayers::across(parallax_ || deviated ? half_depth : 0, layers);
     basis_options_.tolerance = settings.tolerance;
     basis_options_.layers = layers_.count;
@@ -131,15 +131,15 @@ void DlsrSystem::choose_layers() {
     }
 }
 
-std::unique_ptr<dlsr::DlsrOperator>
+std::unique_ptr<dlsr::Operator>
 DlsrSystem::make_operator(const rietveld::PatternBasis& basis) const {
     return communicator().collectively([&] {
         std::vector<std::span<const std::size_t>> pixels;
         for (const auto& of_part : setup_.pixels)
             pixels.push_back(of_part.span());
-        return std::make_unique<dlsr::DlsrOperator>(
-            scan_.geometry(), grid_, basis, layers_, pixels, weight_, scan_.transmission(),
-            geometry_parameters_, setup_.layer_centre, team_);
+        return std::make_unique<dlsr::Operator>(scan_.geometry(), grid_, basis, layers_, pixels,
+                                                weight_, scan_.transmission(), geometry_parameters_,
+                                                setup_.layer_centre, team_);
     });
 }
 
@@ -161,10 +161,10 @@ void DlsrSystem::build(std::span<const double> globals) {
         fields_.push_back(field.field);
     communicator().collectively([&] {
         start.resize(team_, model_->value_count());
-        team_.together([&] {
+        team_.run_and_sync([&] {
             for (std::size_t f = 0; f < setup_.fields.size(); ++f) {
                 const auto& field = setup_.fields[f];
-                if (!team_.has(f))
+                if (!team_.owns(f))
                     continue;
                 const auto pixels = model_->pixels(field.field.part);
                 const std::size_t first = model_->offset(field.field.part, field.field.shape);
@@ -182,8 +182,8 @@ void DlsrSystem::build(std::span<const double> globals) {
     globals_.push_back({-axis_range * step, axis_range * step, axis_unit * step});
     if (parallax_)
         globals_.push_back({-distance_range, distance_range, distance_unit});
-    problem_ = std::make_unique<dlsr::DlsrProblem>(communicator(), *model_, grid_, geometry, data_,
-                                                   fields_, globals_, start, &team_);
+    problem_ = std::make_unique<dlsr::Problem>(communicator(), *model_, grid_, geometry, data_,
+                                               fields_, globals_, start, &team_);
     problem_->set_product_tolerance(product_tolerance);
     hold_geometry(globals);
     use_rays(used_weight_.empty() ? weight_ : used_weight_);
@@ -245,7 +245,7 @@ double DlsrSystem::replace_data(std::span<const double> x) {
     return change;
 }
 
-void DlsrSystem::hold_geometry(dlsr::DlsrProblem& problem, std::span<const double> globals) const {
+void DlsrSystem::hold_geometry(dlsr::Problem& problem, std::span<const double> globals) const {
     for (std::size_t g = 0; g < geometry_parameters_.size(); ++g) {
         const std::size_t global = setup_.globals.size() + g;
         const double value = globals.size() > global ? globals[global] * globals_[global].unit : 0;
@@ -281,9 +281,9 @@ DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
     result.model->set_ray_weight(weight);
     if (result.model->value_count() != start_values_.size())
         return result;
-    result.problem = std::make_unique<dlsr::DlsrProblem>(communicator(), *result.model, grid_,
-                                                         context_.scan.geometry(), result.data,
-                                                         fields_, globals_, start_values_, &team_);
+    result.problem = std::make_unique<dlsr::Problem>(communicator(), *result.model, grid_,
+                                                     context_.scan.geometry(), result.data, fields_,
+                                                     globals_, start_values_, &team_);
     hold_geometry(*result.problem, globals);
     return result;
 }

@@ -56,12 +56,12 @@ class DlsrSystem {
     void free_geometry() const;
 
     /// The same with depths reversed, which is what a reversed rotation or translation amounts to
-    /// (both together mirror the maps only), and the data of the rays of `weight`.
+    /// (both run_and_sync mirror the maps only), and the data of the rays of `weight`.
     struct Reversed {
         std::unique_ptr<rietveld::PatternBasis> basis;
         std::vector<float> data;
-        std::unique_ptr<dlsr::DlsrOperator> model;
-        std::unique_ptr<dlsr::DlsrProblem>
+        std::unique_ptr<dlsr::Operator> model;
+        std::unique_ptr<dlsr::Problem>
             problem; ///< none: its patterns need another number of values
     };
     Reversed reversed(std::span<const float> weight, std::span<const double> globals) const;
@@ -78,8 +78,8 @@ class DlsrSystem {
     const tomography::ImageGrid& grid() const { return grid_; }
     const DlsrSetup& setup() const { return setup_; }
     const rietveld::PatternBasis& basis() const { return *basis_; }
-    dlsr::DlsrOperator& model() const { return *model_; }
-    dlsr::DlsrProblem& problem() const { return *problem_; }
+    dlsr::Operator& model() const { return *model_; }
+    dlsr::Problem& problem() const { return *problem_; }
     const std::vector<float>& data() const { return data_; }     ///< [own ray][M]
     const std::vector<float>& weight() const { return weight_; } ///< [own ray], all that count
     const std::vector<float>& used_weight() const { return used_weight_; } ///< that the fit sees
@@ -92,13 +92,13 @@ class DlsrSystem {
     std::size_t unknown_count() const; ///< of all ranks; known before anything is built
     bool has_smooth_fields() const;    ///< voxel shapes that a strength of the smoothness is about
 
-    const Team& team() const { return team_; }
+    const SharedMemoryTeam& team() const { return team_; }
     /// First of the global unknowns: those of the shapes, then the geometry's.
     std::size_t first_global() const;
     std::size_t
     geometry_unknown(dlsr::GeometryParameter parameter) const; ///< among the global ones
     /// Unit and range of a global unknown.
-    const dlsr::DlsrGlobal& global_of(std::size_t unknown) const { return globals_[unknown]; }
+    const dlsr::Global& global_of(std::size_t unknown) const { return globals_[unknown]; }
     /// Of the global shapes where the global unknowns are `globals`.
     std::vector<double> global_values(std::span<const double> globals) const;
 
@@ -109,8 +109,8 @@ class DlsrSystem {
   private:
     void read_weights(const dlsr::FactoredWeights& weights);
     void choose_layers();
-    void hold_geometry(dlsr::DlsrProblem& problem, std::span<const double> globals) const;
-    std::unique_ptr<dlsr::DlsrOperator> make_operator(const rietveld::PatternBasis& basis) const;
+    void hold_geometry(dlsr::Problem& problem, std::span<const double> globals) const;
+    std::unique_ptr<dlsr::Operator> make_operator(const rietveld::PatternBasis& basis) const;
     double model_distance() const;
 
     StageContext& context_;
@@ -136,11 +136,11 @@ class DlsrSystem {
     // Of the setup as it is.
     std::unique_ptr<rietveld::PatternBasis> basis_;
     std::vector<float> data_;
-    std::unique_ptr<dlsr::DlsrOperator> model_;
-    TeamArray<double> start_values_;
-    std::vector<dlsr::DlsrField> fields_;
-    std::vector<dlsr::DlsrGlobal> globals_; ///< shapes, then the geometry's
-    std::unique_ptr<dlsr::DlsrProblem> problem_;
+    std::unique_ptr<dlsr::Operator> model_;
+    SharedArray<double> start_values_;
+    std::vector<dlsr::Field> fields_;
+    std::vector<dlsr::Global> globals_; ///< shapes, then the geometry's
+    std::unique_ptr<dlsr::Problem> problem_;
 };
 
 } // namespace xrdct::pipeline

@@ -20,7 +20,7 @@ constexpr double iterated_rays_per_second = 15000;
 constexpr double dlsr_start = 5, dlsr_seconds_per_operation = 2e-8;
 constexpr double dlsr_coefficients = 128, dlsr_columns = 20, dlsr_node_voxel = 4000,
                  dlsr_rank_voxel = 250, dlsr_rank = 1e8;
-constexpr double disk_rate = 5e8; ///< bytes per second, all ranks together
+constexpr double disk_rate = 5e8; ///< bytes per second, all ranks run_and_sync
 
 } // namespace
 

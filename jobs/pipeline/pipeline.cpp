@@ -145,8 +145,8 @@ std::uint64_t fbp_memory(const Scan& scan, std::size_t channels) {
 std::size_t channels_per_pass(const Scan& scan, int ranks, std::uint64_t memory_per_rank) {
     const std::size_t share =
         (scan.n_channel() + static_cast<std::size_t>(ranks) - 1) / static_cast<std::size_t>(ranks);
-    // The ranks hold about 128 channels together, so that a rank's share of the memory falls with
-    // their number; few channels at a time make inefficient kernels.
+    // The ranks hold about 128 channels run_and_sync, so that a rank's share of the memory falls
+    // with their number; few channels at a time make inefficient kernels.
     const std::size_t wanted = std::max<std::size_t>(8, 128 / static_cast<std::size_t>(ranks));
     std::size_t channels = std::min(wanted, std::max<std::size_t>(share, 1));
     if (memory_per_rank == 0)

@@ -14,7 +14,7 @@ namespace xrdct::report {
 
 namespace {
 
-constexpr std::size_t least_bins = 3;
+constexpr std::size_t min_bins = 3;
 
 CurvePicture::Series series_of(const std::string& name, const RadialProfile& profile) {
     return {name, profile.radius, profile.mean, profile.spread};
@@ -33,7 +33,7 @@ void add_profiles(const StageResult& stage, std::vector<PlannedPicture>& picture
     std::vector<std::string> names;
     for (const PhaseResult& phase : stage.phases)
         for (const QuantityResult& quantity : phase.quantities)
-            if (quantity.profile.filled() >= least_bins && quantity.quantity != "density" &&
+            if (quantity.profile.filled() >= min_bins && quantity.quantity != "density" &&
                 std::find(names.begin(), names.end(), quantity.quantity) == names.end())
                 names.push_back(quantity.quantity);
     std::stable_sort(names.begin(), names.end(), [](const auto& a, const auto& b) {
@@ -44,7 +44,7 @@ void add_profiles(const StageResult& stage, std::vector<PlannedPicture>& picture
         std::string weights;
         for (const PhaseResult& phase : stage.phases)
             for (const QuantityResult& quantity : phase.quantities)
-                if (quantity.quantity == name && quantity.profile.filled() >= least_bins) {
+                if (quantity.quantity == name && quantity.profile.filled() >= min_bins) {
                     picture.panels.push_back({phase.phase,
                                               name,
                                               quantity.units,
@@ -143,7 +143,7 @@ void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures
                          {source->electrode, source->map.values, source->map.weights});
                      write_histogram_picture(histogram, stem, options);
                  }});
-        if (electrode.profile.filled() >= least_bins) {
+        if (electrode.profile.filled() >= min_bins) {
             profile.panels.push_back({capital(electrode.electrode),
                                       "lithium",
                                       "",

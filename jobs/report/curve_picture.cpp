@@ -138,13 +138,13 @@ std::vector<std::filesystem::path> write_curve_picture(const CurvePicture& pictu
         longest = std::max(longest, shown_name(panel.name).size());
     const bool named = picture.panels.size() > 1;
     // A long legend would cover the curves: it stands beside them.
-    std::size_t longest_series = 0, most_series = 0;
+    std::size_t longest_series = 0, max_series = 0;
     for (const auto& panel : picture.panels) {
-        most_series = std::max(most_series, panel.series.size());
+        max_series = std::max(max_series, panel.series.size());
         for (const auto& series : panel.series)
             longest_series = std::max(longest_series, series.name.size());
     }
-    const bool beside = most_series > 4;
+    const bool beside = max_series > 4;
     const double left = 116, top = 52, bottom = 88, gap = 14;
     const double each = picture.panels.size() == 1 ? 340 : picture.panels.size() == 2 ? 210 : 150;
     const double right = beside  ? 10.0 * static_cast<double>(longest_series) + 60

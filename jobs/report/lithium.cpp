@@ -14,9 +14,9 @@ namespace xrdct::report {
 
 namespace {
 
-constexpr double least_significance = 5.0; ///< of the host in a voxel [e.s.d.]
-constexpr double least_host = 0.05;        ///< of the 99th percentile
-constexpr double least_covered = 0.9;      ///< of a voxel's host, by phases with a content
+constexpr double min_significance = 5.0; ///< of the host in a voxel [e.s.d.]
+constexpr double min_host = 0.05;        ///< of the 99th percentile
+constexpr double min_covered = 0.9;      ///< of a voxel's host, by phases with a content
 
 using Cell = std::map<std::string, Estimate>;
 
@@ -162,7 +162,7 @@ LithiumMap lithium_map(std::span<const LithiumPhase> phases) {
     if (voxels > 0) {
         std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(place),
                          sorted.end());
-        threshold = least_host * sorted[place];
+        threshold = min_host * sorted[place];
     }
 
     map.values.assign(voxels, nan_value);
@@ -173,7 +173,7 @@ LithiumMap lithium_map(std::span<const LithiumPhase> phases) {
         for (const LithiumPhase& phase : phases)
             variance += host_error(phase, i) * host_error(phase, i);
         if (!(hosts[i] > threshold) ||
-            (errors_known && hosts[i] < least_significance * std::sqrt(variance)))
+            (errors_known && hosts[i] < min_significance * std::sqrt(variance)))
             continue;
         ++map.electrode;
         map.weights[i] = hosts[i];
@@ -197,7 +197,7 @@ LithiumMap lithium_map(std::span<const LithiumPhase> phases) {
             sum += host(phase, i) * content.value;
         }
         map.beyond += beyond ? 1 : 0;
-        if (!(covered >= least_covered * hosts[i])) {
+        if (!(covered >= min_covered * hosts[i])) {
             map.no_lattice += missing && !beyond ? 1 : 0;
             continue;
         }

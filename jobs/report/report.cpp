@@ -843,12 +843,12 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
                                             : 2;
     };
     for (int kind = 0; kind < 6; ++kind) {
-        std::vector<const GroupEntry*> together;
+        std::vector<const GroupEntry*> run_and_sync;
         for (const GroupEntry& group : stage.groups) {
             if (group.maps.empty() || order(group) != kind || !shows_more(stage, group))
                 continue;
             if (lone(group)) {
-                together.push_back(&group);
+                run_and_sync.push_back(&group);
                 continue;
             }
             page.subsection(kind == 1   ? "Quality of the fits"
@@ -858,9 +858,9 @@ void Maker::add_stage(HtmlPage& page, const StageEntry& stage, const StageEntry*
                 add_outcomes(page, group);
             add_maps(page, stage, {&group}, pictures);
         }
-        if (!together.empty() && kind == 5)
+        if (!run_and_sync.empty() && kind == 5)
             page.subsection("Path lengths in the phases");
-        add_maps(page, stage, together, pictures);
+        add_maps(page, stage, run_and_sync, pictures);
     }
     if (!stage.stage->ring.empty()) {
         std::vector<std::vector<std::string>> rows;

@@ -59,9 +59,9 @@ void read_texture(Settings& s, const std::string& prefix, JobKind kind, PhaseSet
         s.choice(prefix + "refine_march", "fixed", {"fixed", "global"},
                  "treatment of the March coefficient by the dlsr stage; the stages before it keep "
                  "its start"));
-    require(phase.march >= crystal::least_march && phase.march <= crystal::largest_march, s,
+    require(phase.march >= crystal::min_march && phase.march <= crystal::largest_march, s,
             prefix + "march",
-            fmt::format("must lie between {} and {}, is {}", crystal::least_march,
+            fmt::format("must lie between {} and {}, is {}", crystal::min_march,
                         crystal::largest_march, phase.march));
     if (axis.empty()) {
         require(phase.march == 1, s, prefix + "march",

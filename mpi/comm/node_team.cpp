@@ -111,10 +111,11 @@ NodeTeam::NodeTeam(const Communicator& communicator, std::size_t most)
 NodeTeam::~NodeTeam() = default;
 
 std::shared_ptr<void> NodeTeam::allocate(std::size_t bytes) const {
-    return size() == 1 ? Team::allocate(bytes) : map_shared(node_, std::max<std::size_t>(bytes, 1));
+    return size() == 1 ? SharedMemoryTeam::allocate(bytes)
+                       : map_shared(node_, std::max<std::size_t>(bytes, 1));
 }
 
-void NodeTeam::together(const std::function<void()>& work) const {
+void NodeTeam::run_and_sync(const std::function<void()>& work) const {
     if (size() == 1)
         return work();
     node_.collectively([&] {
@@ -127,8 +128,8 @@ void NodeTeam::together(const std::function<void()>& work) const {
 void NodeTeam::gather(std::span<const double> own, std::span<double> whole) const {
     const auto ranks = static_cast<std::size_t>(communicator_.size());
     const auto range = [&](std::size_t rank) { return block_range(whole.size(), ranks, rank); };
-    together([] {}); // nobody reads any more what was there
-    together([&] {
+    barrier(); // nobody reads any more what was there
+    run_and_sync([&] {
         const auto mine = range(static_cast<std::size_t>(communicator_.rank()));
         if (own.size() != mine.size())
             throw Error("a share of another length than the rank's");
@@ -151,7 +152,7 @@ void NodeTeam::gather(std::span<const double> own, std::span<double> whole) cons
                 from += static_cast<std::ptrdiff_t>(range(r).size());
             }
     }
-    together([] {});
+    barrier();
 }
 
 } // namespace xrdct::mpi

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "mpi/comm/communicator.hpp"
 
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace xrdct::mpi {
 /// of System V that are marked to go with the processes, however these end: they need no file
 /// system, and neither a small /dev/shm nor a limit of the size of files is in their way. Where
 /// memory cannot be shared (ranks in separate containers) every rank is a team of its own.
-class NodeTeam final : public Team {
+class NodeTeam final : public SharedMemoryTeam {
   public:
     /// At most `most` ranks share. Collective over the communicator, which must outlive the team.
     explicit NodeTeam(const Communicator& communicator,
@@ -26,7 +26,7 @@ class NodeTeam final : public Team {
     std::size_t rank() const override { return static_cast<std::size_t>(node_.rank()); }
     std::size_t size() const override { return static_cast<std::size_t>(node_.size()); }
     std::shared_ptr<void> allocate(std::size_t bytes) const override;
-    void together(const std::function<void()>& work) const override;
+    void run_and_sync(const std::function<void()>& work) const override;
 
     const Communicator& communicator() const { return communicator_; }
     /// Teams of the communicator.
@@ -46,7 +46,7 @@ class NodeTeam final : public Team {
         if (leaders_)
             leaders_->allreduce(values, Reduction::sum);
         if (teams() > 1)
-            together([] {});
+            barrier();
     }
 
     const Communicator& communicator_;

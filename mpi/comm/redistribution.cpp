@@ -47,19 +47,19 @@ template <class Exchange>
 void Redistribution::in_rounds(Exchange&& exchange) const {
     // A position is one (row, column); ranks send the positions of their rows in order, the same
     // number in each round.
-    std::size_t most_rows = 0;
-    std::size_t most_channels = 0;
+    std::size_t max_rows = 0;
+    std::size_t max_channels = 0;
     for (const BlockRange& range : rows_)
-        most_rows = std::max(most_rows, range.size());
+        max_rows = std::max(max_rows, range.size());
     for (const BlockRange& range : channels_)
-        most_channels = std::max(most_channels, range.size());
+        max_channels = std::max(max_channels, range.size());
     const std::size_t position_bytes =
-        sizeof(float) * std::max(shape_.channels, most_channels * rows_.size());
+        sizeof(float) * std::max(shape_.channels, max_channels * rows_.size());
     if (position_bytes == 0)
         return;
     const std::size_t per_round = std::max<std::size_t>(1, buffer_bytes_ / position_bytes);
-    const std::size_t most_positions = most_rows * shape_.columns;
-    for (std::size_t begin = 0; begin < most_positions; begin += per_round) {
+    const std::size_t max_positions = max_rows * shape_.columns;
+    for (std::size_t begin = 0; begin < max_positions; begin += per_round) {
         std::vector<BlockRange> positions(rows_.size());
         for (std::size_t r = 0; r < rows_.size(); ++r) {
             const std::size_t n = rows_[r].size() * shape_.columns;

@@ -249,17 +249,17 @@ Selection Dataset::checked_selection(const Selection* selection, std::size_t n, 
 void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std::size_t n,
                                ElementType type, Transfer transfer, bool write) const {
     const std::string where = describe();
-    const bool together = file_->shared() && transfer == Transfer::collective;
+    const bool run_and_sync = file_->shared() && transfer == Transfer::collective;
     Selection box;
     std::optional<std::string> error;
     try {
         box = checked_selection(selection, n, write);
     } catch (const Error& e) {
-        if (!together)
+        if (!run_and_sync)
             throw;
         error = e.what();
     }
-    if (together)
+    if (run_and_sync)
         file_->agree(error);
 
     const hid_t memory = memory_type(type);
@@ -273,14 +273,14 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
         // A full disk is found out before HDF5 meets it: its ranks part ways where a write of
         // compressed data fails on one.
         std::size_t bytes = n * larger;
-        if (together)
+        if (run_and_sync)
             bytes = static_cast<std::size_t>(file_->communicator->allreduce(
                 static_cast<std::int64_t>(bytes), mpi::Reduction::sum));
-        if (!together || file_->is_root())
+        if (!run_and_sync || file_->is_root())
             error = file_->missing_space(bytes);
-        if (!error && grows && (!together || file_->is_root()))
+        if (!error && grows && (!run_and_sync || file_->is_root()))
             error = file_->beyond_size_limit(bytes);
-        if (together)
+        if (run_and_sync)
             file_->agree_on_writing(error);
         else if (error)
             throw Error(*error);
@@ -293,7 +293,7 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
         file_->shared() && file_->writable && !layout.chunk.empty() && layout.filters.empty();
     // HDF5 need not work collectively where every rank can reach its part alone, which is faster
     // and tells errors surely.
-    const bool collective = together && !by_chunk;
+    const bool collective = run_and_sync && !by_chunk;
     const Handle properties = own(H5Pcreate(H5P_DATASET_XFER), where, "preparing a transfer");
     if (file_->shared()) {
         checked(H5Pset_dxpl_mpio(properties.get(),
@@ -360,9 +360,9 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
             data += points * element;
         }
     }
-    if (write && together)
+    if (write && run_and_sync)
         file_->agree_on_writing(error);
-    else if (together)
+    else if (run_and_sync)
         file_->agree(error);
     else if (error) {
         if (write && !file_->shared())

@@ -306,8 +306,8 @@ File File::open(const std::filesystem::path& path, Access access,
     const std::string where = path.string();
     const bool create = state->created;
 
-    // One process looks first, by plain means: ranks that then open the file together do not fail
-    // one by one.
+    // One process looks first, by plain means: ranks that then open the file run_and_sync do not
+    // fail one by one.
     std::optional<std::string> error;
     try {
         if (create) {

@@ -26,7 +26,7 @@ namespace xrdct::patterns {
 
 namespace {
 
-constexpr std::size_t fewest_channels = 10;
+constexpr std::size_t min_channels = 10;
 
 using units::Quantity;
 
@@ -600,7 +600,7 @@ PatternFile assemble(const std::filesystem::path& path, Rows rows,
             no_error += finite && !good ? 1 : 0;
         }
     }
-    if (centres.size() - missing < fewest_channels)
+    if (centres.size() - missing < min_channels)
         throw Error(fmt::format(
             "{}: {} channels with a finite intensity{}; at least {} are needed", file,
             centres.size() - missing,
@@ -609,7 +609,7 @@ PatternFile assemble(const std::filesystem::path& path, Rows rows,
                                              options.minimum, options.maximum,
                                              two_theta[order.front()], two_theta[order.back()])
                                : std::string(),
-            fewest_channels));
+            min_channels));
     if (not_positive > 0)
         notes.push_back(
             fmt::format("{} channels at or below 2theta = 0 were left out", not_positive));

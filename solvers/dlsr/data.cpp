@@ -14,7 +14,7 @@ namespace {
 constexpr int most_iterations = 100;
 /// Channels and rays of which less than this part is there are left out: what they tell is little
 /// and found slowly.
-constexpr double least_part = 0.1;
+constexpr double min_part = 0.1;
 } // namespace
 
 std::vector<double> FactoredWeights::channel_weight() const {
@@ -114,7 +114,7 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
     const double most = channels > 0 ? *std::max_element(count.begin(), count.end()) : 0;
     double total = 0, kept = 0;
     for (std::size_t k = 0; k < channels; ++k) {
-        if (excluded[k] || !(count[k] > least_part * most))
+        if (excluded[k] || !(count[k] > min_part * most))
             continue;
         result.channel_variance[k] = channel[k];
         total += channel[k];
@@ -137,7 +137,7 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
         double there = kept;
         for (const std::size_t k : missing_[i])
             there -= std::isfinite(result.channel_variance[k]);
-        if (there > least_part * kept)
+        if (there > min_part * kept)
             result.masked += kept - there;
         else
             result.ray_variance[missing_ray_[i]] = nan_value;

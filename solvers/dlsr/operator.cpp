@@ -3,7 +3,7 @@
 #include "base/error.hpp"
 #include "base/simd.hpp"
 #include "solvers/dlsr/eigen_index.hpp"
-#include "solvers/dlsr/lanes.hpp"
+#include "solvers/dlsr/rotation_operator.hpp"
 
 #include <algorithm>
 #include <array>
@@ -28,9 +28,9 @@ constexpr double axis_difference = 0.05, distance_difference = 2e-3;
 
 } // namespace
 
-struct DlsrOperator::Impl {
-    const Team& team;
-    explicit Impl(const Team& t) : team(t) {}
+struct Operator::Impl {
+    const SharedMemoryTeam& team;
+    explicit Impl(const SharedMemoryTeam& t) : team(t) {}
     const rietveld::PatternBasis* basis = nullptr;
     tomography::ScanGeometry geometry;
     tomography::ImageGrid grid;
@@ -40,7 +40,7 @@ struct DlsrOperator::Impl {
     std::vector<float> weight, transmission; ///< [ray]; transmission 0 where the weight is 0
 
     std::shared_ptr<const std::vector<float>> depth_factors; ///< [ray][layer]; null: 1
-    std::unique_ptr<DlsrLanes> lanes, condensed;
+    std::unique_ptr<RotationOperator> lanes, condensed;
     std::size_t condensed_size = 0;
     std::size_t values = 0, globals = 0; ///< globals: shapes, then the geometry's
     std::size_t shape_globals = 0;
@@ -55,11 +55,11 @@ struct DlsrOperator::Impl {
     struct Member {
         std::uint32_t part, voxel;
     };
-    TeamArray<std::uint32_t> first_member;
-    TeamArray<Member> members;
+    SharedArray<std::uint32_t> first_member;
+    SharedArray<Member> members;
 
     // The point.
-    TeamArray<float> coefficients;
+    SharedArray<float> coefficients;
     std::vector<double> global_values;
     rietveld::PatternBasis::Tables tables;
     bool has_derivatives = false;
@@ -69,8 +69,8 @@ struct DlsrOperator::Impl {
 
     mutable std::vector<AlignedFloats> scratch; ///< per thread
     // Of products: a direction's coefficients, each member's sums, [member][globals].
-    mutable TeamArray<float> assembled, sums;
-    mutable TeamArray<double> global_sums;
+    mutable SharedArray<float> assembled, sums;
+    mutable SharedArray<double> global_sums;
 
     std::size_t value_count() const { return values + globals; }
     bool has_tables(std::span<const double> at) const {
@@ -192,7 +192,8 @@ struct DlsrOperator::Impl {
     /// [slot][slot] of patterns [slot · M + coefficient]; between the first functions of ψ of two
     /// parts the mean over ψ, all functions included: what a voxel's values have in common over a
     /// turn.
-    void make_gram(const DlsrLanes& of, const float* patterns, std::vector<float>& gram) const {
+    void make_gram(const RotationOperator& of, const float* patterns,
+                   std::vector<float>& gram) const {
         const std::size_t slots = of.slots();
         gram.resize(slots * slots);
         const ConstMap rows(patterns, index(slots), index(m));
@@ -229,7 +230,7 @@ struct DlsrOperator::Impl {
         Eigen::MatrixXd to;   ///< [combination][lane]: of a voxel's lanes
         Eigen::MatrixXd from; ///< [lane][combination]: of the patterns
     };
-    Combinations combine(const DlsrLanes::Part& part, double tolerance) const {
+    Combinations combine(const RotationOperator::Part& part, double tolerance) const {
         const Eigen::Index count = index(part.lanes);
         const std::size_t stride = (1 + part.shapes) * part.lanes, n = part.pixels.size();
         Eigen::MatrixXd gram(count, count);
@@ -260,7 +261,7 @@ struct DlsrOperator::Impl {
         for (double rest = kinds; kept < count && rest > tolerance * tolerance; ++kept)
             rest -= eigen.eigenvalues()(count - 1 - kept);
         // Whole blocks are projected anyway.
-        const Eigen::Index block = index(DlsrLanes::block);
+        const Eigen::Index block = index(RotationOperator::block);
         kept = std::min(count, std::max<Eigen::Index>(1, (kept + block - 1) / block) * block);
         const Eigen::MatrixXd leading = eigen.eigenvectors().rightCols(kept).rowwise().reverse();
         Combinations result;
@@ -274,14 +275,14 @@ struct DlsrOperator::Impl {
         std::vector<Combinations> combinations(parts.size());
         std::vector<std::span<const std::size_t>> pixels;
         std::vector<std::size_t> counts, shapes;
-        std::vector<DlsrLanes::RingFunctions> rings;
-        team.together([&] {
+        std::vector<RotationOperator::RingFunctions> rings;
+        team.run_and_sync([&] {
             for (std::size_t p = 0; p < parts.size(); ++p)
-                if (parts[p].lanes > DlsrLanes::block)
+                if (parts[p].lanes > RotationOperator::block)
                     combinations[p] = combine(parts[p], tolerance);
         });
         for (std::size_t p = 0; p < parts.size(); ++p) {
-            const bool family = parts[p].lanes > DlsrLanes::block;
+            const bool family = parts[p].lanes > RotationOperator::block;
             pixels.push_back(parts[p].pixels.span());
             counts.push_back(family ? static_cast<std::size_t>(combinations[p].to.rows())
                                     : parts[p].lanes);
@@ -289,8 +290,8 @@ struct DlsrOperator::Impl {
             rings.push_back(parts[p].ring);
         }
         const auto [moved, stretched] = geometry_at(geometry_values);
-        condensed = std::make_unique<DlsrLanes>(team, moved, grid, stretched, pixels, counts,
-                                                shapes, rings, layer_centre);
+        condensed = std::make_unique<RotationOperator>(team, moved, grid, stretched, pixels, counts,
+                                                       shapes, rings, layer_centre);
         condensed->set_depth_factors(depth_factors);
         const Matrix full = patterns();
         Matrix fewer = Matrix::Zero(index(layers), index(condensed->slots() * m));
@@ -307,7 +308,7 @@ struct DlsrOperator::Impl {
             const Matrix to = combinations[p].to.transpose().cast<float>(),
                          from = combinations[p].from.transpose().cast<float>();
             part.functions.resize(team, n * own);
-            team.together([&] {
+            team.run_and_sync([&] {
                 const auto [first, last] = team.share(n);
                 for (std::size_t d = 0; d <= part.shapes; ++d)
                     Eigen::Map<Matrix, 0, Eigen::OuterStride<>>(
@@ -364,7 +365,7 @@ struct DlsrOperator::Impl {
                 slopes[g].row(index(r)) =
                     reduced.row(index(rows[r].function)).segment(index(rows[r].lane * m), index(m));
         }
-        std::vector<std::vector<DlsrLanes::PackedLane>> rows(shape_globals);
+        std::vector<std::vector<RotationOperator::PackedLane>> rows(shape_globals);
         std::size_t widest = 0;
         for (std::size_t g = 0; g < shape_globals; ++g) {
             rows[g] = lanes->lanes_of(tables.part[g]);
@@ -396,8 +397,8 @@ struct DlsrOperator::Impl {
     /// adjoint is added up in this member's `sums` and `global_sums`. With `weighted`, rotations
     /// without any weight are passed over. An empty q: rays are 0.
     template <class Each>
-    void sweep(const DlsrLanes& by, std::span<const float> q, const float* global, Each&& each,
-               bool back, bool weighted = false) const {
+    void sweep(const RotationOperator& by, std::span<const float> q, const float* global,
+               Each&& each, bool back, bool weighted = false) const {
         const auto threads = static_cast<std::size_t>(omp_get_max_threads());
         const std::size_t count = by.projector().coefficient_count();
         std::vector<AlignedFloats> partial(back ? threads : 0);
@@ -476,10 +477,10 @@ struct DlsrOperator::Impl {
     }
     /// The sums of all members as values.
     template <class Number>
-    void collect(const DlsrLanes& by, std::span<Number> direction) const {
+    void collect(const RotationOperator& by, std::span<Number> direction) const {
         by.reduce(std::span<const float>(sums.span()), sums_stride(), direction);
         if (globals > 0)
-            team.together([&] {
+            team.run_and_sync([&] {
                 for (std::size_t g = 0; g < globals && team.rank() == 0; ++g) {
                     double sum = 0;
                     for (std::size_t member = 0; member < team.size(); ++member)
@@ -489,7 +490,8 @@ struct DlsrOperator::Impl {
             });
     }
     /// A direction's coefficients in `by`.
-    std::span<const float> assemble(const DlsrLanes& by, std::span<const float> direction) const {
+    std::span<const float> assemble(const RotationOperator& by,
+                                    std::span<const float> direction) const {
         make_room();
         const auto q = assembled.span().first(by.projector().coefficient_count());
         by.assemble(direction, q);
@@ -497,13 +499,12 @@ struct DlsrOperator::Impl {
     }
 };
 
-DlsrOperator::DlsrOperator(const tomography::ScanGeometry& geometry,
-                           const tomography::ImageGrid& grid, const rietveld::PatternBasis& basis,
-                           const tomography::DepthLayers& layers,
-                           std::span<const std::span<const std::size_t>> pixels,
-                           std::span<const float> ray_weight, std::span<const float> transmission,
-                           std::span<const GeometryParameter> geometry_parameters,
-                           std::array<double, 2> layer_centre, const Team& team)
+Operator::Operator(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                   const rietveld::PatternBasis& basis, const tomography::DepthLayers& layers,
+                   std::span<const std::span<const std::size_t>> pixels,
+                   std::span<const float> ray_weight, std::span<const float> transmission,
+                   std::span<const GeometryParameter> geometry_parameters,
+                   std::array<double, 2> layer_centre, const SharedMemoryTeam& team)
     : impl_(std::make_unique<Impl>(team)) {
     Impl& impl = *impl_;
     impl.basis = &basis;
@@ -541,14 +542,14 @@ DlsrOperator::DlsrOperator(const tomography::ScanGeometry& geometry,
     impl.depth_layers = layers;
     impl.layer_centre = layer_centre;
     std::vector<std::size_t> lanes, shapes;
-    std::vector<DlsrLanes::RingFunctions> rings;
+    std::vector<RotationOperator::RingFunctions> rings;
     for (std::size_t p = 0; p < pixels.size(); ++p) {
         lanes.push_back(basis.lanes(p));
         shapes.push_back(basis.parts()[p].voxel.size());
         rings.push_back(basis.ring_functions(p));
     }
-    impl.lanes = std::make_unique<DlsrLanes>(team, geometry, grid, layers, pixels, lanes, shapes,
-                                             rings, layer_centre);
+    impl.lanes = std::make_unique<RotationOperator>(team, geometry, grid, layers, pixels, lanes,
+                                                    shapes, rings, layer_centre);
     impl.layers = impl.lanes->layers();
     impl.values = impl.lanes->value_count();
     const auto ordered = impl.lanes->projector().voxels();
@@ -557,7 +558,7 @@ DlsrOperator::DlsrOperator(const tomography::ScanGeometry& geometry,
         member_count += part.pixels.size();
     impl.first_member.resize(team, ordered.size() + 1);
     impl.members.resize(team, member_count);
-    team.together([&] {
+    team.run_and_sync([&] {
         if (team.rank() != 0)
             return;
         std::vector<std::uint32_t> place(grid.size(), 0);
@@ -591,47 +592,47 @@ DlsrOperator::DlsrOperator(const tomography::ScanGeometry& geometry,
         impl.pixel_weight[ordered[i].pixel] = sums[i];
 }
 
-DlsrOperator::~DlsrOperator() = default;
-DlsrOperator::DlsrOperator(DlsrOperator&&) noexcept = default;
-DlsrOperator& DlsrOperator::operator=(DlsrOperator&&) noexcept = default;
+Operator::~Operator() = default;
+Operator::Operator(Operator&&) noexcept = default;
+Operator& Operator::operator=(Operator&&) noexcept = default;
 
-const Team& DlsrOperator::team() const {
+const SharedMemoryTeam& Operator::team() const {
     return impl_->team;
 }
 
-const rietveld::PatternBasis& DlsrOperator::basis() const {
+const rietveld::PatternBasis& Operator::basis() const {
     return *impl_->basis;
 }
-std::size_t DlsrOperator::ray_count() const {
+std::size_t Operator::ray_count() const {
     return impl_->rotations * impl_->translations;
 }
-std::size_t DlsrOperator::coefficient_count() const {
+std::size_t Operator::coefficient_count() const {
     return ray_count() * impl_->m;
 }
-std::size_t DlsrOperator::value_count() const {
+std::size_t Operator::value_count() const {
     return impl_->value_count();
 }
-std::span<const std::size_t> DlsrOperator::pixels(std::size_t part) const {
+std::span<const std::size_t> Operator::pixels(std::size_t part) const {
     return impl_->lanes->parts()[part].pixels.span();
 }
-std::size_t DlsrOperator::offset(std::size_t part, int shape) const {
+std::size_t Operator::offset(std::size_t part, int shape) const {
     const auto& p = impl_->lanes->parts()[part];
     return p.offset + static_cast<std::size_t>(shape + 1) * p.pixels.size();
 }
-std::size_t DlsrOperator::global_offset() const {
+std::size_t Operator::global_offset() const {
     return impl_->values;
 }
-std::size_t DlsrOperator::global_count() const {
+std::size_t Operator::global_count() const {
     return impl_->globals;
 }
-const std::vector<GeometryParameter>& DlsrOperator::geometry_parameters() const {
+const std::vector<GeometryParameter>& Operator::geometry_parameters() const {
     return impl_->geometry_parameters;
 }
-const std::vector<float>& DlsrOperator::pixel_weight() const {
+const std::vector<float>& Operator::pixel_weight() const {
     return impl_->pixel_weight;
 }
 
-std::size_t DlsrOperator::table_size(std::span<const double> values, bool derivatives) const {
+std::size_t Operator::table_size(std::span<const double> values, bool derivatives) const {
     const Impl& impl = *impl_;
     if (values.size() != value_count())
         throw Error("DLSR: wrong number of values");
@@ -639,8 +640,8 @@ std::size_t DlsrOperator::table_size(std::span<const double> values, bool deriva
     return impl.basis->table_size(!made, derivatives && !(made && impl.has_derivatives));
 }
 
-void DlsrOperator::table_rows(std::span<const double> values, bool derivatives, std::size_t first,
-                              std::size_t every, std::span<double> rows) const {
+void Operator::table_rows(std::span<const double> values, bool derivatives, std::size_t first,
+                          std::size_t every, std::span<double> rows) const {
     const Impl& impl = *impl_;
     if (table_size(values, derivatives) == 0)
         return;
@@ -649,21 +650,21 @@ void DlsrOperator::table_rows(std::span<const double> values, bool derivatives, 
     impl.basis->table_rows(globals, !made, derivatives, first, every, rows);
 }
 
-void DlsrOperator::set_point(std::span<const double> values, bool derivatives) {
+void Operator::set_point(std::span<const double> values, bool derivatives) {
     std::vector<double> rows(table_size(values, derivatives));
     table_rows(values, derivatives, 0, 1, rows);
     set_point(values, derivatives, rows);
 }
 
-void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
-                             std::span<const double> rows) {
+void Operator::set_point(std::span<const double> values, bool derivatives,
+                         std::span<const double> rows) {
     Impl& impl = *impl_;
     if (values.size() != value_count())
         throw Error("DLSR: wrong number of values");
     const auto globals = values.subspan(impl.values, impl.shape_globals);
     const auto geometry = values.subspan(impl.values + impl.shape_globals);
     // Every member's own; afterwards nobody reads any more what is to change.
-    impl.team.together([&] {
+    impl.team.run_and_sync([&] {
         impl.set_geometry(std::vector<double>(geometry.begin(), geometry.end()));
         if (!impl.has_tables(globals)) {
             impl.tables = impl.basis->tables(globals, derivatives, rows);
@@ -680,27 +681,27 @@ void DlsrOperator::set_point(std::span<const double> values, bool derivatives,
     for (auto& part : impl.lanes->parts())
         if (part.lanes > 1 || part.shapes > 0)
             part.functions.resize(impl.team, part.pixels.size() * (1 + part.shapes) * part.lanes);
-    impl.team.together([&] { impl.set_voxels(values); });
+    impl.team.run_and_sync([&] { impl.set_voxels(values); });
     if (derivatives)
         impl.make_columns();
 }
 
-void DlsrOperator::release_columns() {
+void Operator::release_columns() {
     impl_->columns.clear();
     impl_->columns.resize(impl_->globals);
 }
 
-void DlsrOperator::set_geometry_columns(bool made) {
+void Operator::set_geometry_columns(bool made) {
     impl_->geometry_columns = made;
 }
 
-void DlsrOperator::condense(double tolerance) {
+void Operator::condense(double tolerance) {
     impl_->condensed.reset();
     if (tolerance > 0)
         impl_->condense(tolerance);
 }
 
-void DlsrOperator::set_ray_weight(std::span<const float> ray_weight) {
+void Operator::set_ray_weight(std::span<const float> ray_weight) {
     if (ray_weight.size() != ray_count())
         throw Error("DLSR: wrong number of ray weights");
     for (std::size_t r = 0; r < ray_count(); ++r)
@@ -709,7 +710,7 @@ void DlsrOperator::set_ray_weight(std::span<const float> ray_weight) {
     impl_->weight.assign(ray_weight.begin(), ray_weight.end());
 }
 
-void DlsrOperator::set_depth_factors(std::span<const float> factors) {
+void Operator::set_depth_factors(std::span<const float> factors) {
     Impl& impl = *impl_;
     impl.depth_factors.reset();
     if (!factors.empty()) {
@@ -731,7 +732,7 @@ void DlsrOperator::set_depth_factors(std::span<const float> factors) {
     impl.condensed.reset();
 }
 
-void DlsrOperator::predict(std::span<float> rays) const {
+void Operator::predict(std::span<float> rays) const {
     if (rays.size() != coefficient_count())
         throw Error("DLSR: wrong number of rays");
     impl_->sweep(
@@ -742,11 +743,11 @@ void DlsrOperator::predict(std::span<float> rays) const {
         false);
 }
 
-std::vector<float> DlsrOperator::part_sums() const {
+std::vector<float> Operator::part_sums() const {
     const Impl& impl = *impl_;
-    const DlsrLanes& lanes = *impl.lanes;
+    const RotationOperator& lanes = *impl.lanes;
     const std::size_t parts = lanes.parts().size(), m = impl.m, packed = lanes.packed_size();
-    std::vector<std::vector<DlsrLanes::PackedLane>> rows(parts);
+    std::vector<std::vector<RotationOperator::PackedLane>> rows(parts);
     for (std::size_t p = 0; p < parts; ++p)
         rows[p] = lanes.lanes_of(p);
     std::vector<float> result(impl.rotations * parts * m, 0.0F);
@@ -780,23 +781,23 @@ double total(const std::vector<double>& misfits) {
 }
 } // namespace
 
-double DlsrOperator::objective(std::span<const float> data, std::span<float> gradient) const {
+double Operator::objective(std::span<const float> data, std::span<float> gradient) const {
     return total(misfits(data, gradient));
 }
-double DlsrOperator::objective(std::span<const float> data, std::span<double> gradient) const {
+double Operator::objective(std::span<const float> data, std::span<double> gradient) const {
     return total(misfits(data, gradient));
 }
-double DlsrOperator::objective(std::span<const float> data) const {
+double Operator::objective(std::span<const float> data) const {
     return total(rotation_misfits(data));
 }
 
-std::vector<double> DlsrOperator::rotation_misfits(std::span<const float> data) const {
+std::vector<double> Operator::rotation_misfits(std::span<const float> data) const {
     return misfits(data, std::span<float>());
 }
 
 template <class Number>
-std::vector<double> DlsrOperator::misfits(std::span<const float> data,
-                                          std::span<Number> gradient) const {
+std::vector<double> Operator::misfits(std::span<const float> data,
+                                      std::span<Number> gradient) const {
     const Impl& impl = *impl_;
     if (data.size() != coefficient_count() ||
         (!gradient.empty() && gradient.size() != value_count()))
@@ -832,17 +833,17 @@ std::vector<double> DlsrOperator::misfits(std::span<const float> data,
         return sums;
     }
     impl.make_room();
-    impl.team.together(work);
+    impl.team.run_and_sync(work);
     impl.collect(*impl.lanes, gradient);
     return sums;
 }
 
-void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> rays) const {
+void Operator::jacobian(std::span<const float> direction, std::span<float> rays) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the Jacobian");
     const auto q = impl.assemble(*impl.lanes, direction);
-    impl.team.together([&] {
+    impl.team.run_and_sync([&] {
         impl.sweep(
             *impl.lanes, q, direction.data() + impl.values,
             [&](std::size_t first, const float* values) {
@@ -852,24 +853,22 @@ void DlsrOperator::jacobian(std::span<const float> direction, std::span<float> r
     });
 }
 
-void DlsrOperator::adjoint(std::span<const float> rays, std::span<float> direction) const {
+void Operator::adjoint(std::span<const float> rays, std::span<float> direction) const {
     back(rays, direction, false);
 }
-void DlsrOperator::weighted_adjoint(std::span<const float> rays, std::span<float> direction) const {
+void Operator::weighted_adjoint(std::span<const float> rays, std::span<float> direction) const {
     back(rays, direction, true);
 }
-void DlsrOperator::weighted_adjoint(std::span<const float> rays,
-                                    std::span<double> direction) const {
+void Operator::weighted_adjoint(std::span<const float> rays, std::span<double> direction) const {
     back(rays, direction, true);
 }
 template <class Number>
-void DlsrOperator::back(std::span<const float> rays, std::span<Number> direction,
-                        bool weighted) const {
+void Operator::back(std::span<const float> rays, std::span<Number> direction, bool weighted) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the adjoint");
     impl.make_room();
-    impl.team.together([&] {
+    impl.team.run_and_sync([&] {
         impl.sweep(
             *impl.lanes, {}, nullptr,
             [&](std::size_t first, float* values) {
@@ -885,20 +884,20 @@ void DlsrOperator::back(std::span<const float> rays, std::span<Number> direction
     impl.collect(*impl.lanes, direction);
 }
 
-void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<float> out) const {
+void Operator::gauss_newton(std::span<const float> direction, std::span<float> out) const {
     normal_product(direction, out);
 }
-void DlsrOperator::gauss_newton(std::span<const float> direction, std::span<double> out) const {
+void Operator::gauss_newton(std::span<const float> direction, std::span<double> out) const {
     normal_product(direction, out);
 }
 template <class Number>
-void DlsrOperator::normal_product(std::span<const float> direction, std::span<Number> out) const {
+void Operator::normal_product(std::span<const float> direction, std::span<Number> out) const {
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || out.size() != value_count())
         throw Error("DLSR: wrong sizes for the Gauss-Newton product");
-    const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
+    const RotationOperator& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
     const auto q = impl.assemble(lanes, direction);
-    impl.team.together([&] {
+    impl.team.run_and_sync([&] {
         impl.sweep(
             lanes, q, direction.data() + impl.values,
             [&](std::size_t first, float* rays) {
@@ -913,12 +912,12 @@ void DlsrOperator::normal_product(std::span<const float> direction, std::span<Nu
     impl.collect(lanes, out);
 }
 
-std::size_t DlsrOperator::pixel_count() const {
+std::size_t Operator::pixel_count() const {
     return impl_->lanes->projector().voxels().size();
 }
 
-void DlsrOperator::pixel_values(std::size_t i, std::size_t& pixel,
-                                std::vector<std::size_t>& values) const {
+void Operator::pixel_values(std::size_t i, std::size_t& pixel,
+                            std::vector<std::size_t>& values) const {
     const Impl& impl = *impl_;
     pixel = impl.lanes->projector().voxels()[i].pixel;
     values.clear();
@@ -930,11 +929,11 @@ void DlsrOperator::pixel_values(std::size_t i, std::size_t& pixel,
     }
 }
 
-void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
-                               std::vector<float>& gram) const {
+void Operator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
+                           std::vector<float>& gram) const {
     const Impl& impl = *impl_;
     // Condensed lanes say the same of a voxel within the condensation's tolerance, with less work.
-    const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
+    const RotationOperator& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
     const std::vector<float>& lane_gram = impl.condensed ? impl.condensed_gram : impl.lane_gram;
     pixel_values(i, pixel, values);
     // Every value's pattern as lanes of the tables: first slot, number, factors.
@@ -972,7 +971,7 @@ void DlsrOperator::pixel_block(std::size_t i, std::size_t& pixel, std::vector<st
         }
 }
 
-std::vector<float> DlsrOperator::diagonal() const {
+std::vector<float> Operator::diagonal() const {
     const Impl& impl = *impl_;
     std::vector<float> result(value_count(), 0.0F);
     std::vector<std::size_t> values;
@@ -989,7 +988,7 @@ std::vector<float> DlsrOperator::diagonal() const {
     return result;
 }
 
-std::vector<float> DlsrOperator::global_diagonal() const {
+std::vector<float> Operator::global_diagonal() const {
     const Impl& impl = *impl_;
     std::vector<float> result(impl.globals, 0.0F);
     for (std::size_t g = 0; g < impl.columns.size(); ++g) {
@@ -1009,17 +1008,17 @@ std::vector<float> DlsrOperator::global_diagonal() const {
     return result;
 }
 
-std::size_t DlsrOperator::packed_size() const {
+std::size_t Operator::packed_size() const {
     return impl_->lanes->packed_size();
 }
 
-std::size_t DlsrOperator::condensed_size() const {
+std::size_t Operator::condensed_size() const {
     return impl_->condensed_size;
 }
 
-DlsrOperator::Cost DlsrOperator::cost() const {
+Operator::Cost Operator::cost() const {
     const Impl& impl = *impl_;
-    const DlsrLanes& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
+    const RotationOperator& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
     Cost cost;
     const double rotations = static_cast<double>(impl.rotations);
     const double taps = static_cast<double>(lanes.projector().padding());

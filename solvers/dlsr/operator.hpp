@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "rietveld/model/pattern_basis.hpp"
 #include "tomography/depth_projector.hpp"
 #include "tomography/scan_geometry.hpp"
@@ -41,12 +41,12 @@ enum class GeometryParameter {
 /// of projections over a small part of a step (a few 1e-3 of the distance). Uses the threads of
 /// OpenMP. Objects are not shared by threads.
 ///
-/// The members of a team hold what the voxels have once, make it together and add up what their
+/// The members of a team hold what the voxels have once, make it run_and_sync and add up what their
 /// rays give: calls marked collective are so over the team, with the same arguments but for rays.
-/// Where such a call fills a vector of values, that is memory of the team (TeamArray), the same for
-/// all, and the sum over its members; in double it depends on who is in a team as little as on who
-/// is not. A team of one shares nothing.
-class DlsrOperator {
+/// Where such a call fills a vector of values, that is memory of the team (SharedArray), the same
+/// for all, and the sum over its members; in double it depends on who is in a team as little as on
+/// who is not. A team of one shares nothing.
+class Operator {
   public:
     /// `geometry`: own rotations only, all translations. `pixels[part]`: where a part exists [y · n
     /// + x]. `ray_weight` and `transmission` [own rotation][translation]; weight 0 leaves a ray out
@@ -54,17 +54,18 @@ class DlsrOperator {
     /// come twice or that layers without depth do not know; parts without pixels are fine. Textured
     /// parts have their layers wound about `layer_centre` (x, y) [mm] of the grid. `team` must
     /// outlive the operator. Collective.
-    DlsrOperator(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
-                 const rietveld::PatternBasis& basis, const tomography::DepthLayers& layers,
-                 std::span<const std::span<const std::size_t>> pixels,
-                 std::span<const float> ray_weight, std::span<const float> transmission,
-                 std::span<const GeometryParameter> geometry_parameters = {},
-                 std::array<double, 2> layer_centre = {}, const Team& team = Team::alone());
-    ~DlsrOperator();
-    DlsrOperator(DlsrOperator&&) noexcept;
-    DlsrOperator& operator=(DlsrOperator&&) noexcept;
+    Operator(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+             const rietveld::PatternBasis& basis, const tomography::DepthLayers& layers,
+             std::span<const std::span<const std::size_t>> pixels,
+             std::span<const float> ray_weight, std::span<const float> transmission,
+             std::span<const GeometryParameter> geometry_parameters = {},
+             std::array<double, 2> layer_centre = {},
+             const SharedMemoryTeam& team = SharedMemoryTeam::single());
+    ~Operator();
+    Operator(Operator&&) noexcept;
+    Operator& operator=(Operator&&) noexcept;
 
-    const Team& team() const;
+    const SharedMemoryTeam& team() const;
     const rietveld::PatternBasis& basis() const;
     std::size_t ray_count() const;         ///< own rays
     std::size_t coefficient_count() const; ///< own rays × M

@@ -1,7 +1,7 @@
 #include "solvers/dlsr/problem.hpp"
 
 #include "base/error.hpp"
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "mpi/comm/decomposition.hpp"
 
 #include <algorithm>
@@ -21,8 +21,8 @@ namespace xrdct::dlsr {
 namespace {
 
 /// Least symbol of the preconditioned operator: what the beam's blur has removed stays as it is.
-constexpr double least_symbol = 0.05;
-constexpr std::size_t most_pixel_unknowns = 64;
+constexpr double min_symbol = 0.05;
+constexpr std::size_t max_pixel_unknowns = 64;
 /// Amounts (in their unit) that tell how the pattern changes with a shape.
 constexpr double telling_amount = 0.1;
 
@@ -146,20 +146,20 @@ std::vector<Spring> springs_of(std::span<const std::size_t> pixels, std::size_t 
 
 } // namespace
 
-struct DlsrProblem::Impl {
+struct Problem::Impl {
     const mpi::Communicator& communicator;
     std::optional<mpi::NodeTeam> own_team;
     const mpi::NodeTeam& team;
-    DlsrOperator& model;
+    Operator& model;
     tomography::ImageGrid grid;
     std::span<const float> data;
-    std::vector<DlsrField> fields;
-    std::vector<DlsrGlobal> globals;
-    TeamArray<double> start_values;
+    std::vector<Field> fields;
+    std::vector<Global> globals;
+    SharedArray<double> start_values;
     std::vector<std::size_t> first; ///< unknown of each field; globals after the last
     std::size_t unknowns = 0;
     mpi::BlockRange own;
-    std::vector<TeamArray<Spring>> springs;
+    std::vector<SharedArray<Spring>> springs;
     std::vector<float> pixel_weight; ///< of all ranks
     MapFilter filter;
     std::vector<float> projection_symbol; ///< of the projection, mean 1
@@ -167,31 +167,31 @@ struct DlsrProblem::Impl {
     Counts counts;
 
     // What passes through, whole: unknowns, values of the model, a direction of these, a product.
-    TeamArray<double> gathered, values;
-    TeamArray<float> direction;
-    TeamArray<double> product;
+    SharedArray<double> gathered, values;
+    SharedArray<float> direction;
+    SharedArray<double> product;
 
     // The model's point.
-    TeamArray<double> at; ///< unknowns (whole) at which the operator stands
+    SharedArray<double> at; ///< unknowns (whole) at which the operator stands
     bool stands = false, at_derivatives = false;
     bool at_linear = false;  ///< with derivatives
     double at_condensed = 0; ///< tolerance to which the operator is condensed
     // Linearisation.
-    TeamArray<double> linear;
-    std::vector<TeamArray<float>> spring_weight; ///< lagged, per field with an edge
+    SharedArray<double> linear;
+    std::vector<SharedArray<float>> spring_weight; ///< lagged, per field with an edge
     struct Block {
         std::uint32_t first = 0;
         std::uint16_t count = 0;
         std::size_t factor = 0; ///< first entry
     };
-    TeamArray<Block> blocks;
-    TeamArray<std::uint32_t> block_unknowns, block_places; ///< and where there each unknown is
-    TeamArray<std::uint16_t> block_fields;
-    TeamArray<float> factors;          ///< lower Cholesky factors, packed row by row
-    TeamArray<float> solved, filtered; ///< [block unknown]
-    TeamArray<double> preconditioned;
-    TeamArray<std::int32_t> unknown_of; ///< of the model's values; −1: none
-    TeamArray<std::uint16_t> field_of;
+    SharedArray<Block> blocks;
+    SharedArray<std::uint32_t> block_unknowns, block_places; ///< and where there each unknown is
+    SharedArray<std::uint16_t> block_fields;
+    SharedArray<float> factors;          ///< lower Cholesky factors, packed row by row
+    SharedArray<float> solved, filtered; ///< [block unknown]
+    SharedArray<double> preconditioned;
+    SharedArray<std::int32_t> unknown_of; ///< of the model's values; −1: none
+    SharedArray<std::uint16_t> field_of;
     std::vector<std::vector<float>> symbols;            ///< of the fields that this rank filters
     std::vector<std::pair<std::size_t, double>> single; ///< diagonal of factors and globals
     /// What the data and the springs say of a voxel shape.
@@ -199,11 +199,11 @@ struct DlsrProblem::Impl {
         std::size_t amount = 0; ///< its field
         /// Squared change of the pattern, relative to it, per unit of the shape; 0: not known.
         double sensitivity = 0;
-        TeamArray<float> information, springs; ///< of the amount; on the shape; per voxel
+        SharedArray<float> information, springs; ///< of the amount; on the shape; per voxel
     };
     std::vector<std::optional<Curvature>> curvatures; ///< per field
 
-    Impl(const mpi::Communicator& c, const mpi::NodeTeam* t, DlsrOperator& m,
+    Impl(const mpi::Communicator& c, const mpi::NodeTeam* t, Operator& m,
          const tomography::ImageGrid& g)
         : communicator(c), team(t ? *t : own_team.emplace(c, 1)), model(m), grid(g), filter(g.n) {}
 
@@ -234,8 +234,8 @@ struct DlsrProblem::Impl {
     }
     bool owns(std::size_t unknown) const { return unknown >= own.begin && unknown < own.end; }
     std::span<const double> expand(std::span<const double> x) {
-        team.together([] {}); // nobody reads any more what was there
-        team.together([&] {
+        team.barrier(); // nobody reads any more what was there
+        team.run_and_sync([&] {
             for (std::size_t f = 0; f < fields.size(); ++f) {
                 double* to = values.data() + offset(f);
                 const double* from = start_values.data() + offset(f);
@@ -254,7 +254,7 @@ struct DlsrProblem::Impl {
     }
     std::span<const float> expand_direction(std::span<const double> x) {
         direction.resize(team, model.value_count());
-        team.together([&] {
+        team.run_and_sync([&] {
             for (std::size_t f = 0; f < fields.size(); ++f) {
                 if (fields[f].treatment == FieldTreatment::fixed)
                     continue;
@@ -313,11 +313,11 @@ struct DlsrProblem::Impl {
                 return;
         }
         // The patterns' part is the same on all ranks: each makes some rows.
-        TeamArray<double> rows;
+        SharedArray<double> rows;
         communicator.collectively([&] {
             expand(x);
             rows.resize(team, model.table_size(values, derivatives));
-            team.together([&] {
+            team.run_and_sync([&] {
                 model.table_rows(values, derivatives, static_cast<std::size_t>(communicator.rank()),
                                  static_cast<std::size_t>(communicator.size()), rows.span());
             });
@@ -328,7 +328,7 @@ struct DlsrProblem::Impl {
         communicator.collectively([&] { model.set_point(values, derivatives, rows); });
         communicator.collectively([&] {
             at.resize(team, unknowns);
-            team.together([&] {
+            team.run_and_sync([&] {
                 const auto [begin, end] = team.share(unknowns);
                 std::copy(x.begin() + static_cast<std::ptrdiff_t>(begin),
                           x.begin() + static_cast<std::ptrdiff_t>(end),
@@ -462,11 +462,11 @@ struct DlsrProblem::Impl {
     }
 };
 
-DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model,
-                         const tomography::ImageGrid& grid,
-                         const tomography::ScanGeometry& geometry, std::span<const float> data,
-                         std::vector<DlsrField> fields, std::vector<DlsrGlobal> globals,
-                         std::span<const double> values, const mpi::NodeTeam* team)
+Problem::Problem(const mpi::Communicator& communicator, Operator& model,
+                 const tomography::ImageGrid& grid, const tomography::ScanGeometry& geometry,
+                 std::span<const float> data, std::vector<Field> fields,
+                 std::vector<Global> globals, std::span<const double> values,
+                 const mpi::NodeTeam* team)
     : impl_(std::make_unique<Impl>(communicator, team, model, grid)) {
     Impl& impl = *impl_;
     communicator.collectively([&] {
@@ -490,9 +490,9 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
                     throw Error("DLSR: a field is given twice");
             if (field.treatment == FieldTreatment::voxel)
                 for (const std::size_t pixel : model.pixels(field.part))
-                    if (++load[pixel] > most_pixel_unknowns)
+                    if (++load[pixel] > max_pixel_unknowns)
                         throw Error(fmt::format("DLSR: more than {} unknowns in a voxel",
-                                                most_pixel_unknowns));
+                                                max_pixel_unknowns));
         }
         for (const auto& global : globals)
             if (!(global.unit > 0) || !(global.lower < global.upper))
@@ -505,7 +505,7 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
         impl.start_values = {impl.team, values};
         impl.values = {impl.team, values}; // those of no field stay
         // Start within the bounds.
-        impl.team.together([&] {
+        impl.team.run_and_sync([&] {
             for (std::size_t f = 0; f < impl.fields.size(); ++f) {
                 const auto& field = impl.fields[f];
                 if (field.treatment != FieldTreatment::voxel)
@@ -535,14 +535,14 @@ DlsrProblem::DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& mo
     });
 }
 
-void DlsrProblem::Impl::make_springs() {
+void Problem::Impl::make_springs() {
     springs.resize(fields.size());
     std::vector<std::vector<Spring>> made(fields.size());
-    TeamArray<std::size_t> counts_of;
+    SharedArray<std::size_t> counts_of;
     counts_of.resize(team, fields.size());
-    team.together([&] {
+    team.run_and_sync([&] {
         for (std::size_t f = 0; f < fields.size(); ++f)
-            if (team.has(f) && fields[f].treatment == FieldTreatment::voxel &&
+            if (team.owns(f) && fields[f].treatment == FieldTreatment::voxel &&
                 fields[f].max_gap > 0) {
                 made[f] = springs_of(model.pixels(fields[f].part), grid.n, fields[f].max_gap);
                 counts_of[f] = made[f].size();
@@ -550,35 +550,35 @@ void DlsrProblem::Impl::make_springs() {
     });
     for (std::size_t f = 0; f < fields.size(); ++f)
         springs[f].resize(team, counts_of[f]);
-    team.together([&] {
+    team.run_and_sync([&] {
         for (std::size_t f = 0; f < fields.size(); ++f)
             std::copy(made[f].begin(), made[f].end(), springs[f].begin());
     });
 }
 
 /// Which unknowns the voxels have.
-void DlsrProblem::Impl::arrange_blocks() {
+void Problem::Impl::arrange_blocks() {
     unknown_of.resize(team, model.value_count());
     field_of.resize(team, model.value_count());
     const std::size_t count = model.pixel_count();
     blocks.resize(team, count);
-    TeamArray<std::size_t> sizes;
+    SharedArray<std::size_t> sizes;
     sizes.resize(team, 1);
-    team.together([&] {
+    team.run_and_sync([&] {
         const auto [begin, end] = team.share(model.value_count());
         std::fill(unknown_of.begin() + static_cast<std::ptrdiff_t>(begin),
                   unknown_of.begin() + static_cast<std::ptrdiff_t>(end), -1);
     });
-    team.together([&] {
+    team.run_and_sync([&] {
         for (std::size_t f = 0; f < fields.size(); ++f)
-            if (team.has(f) && fields[f].treatment == FieldTreatment::voxel)
+            if (team.owns(f) && fields[f].treatment == FieldTreatment::voxel)
                 for (std::size_t v = 0; v < voxels(f); ++v) {
                     unknown_of[offset(f) + v] = static_cast<std::int32_t>(first[f] + v);
                     field_of[offset(f) + v] = static_cast<std::uint16_t>(f);
                 }
     });
     const auto for_blocks = [&](auto&& each) {
-        team.together([&] {
+        team.run_and_sync([&] {
             std::vector<std::size_t> members;
             const auto [begin, end] = team.share(count);
             for (std::size_t i = begin; i < end; ++i) {
@@ -592,7 +592,7 @@ void DlsrProblem::Impl::arrange_blocks() {
     for_blocks([&](std::size_t i, const std::vector<std::size_t>& members) {
         blocks[i].count = static_cast<std::uint16_t>(members.size());
     });
-    team.together([&] {
+    team.run_and_sync([&] {
         if (team.rank() != 0)
             return;
         std::size_t unknown = 0, factor = 0;
@@ -620,42 +620,42 @@ void DlsrProblem::Impl::arrange_blocks() {
     });
 }
 
-DlsrProblem::~DlsrProblem() = default;
+Problem::~Problem() = default;
 
-std::size_t DlsrProblem::size() const {
+std::size_t Problem::size() const {
     return impl_->unknowns;
 }
-std::size_t DlsrProblem::local_size() const {
+std::size_t Problem::local_size() const {
     return impl_->own.size();
 }
-const std::vector<DlsrField>& DlsrProblem::fields() const {
+const std::vector<Field>& Problem::fields() const {
     return impl_->fields;
 }
-const DlsrProblem::Counts& DlsrProblem::counts() const {
+const Problem::Counts& Problem::counts() const {
     return impl_->counts;
 }
-double DlsrProblem::last_misfit() const {
+double Problem::last_misfit() const {
     return impl_->misfit;
 }
-void DlsrProblem::set_smoothness(std::size_t field, double smoothness, double edge) {
+void Problem::set_smoothness(std::size_t field, double smoothness, double edge) {
     if (field >= impl_->fields.size())
         throw Error("DLSR: smoothness of a field that does not exist");
     require_smoothness(smoothness, edge);
     impl_->fields[field].smoothness = smoothness;
     impl_->fields[field].edge = edge;
 }
-void DlsrProblem::set_product_tolerance(double tolerance) {
+void Problem::set_product_tolerance(double tolerance) {
     impl_->product_tolerance = tolerance;
 }
-std::vector<double> DlsrProblem::information() {
+std::vector<double> Problem::information() {
     Impl& impl = *impl_;
     impl.stand_at_linear();
     std::vector<double> result(impl.own.size(), 0.0);
     impl.communicator.collectively([&] {
         impl.condense();
         auto diagonal = impl.product_room();
-        impl.team.together([] {}); // nobody reads any more what was there
-        impl.team.together([&] {
+        impl.team.barrier(); // nobody reads any more what was there
+        impl.team.run_and_sync([&] {
             std::vector<std::size_t> values;
             std::vector<float> gram;
             const auto [begin, end] = impl.team.share(impl.model.pixel_count());
@@ -681,17 +681,17 @@ std::vector<double> DlsrProblem::information() {
             result[impl.first.back() + g - impl.own.begin] = globals[g];
     return result;
 }
-void DlsrProblem::set_operator_point(std::span<const double> x, bool derivatives) {
+void Problem::set_operator_point(std::span<const double> x, bool derivatives) {
     impl_->stand_at(impl_->whole(x), derivatives);
 }
-void DlsrProblem::forget_point() {
+void Problem::forget_point() {
     impl_->stands = impl_->at_linear = false;
 }
-void DlsrProblem::rest() {
+void Problem::rest() {
     forget_point();
     impl_->model.release_columns();
 }
-void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upper) {
+void Problem::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= impl_->globals.size())
         throw Error("DLSR: bounds of a global parameter that does not exist");
     if (!(lower <= upper))
@@ -699,13 +699,13 @@ void DlsrProblem::set_global_bounds(std::size_t global, double lower, double upp
     impl_->globals[global].lower = lower;
     impl_->globals[global].upper = upper;
 }
-void DlsrProblem::set_data(std::span<const float> data) {
+void Problem::set_data(std::span<const float> data) {
     if (data.size() != impl_->model.coefficient_count())
         throw Error("DLSR: wrong number of data");
     impl_->data = data;
 }
 
-std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
+std::vector<double> Problem::back_project(std::span<const float> rays) {
     Impl& impl = *impl_;
     impl.stand_at_linear();
     impl.communicator.collectively([&] { impl.model.weighted_adjoint(rays, impl.product_room()); });
@@ -714,33 +714,33 @@ std::vector<double> DlsrProblem::back_project(std::span<const float> rays) {
     return result;
 }
 
-std::vector<double> DlsrProblem::smoothness_product(std::span<const double> v) const {
+std::vector<double> Problem::smoothness_product(std::span<const double> v) const {
     const auto all = impl_->whole(v);
     std::vector<double> result(impl_->own.size(), 0.0);
     impl_->smoothness_product(all, result);
     return result;
 }
 
-mpi::BlockRange DlsrProblem::own() const {
+mpi::BlockRange Problem::own() const {
     return impl_->own;
 }
-mpi::BlockRange DlsrProblem::field_unknowns(std::size_t field) const {
+mpi::BlockRange Problem::field_unknowns(std::size_t field) const {
     const auto& first = impl_->first;
     return {first[field], field + 1 < first.size() ? first[field + 1] : impl_->unknowns};
 }
 
-std::vector<double> DlsrProblem::block_variances() const {
+std::vector<double> Problem::block_variances() const {
     Impl& impl = *impl_;
     impl.communicator.collectively([&] {
         impl.preconditioned.resize(impl.team, impl.unknowns);
-        impl.team.together([] {});
-        impl.team.together([&] {
+        impl.team.barrier();
+        impl.team.run_and_sync([&] {
             const auto [begin, end] = impl.team.share(impl.blocks.size());
 #pragma omp parallel for schedule(static)
             for (std::size_t i = begin; i < end; ++i) {
                 const auto& block = impl.blocks[i];
                 const float* factor = impl.factors.data() + block.factor;
-                std::array<double, most_pixel_unknowns> column{};
+                std::array<double, max_pixel_unknowns> column{};
                 for (std::size_t a = 0; a < block.count; ++a) {
                     // |L⁻¹ e_a|²
                     double sum = 0;
@@ -765,7 +765,7 @@ std::vector<double> DlsrProblem::block_variances() const {
     return result;
 }
 
-std::vector<double> DlsrProblem::unknowns(std::span<const double> values) const {
+std::vector<double> Problem::unknowns(std::span<const double> values) const {
     const Impl& impl = *impl_;
     std::vector<double> x(impl.own.size(), 1.0);
     for (std::size_t f = 0; f < impl.fields.size(); ++f) {
@@ -790,18 +790,18 @@ std::vector<double> DlsrProblem::unknowns(std::span<const double> values) const 
                 values[impl.model.global_offset() + g] / impl.globals[g].unit;
     return x;
 }
-std::vector<double> DlsrProblem::start() const {
+std::vector<double> Problem::start() const {
     return unknowns(impl_->start_values);
 }
-std::span<const double> DlsrProblem::values(std::span<const double> x) const {
+std::span<const double> Problem::values(std::span<const double> x) const {
     return impl_->communicator.collectively(
         [&, all = impl_->whole(x)] { return impl_->expand(all); });
 }
-std::span<const double> DlsrProblem::whole(std::span<const double> own) const {
+std::span<const double> Problem::whole(std::span<const double> own) const {
     return impl_->whole(own);
 }
 
-void DlsrProblem::bounds(std::span<double> lower, std::span<double> upper) const {
+void Problem::bounds(std::span<double> lower, std::span<double> upper) const {
     const Impl& impl = *impl_;
     const auto set = [&](std::size_t begin, std::size_t end, double low, double high) {
         for (std::size_t i = std::max(begin, impl.own.begin); i < std::min(end, impl.own.end);
@@ -820,7 +820,7 @@ void DlsrProblem::bounds(std::span<double> lower, std::span<double> upper) const
             impl.globals[g].upper / impl.globals[g].unit);
 }
 
-double DlsrProblem::objective(std::span<const double> x) {
+double Problem::objective(std::span<const double> x) {
     Impl& impl = *impl_;
     const auto all = impl.whole(x);
     const double begin = now();
@@ -832,7 +832,7 @@ double DlsrProblem::objective(std::span<const double> x) {
     return impl.total(own, impl.smoothness(all, {}));
 }
 
-double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<double> gradient) {
+double Problem::objective_and_gradient(std::span<const double> x, std::span<double> gradient) {
     Impl& impl = *impl_;
     const auto all = impl.whole(x);
     const double begin = now();
@@ -845,7 +845,7 @@ double DlsrProblem::objective_and_gradient(std::span<const double> x, std::span<
     return impl.total(own, impl.smoothness(all, gradient));
 }
 
-void DlsrProblem::linearise(std::span<const double> x) {
+void Problem::linearise(std::span<const double> x) {
     Impl& impl = *impl_;
     const auto all = impl.whole(x);
     impl.stand_at(all, true);
@@ -855,7 +855,7 @@ void DlsrProblem::linearise(std::span<const double> x) {
         for (std::size_t f = 0; f < impl.fields.size(); ++f)
             impl.spring_weight[f].resize(impl.team, impl.smooth(f) ? impl.springs[f].size() : 0);
         impl.condense();
-        impl.team.together([&] {
+        impl.team.run_and_sync([&] {
             const auto [begin, end] = impl.team.share(impl.unknowns);
             std::copy(all.begin() + static_cast<std::ptrdiff_t>(begin),
                       all.begin() + static_cast<std::ptrdiff_t>(end),
@@ -882,7 +882,7 @@ void DlsrProblem::linearise(std::span<const double> x) {
     impl.make_preconditioner();
 }
 
-void DlsrProblem::Impl::start_curvatures() {
+void Problem::Impl::start_curvatures() {
     curvatures.resize(fields.size());
     for (std::size_t f = 0; f < fields.size(); ++f) {
         if (fields[f].treatment != FieldTreatment::voxel || fields[f].shape < 0)
@@ -899,26 +899,26 @@ void DlsrProblem::Impl::start_curvatures() {
     }
 }
 
-void DlsrProblem::Impl::make_preconditioner() {
+void Problem::Impl::make_preconditioner() {
     const double begin = now();
-    TeamArray<double> springs_at, portions, of_fields; ///< portions: the springs' of the diagonal
-    TeamArray<float> sensitivities;                    ///< of voxel shapes, NaN: they do not tell
+    SharedArray<double> springs_at, portions, of_fields; ///< portions: the springs' of the diagonal
+    SharedArray<float> sensitivities;                    ///< of voxel shapes, NaN: they do not tell
     communicator.collectively([&] {
         start_curvatures();
         springs_at.resize(team, unknowns);
         sensitivities.resize(team, unknowns);
         portions.resize(team, unknowns);
         of_fields.resize(team, 2 * fields.size()); // sensitivity, mean portion
-        team.together([&] {
+        team.run_and_sync([&] {
             for (std::size_t f = 0; f < fields.size(); ++f)
-                if (team.has(f) && smooth(f))
+                if (team.owns(f) && smooth(f))
                     for (std::size_t s = 0; s < springs[f].size(); ++s) {
                         const double strength = fields[f].smoothness * spring_weight[f][s];
                         springs_at[first[f] + springs[f][s].a] += strength;
                         springs_at[first[f] + springs[f][s].b] += strength;
                     }
         });
-        team.together([&] {
+        team.run_and_sync([&] {
             std::vector<std::size_t> members, kept;
             std::vector<float> gram;
             std::vector<double> matrix;
@@ -978,9 +978,9 @@ void DlsrProblem::Impl::make_preconditioner() {
                     }
             }
         });
-        team.together([&] {
+        team.run_and_sync([&] {
             for (std::size_t f = 0; f < fields.size(); ++f) {
-                if (!team.has(f) || fields[f].treatment != FieldTreatment::voxel)
+                if (!team.owns(f) || fields[f].treatment != FieldTreatment::voxel)
                     continue;
                 // One after the other, whoever is in the team.
                 for (std::size_t v = 0; v < voxels(f); ++v)
@@ -1015,7 +1015,7 @@ void DlsrProblem::Impl::make_preconditioner() {
                 const double sy = std::sin(M_PI * filter.frequency(y)),
                              sx = std::sin(M_PI * filter.frequency(x));
                 const double symbol = (1 - share) * projection_symbol[y * columns + x] +
-                                      share * (sx * sx + sy * sy) + least_symbol;
+                                      share * (sx * sx + sy * sy) + min_symbol;
                 symbols[f][y * columns + x] = static_cast<float>(normalise / symbol);
             }
     }
@@ -1035,12 +1035,12 @@ void DlsrProblem::Impl::make_preconditioner() {
             [&] { model.gauss_newton(expand_direction(all), product_room()); });
         team.sum(product.span());
         single.emplace_back(first[f], std::max(scaled_product(f), 1e-12));
-        team.together([] {}); // all have read the product
+        team.barrier(); // all have read the product
     }
     counts.precondition_seconds += now() - begin;
 }
 
-void DlsrProblem::retract(std::span<const double>, std::span<double> trial) {
+void Problem::retract(std::span<const double>, std::span<double> trial) {
     const Impl& impl = *impl_;
     if (std::none_of(impl.curvatures.begin(), impl.curvatures.end(),
                      [](const auto& curvature) { return curvature.has_value(); }))
@@ -1071,7 +1071,7 @@ void DlsrProblem::retract(std::span<const double>, std::span<double> trial) {
     }
 }
 
-void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<double> out) {
+void Problem::gauss_newton_product(std::span<const double> v, std::span<double> out) {
     Impl& impl = *impl_;
     const auto all = impl.whole(v);
     const double begin = now();
@@ -1086,7 +1086,7 @@ void DlsrProblem::gauss_newton_product(std::span<const double> v, std::span<doub
     impl.smoothness_product(all, out);
 }
 
-void DlsrProblem::precondition(std::span<const double> v, std::span<double> out) {
+void Problem::precondition(std::span<const double> v, std::span<double> out) {
     Impl& impl = *impl_;
     const auto all = impl.whole(v);
     const double begin = now();
@@ -1096,7 +1096,7 @@ void DlsrProblem::precondition(std::span<const double> v, std::span<double> out)
         impl.solved.resize(impl.team, impl.block_unknowns.size());
         impl.filtered.resize(impl.team, impl.block_unknowns.size());
         impl.preconditioned.resize(impl.team, impl.unknowns);
-        impl.team.together([&] {
+        impl.team.run_and_sync([&] {
 #pragma omp parallel for schedule(static)
             for (std::size_t i = first; i < last; ++i) {
                 const auto& block = impl.blocks[i];
@@ -1111,7 +1111,7 @@ void DlsrProblem::precondition(std::span<const double> v, std::span<double> out)
                 }
             }
         });
-        impl.team.together([&] {
+        impl.team.run_and_sync([&] {
             std::vector<std::size_t> mine;
             for (std::size_t f = 0; f < impl.fields.size(); ++f)
                 if (!impl.symbols[f].empty())
@@ -1140,12 +1140,12 @@ void DlsrProblem::precondition(std::span<const double> v, std::span<double> out)
     impl.counts.precondition_seconds += now() - begin;
     impl.team.sum(impl.filtered.span());
     const double again = now();
-    impl.team.together([&] {
+    impl.team.run_and_sync([&] {
 #pragma omp parallel for schedule(static)
         for (std::size_t i = first; i < last; ++i) {
             const auto& block = impl.blocks[i];
             const float* factor = impl.factors.data() + block.factor;
-            std::array<double, most_pixel_unknowns> z{};
+            std::array<double, max_pixel_unknowns> z{};
             for (std::size_t a = block.count; a-- > 0;) {
                 double value = impl.filtered[block.first + a];
                 for (std::size_t k = a + 1; k < block.count; ++k)

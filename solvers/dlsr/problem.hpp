@@ -28,7 +28,7 @@ inline std::size_t unknowns_of(FieldTreatment treatment, std::size_t voxels) {
 }
 
 /// A map of the model: the amounts (shape < 0) or a voxel shape parameter of a part.
-struct DlsrField {
+struct Field {
     std::size_t part = 0;
     int shape = -1;
     FieldTreatment treatment = FieldTreatment::voxel;
@@ -45,7 +45,7 @@ struct DlsrField {
 };
 
 /// A global parameter of the operator: bounds and scale.
-struct DlsrGlobal {
+struct Global {
     double lower = 0, upper = 0, unit = 1;
 };
 
@@ -56,23 +56,22 @@ struct DlsrGlobal {
 /// Unknowns: voxel fields one after the other (voxels in the operator's order), factors of scaled
 /// fields at their place, global parameters last; cut over the ranks by block_range. Every
 /// rank holds the rays of its operator; all two-dimensional maps exist once in every team, which
-/// works on them together; what teams exchange is parameter-sized. The preconditioner inverts the
-/// diagonal blocks of the voxels and the common spectrum of the projection (1 / frequency, times
-/// the beam's) and the smoothness.
-class DlsrProblem final : public solvers::LeastSquaresProblem {
+/// works on them run_and_sync; what teams exchange is parameter-sized. The preconditioner inverts
+/// the diagonal blocks of the voxels and the common spectrum of the projection (1 / frequency,
+/// times the beam's) and the smoothness.
+class Problem final : public solvers::LeastSquaresProblem {
   public:
     /// `values`: start, in the operator's order, the same on all ranks. `data` [own ray][M] as
-    /// DlsrOperator::objective takes it; both it and the operator must outlive the problem. `team`:
+    /// Operator::objective takes it; both it and the operator must outlive the problem. `team`:
     /// that of the operator, of `communicator`; none: every rank is its own.
     /// Voxels outside the bounds start at the nearer one. Collective. Throws Error for sizes,
     /// fields that do not exist or come twice, units, bounds and edges that are not usable, more
     /// than 64 unknowns in a voxel.
-    DlsrProblem(const mpi::Communicator& communicator, DlsrOperator& model,
-                const tomography::ImageGrid& grid, const tomography::ScanGeometry& geometry,
-                std::span<const float> data, std::vector<DlsrField> fields,
-                std::vector<DlsrGlobal> globals, std::span<const double> values,
-                const mpi::NodeTeam* team = nullptr);
-    ~DlsrProblem() override;
+    Problem(const mpi::Communicator& communicator, Operator& model,
+            const tomography::ImageGrid& grid, const tomography::ScanGeometry& geometry,
+            std::span<const float> data, std::vector<Field> fields, std::vector<Global> globals,
+            std::span<const double> values, const mpi::NodeTeam* team = nullptr);
+    ~Problem() override;
 
     std::size_t size() const;    ///< unknowns of all ranks
     mpi::BlockRange own() const; ///< this rank's share of them
@@ -87,10 +86,10 @@ class DlsrProblem final : public solvers::LeastSquaresProblem {
     std::span<const double> whole(std::span<const double> own) const;
     /// Own share of x of values; fixed fields are ignored. Not collective.
     std::vector<double> unknowns(std::span<const double> values) const;
-    const std::vector<DlsrField>& fields() const;
+    const std::vector<Field>& fields() const;
     /// Changes a field's smoothness. Throws Error for one below 0, an edge that is not positive.
     void set_smoothness(std::size_t field, double smoothness, double edge);
-    /// Tolerance to which the operator is condensed for the products (DlsrOperator::condense):
+    /// Tolerance to which the operator is condensed for the products (Operator::condense):
     /// steps and samples of noise become approximate to about this part, the objective and its
     /// gradient stay exact. 0, the start: exact products.
     void set_product_tolerance(double tolerance);

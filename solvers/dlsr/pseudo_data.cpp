@@ -15,7 +15,7 @@ namespace {
 
 /// Variances of samples in units of the factored ones: few counts tell theirs badly, and a spot's
 /// own error would excuse it.
-constexpr double least_variance = 0.05, most_variance = 10;
+constexpr double min_variance = 0.05, max_variance = 10;
 
 } // namespace
 
@@ -48,8 +48,8 @@ double PseudoData::factored(const RaySamples& ray, std::size_t k) const {
 double PseudoData::variance(const RaySamples& ray, std::size_t k, double calculated) const {
     const double typical = factored(ray, k);
     if (ray.gain > 0)
-        return std::max(ray.gain * channel_gain_[k] * calculated, least_variance * typical);
-    return std::clamp<double>(ray.variance[k], least_variance * typical, most_variance * typical);
+        return std::max(ray.gain * channel_gain_[k] * calculated, min_variance * typical);
+    return std::clamp<double>(ray.variance[k], min_variance * typical, max_variance * typical);
 }
 double PseudoData::clip(const RaySamples& ray, std::size_t k, double residual, double variance,
                         double scale) const {
@@ -161,7 +161,7 @@ void PseudoData::noise_variance(const RaySamples& ray, std::span<float> out) con
             continue;
         out[k] = ray.variance[k];
         if (threshold_ > 0)
-            out[k] = static_cast<float>(std::min<double>(out[k], most_variance * factored(ray, k)));
+            out[k] = static_cast<float>(std::min<double>(out[k], max_variance * factored(ray, k)));
     }
 }
 

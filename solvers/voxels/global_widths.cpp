@@ -101,11 +101,11 @@ refine_global_widths(const mpi::Communicator& communicator, const rietveld::Radi
     std::vector<double> step(widths.size()), curvature(widths.size(), 0.0);
     for (std::size_t i = 0; i < widths.size(); ++i) {
         const double value = parameter_of(result.model, widths[i]).value;
-        const double least_size = 1.0 / 3000, least_strain = 5e-4;
-        const double floor = widths[i].kind == GlobalWidth::Kind::size ? least_size
+        const double min_size = 1.0 / 3000, min_strain = 5e-4;
+        const double floor = widths[i].kind == GlobalWidth::Kind::size ? min_size
                              : widths[i].kind == GlobalWidth::Kind::gauss_microstrain
-                                 ? least_strain * least_strain
-                                 : least_strain;
+                                 ? min_strain * min_strain
+                                 : min_strain;
         step[i] = 0.4 * std::max(to_variable(widths[i].kind, value), floor);
     }
     for (int round = 0; round < 3 && result.patterns > 0; ++round) {

@@ -65,8 +65,8 @@ double march_dollase(double cos_beta, double r) {
 }
 
 std::vector<double> march_coefficients(double r) {
-    if (!(r >= least_march && r <= largest_march))
-        throw Error(fmt::format("the March coefficient is {}, expected {} to {}", r, least_march,
+    if (!(r >= min_march && r <= largest_march))
+        throw Error(fmt::format("the March coefficient is {}, expected {} to {}", r, min_march,
                                 largest_march));
     if (r == 1)
         return {1};

@@ -15,7 +15,7 @@ namespace xrdct::crystal {
 double march_dollase(double cos_beta, double r);
 
 /// Range of r that the series below are made for.
-inline constexpr double least_march = 0.2, largest_march = 5;
+inline constexpr double min_march = 0.2, largest_march = 5;
 /// Terms that suffice for it: l = 0, 2, …
 inline constexpr std::size_t march_terms = 81;
 

@@ -147,8 +147,8 @@ std::vector<Site> read_sites(gemmi::cif::Block& block, const gemmi::UnitCell& ce
     return sites;
 }
 
-/// All atoms of the unit cell. Images of a site that fall together are one atom; the site is first
-/// moved to the mean of its coinciding images, so that 0.3333 becomes 1/3.
+/// All atoms of the unit cell. Images of a site that fall run_and_sync are one atom; the site is
+/// first moved to the mean of its coinciding images, so that 0.3333 becomes 1/3.
 std::vector<Atom> expand(const std::vector<Site>& sites, const gemmi::GroupOps& operations,
                          const gemmi::UnitCell& cell, const std::vector<El>& elements) {
     const double tolerance = special_position_tolerance * special_position_tolerance;
@@ -433,8 +433,8 @@ Phase Phase::from_cif_text(std::string_view text, const std::string& source, std
     const StatedDensity stated = read_stated_density(*block);
 
     // Where the name leaves the origin open, the wrong choice gives a wrong content of the cell or
-    // squeezes atoms together. What the file says of its content decides; else the structure with
-    // more room does.
+    // squeezes atoms run_and_sync. What the file says of its content decides; else the structure
+    // with more room does.
     struct Trial {
         const crystal::SymmetryCandidate* candidate;
         crystal::LatticeSymmetry lattice;

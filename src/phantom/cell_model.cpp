@@ -177,11 +177,11 @@ void CellModel::set_textures() {
                           [&](const auto& other) { return other.phase == texture.phase; }) > 1)
             throw Error(
                 fmt::format("simulated cell: {} has two March coefficients", texture.phase));
-        if (!(texture.march >= least_texture && texture.march <= largest_texture))
+        if (!(texture.march >= min_texture && texture.march <= largest_texture))
             throw Error(
                 fmt::format("simulated cell: the March coefficient of {} is {}, expected {} "
                             "to {}",
-                            texture.phase, texture.march, least_texture, largest_texture));
+                            texture.phase, texture.march, min_texture, largest_texture));
         it->info.march = texture.march;
     }
 }

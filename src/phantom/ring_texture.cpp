@@ -25,8 +25,8 @@ std::size_t trapezoid_points(double r) {
 } // namespace
 
 double ring_texture(double r, double cos_psi, double sin_theta, double cos_delta) {
-    if (!(r >= least_texture && r <= largest_texture))
-        throw Error(fmt::format("the March coefficient is {}, expected {} to {}", r, least_texture,
+    if (!(r >= min_texture && r <= largest_texture))
+        throw Error(fmt::format("the March coefficient is {}, expected {} to {}", r, min_texture,
                                 largest_texture));
     const auto root = [](double cosine) { return std::sqrt(std::max(0.0, 1 - cosine * cosine)); };
     const double sin_psi = root(cos_psi), cos_theta = root(sin_theta), sin_delta = root(cos_delta);

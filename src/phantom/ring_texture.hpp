@@ -9,7 +9,7 @@
 namespace xrdct::phantom {
 
 /// Range of March coefficients that the quadratures below are made for.
-inline constexpr double least_texture = 0.2, largest_texture = 5;
+inline constexpr double min_texture = 0.2, largest_texture = 5;
 
 /// What a March–Dollase texture about an axis N makes of the mean of a ring, by direct quadrature:
 ///

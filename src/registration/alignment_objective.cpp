@@ -15,7 +15,7 @@ namespace {
 
 /// Share of the values at either end that is clipped: single failed fits must not rule.
 constexpr double clipped_share = 0.002;
-constexpr double least_pixels = 12; ///< of a tile that is to count
+constexpr double min_pixels = 12; ///< of a tile that is to count
 
 std::vector<double> gaussian(double sigma_pixels) {
     const auto half = static_cast<std::ptrdiff_t>(std::ceil(3.5 * sigma_pixels));
@@ -94,7 +94,7 @@ struct Regression {
     bool valid = false;
 
     explicit Regression(const Moments& m) {
-        if (!(m(0, 0) >= least_pixels))
+        if (!(m(0, 0) >= min_pixels))
             return;
         total = residual = std::max(m(5, 5) - m(0, 5) * m(0, 5) / m(0, 0), 0.0);
         Eigen::Matrix2d x;

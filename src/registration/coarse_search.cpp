@@ -198,7 +198,7 @@ std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange&
                            sg = fourier.correlate(r.mask, g.values),
                            sgg = fourier.correlate(r.mask, g.squares),
                            srg = fourier.correlate(r.values, g.values);
-                const double least = range.least_overlap * std::min(r.pixels, g.pixels);
+                const double least = range.min_overlap * std::min(r.pixels, g.pixels);
                 const auto w = static_cast<float>(pairs.weights[c]);
                 weight += pairs.weights[c];
                 for (std::size_t i = 0; i < sum.size(); ++i) {

@@ -17,7 +17,7 @@ struct SearchRange {
     std::optional<double> angle;
     std::optional<std::array<double, 2>> shift;
     bool try_mirrored = false;
-    double least_overlap = 0.5;
+    double min_overlap = 0.5;
 };
 
 /// Candidates over all angles and shifts, best first, at most `count`, no two alike. All images of

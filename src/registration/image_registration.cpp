@@ -22,9 +22,9 @@ constexpr std::size_t fine_candidates = 8;
 constexpr double profile_side = 140; ///< pixels, for the comparison of angles
 /// Optima closer than this part of the field are ripples of one.
 constexpr double another_place = 0.02;
-constexpr double least_correlation = 0.3;
+constexpr double min_correlation = 0.3;
 constexpr double largest_angle_error = 1; ///< degrees
-constexpr double least_excess = 1.02;     ///< of the unexplained variance at another optimum
+constexpr double min_excess = 1.02;       ///< of the unexplained variance at another optimum
 /// Pixels: less would compare the pixels' own pattern, which does not turn with the object.
 constexpr double final_smoothing = 1.5;
 
@@ -114,7 +114,7 @@ RegistrationResult register_images(const PixelGrid& reference, const PixelGrid& 
         // the one are seldom those of the other.
         const ImagePairs coarse = pairs_at(coarse_pixel, 0.7 * coarse_pixel);
         const SearchRange range{options.angle, options.shift, options.try_mirrored,
-                                options.least_overlap};
+                                options.min_overlap};
         for (const double sigma : {0.0, 2.5}) {
             std::vector<Candidate> candidates;
             if (sigma == 0)
@@ -196,9 +196,9 @@ RegistrationResult register_images(const PixelGrid& reference, const PixelGrid& 
     const bool given = options.angle && options.shift;
     const bool stands_out =
         !second_is_optimum ||
-        (unexplained(result.second_correlation) >= least_excess * unexplained(result.correlation) &&
+        (unexplained(result.second_correlation) >= min_excess * unexplained(result.correlation) &&
          result.margin > result.margin_error);
-    result.certain = given || (result.correlation >= least_correlation &&
+    result.certain = given || (result.correlation >= min_correlation &&
                                result.uncertainty[0] < largest_angle_error && stands_out);
     return result;
 }

@@ -21,7 +21,7 @@ struct RegistrationOptions {
     std::optional<double> angle;                ///< degrees: known, not searched
     std::optional<std::array<double, 2>> shift; ///< x, y in mm: known, not searched
     bool try_mirrored = false;                  ///< search the mirrored orientation as well
-    double least_overlap = 0.5; ///< of the smaller image's valid area, for a candidate to count
+    double min_overlap = 0.5; ///< of the smaller image's valid area, for a candidate to count
 };
 
 struct RegistrationResult {
@@ -50,7 +50,7 @@ struct RegistrationResult {
 };
 
 /// Rigid transform (RigidTransform) that brings the moving image onto the reference, without any
-/// assumption about the object: all angles, all shifts that leave `least_overlap`.
+/// assumption about the object: all angles, all shifts that leave `min_overlap`.
 ///
 /// Coarse: images of at most 72 pixels per side, at two smoothing levels, rotated in steps of one
 /// pixel at the rim; for each, the masked normalised correlation over all shifts by FFT (Padfield,

@@ -28,9 +28,10 @@ struct Ray {
 
 struct BinTuning {
     std::size_t lines = 16; // slow lines in a strip, multiple of 8
-    std::size_t tile = 64;  // fast pixels packed together (second-level cache)
-    std::size_t group = 8;  // fast pixels whose samples are worked on together (first-level cache)
-    std::size_t rotations = 12; // worked on together
+    std::size_t tile = 64;  // fast pixels packed run_and_sync (second-level cache)
+    std::size_t group =
+        8; // fast pixels whose samples are worked on run_and_sync (first-level cache)
+    std::size_t rotations = 12; // worked on run_and_sync
     std::size_t chunk = 108;    // rotations whose sums are held at a time (third-level cache)
     std::size_t parts = 4;      // blocks of channels that share weights
 };

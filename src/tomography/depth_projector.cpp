@@ -18,7 +18,7 @@ using simd::lanes;
 namespace {
 
 constexpr std::size_t tile = 16;                ///< pixels
-constexpr std::size_t group_size = tile * tile; ///< voxels that are worked on together: a tile
+constexpr std::size_t group_size = tile * tile; ///< voxels that are worked on run_and_sync: a tile
 
 /// Rank of a pixel within its tile. Neighbours touch the same rays and layers, and an addition that
 /// waits for the one before it is slow: voxels follow each other with a stride (7, 5) instead.
@@ -68,16 +68,16 @@ struct DepthProjector::Impl {
 
     /// Voxels and where their coefficients lie, whatever the geometry.
     struct Layout {
-        TeamArray<VoxelBlocks> voxels;
-        TeamArray<Group> groups;
-        TeamArray<List> lists;
-        TeamArray<std::uint8_t> list_members;
-        TeamArray<std::uint32_t> voxel_group;
-        TeamArray<float> xs, ys; ///< pixel indices, padded to a multiple of eight voxels
+        SharedArray<VoxelBlocks> voxels;
+        SharedArray<Group> groups;
+        SharedArray<List> lists;
+        SharedArray<std::uint8_t> list_members;
+        SharedArray<std::uint32_t> voxel_group;
+        SharedArray<float> xs, ys; ///< pixel indices, padded to a multiple of eight voxels
         std::size_t coefficients = 0, blocks = 1;
 
-        Layout(const Team& team, const ImageGrid& grid, std::span<const VoxelBlocks> of_voxels,
-               std::size_t block_count);
+        Layout(const SharedMemoryTeam& team, const ImageGrid& grid,
+               std::span<const VoxelBlocks> of_voxels, std::size_t block_count);
     };
 
     std::shared_ptr<const Layout> layout;
@@ -103,7 +103,7 @@ struct DepthProjector::Impl {
     void prepare(const Rotation& r, const Group& group, Places& places) const {
         using namespace simd;
         places.weight.resize(taps * group_size + lanes);
-        std::array<float, most_taps * lanes> tap_weight;
+        std::array<float, max_taps * lanes> tap_weight;
         const auto rays = static_cast<std::int32_t>(translations + taps);
         const auto whole_row = static_cast<std::int32_t>(row),
                    padding = static_cast<std::int32_t>(taps);
@@ -169,7 +169,7 @@ struct DepthProjector::Impl {
     }
 };
 
-DepthProjector::Impl::Layout::Layout(const Team& team, const ImageGrid& grid,
+DepthProjector::Impl::Layout::Layout(const SharedMemoryTeam& team, const ImageGrid& grid,
                                      std::span<const VoxelBlocks> of_voxels,
                                      std::size_t block_count)
     : blocks(block_count) {
@@ -272,9 +272,9 @@ DepthProjector::Impl::Impl(std::shared_ptr<const Layout> of, const ScanGeometry&
         r.edge.set(edge);
         const auto needed = std::max<std::size_t>(
             2, static_cast<std::size_t>(std::ceil(2 * r.half_width - 1e-9)) + 1);
-        if (needed > most_taps)
+        if (needed > max_taps)
             throw Error(fmt::format("depth projector: a pixel of {} mm covers more than {} steps",
-                                    grid.pixel, most_taps));
+                                    grid.pixel, max_taps));
         taps = std::max(taps, needed);
         rotations.push_back(r);
     }
@@ -282,7 +282,7 @@ DepthProjector::Impl::Impl(std::shared_ptr<const Layout> of, const ScanGeometry&
 
 DepthProjector::DepthProjector(const ScanGeometry& geometry, const ImageGrid& grid,
                                std::span<const VoxelBlocks> voxels, std::size_t blocks,
-                               const DepthLayers& layers, const Team& team)
+                               const DepthLayers& layers, const SharedMemoryTeam& team)
     : impl_(std::make_unique<Impl>(std::make_shared<const Impl::Layout>(team, grid, voxels, blocks),
                                    geometry, grid, layers)) {}
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "tomography/scan_geometry.hpp"
 
 #include <cstddef>
@@ -48,7 +48,8 @@ class DepthProjector {
     /// it.
     DepthProjector(const ScanGeometry& geometry, const ImageGrid& grid,
                    std::span<const VoxelBlocks> voxels, std::size_t blocks,
-                   const DepthLayers& layers, const Team& team = Team::alone());
+                   const DepthLayers& layers,
+                   const SharedMemoryTeam& team = SharedMemoryTeam::single());
     /// For the voxels and blocks of another projector, of which they share the memory; the grid is
     /// the same.
     DepthProjector(const DepthProjector& like, const ScanGeometry& geometry, const ImageGrid& grid,

@@ -34,7 +34,7 @@ std::vector<double> angular_weights(std::span<const double> rotation_degrees,
         throw Error("filtered back-projection: there is no usable rotation");
     std::ranges::stable_sort(entries, {}, &Entry::angle);
 
-    // Start behind the widest gap, so that rotations that coincide stand together.
+    // Start behind the widest gap, so that rotations that coincide stand run_and_sync.
     const auto gap_to_next = [&](std::size_t i) {
         return i + 1 < entries.size() ? entries[i + 1].angle - entries[i].angle
                                       : entries[0].angle + 180 - entries[i].angle;
@@ -358,15 +358,15 @@ std::vector<float> FilteredBackProjection::Impl::squared_kernels(std::size_t& re
 
     // Grouped rotations: a pixel takes a rotation at two places near its own, one on either line of
     // points; means over its place between the lines, between the samples and between the points.
-    constexpr std::ptrdiff_t most_displacement = 3;
+    constexpr std::ptrdiff_t max_displacement = 3;
     constexpr int fractions = 6;
     std::vector<float> rows(geometry.rotation.size() * reach);
     std::vector<double> interpolated; // [displacement in 1/fractions samples][lag]
     const auto lags = static_cast<std::ptrdiff_t>(reach);
     const std::ptrdiff_t columns =
         2 * lags; // samples −lags + 1 … lags relative to the one before the point
-    for (std::ptrdiff_t place = -most_displacement * fractions;
-         place <= (most_displacement + 1) * fractions; ++place) {
+    for (std::ptrdiff_t place = -max_displacement * fractions;
+         place <= (max_displacement + 1) * fractions; ++place) {
         const double u = static_cast<double>(place) / fractions;
         const auto whole = static_cast<std::ptrdiff_t>(std::floor(u));
         const double f = u - static_cast<double>(whole);
@@ -381,8 +381,8 @@ std::vector<float> FilteredBackProjection::Impl::squared_kernels(std::size_t& re
             double part;
         };
         const double at =
-            std::clamp((u + most_displacement) * fractions, 0.0,
-                       static_cast<double>((2 * most_displacement + 1) * fractions) - 1e-9);
+            std::clamp((u + max_displacement) * fractions, 0.0,
+                       static_cast<double>((2 * max_displacement + 1) * fractions) - 1e-9);
         const auto low = static_cast<std::ptrdiff_t>(at);
         const double* row = interpolated.data() + low * columns;
         return Mix{row, row + columns, at - static_cast<double>(low)};

@@ -10,7 +10,7 @@
 namespace xrdct::tomography {
 
 /// Most samples under one pixel, or pixels under one sample, that the projector takes.
-inline constexpr std::size_t most_taps = 64;
+inline constexpr std::size_t max_taps = 64;
 
 /// Cumulative distribution of the sum of up to three centred boxes of unit area, widths in one
 /// unit. Differences of it over a fourth box of the width of a bin are the weights; neighbouring

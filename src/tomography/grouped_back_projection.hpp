@@ -1,9 +1,9 @@
 #pragma once
 
 // Private to the library: back-projection with linear interpolation of rotations that lie close
-// together. The sum over a group of neighbouring rotations varies fast across their rays and slowly
-// along them. So it is formed on every depth-th line of the image only, at half pixels, and each
-// pixel takes it from the two lines around it, displaced along the rays of the group's middle
+// run_and_sync. The sum over a group of neighbouring rotations varies fast across their rays and
+// slowly along them. So it is formed on every depth-th line of the image only, at half pixels, and
+// each pixel takes it from the two lines around it, displaced along the rays of the group's middle
 // rotation. The cost per pixel and rotation falls from 2 weights to about 2 · 2 / depth + 2 /
 // rotations of a group.
 //
@@ -34,7 +34,7 @@ struct RotationGroup {
 };
 
 inline constexpr double group_tolerance = 0.5; // samples
-inline constexpr std::size_t most_depth = 16;
+inline constexpr std::size_t max_depth = 16;
 inline constexpr std::size_t group_tile = 49; // pixels; a few depths and one
 
 /// Groups of at most eight rotations.
@@ -68,9 +68,9 @@ group_rotations(const std::vector<tomography::gather::Line>& lines) {
                                                (fast_is_x ? line.kx : line.ky)));
             }
             const double depth =
-                most > 0 ? std::floor(group_tolerance / most) : static_cast<double>(most_depth);
+                most > 0 ? std::floor(group_tolerance / most) : static_cast<double>(max_depth);
             group.depth =
-                static_cast<std::size_t>(std::clamp(depth, 1.0, static_cast<double>(most_depth)));
+                static_cast<std::size_t>(std::clamp(depth, 1.0, static_cast<double>(max_depth)));
             groups.push_back(group);
             begin = end;
         }
@@ -99,7 +99,7 @@ void back_project_groups(const tomography::gather::Problem& problem,
     const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations) - 1;
 
     // Sizes for the worst group.
-    std::size_t most_samples = 0, most_points = 0;
+    std::size_t max_samples = 0, max_points = 0;
     const auto margin_of = [](const RotationGroup& group) {
         return static_cast<std::size_t>(
                    std::ceil(static_cast<double>(group.depth) * std::abs(group.shear))) +
@@ -116,13 +116,13 @@ void back_project_groups(const tomography::gather::Problem& problem,
             const double reach =
                 static_cast<double>(fast) * std::abs(group.fast_is_x ? line.kx : line.ky) +
                 slow * std::abs(group.fast_is_x ? line.ky : line.kx);
-            most_samples = std::max(most_samples, static_cast<std::size_t>(std::ceil(reach)) + 4);
+            max_samples = std::max(max_samples, static_cast<std::size_t>(std::ceil(reach)) + 4);
         }
-        most_points = std::max(most_points, lines_of(group) * 2 * fast);
+        max_points = std::max(max_points, lines_of(group) * 2 * fast);
     }
     Buffer packed_buffer, points_buffer, sums_buffer;
-    float* const packed = packed_buffer.reserve(lanes * most_samples * width);
-    float* const points = points_buffer.reserve(most_points * width);
+    float* const packed = packed_buffer.reserve(lanes * max_samples * width);
+    float* const points = points_buffer.reserve(max_points * width);
     float* const sums = sums_buffer.reserve(tile * tile * width);
     tomography::gather::WeightTable table(batch, lanes, 2);
     // Not when offsets would overflow, nor when the rows of neighbouring rotations fall onto the
@@ -177,7 +177,7 @@ void back_project_groups(const tomography::gather::Problem& problem,
                     per_point[r] = static_cast<float>(0.5 * k_fast);
                     per_line[r] = static_cast<float>(static_cast<double>(group.depth) * k_slow);
                     first_sample[r] = static_cast<std::ptrdiff_t>(lowest);
-                    sample_count[r] = std::min(static_cast<std::ptrdiff_t>(most_samples),
+                    sample_count[r] = std::min(static_cast<std::ptrdiff_t>(max_samples),
                                                static_cast<std::ptrdiff_t>(highest - lowest) + 3);
                     in_place = in_place && first_sample[r] >= 0 &&
                                first_sample[r] + sample_count[r] - 1 <= last_translation;
@@ -191,8 +191,8 @@ void back_project_groups(const tomography::gather::Problem& problem,
                                                       width);
                         continue;
                     }
-                    float* const row = packed + r * most_samples * width;
-                    row_offset[r] = static_cast<std::int32_t>(r * most_samples * width);
+                    float* const row = packed + r * max_samples * width;
+                    row_offset[r] = static_cast<std::int32_t>(r * max_samples * width);
                     if (r >= group.count) { // a small group: zeros
                         std::memset(row, 0, 2 * width * sizeof(float));
                         continue;

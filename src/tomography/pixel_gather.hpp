@@ -79,7 +79,7 @@ struct StripTaps {
 
 struct Tuning {
     std::size_t tile =
-        48; // pixels, edge of the tile whose samples are packed together (second-level cache)
+        48; // pixels, edge of the tile whose samples are packed run_and_sync (second-level cache)
     std::size_t lines = 16, columns = 4; // pixels, patch worked on at a time, see PatchWalk
     std::size_t rotations = 16;          // worked on at a time, multiple of 8
     std::size_t parts = 4;               // blocks of channels that share weights
@@ -199,8 +199,8 @@ template <std::size_t n_taps, bool last_is_optional, std::size_t V, std::size_t 
     }
 }
 
-/// Pixels of a tile that are worked on together, in the order of the work, by their distance from a
-/// reference pixel (which need not lie in the image).
+/// Pixels of a tile that are worked on run_and_sync, in the order of the work, by their distance
+/// from a reference pixel (which need not lie in the image).
 struct Patch {
     struct Pixel {
         float dx, dy;

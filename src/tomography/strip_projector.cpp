@@ -128,13 +128,13 @@ StripProjector::Impl::Impl(ScanGeometry scan, ImageGrid image, StripProjectorOpt
                                            FootprintEdge(width / fast, slow / fast, beam / fast)});
         const double widest = std::max(sample_edges.back().half_width(),
                                        rays[fast_is_x ? 0 : 1].back().edge.half_width());
-        if (taps_of(2 * widest) > most_taps)
+        if (taps_of(2 * widest) > max_taps)
             throw Error(fmt::format(
                 "projector: pixel {} mm, translation step {} mm and beam_width {} mm differ too "
                 "much in size; at most about {} of one may lie below another",
-                grid.pixel, width, beam, most_taps - 4));
+                grid.pixel, width, beam, max_taps - 4));
     }
-    // Rays worked on together are to be nearly parallel, in whatever order they were measured.
+    // Rays worked on run_and_sync are to be nearly parallel, in whatever order they were measured.
     for (auto& some : rays)
         std::sort(some.begin(), some.end(),
                   [](const Ray& a, const Ray& b) { return a.per_line < b.per_line; });
@@ -321,14 +321,14 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
     const std::size_t pitch = tomography::gather::spread_pitch(
         tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16, width);
     float* const packed = packed_buffer.reserve(parts * pitch * tuning.lines * width);
-    const auto most_samples =
+    const auto max_samples =
         static_cast<std::size_t>(std::ceil(samples_per_pixel * static_cast<double>(tuning.group))) +
         1;
-    tomography::gather::BinWork work{
-        tomography::gather::WeightTable(most_samples * tuning.rotations, tuning.lines,
-                                        taps_of(2 * half_width)),
-        {},
-        tomography::gather::Prefetcher(channels)};
+    tomography::gather::BinWork work{tomography::gather::WeightTable(max_samples * tuning.rotations,
+                                                                     tuning.lines,
+                                                                     taps_of(2 * half_width)),
+                                     {},
+                                     tomography::gather::Prefetcher(channels)};
 
     for (const bool fast_is_x : {true, false}) {
         const std::span<const Ray> all = rays[fast_is_x ? 0 : 1];

@@ -18,16 +18,16 @@ namespace {
 /// R_Bragg above which the structure's intensities are given up.
 constexpr double poor_intensities = 0.1;
 /// Share of the net intensity (as a weighted residual, noise taken off) that may stay unexplained.
-constexpr double most_unexplained = 0.5;
+constexpr double max_unexplained = 0.5;
 /// Height of a peak that is no line of the standard, over that of the pattern's highest: above the
 /// first it is mentioned, above the second it is taken for another substance.
 constexpr double foreign_peak = 0.03, strange_peak = 0.2;
 /// Correlation of zero and radial scale above which the range does not tell them apart.
-constexpr double most_correlated = 0.98;
+constexpr double max_correlated = 0.98;
 /// A profile term below this many e.s.d. is dropped.
-constexpr double least_significance = 2;
+constexpr double min_significance = 2;
 /// Relative variation of 1/cos θ below which X and Z are one parameter.
-constexpr double least_variation = 0.02;
+constexpr double min_variation = 0.02;
 
 double line_fwhm(const InstrumentProfile& profile, double two_theta, double wavelength) {
     return pseudo_voigt(peak_widths(profile, two_theta, wavelength)).fwhm;
@@ -262,7 +262,7 @@ void Calibrator::check(const RefinementResult& result) const {
         throw Error(result.message);
     }
     const double left = unexplained(result);
-    if (left > most_unexplained) {
+    if (left > max_unexplained) {
         throw Error(fmt::format(
             "the pattern is not one of {} at this wavelength and distance: {:.0f} % of the net "
             "intensity (weighted) is left unexplained; check standard, wavelength and distance",
@@ -298,7 +298,7 @@ void Calibrator::reduce_profile(PatternModel& model) {
         parameter(model, i) = Parameter{};
         terms[i].reason = reason;
     };
-    if (secant_high / secant_low - 1 < least_variation) {
+    if (secant_high / secant_low - 1 < min_variation) {
         drop(5, fmt::format("1/cos(theta) varies by {:.2g} % over the range: X and Z are one "
                             "parameter there",
                             100 * (secant_high / secant_low - 1)));
@@ -309,7 +309,7 @@ void Calibrator::reduce_profile(PatternModel& model) {
         // last to go: W, X; first: what is hardest to tell
         constexpr std::array<std::size_t, 6> order{5, 1, 4, 0, 3, 2};
         std::size_t worst = 6, left = 0;
-        double least = least_significance;
+        double least = min_significance;
         std::string reason;
         for (const std::size_t i : order) {
             if (!parameter(model, i).refine) {
@@ -611,7 +611,7 @@ Calibration Calibrator::run() {
             }
             const double r = fit.correlation[static_cast<std::size_t>(zero) * names.size() +
                                              static_cast<std::size_t>(j)];
-            if (std::abs(r) > most_correlated) {
+            if (std::abs(r) > max_correlated) {
                 throw Error(fmt::format(
                     "zero and {} cannot be refined together over this range: they move the lines "
                     "alike (correlation {:.3f}); refine one of them, or use a longer range",

@@ -19,14 +19,14 @@ namespace {
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-constexpr std::size_t most_voxel_parameters = 3;
+constexpr std::size_t max_voxel_parameters = 3;
 constexpr std::size_t lane_multiple = 8;
 /// Part of a line's factor (rms over ψ) that the functions of ψ may leave out, and the least
 /// harmonics that count.
-constexpr double ring_tolerance = 0.01, least_harmonic = 1e-3;
+constexpr double ring_tolerance = 0.01, min_harmonic = 1e-3;
 /// Lines weaker than this part of the strongest have no say in the functions of ψ.
 constexpr double weakest_ring_line = 1e-3;
-constexpr std::size_t fewest_nodes = 5, most_nodes = 15;
+constexpr std::size_t min_nodes = 5, most_nodes = 15;
 
 /// Chebyshev nodes of the first kind on [−1, 1] and the polynomials' values.
 double node_place(std::size_t i, std::size_t n) {
@@ -295,7 +295,7 @@ void PatternBasis::Impl::choose_nodes(std::size_t part, Family& family) const {
             evaluate(part, work, 0, y);
             return y;
         };
-        std::size_t count = fewest_nodes;
+        std::size_t count = min_nodes;
         for (; count < most_nodes; count += 2) {
             std::vector<std::vector<double>> nodes;
             for (std::size_t i = 0; i < count; ++i)
@@ -348,7 +348,7 @@ void PatternBasis::Impl::choose_ring_functions(std::size_t part, Family& family)
                 continue;
             rows.push_back(all[i]);
             for (std::size_t h = 1; h < crystal::march_terms; ++h)
-                if (std::abs(all[i][h]) > least_harmonic)
+                if (std::abs(all[i][h]) > min_harmonic)
                     harmonics = std::max(harmonics, h);
         }
     }
@@ -543,10 +543,10 @@ PatternBasis::PatternBasis(const RadialAxis& axis, const PatternModel& model,
     }
     for (std::size_t p = 0; p < impl->parts.size(); ++p) {
         const auto& part = impl->parts[p];
-        if (part.voxel.size() > most_voxel_parameters)
+        if (part.voxel.size() > max_voxel_parameters)
             throw Error(fmt::format("pattern basis: {} shape parameters vary from voxel to voxel; "
                                     "at most {} of one phase may",
-                                    part.voxel.size(), most_voxel_parameters));
+                                    part.voxel.size(), max_voxel_parameters));
         require_part(checked, part);
         for (std::size_t g = 0; g < part.global.size(); ++g) {
             impl->globals.push_back({p, g});
@@ -624,7 +624,7 @@ void PatternBasis::shape_functions(std::size_t part, std::span<const double> eta
         u[0] = 1;
         return;
     }
-    thread_local std::array<std::vector<double>, most_voxel_parameters> value, slope;
+    thread_local std::array<std::vector<double>, max_voxel_parameters> value, slope;
     for (std::size_t d = 0; d < nd; ++d) {
         const double half = 0.5 * span_of(p.voxel[d]);
         const double t = std::clamp((eta[d] - p.voxel[d].lower) / half - 1, -1.0, 1.0);

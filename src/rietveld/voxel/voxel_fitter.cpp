@@ -9,10 +9,11 @@
 namespace xrdct::rietveld {
 
 VoxelFitter::VoxelFitter(const RadialAxis& axis, const PatternModel& start,
-                         const VoxelFitOptions& options, const Team& team)
+                         const VoxelFitOptions& options, const SharedMemoryTeam& team)
     : implementation_(std::make_unique<const Implementation>(axis, start, options, team, nullptr)) {
 }
-VoxelFitter::VoxelFitter(const VoxelFitter& like, const PatternModel& start, const Team& team)
+VoxelFitter::VoxelFitter(const VoxelFitter& like, const PatternModel& start,
+                         const SharedMemoryTeam& team)
     : implementation_(std::make_unique<const Implementation>(
           like.axis(), start, like.options(), team, like.implementation_->shared_calculator)) {}
 VoxelFitter::~VoxelFitter() = default;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "rietveld/fit/refinement.hpp"
 #include "rietveld/model/pattern_model.hpp"
 
@@ -91,11 +91,11 @@ class VoxelFitter {
     /// and for PatternCalculator's reasons. The tables lie in the memory of the team, whose members
     /// make them in parts: collective over it. It need not outlive the fitter.
     VoxelFitter(const RadialAxis& axis, const PatternModel& start, const VoxelFitOptions& options,
-                const Team& team = Team::alone());
+                const SharedMemoryTeam& team = SharedMemoryTeam::single());
     /// For a start that differs from that of `like` in sizes and strains alone, which spares the
     /// structure factors. Collective over the team.
     VoxelFitter(const VoxelFitter& like, const PatternModel& start,
-                const Team& team = Team::alone());
+                const SharedMemoryTeam& team = SharedMemoryTeam::single());
     ~VoxelFitter();
     VoxelFitter(VoxelFitter&&) noexcept;
     VoxelFitter& operator=(VoxelFitter&&) noexcept;

@@ -134,21 +134,21 @@ double VoxelTables::tabulate(const Mover& mover, const LineTable& table, LineTab
 }
 
 /// The lines of a mover in parts, one after the other. Collective over the team.
-void VoxelTables::tabulate(Mover& mover, const Team& team) {
+void VoxelTables::tabulate(Mover& mover, const SharedMemoryTeam& team) {
     std::size_t count = 0;
     for (LineTable& table : mover.lines) {
         table.first = count;
         count += table.pieces;
     }
     mover.pieces.resize(team, count);
-    TeamArray<double> errors;
+    SharedArray<double> errors;
     errors.resize(team, mover.lines.size());
     // Neighbours have as many pieces; each member's lines follow each other in `own`.
     std::vector<Block> own;
     std::vector<std::size_t> own_first(mover.lines.size());
-    team.together([&] {
+    team.run_and_sync([&] {
         for (std::size_t l = 0; l < mover.lines.size(); ++l) {
-            if (team.has(l)) {
+            if (team.owns(l)) {
                 own_first[l] = own.size();
                 errors[l] = tabulate(mover, mover.lines[l],
                                      mover.pieces.data() + mover.lines[l].first, own);
@@ -162,9 +162,9 @@ void VoxelTables::tabulate(Mover& mover, const Team& team) {
         blocks += 4 * piece.count / lanes;
     }
     mover.coefficients.resize(team, blocks);
-    team.together([&] {
+    team.run_and_sync([&] {
         for (std::size_t l = 0; l < mover.lines.size(); ++l) {
-            if (!team.has(l)) {
+            if (!team.owns(l)) {
                 continue;
             }
             const LineTable& table = mover.lines[l];
@@ -398,14 +398,14 @@ void VoxelTables::list_search(Mover& mover, std::size_t first) const {
 }
 
 /// The patterns of all movers' searches, in parts. Collective over the team.
-void VoxelTables::make_search(const Team& team) {
+void VoxelTables::make_search(const SharedMemoryTeam& team) {
     std::size_t count = 0;
     for (Mover& mover : movers) {
         list_search(mover, count);
         count += mover.search_count;
     }
     search_patterns.resize(team, count * stride);
-    team.together([&] {
+    team.run_and_sync([&] {
         std::vector<double> row(n);
         for (const Mover& mover : movers) {
             if (mover.search_count == 0) {
@@ -415,7 +415,7 @@ void VoxelTables::make_search(const Team& team) {
             PhaseModel& phase = trial.phases[mover.phase];
             phase.scale.value = 1;
             for (std::size_t i = 0; i < mover.search_count; ++i) {
-                if (!team.has(mover.search_first + i)) {
+                if (!team.owns(mover.search_first + i)) {
                     continue;
                 }
                 for (std::size_t j = 0; j < mover.size(); ++j) {
@@ -432,7 +432,8 @@ void VoxelTables::make_search(const Team& team) {
 }
 
 VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const VoxelFitOptions& o,
-                         const Team& team, std::shared_ptr<const PatternCalculator> earlier)
+                         const SharedMemoryTeam& team,
+                         std::shared_ptr<const PatternCalculator> earlier)
     : axis(a), model(m), options(o),
       shared_calculator(earlier ? std::move(earlier)
                                 : std::make_shared<const PatternCalculator>(

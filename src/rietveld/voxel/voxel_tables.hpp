@@ -2,7 +2,7 @@
 
 // Private to the voxel fitter: its precomputed tables, and the scratch memory of one thread.
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "rietveld/fit/least_squares.hpp"
 #include "rietveld/model/line_calculator.hpp"
 #include "rietveld/voxel/voxel_fitter.hpp"
@@ -81,8 +81,8 @@ struct Mover {
     std::vector<std::size_t> which; ///< phase: its independent cell parameters that move
     std::vector<double> cell;       ///< phase: all independent cell parameters at the start
     std::vector<LineTable> lines;
-    TeamArray<LineTable::Piece> pieces;             ///< of all lines
-    TeamArray<Block> coefficients;                  ///< of all pieces, four rows of `count` each
+    SharedArray<LineTable::Piece> pieces;           ///< of all lines
+    SharedArray<Block> coefficients;                ///< of all pieces, four rows of `count` each
     std::size_t search_first = 0, search_count = 0; ///< rows of the search patterns
     std::vector<double> search_cells;               ///< [search_count, size()]
     std::size_t size() const { return start.size(); }
@@ -105,7 +105,7 @@ struct VoxelTables {
     /// `earlier`: the calculator of a model that differs in widths alone, or null. Collective over
     /// the team, which need not outlive the tables.
     VoxelTables(const RadialAxis& axis, const PatternModel& model, const VoxelFitOptions& options,
-                const Team& team, std::shared_ptr<const PatternCalculator> earlier);
+                const SharedMemoryTeam& team, std::shared_ptr<const PatternCalculator> earlier);
 
     RadialAxis axis;
     PatternModel model;
@@ -131,7 +131,7 @@ struct VoxelTables {
     std::vector<Mover> movers;
     std::vector<ReciprocalMetric> metrics; ///< prototypes, by mover (peaks: unused)
     std::vector<int> phase_mover, peak_mover;
-    TeamArray<float> search_patterns; ///< rows of `stride` values
+    SharedArray<float> search_patterns; ///< rows of `stride` values
     const float* search_row(std::size_t i) const { return search_patterns.data() + i * stride; }
 
     std::vector<double> phase_weight; ///< Z M of each phase
@@ -149,13 +149,13 @@ struct VoxelTables {
     void add_phase_mover(std::size_t phase);
     void add_peak_mover(std::size_t peak);
     void list_lines(Mover& mover, std::size_t index) const;
-    void tabulate(Mover& mover, const Team& team);
+    void tabulate(Mover& mover, const SharedMemoryTeam& team);
     double tabulate(const Mover& mover, const LineTable& line, LineTable::Piece* pieces,
                     std::vector<Block>& coefficients) const;
     void exact_row(const Mover& mover, const crystal::PowderLine* line, double at,
                    std::vector<double>& value, std::vector<double>& slope) const;
     void list_search(Mover& mover, std::size_t first) const;
-    void make_search(const Team& team);
+    void make_search(const SharedMemoryTeam& team);
     void list_quantities();
     double width_floor() const;
 };
@@ -169,7 +169,7 @@ struct VoxelScratch {
     Rows weighted; ///< weight · column [total_columns]
     std::vector<const float*> column, rows;
     std::vector<double> gram, right, x, lower, upper;          ///< linear problem
-    std::vector<double> joint, gradient, slope, step, inverse; ///< linear and moving together
+    std::vector<double> joint, gradient, slope, step, inverse; ///< linear and moving run_and_sync
     std::vector<double> dot;
     std::vector<std::int8_t> state;
     std::vector<double> values, trial; ///< parameters of all movers

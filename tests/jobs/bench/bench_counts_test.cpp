@@ -47,8 +47,8 @@ void expect_counts(const bench::Measurement& m, const bench::Counts& predicted) 
     expect_close(m.received, predicted.received, stage + " received");
     expect_close(m.calls, predicted.calls, stage + " calls");
     expect_close(m.one_sided, predicted.one_sided, stage + " one-sided");
-    if (m.most_flops > 0)
-        expect_close(m.most_flops, predicted.flops, stage + " flops");
+    if (m.max_flops > 0)
+        expect_close(m.max_flops, predicted.flops, stage + " flops");
 }
 
 TEST(BenchModel, CountsOfTheDlsr) {
@@ -67,7 +67,7 @@ TEST(BenchModel, CountsOfTheDlsr) {
             expect_counts(m, predicted);
             EXPECT_EQ(m.calls, predicted.calls) << to_string(m.stage);
         }
-        EXPECT_GT(measured[0].most_flops, 0);
+        EXPECT_GT(measured[0].max_flops, 0);
         EXPECT_GT(measured.back().step.products, 0U);
         if (ranks() > team) {
             EXPECT_GT(measured[0].sent * static_cast<double>(team),
@@ -82,7 +82,7 @@ TEST(BenchModel, CountsOfFbpAndFits) {
     const bench::Workload& work = workload();
     const auto fbp = runner.fbp(bench::Scaling::strong);
     expect_counts(fbp, count(work, bench::Stage::fbp, {ranks()}));
-    EXPECT_GT(fbp.most_flops, 0);
+    EXPECT_GT(fbp.max_flops, 0);
     const auto fits = runner.fits(bench::Scaling::strong);
     expect_counts(fits, count(work, bench::Stage::fits, {ranks()}, {}, fits.root_share));
 }

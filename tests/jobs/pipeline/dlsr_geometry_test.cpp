@@ -51,17 +51,17 @@ pipeline::DlsrSetup setup() {
             part.voxel.push_back(shape);
         }
         result.parts.push_back(part);
-        result.pixels.emplace_back(Team::alone(), std::vector<std::size_t>{0, 1});
+        result.pixels.emplace_back(SharedMemoryTeam::single(), std::vector<std::size_t>{0, 1});
         pipeline::DlsrSetup::Field scale;
         scale.quantity = {result.model.phases[p].name, "scale", ""};
         scale.field.part = p;
-        scale.start = {Team::alone(), std::vector<double>{1, 2}};
+        scale.start = {SharedMemoryTeam::single(), std::vector<double>{1, 2}};
         result.fields.push_back(scale);
         if (p == 2) {
             pipeline::DlsrSetup::Field cell;
             cell.quantity = {"layered", "a", "angstrom"};
             cell.field = {.part = 2, .shape = 0, .lower = shape.lower, .upper = shape.upper};
-            cell.start = {Team::alone(), std::vector<double>{a, a}};
+            cell.start = {SharedMemoryTeam::single(), std::vector<double>{a, a}};
             result.fields.push_back(cell);
         }
     }
@@ -159,7 +159,7 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     auto s = setup();
     const auto before = setup(); // copies share their maps
     const double factor = 1.002;
-    apply_radial_scale(Team::alone(), s, factor, 800);
+    apply_radial_scale(SharedMemoryTeam::single(), s, factor, 800);
     EXPECT_NEAR(1 - s.model.displacement.value / s.model.distance, factor, 1e-12);
     EXPECT_EQ(s.model.distance, 800);
     EXPECT_NEAR(s.globals[1].lower, factor * before.globals[1].lower, 1e-12);
@@ -176,7 +176,7 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     ASSERT_EQ(now.size(), then.size());
     for (std::size_t i = 0; i < now.size(); ++i)
         EXPECT_NEAR(now[i].two_theta, then[i].two_theta, 2e-2 * 2e-3 * then[i].two_theta);
-    apply_radial_scale(Team::alone(), s, 1 / factor, 800);
+    apply_radial_scale(SharedMemoryTeam::single(), s, 1 / factor, 800);
     EXPECT_NEAR(s.model.displacement.value, 0, 1e-9);
     EXPECT_NEAR(s.model.phases[2].cell[0].value, before.model.phases[2].cell[0].value, 1e-12);
 }

@@ -33,13 +33,13 @@ TEST(NodeTeam, SizesAndNumber) {
 
 TEST(NodeTeam, MembersSeeOneMemory) {
     const NodeTeam team(world(), 2);
-    TeamArray<int> numbers;
+    SharedArray<int> numbers;
     numbers.resize(team, 1000);
     for (const int number : numbers)
         ASSERT_EQ(number, 0);
     for (int round = 1; round < 4; ++round) {
-        team.together([] {}); // all have read
-        team.together([&] {
+        team.barrier(); // all have read
+        team.run_and_sync([&] {
             const auto [begin, end] = team.share(numbers.size());
             for (std::size_t i = begin; i < end; ++i)
                 numbers[i] = round * static_cast<int>(i);
@@ -48,15 +48,15 @@ TEST(NodeTeam, MembersSeeOneMemory) {
             ASSERT_EQ(numbers[i], round * static_cast<int>(i));
     }
     const std::vector<double> values{1, 2, 3};
-    const TeamArray<double> copy(team, values);
+    const SharedArray<double> copy(team, values);
     EXPECT_EQ(std::vector<double>(copy.begin(), copy.end()), values);
-    const TeamArray<double> none(team, std::span<const double>());
+    const SharedArray<double> none(team, std::span<const double>());
     EXPECT_TRUE(none.empty());
     // Larger than a page, and gone with its last owner.
     for (int i = 0; i < 50; ++i) {
-        TeamArray<double> large;
+        SharedArray<double> large;
         large.resize(team, 1 << 20);
-        team.together([&] {
+        team.run_and_sync([&] {
             const auto [begin, end] = team.share(large.size());
             std::fill(large.begin() + begin, large.begin() + end, 1.0);
         });
@@ -67,9 +67,9 @@ TEST(NodeTeam, MembersSeeOneMemory) {
 TEST(NodeTeam, SharesCoverEverythingOnce) {
     const NodeTeam team(world());
     for (const std::size_t n : {0U, 1U, 15U, 16U, 17U, 1000U}) {
-        TeamArray<int> touched;
+        SharedArray<int> touched;
         touched.resize(team, n + 1);
-        team.together([&] {
+        team.run_and_sync([&] {
             const auto [begin, end] = team.share(n);
             for (std::size_t i = begin; i < end; ++i)
                 ++touched[i];
@@ -85,7 +85,7 @@ TEST(NodeTeam, GathersAndSums) {
         for (const std::size_t n : {1U, 5U, 1000U}) {
             const NodeTeam team(world(), most);
             const auto own = block_range(n, ranks(), static_cast<std::size_t>(world().rank()));
-            TeamArray<double> whole;
+            SharedArray<double> whole;
             whole.resize(team, n);
             for (int round = 0; round < 3; ++round) {
                 std::vector<double> part;
@@ -95,9 +95,9 @@ TEST(NodeTeam, GathersAndSums) {
                 for (std::size_t i = 0; i < n; ++i)
                     ASSERT_EQ(whole[i], 10.0 * round + static_cast<double>(i));
             }
-            TeamArray<float> sums;
+            SharedArray<float> sums;
             sums.resize(team, n);
-            team.together([&] {
+            team.run_and_sync([&] {
                 if (team.rank() == 0)
                     std::fill(sums.begin(), sums.end(), 2.0F);
             });
@@ -111,22 +111,22 @@ TEST(NodeTeam, GathersAndSums) {
 TEST(NodeTeam, AnErrorOfOneIsThatOfAll) {
     const NodeTeam team(world());
     const auto work = [&] {
-        team.together([&] {
+        team.run_and_sync([&] {
             if (team.rank() + 1 == team.size())
                 throw Error("the last member fails");
         });
     };
     EXPECT_THROW(work(), Error);
     EXPECT_THROW((void)team.allocate(std::size_t{1} << 62), std::exception);
-    TeamArray<int> numbers; // and the team goes on
+    SharedArray<int> numbers; // and the team goes on
     numbers.resize(team, 10);
     EXPECT_EQ(numbers[9], 0);
 }
 
 TEST(NodeTeam, AloneNeedsNobody) {
-    const Team& team = Team::alone();
+    const SharedMemoryTeam& team = SharedMemoryTeam::single();
     EXPECT_EQ(team.size(), 1U);
-    TeamArray<float> numbers;
+    SharedArray<float> numbers;
     numbers.resize(team, 33);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(numbers.data()) % 64, 0U);
     numbers[32] = 1;

@@ -23,11 +23,11 @@ mpi::BlockRange all_rotations(const SmallScan& scan) {
     return {0, scan.geometry.rotation.size()};
 }
 
-dlsr::DlsrOperator make_operator(const SmallScan& scan, const mpi::BlockRange& rotations,
-                                 std::span<const float> factors) {
-    dlsr::DlsrOperator op(scan.part_geometry(rotations), scan.grid, *scan.basis, scan.layers,
-                          scan.places(), scan.part<float>(scan.weight, rotations),
-                          scan.part<float>(scan.transmission, rotations), both);
+dlsr::Operator make_operator(const SmallScan& scan, const mpi::BlockRange& rotations,
+                             std::span<const float> factors) {
+    dlsr::Operator op(scan.part_geometry(rotations), scan.grid, *scan.basis, scan.layers,
+                      scan.places(), scan.part<float>(scan.weight, rotations),
+                      scan.part<float>(scan.transmission, rotations), both);
     if (!factors.empty())
         op.set_depth_factors(scan.part<float>(factors, rotations, scan.layers.count));
     return op;
@@ -43,20 +43,20 @@ std::vector<float> random_factors(const SmallScan& scan) {
     return factors;
 }
 
-std::vector<double> values_of(const SmallScan& scan, const dlsr::DlsrOperator& op) {
+std::vector<double> values_of(const SmallScan& scan, const dlsr::Operator& op) {
     auto values = scan.values(op);
     values[op.value_count() - 2] = 0.1;
     values[op.value_count() - 1] = 0.02;
     return values;
 }
 /// Typical sizes, the geometry's, too.
-std::vector<double> scale_of(const SmallScan& scan, const dlsr::DlsrOperator& op) {
+std::vector<double> scale_of(const SmallScan& scan, const dlsr::Operator& op) {
     auto scale = scan.scale(op);
     scale[op.value_count() - 2] = 0.2;
     scale[op.value_count() - 1] = 0.1;
     return scale;
 }
-std::vector<float> random_direction(const SmallScan& scan, const dlsr::DlsrOperator& op,
+std::vector<float> random_direction(const SmallScan& scan, const dlsr::Operator& op,
                                     unsigned seed) {
     auto direction = random_floats(op.value_count(), seed);
     const auto scale = scale_of(scan, op);
@@ -65,12 +65,12 @@ std::vector<float> random_direction(const SmallScan& scan, const dlsr::DlsrOpera
     return direction;
 }
 
-std::vector<float> adjoint(const dlsr::DlsrOperator& op, std::span<const float> rays) {
+std::vector<float> adjoint(const dlsr::Operator& op, std::span<const float> rays) {
     std::vector<float> direction(op.value_count());
     op.adjoint(rays, direction);
     return direction;
 }
-std::vector<float> gauss_newton(const dlsr::DlsrOperator& op, std::span<const float> direction) {
+std::vector<float> gauss_newton(const dlsr::Operator& op, std::span<const float> direction) {
     std::vector<float> out(op.value_count());
     op.gauss_newton(direction, out);
     return out;
@@ -89,14 +89,14 @@ const SmallScan& small() {
 TEST(DepthFactors, OnesChangeNothing) {
     const SmallScan& scan = small();
     const std::vector<float> ones(scan.rays() * scan.layers.count, 1.0F);
-    dlsr::DlsrOperator without = make_operator(scan, own_rotations(scan), {}),
-                       with = make_operator(scan, own_rotations(scan), ones),
-                       reset = make_operator(scan, own_rotations(scan), random_factors(scan));
+    dlsr::Operator without = make_operator(scan, own_rotations(scan), {}),
+                   with = make_operator(scan, own_rotations(scan), ones),
+                   reset = make_operator(scan, own_rotations(scan), random_factors(scan));
     reset.set_depth_factors({});
     const auto direction = random_direction(scan, without, 1);
     without.set_point(values_of(scan, without), true);
     const auto rays = predict(without);
-    for (dlsr::DlsrOperator* op : {&with, &reset}) {
+    for (dlsr::Operator* op : {&with, &reset}) {
         op->set_point(values_of(scan, *op), true);
         EXPECT_EQ(predict(*op), rays);
         EXPECT_EQ(jacobian(*op, direction), jacobian(without, direction));
@@ -116,7 +116,7 @@ TEST(DepthFactors, ScaleWhatTheLayersContribute) {
     const std::size_t layers = scan.layers.count, m = scan.basis->size(),
                       translations = scan.geometry.translation.size();
     const auto factors = random_factors(scan);
-    dlsr::DlsrOperator op = make_operator(scan, all_rotations(scan), factors);
+    dlsr::Operator op = make_operator(scan, all_rotations(scan), factors);
     auto values = scan.values(op);
     op.set_point(values, false);
     const auto whole = predict(op);
@@ -133,7 +133,7 @@ TEST(DepthFactors, ScaleWhatTheLayersContribute) {
         std::vector<float> one(factors.size(), 1e-30F);
         for (std::size_t r = 0; r < scan.rays(); ++r)
             one[r * layers + l] = 1;
-        dlsr::DlsrOperator layer = make_operator(scan, all_rotations(scan), one);
+        dlsr::Operator layer = make_operator(scan, all_rotations(scan), one);
         layer.set_point(values, false);
         const auto rays = predict(layer);
         for (std::size_t i = 0; i < rays.size(); ++i)
@@ -151,14 +151,14 @@ TEST(DepthFactors, ScaleWhatTheLayersContribute) {
     }
     const std::vector<float> expected(sum.begin(), sum.end());
     EXPECT_LT(test::distance(whole, expected), 1e-5 * norm(expected));
-    dlsr::DlsrOperator plain = make_operator(scan, all_rotations(scan), {});
+    dlsr::Operator plain = make_operator(scan, all_rotations(scan), {});
     plain.set_point(values, false);
     EXPECT_GT(test::distance(predict(plain), expected), 0.02 * norm(expected));
 }
 
 TEST(DepthFactors, JacobianIsTheDerivativeOfThePrediction) {
     const SmallScan& scan = small();
-    dlsr::DlsrOperator op = make_operator(scan, own_rotations(scan), random_factors(scan));
+    dlsr::Operator op = make_operator(scan, own_rotations(scan), random_factors(scan));
     check_jacobian(op, values_of(scan, op), scale_of(scan, op));
 }
 
@@ -167,8 +167,8 @@ TEST(DepthFactors, AdjointOnAnyNumberOfRanks) {
     const SmallScan& scan = small();
     const auto factors = random_factors(scan);
     const auto range = own_rotations(scan);
-    dlsr::DlsrOperator alone = make_operator(scan, all_rotations(scan), factors),
-                       apart = make_operator(scan, range, factors);
+    dlsr::Operator alone = make_operator(scan, all_rotations(scan), factors),
+                   apart = make_operator(scan, range, factors);
     alone.set_point(values_of(scan, alone), true);
     apart.set_point(values_of(scan, apart), true);
     const auto direction = random_direction(scan, alone, 1);
@@ -208,8 +208,8 @@ TEST(DepthFactors, AdjointOnAnyNumberOfRanks) {
 
 TEST(DepthFactors, CondensedProductsHaveThem) {
     const SmallScan& scan = small();
-    dlsr::DlsrOperator op = make_operator(scan, own_rotations(scan), random_factors(scan)),
-                       plain = make_operator(scan, own_rotations(scan), {});
+    dlsr::Operator op = make_operator(scan, own_rotations(scan), random_factors(scan)),
+                   plain = make_operator(scan, own_rotations(scan), {});
     const auto scale = scale_of(scan, op);
     auto direction = random_direction(scan, op, 3);
     for (std::size_t i = op.global_offset(); i < direction.size(); ++i)
@@ -244,16 +244,16 @@ struct Fit {
 };
 Fit fit(const SmallScan& scan, const std::vector<float>& made, const std::vector<float>& fitted) {
     const auto range = own_rotations(scan);
-    dlsr::DlsrOperator maker = make_operator(scan, range, made),
-                       op = make_operator(scan, range, fitted);
+    dlsr::Operator maker = make_operator(scan, range, made),
+                   op = make_operator(scan, range, fitted);
     auto truth = scan.values(op), start = scan.perturbed(op, 0.05, 30);
     for (auto* values : {&truth, &start})
         std::fill(values->end() - 2, values->end(), 0.0);
     maker.set_point(start, false);
     maker.set_point(truth, false);
     const auto data = predict(maker);
-    dlsr::DlsrProblem problem(world(), op, scan.grid, scan.part_geometry(range), data,
-                              voxel_fields(scan), {{-2, 2, 0.02}, {-0.3, 0.3, 0.01}}, start);
+    dlsr::Problem problem(world(), op, scan.grid, scan.part_geometry(range), data,
+                          voxel_fields(scan), {{-2, 2, 0.02}, {-0.3, 0.3, 0.01}}, start);
     for (std::size_t g = 0; g < 2; ++g)
         problem.set_global_bounds(g, 0, 0);
     problem.objective(problem.start());
@@ -319,7 +319,7 @@ TEST(DepthFactors, BadInput) {
                           .distance = infinity,
                           .layers = 1,
                           .globals = false});
-    dlsr::DlsrOperator op = flat.make_operator();
+    dlsr::Operator op = flat.make_operator();
     const std::vector<float> factors(flat.rays(), 1.0F);
     EXPECT_THROW(op.set_depth_factors(factors), Error);
 }

@@ -19,9 +19,9 @@ using namespace xrdct;
 using namespace xrdct::test;
 using testing::HasSubstr;
 
-dlsr::DlsrOperator make_operator(const SmallScan& scan, const tomography::ScanGeometry& geometry,
-                                 const mpi::BlockRange& rotations,
-                                 std::span<const dlsr::GeometryParameter> parameters) {
+dlsr::Operator make_operator(const SmallScan& scan, const tomography::ScanGeometry& geometry,
+                             const mpi::BlockRange& rotations,
+                             std::span<const dlsr::GeometryParameter> parameters) {
     tomography::ScanGeometry own = scan.part_geometry(rotations);
     own.axis_offset = geometry.axis_offset;
     return {own,
@@ -33,12 +33,12 @@ dlsr::DlsrOperator make_operator(const SmallScan& scan, const tomography::ScanGe
             scan.part<float>(scan.transmission, rotations),
             parameters};
 }
-dlsr::DlsrOperator whole_operator(const SmallScan& scan) {
+dlsr::Operator whole_operator(const SmallScan& scan) {
     return make_operator(scan, scan.geometry, {0, scan.geometry.rotation.size()}, both);
 }
 
 /// The scan's values with changes of axis [mm] and distance (relative).
-std::vector<double> values_of(const SmallScan& scan, const dlsr::DlsrOperator& op, double axis,
+std::vector<double> values_of(const SmallScan& scan, const dlsr::Operator& op, double axis,
                               double distance) {
     auto values = scan.values(op);
     values[op.value_count() - 2] = axis;
@@ -190,9 +190,9 @@ struct Problem {
     std::size_t unknown(std::size_t g) const { return problem->size() - 2 + g; }
     const SmallScan& scan;
     mpi::BlockRange rotations;
-    dlsr::DlsrOperator op;
+    dlsr::Operator op;
     std::vector<float> data;
-    std::optional<dlsr::DlsrProblem> problem;
+    std::optional<dlsr::Problem> problem;
 };
 
 TEST(DlsrGeometry, MapsAndGeometryAreFoundTogether) {

@@ -82,7 +82,7 @@ std::vector<double> texture_factors(const rietveld::PatternCalculator& calculato
 
 /// Every voxel's own pattern at its depth times its strip weights: rays [ray][M] in double until
 /// they are compressed. Depths are multiplied by `depth_factor`.
-std::vector<float> brute_force(const SmallScan& scan, const dlsr::DlsrOperator& op,
+std::vector<float> brute_force(const SmallScan& scan, const dlsr::Operator& op,
                                std::span<const double> values, double depth_factor = 1,
                                LayersOf layers = LayersOf::wound) {
     const auto& g = scan.geometry;
@@ -180,7 +180,7 @@ class DlsrForward : public testing::TestWithParam<SmallScanOptions> {};
 
 TEST_P(DlsrForward, IsTheSumOfVoxelsEachAtItsDepth) {
     const SmallScan scan(GetParam());
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     const auto values = scan.values(op);
     const auto found = predict(op, values);
     const auto expected = brute_force(scan, op, values);
@@ -196,7 +196,7 @@ class DlsrTexture : public testing::TestWithParam<SmallScanOptions> {};
 
 TEST_P(DlsrTexture, IsTheSumOfVoxelsEachWithItsLines) {
     const SmallScan scan(GetParam());
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     const auto values = scan.values(op);
     const auto found = predict(op, values), expected = brute_force(scan, op, values);
     const double error = test::distance(found, expected);
@@ -234,21 +234,21 @@ INSTANTIATE_TEST_SUITE_P(All, DlsrForward,
                          [](const auto& info) { return std::string(case_names[info.index]); });
 
 void check_jacobian(const SmallScan& scan) {
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     test::check_jacobian(op, scan.values(op), scan.scale(op));
 }
 
-TEST(DlsrOperator, JacobianIsTheDerivativeOfThePrediction) {
+TEST(Operator, JacobianIsTheDerivativeOfThePrediction) {
     check_jacobian(deep_scan());
 }
-TEST(DlsrOperator, JacobianWithoutDepth) {
+TEST(Operator, JacobianWithoutDepth) {
     check_jacobian(flat_scan());
 }
-TEST(DlsrOperator, JacobianWithTexture) {
+TEST(Operator, JacobianWithTexture) {
     check_jacobian(textured_scan());
 }
 
-std::vector<float> random_direction(const SmallScan& scan, const dlsr::DlsrOperator& op,
+std::vector<float> random_direction(const SmallScan& scan, const dlsr::Operator& op,
                                     unsigned seed) {
     auto direction = random_floats(op.value_count(), seed);
     const auto scale = scan.scale(op);
@@ -257,9 +257,9 @@ std::vector<float> random_direction(const SmallScan& scan, const dlsr::DlsrOpera
     return direction;
 }
 
-TEST(DlsrOperator, AdjointIsTheTransposeOfTheJacobian) {
+TEST(Operator, AdjointIsTheTransposeOfTheJacobian) {
     for (const SmallScan* scan : {&deep_scan(), &flat_scan(), &textured_scan()}) {
-        dlsr::DlsrOperator op = scan->make_operator();
+        dlsr::Operator op = scan->make_operator();
         op.set_point(scan->values(op), true);
         const auto direction = random_direction(*scan, op, 1);
         const auto rays = jacobian(op, direction);
@@ -290,7 +290,7 @@ TEST(DlsrOperator, AdjointIsTheTransposeOfTheJacobian) {
 }
 
 void check_normal_product(const SmallScan& scan) {
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const auto direction = random_direction(scan, op, 3);
     auto rays = jacobian(op, direction);
@@ -309,10 +309,10 @@ void check_normal_product(const SmallScan& scan) {
     EXPECT_LT(test::distance(found, expected), 1e-5 * norm(expected));
 }
 
-TEST(DlsrOperator, GaussNewtonIsTheWeightedNormalProduct) {
+TEST(Operator, GaussNewtonIsTheWeightedNormalProduct) {
     check_normal_product(deep_scan());
 }
-TEST(DlsrOperator, GaussNewtonWithTexture) {
+TEST(Operator, GaussNewtonWithTexture) {
     check_normal_product(textured_scan());
 }
 
@@ -353,10 +353,10 @@ void check_condensed_products(const SmallScan& scan) {
     op.gauss_newton(direction, again);
     EXPECT_EQ(again, exact);
 }
-TEST(DlsrOperator, CondensedProducts) {
+TEST(Operator, CondensedProducts) {
     check_condensed_products(deep_scan());
 }
-TEST(DlsrOperator, CondensedProductsWithTexture) {
+TEST(Operator, CondensedProductsWithTexture) {
     check_condensed_products(textured_scan());
 }
 
@@ -389,14 +389,14 @@ void check_sums_of_parts(SmallScan scan) {
     }
 }
 
-TEST(DlsrOperator, SumsOfParts) {
+TEST(Operator, SumsOfParts) {
     check_sums_of_parts(SmallScan());
 }
-TEST(DlsrOperator, SumsOfPartsWithTexture) {
+TEST(Operator, SumsOfPartsWithTexture) {
     check_sums_of_parts(SmallScan({.n = 7, .march = 0.7}));
 }
 
-TEST(DlsrOperator, MisfitsOfRotations) {
+TEST(Operator, MisfitsOfRotations) {
     const SmallScan scan;
     auto op = scan.make_operator();
     op.set_point(scan.values(op), false);
@@ -411,9 +411,9 @@ TEST(DlsrOperator, MisfitsOfRotations) {
     EXPECT_DOUBLE_EQ(sum, op.objective(data));
 }
 
-TEST(DlsrOperator, GradientOfTheObjective) {
+TEST(Operator, GradientOfTheObjective) {
     const SmallScan& scan = deep_scan();
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     const auto data = predict(op, scan.perturbed(op, 0.2, 4));
     const auto values = scan.values(op);
     op.set_point(values, true);
@@ -458,10 +458,10 @@ TEST(DlsrOperator, GradientOfTheObjective) {
     }
 }
 
-TEST(DlsrOperator, RaysWithoutWeightAreIgnored) {
+TEST(Operator, RaysWithoutWeightAreIgnored) {
     SmallScan scan({.n = 8, .rotations = 4});
     // An operator chooses functions of the depth at its first point: one for each point.
-    dlsr::DlsrOperator op = scan.make_operator(), elsewhere = scan.make_operator();
+    dlsr::Operator op = scan.make_operator(), elsewhere = scan.make_operator();
     const auto values = scan.values(op);
     const std::size_t m = scan.basis->size();
     const auto data = predict(elsewhere, scan.perturbed(op, 0.1, 4));
@@ -474,7 +474,7 @@ TEST(DlsrOperator, RaysWithoutWeightAreIgnored) {
         scan.transmission[r] = nan_float;
         std::fill_n(masked.begin() + static_cast<std::ptrdiff_t>(r * m), m, nan_float);
     }
-    dlsr::DlsrOperator other = scan.make_operator();
+    dlsr::Operator other = scan.make_operator();
     other.set_point(values, true);
     std::vector<float> gradient(op.value_count()), all(op.value_count());
     const double f = other.objective(masked, gradient);
@@ -509,9 +509,9 @@ TEST(DlsrOperator, RaysWithoutWeightAreIgnored) {
         ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(DlsrOperator, TransmissionIsAFactorOfTheRay) {
+TEST(Operator, TransmissionIsAFactorOfTheRay) {
     SmallScan scan({.n = 8, .rotations = 4});
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     const auto values = scan.values(op);
     op.set_point(values, true);
     const auto absorbed = predict(op);
@@ -519,7 +519,7 @@ TEST(DlsrOperator, TransmissionIsAFactorOfTheRay) {
     const auto image = jacobian(op, direction);
     const auto transmission = scan.transmission;
     std::fill(scan.transmission.begin(), scan.transmission.end(), 1.0F);
-    dlsr::DlsrOperator clear = scan.make_operator();
+    dlsr::Operator clear = scan.make_operator();
     clear.set_point(values, true);
     const auto whole = predict(clear), clear_image = jacobian(clear, direction);
     const double size = norm(whole), image_size = norm(clear_image);
@@ -534,9 +534,9 @@ TEST(DlsrOperator, TransmissionIsAFactorOfTheRay) {
     EXPECT_EQ(larger, scan.grid.size());
 }
 
-TEST(DlsrOperator, DiagonalAndBlocksAreThoseOfTheColumns) {
+TEST(Operator, DiagonalAndBlocksAreThoseOfTheColumns) {
     const SmallScan scan({.n = 7, .rotations = 5, .distance = infinity, .layers = 1});
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const std::size_t m = scan.basis->size();
     std::vector<std::vector<float>> columns;
@@ -576,7 +576,7 @@ TEST(DlsrOperator, DiagonalAndBlocksAreThoseOfTheColumns) {
 }
 
 // The functions of ψ enter with their means over a turn.
-TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
+TEST(Operator, BlocksWithTextureAreMeansOverATurn) {
     const SmallScan scan({.n = 7,
                           .rotations = 24,
                           .range = 360,
@@ -584,7 +584,7 @@ TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
                           .layers = 1,
                           .globals = false,
                           .march = 0.6});
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const std::size_t m = scan.basis->size();
     const auto found = op.diagonal();
@@ -595,7 +595,7 @@ TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
                                 .distance = infinity,
                                 .layers = 1,
                                 .globals = false});
-    dlsr::DlsrOperator plain = untextured.make_operator();
+    dlsr::Operator plain = untextured.make_operator();
     plain.set_point(untextured.values(plain), true);
     const auto plain_diagonal = plain.diagonal();
     for (std::size_t v = 0; v < op.pixels(cathode_part).size(); ++v) {
@@ -613,9 +613,9 @@ TEST(DlsrOperator, BlocksWithTextureAreMeansOverATurn) {
     EXPECT_GT(without, worst);
 }
 
-TEST(DlsrOperator, PointMayMoveWithAndWithoutDerivatives) {
+TEST(Operator, PointMayMoveWithAndWithoutDerivatives) {
     const SmallScan& scan = deep_scan();
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     const auto here = scan.values(op), there = scan.perturbed(op, 0.1, 8);
     const auto direction = random_direction(scan, op, 9);
     op.set_point(there, true);
@@ -638,11 +638,11 @@ TEST(DlsrOperator, PointMayMoveWithAndWithoutDerivatives) {
     EXPECT_EQ(jacobian(op, direction), image);
 }
 
-TEST(DlsrOperator, PartsWithoutPixels) {
+TEST(Operator, PartsWithoutPixels) {
     SmallScan scan({.n = 6, .rotations = 2});
     scan.pixels[cathode_part].clear();
     scan.pixels[term_part].clear();
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     EXPECT_EQ(op.value_count(),
               scan.pixels[metal_part].size() + scan.grid.size() + scan.basis->global_count());
     const auto values = scan.values(op);
@@ -662,7 +662,7 @@ std::string message(const std::function<void(SmallScan&)>& spoil) {
     return "no error";
 }
 
-TEST(DlsrOperator, BadInput) {
+TEST(Operator, BadInput) {
     EXPECT_EQ(message([](SmallScan&) {}), "no error");
     EXPECT_THAT(message([](SmallScan& s) { s.weight[3] = -1; }), HasSubstr("negative"));
     EXPECT_THAT(message([](SmallScan& s) { s.weight[3] = nan_float; }), HasSubstr("not finite"));
@@ -679,13 +679,13 @@ TEST(DlsrOperator, BadInput) {
 
     const SmallScan scan({.n = 6, .rotations = 2, .layers = 3});
     const std::vector<float> few(scan.rays() - 1, 1.0F);
-    EXPECT_THROW(dlsr::DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers,
-                                    scan.places(), few, scan.transmission),
+    EXPECT_THROW(dlsr::Operator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.places(),
+                                few, scan.transmission),
                  Error);
-    EXPECT_THROW(dlsr::DlsrOperator(scan.geometry, scan.grid, *scan.basis, scan.layers,
-                                    scan.places(), scan.weight, few),
+    EXPECT_THROW(dlsr::Operator(scan.geometry, scan.grid, *scan.basis, scan.layers, scan.places(),
+                                scan.weight, few),
                  Error);
-    dlsr::DlsrOperator op = scan.make_operator();
+    dlsr::Operator op = scan.make_operator();
     std::vector<double> values = scan.values(op), short_values(values.size() - 1);
     EXPECT_THROW(op.set_point(short_values, true), Error);
     op.set_point(values, true);

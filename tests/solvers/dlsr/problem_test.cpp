@@ -25,7 +25,7 @@ const mpi::Communicator& self() {
     return communicator;
 }
 
-using Fields = std::vector<dlsr::DlsrField>;
+using Fields = std::vector<dlsr::Field>;
 
 /// Everything per voxel, both kinds of smoothness on the cells, gaps bridged for one of them.
 Fields all_voxel(const SmallScan& scan) {
@@ -106,9 +106,9 @@ struct Spread {
     const SmallScan& scan;
     mpi::BlockRange rotations;
     mpi::NodeTeam team;
-    dlsr::DlsrOperator op;
+    dlsr::Operator op;
     std::vector<float> data;
-    std::optional<dlsr::DlsrProblem> problem;
+    std::optional<dlsr::Problem> problem;
 };
 
 const SmallScan& small() {
@@ -119,7 +119,7 @@ const SmallScan& small() {
 
 Spread spread(const mpi::Communicator& communicator, const Fields& fields,
               const SmallScan& scan = small(), std::size_t team_size = 2) {
-    const dlsr::DlsrOperator whole = scan.make_operator();
+    const dlsr::Operator whole = scan.make_operator();
     return {communicator,       scan,     fields, scan.perturbed(whole, 0.15, 1),
             scan.values(whole), team_size};
 }
@@ -153,7 +153,7 @@ std::vector<double> moved(std::vector<double> x, double h, const std::vector<dou
     return x;
 }
 
-TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanks) {
+TEST(Problem, IsTheSameOnAnyNumberOfRanks) {
     const auto voxels = all_voxel(small()), some = mixed(small());
     for (const auto& [fields, team_size] :
          {std::pair(&voxels, 1), {&voxels, 2}, {&some, 1}, {&some, 2}, {&some, 99}}) {
@@ -179,9 +179,9 @@ TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanks) {
     }
 }
 
-TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanksWithTexture) {
+TEST(Problem, IsTheSameOnAnyNumberOfRanksWithTexture) {
     const SmallScan scan({.n = 7, .rotations = 6, .layers = 5, .march = 0.7, .metal_march = 1.5});
-    const dlsr::DlsrOperator whole = scan.make_operator();
+    const dlsr::Operator whole = scan.make_operator();
     const auto truth = scan.perturbed(whole, 0.15, 1), start = scan.values(whole);
     const Fields fields = all_voxel(scan);
     Spread apart(world(), scan, fields, truth, start), alone(self(), scan, fields, truth, start);
@@ -196,7 +196,7 @@ TEST(DlsrProblem, IsTheSameOnAnyNumberOfRanksWithTexture) {
     EXPECT_LT(::distance(apart.product(v), product), 1e-6 * ::norm(product));
 }
 
-TEST(DlsrProblem, UnknownsAndValues) {
+TEST(Problem, UnknownsAndValues) {
     Spread s = spread(world(), mixed(small()));
     const auto start = small().values(s.op);
     const auto x = s.start();
@@ -240,9 +240,9 @@ TEST(DlsrProblem, UnknownsAndValues) {
                 1, 1e-6);
 }
 
-TEST(DlsrProblem, StartsWithinTheBounds) {
+TEST(Problem, StartsWithinTheBounds) {
     const SmallScan& scan = small();
-    dlsr::DlsrOperator whole = scan.make_operator();
+    dlsr::Operator whole = scan.make_operator();
     auto start = scan.values(whole);
     start[whole.offset(cathode_part, 0) + 3] = 3;
     start[whole.offset(cathode_part, 0) + 4] = 2;
@@ -252,7 +252,7 @@ TEST(DlsrProblem, StartsWithinTheBounds) {
     EXPECT_NEAR(values[whole.offset(cathode_part, 0) + 4], 2.855, 1e-12);
 }
 
-TEST(DlsrProblem, GradientOfTheObjective) {
+TEST(Problem, GradientOfTheObjective) {
     for (const auto& fields : {all_voxel(small()), mixed(small())}) {
         Spread s = spread(world(), fields);
         const auto x = s.start();
@@ -278,7 +278,7 @@ struct Link {
     std::size_t a, b;
     double strength;
 };
-std::vector<Link> links(const dlsr::DlsrOperator& op, std::size_t part, std::size_t n,
+std::vector<Link> links(const dlsr::Operator& op, std::size_t part, std::size_t n,
                         std::size_t max_gap) {
     const auto& pixels = op.pixels(part);
     const auto voxel = [&](std::size_t x, std::size_t y) {
@@ -302,7 +302,7 @@ std::vector<Link> links(const dlsr::DlsrOperator& op, std::size_t part, std::siz
     return result;
 }
 
-TEST(DlsrProblem, SmoothnessOfNeighboursAndAcrossGaps) {
+TEST(Problem, SmoothnessOfNeighboursAndAcrossGaps) {
     const SmallScan& scan = small();
     Spread s = spread(world(), all_voxel(scan));
     auto rough = all_voxel(scan);
@@ -365,7 +365,7 @@ TEST(DlsrProblem, SmoothnessOfNeighboursAndAcrossGaps) {
     EXPECT_NEAR(s.smoothness(x) / doubled, 1, 1e-10);
 }
 
-TEST(DlsrProblem, SmoothnessAloneOfAStepAndAConstant) {
+TEST(Problem, SmoothnessAloneOfAStepAndAConstant) {
     // With an edge a step costs less than quadratically, a constant nothing.
     const SmallScan& scan = small();
     Spread s = spread(world(), all_voxel(scan));
@@ -382,7 +382,7 @@ TEST(DlsrProblem, SmoothnessAloneOfAStepAndAConstant) {
     EXPECT_NEAR(at_twenty / at_ten, 2, 0.15);
 }
 
-TEST(DlsrProblem, ProductsStayAtTheLinearisation) {
+TEST(Problem, ProductsStayAtTheLinearisation) {
     Spread s = spread(world(), all_voxel(small()));
     const auto x = s.start(), v = random_numbers(x.size(), 7);
     s.gradient(x);
@@ -406,7 +406,7 @@ std::vector<double> retracted(Spread& s, const std::vector<double>& x,
     return s.whole(own);
 }
 
-TEST(DlsrProblem, ShapesMoveByWhatTheAmountsBecome) {
+TEST(Problem, ShapesMoveByWhatTheAmountsBecome) {
     Fields fields = all_voxel(small());
     fields[4].smoothness = 0; // a of the cathode: the data alone say
     Spread s = spread(world(), fields), alone = spread(self(), fields);
@@ -464,7 +464,7 @@ TEST(DlsrProblem, ShapesMoveByWhatTheAmountsBecome) {
     }
 }
 
-TEST(DlsrProblem, RetractedStepsKeepWhatTheyPromise) {
+TEST(Problem, RetractedStepsKeepWhatTheyPromise) {
     // Amounts grow several times, as where a phase was not expected.
     Fields fields = all_voxel(small());
     fields[4].smoothness = fields[5].smoothness = 0;
@@ -488,7 +488,7 @@ TEST(DlsrProblem, RetractedStepsKeepWhatTheyPromise) {
         << plain << " " << moved_there << " " << predicted;
 }
 
-TEST(DlsrProblem, DataMayBeReplaced) {
+TEST(Problem, DataMayBeReplaced) {
     Spread s = spread(world(), all_voxel(small()));
     const auto x = s.start();
     EXPECT_GT(s.objective(x), 0);
@@ -515,7 +515,7 @@ Eigen::MatrixXd columns(std::size_t n,
     return matrix;
 }
 
-TEST(DlsrProblem, PreconditionerIsSymmetricAndPositive) {
+TEST(Problem, PreconditionerIsSymmetricAndPositive) {
     const SmallScan scan({.n = 6, .rotations = 5, .channels = 60, .layers = 9});
     for (const auto& fields : {all_voxel(scan), mixed(scan)}) {
         Spread s = spread(world(), fields, scan);
@@ -547,7 +547,7 @@ TEST(DlsrProblem, PreconditionerIsSymmetricAndPositive) {
     }
 }
 
-TEST(DlsrProblem, ManyUnknownsInAPixel) {
+TEST(Problem, ManyUnknownsInAPixel) {
     SmallScan scan({.n = 3, .rotations = 4, .layers = 2});
     scan.model.set_background(65);
     std::vector<rietveld::PatternPart> parts;
@@ -562,7 +562,7 @@ TEST(DlsrProblem, ManyUnknownsInAPixel) {
         scan.axis, scan.model, parts, std::vector<double>(scan.axis.size(), 1.0),
         rietveld::PatternBasisOptions{});
     scan.layers = {};
-    dlsr::DlsrOperator whole = scan.make_operator();
+    dlsr::Operator whole = scan.make_operator();
     const std::vector<double> values(whole.value_count(), 1.0);
     EXPECT_THROW(Spread(world(), scan, fields, values, values), Error);
     fields.back().treatment = dlsr::FieldTreatment::fixed;
@@ -575,7 +575,7 @@ TEST(DlsrProblem, ManyUnknownsInAPixel) {
     EXPECT_GT(::dot(v, pv), 0);
 }
 
-TEST(DlsrProblem, AssembledJacobianGivesTheSameProducts) {
+TEST(Problem, AssembledJacobianGivesTheSameProducts) {
     const SmallScan scan({.n = 6, .rotations = 5, .channels = 60, .layers = 9});
     for (const auto& fields : {all_voxel(scan), mixed(scan)}) {
         Spread s = spread(world(), fields, scan);
@@ -637,12 +637,12 @@ TEST(DlsrProblem, AssembledJacobianGivesTheSameProducts) {
     }
 }
 
-TEST(DlsrProblem, RecoversThePhantomItMade) {
+TEST(Problem, RecoversThePhantomItMade) {
     const SmallScan scan({.n = 6, .rotations = 12, .layers = 15, .globals = false});
     Fields fields = all_voxel(scan);
     for (auto& field : fields)
         field.smoothness = 0;
-    const dlsr::DlsrOperator whole = scan.make_operator();
+    const dlsr::Operator whole = scan.make_operator();
     const auto truth = scan.values(whole), start = scan.perturbed(whole, 0.1, 30),
                size = scan.scale(whole);
     Spread s(world(), scan, fields, truth, start);
@@ -676,7 +676,7 @@ TEST(DlsrProblem, RecoversThePhantomItMade) {
 
 // Amounts of a ring of textured particles, and their March coefficient, from data that a model with
 // texture predicts; without texture the amounts err and the misfit stays.
-TEST(DlsrProblem, TextureIsFoundAndMissed) {
+TEST(Problem, TextureIsFoundAndMissed) {
     const SmallScanOptions options{
         .n = 7, .rotations = 24, .distance = infinity, .layers = 1, .march = 0.75};
     auto without = options;
@@ -687,7 +687,7 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
     fields[peak_part].treatment = fields[term_part].treatment = dlsr::FieldTreatment::fixed;
     for (std::size_t p : {cathode_part, metal_part})
         fields[p].smoothness = 0;
-    const dlsr::DlsrOperator whole = scan.make_operator();
+    const dlsr::Operator whole = scan.make_operator();
     const auto truth = scan.values(whole);
     auto start = truth;
     for (std::size_t v = 0; v < whole.pixels(cathode_part).size(); ++v)
@@ -696,13 +696,13 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
     const std::size_t march = whole.global_offset() + 1;
     start[march] += 0.06;
     const petsc::Session session(world());
-    const auto fit = [&](dlsr::DlsrOperator& op, const SmallScan& of,
-                         const std::vector<float>& data, const std::vector<double>& from) {
+    const auto fit = [&](dlsr::Operator& op, const SmallScan& of, const std::vector<float>& data,
+                         const std::vector<double>& from) {
         const auto rotations =
             mpi::block_range(of.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
                              static_cast<std::size_t>(world().rank()));
-        dlsr::DlsrProblem problem(world(), op, of.grid, of.part_geometry(rotations), data, fields,
-                                  globals_of(of), from);
+        dlsr::Problem problem(world(), op, of.grid, of.part_geometry(rotations), data, fields,
+                              globals_of(of), from);
         petsc::BoundedGaussNewtonOptions solver_options;
         solver_options.max_iterations = 20;
         solver_options.objective_tolerance = 0;
@@ -720,7 +720,7 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
     const auto rotations =
         mpi::block_range(scan.geometry.rotation.size(), static_cast<std::size_t>(world().size()),
                          static_cast<std::size_t>(world().rank()));
-    dlsr::DlsrOperator op = scan.make_operator(rotations), other = plain.make_operator(rotations);
+    dlsr::Operator op = scan.make_operator(rotations), other = plain.make_operator(rotations);
     op.set_point(truth, false);
     std::vector<float> data(op.coefficient_count());
     op.predict(data);
@@ -757,28 +757,28 @@ TEST(DlsrProblem, TextureIsFoundAndMissed) {
                                                          plain_misfit / square));
 }
 
-std::string message(const std::function<void(Fields&, std::vector<dlsr::DlsrGlobal>&,
+std::string message(const std::function<void(Fields&, std::vector<dlsr::Global>&,
                                              std::vector<double>&, std::vector<float>&)>& spoil) {
     static const SmallScan scan({.n = 4, .rotations = 4, .channels = 60, .layers = 3});
     const auto rotations = mpi::block_range(4, static_cast<std::size_t>(world().size()),
                                             static_cast<std::size_t>(world().rank()));
-    dlsr::DlsrOperator op = scan.make_operator(rotations);
+    dlsr::Operator op = scan.make_operator(rotations);
     auto fields = all_voxel(scan);
     auto globals = globals_of(scan);
     auto values = scan.values(op);
     std::vector<float> data(op.coefficient_count());
     spoil(fields, globals, values, data);
     try {
-        const dlsr::DlsrProblem problem(world(), op, scan.grid, scan.part_geometry(rotations), data,
-                                        fields, globals, values);
+        const dlsr::Problem problem(world(), op, scan.grid, scan.part_geometry(rotations), data,
+                                    fields, globals, values);
     } catch (const Error& error) {
         return error.what();
     }
     return "no error";
 }
 
-TEST(DlsrProblem, BadInput) {
-    using Globals = std::vector<dlsr::DlsrGlobal>;
+TEST(Problem, BadInput) {
+    using Globals = std::vector<dlsr::Global>;
     using Values = std::vector<double>;
     EXPECT_EQ(message([](auto&...) {}), "no error");
     // One rank's mistake is everybody's error.
@@ -807,15 +807,15 @@ TEST(DlsrProblem, BadInput) {
                 HasSubstr("bounds that exclude each other"));
 }
 
-TEST(DlsrProblem, GridOfAnotherSize) {
+TEST(Problem, GridOfAnotherSize) {
     Spread s = spread(world(), all_voxel(small()));
-    EXPECT_THROW(dlsr::DlsrProblem(world(), s.op, {9, 1}, s.scan.part_geometry(s.rotations), s.data,
-                                   all_voxel(small()), globals_of(small()), small().values(s.op)),
+    EXPECT_THROW(dlsr::Problem(world(), s.op, {9, 1}, s.scan.part_geometry(s.rotations), s.data,
+                               all_voxel(small()), globals_of(small()), small().values(s.op)),
                  Error);
 }
 
-TEST(DlsrProblem, BadFields) {
-    using Globals = std::vector<dlsr::DlsrGlobal>;
+TEST(Problem, BadFields) {
+    using Globals = std::vector<dlsr::Global>;
     using Values = std::vector<double>;
     EXPECT_THAT(message([](Fields& f, Globals&, Values&, auto&) { f[5].edge = 0; }),
                 HasSubstr("smoothness"));
@@ -829,7 +829,7 @@ TEST(DlsrProblem, BadFields) {
                 HasSubstr("twice"));
     EXPECT_THAT(message([](Fields& f, Globals&, Values&, auto&) { f[4].shape = -2; }),
                 HasSubstr("does not exist"));
-    EXPECT_EQ(dlsr::DlsrField{}.edge, infinity);
+    EXPECT_EQ(dlsr::Field{}.edge, infinity);
     Spread s = spread(world(), all_voxel(small()));
     EXPECT_THROW(s.problem->set_smoothness(4, 1, 0), Error);
     EXPECT_THROW(s.problem->set_smoothness(4, -1, 1), Error);

@@ -123,8 +123,8 @@ tomography::ScanGeometry SmallScan::part_geometry(const mpi::BlockRange& rotatio
     return own;
 }
 
-dlsr::DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations,
-                                            const Team& team) const {
+dlsr::Operator SmallScan::make_operator(const mpi::BlockRange& rotations,
+                                        const SharedMemoryTeam& team) const {
     return {part_geometry(rotations),
             grid,
             *basis,
@@ -137,7 +137,7 @@ dlsr::DlsrOperator SmallScan::make_operator(const mpi::BlockRange& rotations,
             team};
 }
 
-std::vector<double> SmallScan::scale(const dlsr::DlsrOperator& op) const {
+std::vector<double> SmallScan::scale(const dlsr::Operator& op) const {
     std::vector<double> scale(op.value_count());
     for (std::size_t p = 0; p < basis->parts().size(); ++p) {
         const auto& part = basis->parts()[p];
@@ -158,7 +158,7 @@ std::vector<double> SmallScan::scale(const dlsr::DlsrOperator& op) const {
     return scale;
 }
 
-std::vector<double> SmallScan::values(const dlsr::DlsrOperator& op) const {
+std::vector<double> SmallScan::values(const dlsr::Operator& op) const {
     std::vector<double> values = scale(op);
     for (std::size_t p = 0; p < basis->parts().size(); ++p) {
         const auto& part = basis->parts()[p];
@@ -181,7 +181,7 @@ std::vector<double> SmallScan::values(const dlsr::DlsrOperator& op) const {
     return values;
 }
 
-std::vector<double> SmallScan::perturbed(const dlsr::DlsrOperator& op, double amount,
+std::vector<double> SmallScan::perturbed(const dlsr::Operator& op, double amount,
                                          unsigned seed) const {
     auto result = values(op);
     const auto size = scale(op);
@@ -202,8 +202,8 @@ mpi::BlockRange own_rotations(const SmallScan& scan) {
                             static_cast<std::size_t>(world().rank()));
 }
 
-std::vector<dlsr::DlsrField> voxel_fields(const SmallScan& scan) {
-    std::vector<dlsr::DlsrField> fields;
+std::vector<dlsr::Field> voxel_fields(const SmallScan& scan) {
+    std::vector<dlsr::Field> fields;
     for (std::size_t p = 0; p < 4; ++p)
         fields.push_back({.part = p,
                           .lower = -infinity,
@@ -225,32 +225,32 @@ std::vector<dlsr::DlsrField> voxel_fields(const SmallScan& scan) {
     return fields;
 }
 
-std::vector<dlsr::DlsrGlobal> globals_of(const SmallScan& scan) {
-    std::vector<dlsr::DlsrGlobal> globals;
+std::vector<dlsr::Global> globals_of(const SmallScan& scan) {
+    std::vector<dlsr::Global> globals;
     for (const auto& part : scan.basis->parts())
         for (const auto& p : part.global)
             globals.push_back({p.lower, p.upper, 0.1 * (p.upper - p.lower)});
     return globals;
 }
 
-std::vector<float> predict(const dlsr::DlsrOperator& op) {
+std::vector<float> predict(const dlsr::Operator& op) {
     std::vector<float> rays(op.coefficient_count());
     op.predict(rays);
     return rays;
 }
 
-std::vector<float> predict(dlsr::DlsrOperator& op, std::span<const double> values) {
+std::vector<float> predict(dlsr::Operator& op, std::span<const double> values) {
     op.set_point(values, false);
     return predict(op);
 }
 
-std::vector<float> jacobian(const dlsr::DlsrOperator& op, std::span<const float> direction) {
+std::vector<float> jacobian(const dlsr::Operator& op, std::span<const float> direction) {
     std::vector<float> rays(op.coefficient_count());
     op.jacobian(direction, rays);
     return rays;
 }
 
-void check_jacobian(dlsr::DlsrOperator& op, const std::vector<double>& values,
+void check_jacobian(dlsr::Operator& op, const std::vector<double>& values,
                     const std::vector<double>& scale) {
     const auto& parts = op.basis().parts();
     std::vector<std::pair<std::size_t, std::size_t>> groups;

@@ -63,11 +63,9 @@ struct SmallScan {
     std::size_t rays() const { return weight.size(); }
     /// Of rotations [begin, end) of the scan.
     tomography::ScanGeometry part_geometry(const mpi::BlockRange& rotations) const;
-    dlsr::DlsrOperator make_operator(const mpi::BlockRange& rotations,
-                                     const Team& team = Team::alone()) const;
-    dlsr::DlsrOperator make_operator() const {
-        return make_operator({0, geometry.rotation.size()});
-    }
+    dlsr::Operator make_operator(const mpi::BlockRange& rotations,
+                                 const SharedMemoryTeam& team = SharedMemoryTeam::single()) const;
+    dlsr::Operator make_operator() const { return make_operator({0, geometry.rotation.size()}); }
     /// The rays of some rotations out of [rotation][translation][width].
     template <class T>
     std::vector<T> part(std::span<const T> rays, const mpi::BlockRange& rotations,
@@ -78,26 +76,25 @@ struct SmallScan {
     }
 
     /// Smooth maps of amounts and cells and globals off the start, in the operator's order.
-    std::vector<double> values(const dlsr::DlsrOperator& model) const;
+    std::vector<double> values(const dlsr::Operator& model) const;
     /// Same with all amounts, cells and globals changed by up to `amount` of their ranges.
-    std::vector<double> perturbed(const dlsr::DlsrOperator& model, double amount,
-                                  unsigned seed) const;
+    std::vector<double> perturbed(const dlsr::Operator& model, double amount, unsigned seed) const;
     /// Typical size of each value: amounts, ranges of shapes.
-    std::vector<double> scale(const dlsr::DlsrOperator& model) const;
+    std::vector<double> scale(const dlsr::Operator& model) const;
 };
 
 mpi::BlockRange own_rotations(const SmallScan& scan); ///< shared out over the world's ranks
 
 /// Everything per voxel and without smoothness: amounts of the four parts, cells a and c.
-std::vector<dlsr::DlsrField> voxel_fields(const SmallScan& scan);
-std::vector<dlsr::DlsrGlobal> globals_of(const SmallScan& scan);
+std::vector<dlsr::Field> voxel_fields(const SmallScan& scan);
+std::vector<dlsr::Global> globals_of(const SmallScan& scan);
 
-std::vector<float> predict(const dlsr::DlsrOperator& op); ///< at its point
-std::vector<float> predict(dlsr::DlsrOperator& op, std::span<const double> values);
-std::vector<float> jacobian(const dlsr::DlsrOperator& op, std::span<const float> direction);
+std::vector<float> predict(const dlsr::Operator& op); ///< at its point
+std::vector<float> predict(dlsr::Operator& op, std::span<const double> values);
+std::vector<float> jacobian(const dlsr::Operator& op, std::span<const float> direction);
 /// Expects J d to be the change of predict() at `values` along d, for every kind of values of a
 /// part and every global one; `scale`: typical size of each value.
-void check_jacobian(dlsr::DlsrOperator& op, const std::vector<double>& values,
+void check_jacobian(dlsr::Operator& op, const std::vector<double>& values,
                     const std::vector<double>& scale);
 
 /// Of what a problem lends until its next call.

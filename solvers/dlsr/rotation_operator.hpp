@@ -3,7 +3,7 @@
 // Private to the solvers: one rotation of the DLSR's forward model, from the coefficients of voxels
 // through rays and depths to patterns, and its adjoint.
 
-#include "base/team.hpp"
+#include "base/shared_memory_team.hpp"
 #include "tomography/depth_projector.hpp"
 #include "tomography/scan_geometry.hpp"
 
@@ -34,7 +34,7 @@ using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
 /// The dependence on depth is condensed to a few functions of the layer, fewer for lanes of little
 /// weight. What voxels have lies in the memory of the team, over which the constructor, assemble()
 /// and reduce() are collective.
-class DlsrLanes {
+class RotationOperator {
   public:
     using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     static constexpr std::size_t block = 8;
@@ -47,26 +47,26 @@ class DlsrLanes {
     /// voxel there the functions count as their means over ψ. Throws Error for pixels outside the
     /// grid or more lanes than the projector takes. The same on all members of `team`, which must
     /// outlive the object; rotations may differ. Collective.
-    DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
-              const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
-              std::span<const std::span<const std::size_t>> pixels,
-              std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
-              std::span<const RingFunctions> rings, std::array<double, 2> centre);
+    RotationOperator(const SharedMemoryTeam& team, const tomography::ScanGeometry& geometry,
+                     const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
+                     std::span<const std::span<const std::size_t>> pixels,
+                     std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
+                     std::span<const RingFunctions> rings, std::array<double, 2> centre);
 
     struct Part {
         std::size_t lanes = 1, shapes = 0;
         RingFunctions ring{{1}};
         /// cos 2φ and sin 2φ [voxel] of the normal's azimuth, both 0 at the centre; only with
         /// texture
-        TeamArray<std::array<float, 2>> normal;
+        SharedArray<std::array<float, 2>> normal;
         std::size_t slot = 0; ///< of its first lane among the lanes of a ray
-        TeamArray<std::size_t> pixels;
+        SharedArray<std::size_t> pixels;
         /// Of each voxel: its first among all coefficients, and from one block of eight to the
         /// next.
-        TeamArray<std::uint32_t> coefficient, block_stride;
+        SharedArray<std::uint32_t> coefficient, block_stride;
         std::size_t offset = 0; ///< among the values: amounts [voxel], then shapes [shape][voxel]
         /// [voxel][1 + shapes][lane]: u, then S ∂u/∂η; empty for one lane, where u = 1
-        TeamArray<float> functions;
+        SharedArray<float> functions;
 
         std::size_t all_lanes() const {
             return ring.size() * lanes;
@@ -162,7 +162,7 @@ class DlsrLanes {
     /// Of a block's plane in the projector's buffer.
     std::size_t first_ray() const { return projector_->padding() * projector_->ray_size(); }
 
-    const Team& team_;
+    const SharedMemoryTeam& team_;
     std::unique_ptr<tomography::DepthProjector> projector_;
     std::vector<Part> parts_;
     bool textured_ = false;

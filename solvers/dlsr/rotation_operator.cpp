@@ -1,4 +1,4 @@
-#include "solvers/dlsr/lanes.hpp"
+#include "solvers/dlsr/rotation_operator.hpp"
 
 #include "base/error.hpp"
 #include "base/simd.hpp"
@@ -13,19 +13,20 @@ namespace xrdct::dlsr {
 
 namespace {
 
-using Matrix = DlsrLanes::Matrix;
+using Matrix = RotationOperator::Matrix;
 using ConstMap = Eigen::Map<const Matrix>;
 using Map = Eigen::Map<Matrix>;
 
-constexpr std::size_t unrolled = 8; ///< depth functions worked on together
+constexpr std::size_t unrolled = 8; ///< depth functions worked on run_and_sync
 
 } // namespace
 
-DlsrLanes::DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
-                     const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
-                     std::span<const std::span<const std::size_t>> pixels,
-                     std::span<const std::size_t> lanes, std::span<const std::size_t> shapes,
-                     std::span<const RingFunctions> rings, std::array<double, 2> centre)
+RotationOperator::RotationOperator(
+    const SharedMemoryTeam& team, const tomography::ScanGeometry& geometry,
+    const tomography::ImageGrid& grid, const tomography::DepthLayers& layers,
+    std::span<const std::span<const std::size_t>> pixels, std::span<const std::size_t> lanes,
+    std::span<const std::size_t> shapes, std::span<const RingFunctions> rings,
+    std::array<double, 2> centre)
     : team_(team), translations_(geometry.translation.size()) {
     // Single lanes share blocks with those that occur most often like themselves; a family fills
     // blocks of its own.
@@ -94,9 +95,9 @@ DlsrLanes::DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
         part.offset = values_;
         values_ += n * (1 + part.shapes);
     }
-    team.together([&] {
+    team.run_and_sync([&] {
         for (std::size_t p = 0; p < n_parts; ++p) {
-            if (!team.has(p))
+            if (!team.owns(p))
                 continue;
             auto& part = parts_[p];
             const std::size_t first_block = part.slot / block;
@@ -129,7 +130,7 @@ DlsrLanes::DlsrLanes(const Team& team, const tomography::ScanGeometry& geometry,
 /// With φ the normal's azimuth its depth is sin(φ − ω), cos ψ, so that cos 2ψ = −cos 2(φ − ω), and
 /// cos 2hψ are Chebyshev polynomials of that.
 template <class Each>
-void DlsrLanes::for_ring(const Part& part, std::size_t v, std::size_t i, Each&& each) const {
+void RotationOperator::for_ring(const Part& part, std::size_t v, std::size_t i, Each&& each) const {
     const double c = static_cast<double>(part.normal[v][0]),
                  s = static_cast<double>(part.normal[v][1]);
     const double argument = -(c * turned_[i][0] + s * turned_[i][1]);
@@ -148,7 +149,7 @@ void DlsrLanes::for_ring(const Part& part, std::size_t v, std::size_t i, Each&& 
 }
 
 template <class Each>
-void DlsrLanes::for_turned(std::size_t i, std::span<float> q, Each&& each) const {
+void RotationOperator::for_turned(std::size_t i, std::span<float> q, Each&& each) const {
     for (const auto& part : parts_) {
         if (part.ring.size() == 1)
             continue;
@@ -164,19 +165,19 @@ void DlsrLanes::for_turned(std::size_t i, std::span<float> q, Each&& each) const
     }
 }
 
-void DlsrLanes::turn(std::size_t i, std::span<float> q) const {
+void RotationOperator::turn(std::size_t i, std::span<float> q) const {
     for_turned(i, q, [](float& own, float& turned, float value) { turned = value * own; });
 }
 
-void DlsrLanes::turn_back(std::size_t i, std::span<float> q) const {
+void RotationOperator::turn_back(std::size_t i, std::span<float> q) const {
     for_turned(i, q, [](float& own, float& turned, float value) {
         own += value * turned;
         turned = 0;
     });
 }
 
-double DlsrLanes::ring_product(std::size_t part, std::size_t function, std::size_t other_part,
-                               std::size_t other_function) const {
+double RotationOperator::ring_product(std::size_t part, std::size_t function,
+                                      std::size_t other_part, std::size_t other_function) const {
     const auto &a = parts_[part].ring[function], &b = parts_[other_part].ring[other_function];
     double sum = 0;
     for (std::size_t h = 0; h < std::min(a.size(), b.size()); ++h)
@@ -184,7 +185,7 @@ double DlsrLanes::ring_product(std::size_t part, std::size_t function, std::size
     return sum;
 }
 
-void DlsrLanes::set_tables(const Matrix& patterns, std::size_t m, double tolerance) {
+void RotationOperator::set_tables(const Matrix& patterns, std::size_t m, double tolerance) {
     m_ = m;
     if (functions_ == 0)
         choose_depth_functions(patterns, tolerance);
@@ -200,7 +201,7 @@ void DlsrLanes::set_tables(const Matrix& patterns, std::size_t m, double toleran
 }
 
 /// The leading vectors over the layers of all lanes, each lane counted alike.
-void DlsrLanes::choose_depth_functions(const Matrix& full, double tolerance) {
+void RotationOperator::choose_depth_functions(const Matrix& full, double tolerance) {
     const std::size_t m = m_;
     Eigen::MatrixXd overlap = Eigen::MatrixXd::Zero(index(layers_), index(layers_));
     for (std::size_t lane = 0; lane < slots_; ++lane) {
@@ -252,14 +253,14 @@ void DlsrLanes::choose_depth_functions(const Matrix& full, double tolerance) {
     }
     packed_ *= block;
 }
-void DlsrLanes::assemble(std::span<const float> direction, std::span<float> q) const {
-    team_.together([&] {
+void RotationOperator::assemble(std::span<const float> direction, std::span<float> q) const {
+    team_.run_and_sync([&] {
         // Places that no lane fills must be 0.
         const auto [from, to] = team_.share(q.size());
         std::fill(q.begin() + static_cast<std::ptrdiff_t>(from),
                   q.begin() + static_cast<std::ptrdiff_t>(to), 0.0F);
     });
-    team_.together([&] {
+    team_.run_and_sync([&] {
         for (const auto& part : parts_) {
             const std::size_t n = part.pixels.size();
             const auto [from, to] = team_.share(n);
@@ -289,10 +290,10 @@ void DlsrLanes::assemble(std::span<const float> direction, std::span<float> q) c
     });
 }
 template <class Number>
-void DlsrLanes::reduce(std::span<const float> q, std::size_t stride,
-                       std::span<Number> direction) const {
+void RotationOperator::reduce(std::span<const float> q, std::size_t stride,
+                              std::span<Number> direction) const {
     const std::size_t members = team_.size();
-    team_.together([&] {
+    team_.run_and_sync([&] {
         for (const auto& part : parts_) {
             const std::size_t n = part.pixels.size();
             const auto [from, to] = team_.share(n);
@@ -329,12 +330,13 @@ void DlsrLanes::reduce(std::span<const float> q, std::size_t stride,
     });
 }
 
-template void DlsrLanes::reduce(std::span<const float>, std::size_t, std::span<float>) const;
-template void DlsrLanes::reduce(std::span<const float>, std::size_t, std::span<double>) const;
+template void RotationOperator::reduce(std::span<const float>, std::size_t, std::span<float>) const;
+template void RotationOperator::reduce(std::span<const float>, std::size_t,
+                                       std::span<double>) const;
 
 /// Of one rotation: [translation][packed] from the layers in `buffer`.
 template <bool with_factors>
-void DlsrLanes::reduce_depth(std::size_t i, const float* buffer, float* reduced) const {
+void RotationOperator::reduce_depth(std::size_t i, const float* buffer, float* reduced) const {
     using namespace simd;
     for (std::size_t b = 0; b < block_functions_.size(); ++b) {
         const float* plane = buffer + b * projector_->plane_size() + first_ray();
@@ -363,7 +365,7 @@ void DlsrLanes::reduce_depth(std::size_t i, const float* buffer, float* reduced)
 }
 /// The adjoint.
 template <bool with_factors>
-void DlsrLanes::spread_depth(std::size_t i, const float* reduced, float* buffer) const {
+void RotationOperator::spread_depth(std::size_t i, const float* reduced, float* buffer) const {
     using namespace simd;
     for (std::size_t b = 0; b < block_functions_.size(); ++b) {
         float* plane = buffer + b * projector_->plane_size() + first_ray();
@@ -392,13 +394,15 @@ void DlsrLanes::spread_depth(std::size_t i, const float* reduced, float* buffer)
     }
 }
 std::unique_ptr<tomography::DepthProjector>
-DlsrLanes::projector_of(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
-                        const tomography::DepthLayers& layers) const {
+RotationOperator::projector_of(const tomography::ScanGeometry& geometry,
+                               const tomography::ImageGrid& grid,
+                               const tomography::DepthLayers& layers) const {
     return std::make_unique<tomography::DepthProjector>(*projector_, geometry, grid, layers);
 }
 
-void DlsrLanes::project_lanes(const tomography::DepthProjector& projector, std::size_t i,
-                              std::span<const float> q, float* buffer, float* reduced) const {
+void RotationOperator::project_lanes(const tomography::DepthProjector& projector, std::size_t i,
+                                     std::span<const float> q, float* buffer,
+                                     float* reduced) const {
     const std::size_t size = projector.buffer_size();
     if (textured_) {
         const std::span<float> turned{buffer + size, q.size()};
@@ -413,21 +417,21 @@ void DlsrLanes::project_lanes(const tomography::DepthProjector& projector, std::
     else
         reduce_depth<false>(i, buffer, reduced);
 }
-void DlsrLanes::project_lanes(std::size_t i, std::span<const float> q, float* buffer,
-                              float* reduced) const {
+void RotationOperator::project_lanes(std::size_t i, std::span<const float> q, float* buffer,
+                                     float* reduced) const {
     project_lanes(*projector_, i, q, buffer, reduced);
 }
 
-void DlsrLanes::project(std::size_t i, std::span<const float> q, float* buffer, float* reduced,
-                        float* out) const {
+void RotationOperator::project(std::size_t i, std::span<const float> q, float* buffer,
+                               float* reduced, float* out) const {
     project_lanes(i, q, buffer, reduced);
     Map(out, index(translations_), index(m_)).noalias() =
         ConstMap(reduced, index(translations_), index(packed_)) *
         ConstMap(table_.data(), index(packed_), index(m_));
 }
 
-void DlsrLanes::back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
-                             std::span<float> q) const {
+void RotationOperator::back_project(std::size_t i, const float* rays, float* buffer, float* reduced,
+                                    std::span<float> q) const {
     for (std::size_t b = 0; b < block_functions_.size(); ++b) {
         float* plane = buffer + b * projector_->plane_size();
         std::fill_n(plane, first_ray(), 0.0F);
@@ -446,7 +450,7 @@ void DlsrLanes::back_project(std::size_t i, const float* rays, float* buffer, fl
         turn_back(i, q);
 }
 
-std::vector<DlsrLanes::PackedLane> DlsrLanes::lanes_of(std::size_t p) const {
+std::vector<RotationOperator::PackedLane> RotationOperator::lanes_of(std::size_t p) const {
     std::vector<PackedLane> result;
     const auto& part = parts_[p];
     for (std::size_t i = 0; i < part.all_lanes(); ++i) {

@@ -13,17 +13,17 @@
 namespace xrdct {
 
 /// Processes that share memory, so that what each of them needs whole exists once and is made
-/// together. This one is a team of a single process; mpi::NodeTeam has the ranks of a node. Calls
-/// marked collective must be made by all members in the same order.
-class Team {
+/// run_and_sync. This one is a team of a single process; mpi::NodeTeam has the ranks of a node.
+/// Calls marked collective must be made by all members in the same order.
+class SharedMemoryTeam {
   public:
-    Team() = default;
-    virtual ~Team() = default;
-    Team(const Team&) = delete;
-    Team& operator=(const Team&) = delete;
+    SharedMemoryTeam() = default;
+    virtual ~SharedMemoryTeam() = default;
+    SharedMemoryTeam(const SharedMemoryTeam&) = delete;
+    SharedMemoryTeam& operator=(const SharedMemoryTeam&) = delete;
 
-    static const Team& alone() {
-        static const Team team;
+    static const SharedMemoryTeam& single() {
+        static const SharedMemoryTeam team;
         return team;
     }
     virtual std::size_t rank() const { return 0; }
@@ -40,7 +40,12 @@ class Team {
     /// Runs `work` on this member and waits for the others: what any of them wrote before is there
     /// for all of them afterwards. When it throws on a member, all throw. `work` makes no
     /// collective calls. Collective.
-    virtual void together(const std::function<void()>& work) const { work(); }
+    virtual void run_and_sync(const std::function<void()>& work) const { work(); }
+
+    /// Waits for the other members: what any of them wrote before is there for all. Collective.
+    void barrier() const {
+        run_and_sync([] {});
+    }
 
     /// This member's part [first, second) of n items; parts begin at multiples of 16.
     std::pair<std::size_t, std::size_t> share(std::size_t n) const {
@@ -49,26 +54,26 @@ class Team {
         return {begin, std::min(n, begin + each)};
     }
     /// Whether the i-th of some larger items is this member's.
-    bool has(std::size_t i) const { return i % size() == rank(); }
+    bool owns(std::size_t i) const { return i % size() == rank(); }
 };
 
 /// Numbers in the memory of a team. Copies refer to the same numbers.
 template <class T>
-class TeamArray {
+class SharedArray {
     static_assert(std::is_trivially_copyable_v<T>);
 
   public:
-    TeamArray() = default;
+    SharedArray() = default;
     /// A copy of `values`, the same on all members. Collective.
-    TeamArray(const Team& team, std::span<const T> values) {
+    SharedArray(const SharedMemoryTeam& team, std::span<const T> values) {
         resize(team, values.size());
-        team.together([&] {
+        team.run_and_sync([&] {
             const auto [first, last] = team.share(values.size());
             std::copy(values.data() + first, values.data() + last, data() + first);
         });
     }
     /// n zeros; an array of n stays as it is. Collective over the team.
-    void resize(const Team& team, std::size_t n) {
+    void resize(const SharedMemoryTeam& team, std::size_t n) {
         if (n == size_)
             return;
         memory_.reset();
