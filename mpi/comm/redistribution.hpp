@@ -35,7 +35,7 @@ class Redistribution {
     Redistribution(const Communicator& communicator, SlabShape shape,
                    ShardOrder order = ShardOrder::row_column,
                    std::size_t buffer_bytes = default_buffer_bytes);
-    /// Any ranges, given for every rank and the same on all ranks; run_and_sync they cover rows and
+    /// Any ranges, given for every rank and the same on all ranks; together they cover rows and
     /// channels once, in rank order. Throws Error (on all ranks alike) when they do not. Keeps a
     /// reference to the communicator.
     Redistribution(const Communicator& communicator, SlabShape shape, std::vector<BlockRange> rows,

@@ -41,7 +41,7 @@ enum class GeometryParameter {
 /// of projections over a small part of a step (a few 1e-3 of the distance). Uses the threads of
 /// OpenMP. Objects are not shared by threads.
 ///
-/// The members of a team hold what the voxels have once, make it run_and_sync and add up what their
+/// The members of a team hold what the voxels have once, make it together and add up what their
 /// rays give: calls marked collective are so over the team, with the same arguments but for rays.
 /// Where such a call fills a vector of values, that is memory of the team (SharedArray), the same
 /// for all, and the sum over its members; in double it depends on who is in a team as little as on

@@ -56,7 +56,7 @@ struct Global {
 /// Unknowns: voxel fields one after the other (voxels in the operator's order), factors of scaled
 /// fields at their place, global parameters last; cut over the ranks by block_range. Every
 /// rank holds the rays of its operator; all two-dimensional maps exist once in every team, which
-/// works on them run_and_sync; what teams exchange is parameter-sized. The preconditioner inverts
+/// works on them together; what teams exchange is parameter-sized. The preconditioner inverts
 /// the diagonal blocks of the voxels and the common spectrum of the projection (1 / frequency,
 /// times the beam's) and the smoothness.
 class Problem final : public solvers::LeastSquaresProblem {

@@ -13,11 +13,7 @@ namespace xrdct::dlsr {
 
 namespace {
 
-using Matrix = RotationOperator::Matrix;
-using ConstMap = Eigen::Map<const Matrix>;
-using Map = Eigen::Map<Matrix>;
-
-constexpr std::size_t unrolled = 8; ///< depth functions worked on run_and_sync
+constexpr std::size_t unrolled = 8; ///< depth functions that are summed at once
 
 } // namespace
 

@@ -22,6 +22,10 @@ namespace xrdct::dlsr {
 /// Storage on the boundaries of vector registers: accesses that cross a cache line cost much.
 using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
 
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using ConstMap = Eigen::Map<const Matrix>;
+using Map = Eigen::Map<Matrix>;
+
 /// A voxel carries, for every part (a phase, a family of patterns), a few lanes: factors of
 /// patterns that depend on the depth. With B the patterns of lane i of all parts at layer l,
 ///
@@ -36,7 +40,6 @@ using AlignedFloats = std::vector<float, Eigen::aligned_allocator<float>>;
 /// and reduce() are collective.
 class RotationOperator {
   public:
-    using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     static constexpr std::size_t block = 8;
 
     /// Functions of ψ [function][harmonic]: f_c(ψ) = Σ_h a_ch cos 2hψ, the first one {1}.
