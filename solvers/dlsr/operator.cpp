@@ -1,5 +1,6 @@
 #include "solvers/dlsr/operator_impl.hpp"
 
+#include "base/assertions.hpp"
 #include "base/error.hpp"
 
 #include <algorithm>
@@ -69,22 +70,22 @@ void Operator::Impl::set_geometry_parameters(std::span<const GeometryParameter> 
 
 void Operator::Impl::make_rotation_operator(std::span<const std::span<const std::size_t>> pixels) {
     std::vector<std::size_t> components, shapes;
-    std::vector<RotationOperator::RingFunctions> rings;
+    std::vector<RotationOperator::TextureFunctions> texture;
     for (std::size_t p = 0; p < pixels.size(); ++p) {
         components.push_back(basis->lanes(p));
         shapes.push_back(basis->parts()[p].voxel.size());
-        rings.push_back(basis->ring_functions(p));
+        texture.push_back(basis->ring_functions(p));
     }
-    lanes = std::make_unique<RotationOperator>(team, geometry, grid, depth_layers, pixels,
-                                               components, shapes, rings, layer_centre);
-    layers = lanes->layers();
-    values = lanes->value_count();
+    exact = std::make_unique<RotationOperator>(team, geometry, grid, depth_layers, pixels,
+                                               components, shapes, texture, layer_centre);
+    layers = exact->layers();
+    values = exact->value_count();
 }
 
 void Operator::Impl::arrange_members() {
-    const auto ordered = lanes->projector().voxels();
+    const auto ordered = exact->projector().voxels();
     std::size_t member_count = 0;
-    for (const auto& part : lanes->parts())
+    for (const auto& part : exact->parts())
         member_count += part.pixels.size();
     first_member.resize(team, ordered.size() + 1);
     members.resize(team, member_count);
@@ -95,7 +96,7 @@ void Operator::Impl::arrange_members() {
         for (std::size_t i = 0; i < ordered.size(); ++i)
             place[ordered[i].pixel] = static_cast<std::uint32_t>(i);
         const auto for_members = [&](auto&& each) {
-            const auto& parts = lanes->parts();
+            const auto& parts = exact->parts();
             for (std::uint32_t p = 0; p < parts.size(); ++p)
                 for (std::uint32_t v = 0; v < parts[p].pixels.size(); ++v)
                     each(place[parts[p].pixels[v]], Member{p, v});
@@ -114,8 +115,8 @@ void Operator::Impl::sum_pixel_weight() {
     std::vector<float> squares(rotations * translations);
     for (std::size_t r = 0; r < squares.size(); ++r)
         squares[r] = weight[r] * transmission[r] * transmission[r];
-    const auto sums = lanes->projector().weighted_squares(squares);
-    const auto ordered = lanes->projector().voxels();
+    const auto sums = exact->projector().weighted_squares(squares);
+    const auto ordered = exact->projector().voxels();
     pixel_weight.assign(grid.size(), 0.0F);
     for (std::size_t i = 0; i < ordered.size(); ++i)
         pixel_weight[ordered[i].pixel] = sums[i];
@@ -142,10 +143,10 @@ std::size_t Operator::value_count() const {
     return impl_->value_count();
 }
 std::span<const std::size_t> Operator::pixels(std::size_t part) const {
-    return impl_->lanes->parts()[part].pixels.span();
+    return impl_->exact->parts()[part].pixels.span();
 }
 std::size_t Operator::offset(std::size_t part, int shape) const {
-    const auto& p = impl_->lanes->parts()[part];
+    const auto& p = impl_->exact->parts()[part];
     return p.offset + static_cast<std::size_t>(shape + 1) * p.pixels.size();
 }
 std::size_t Operator::global_offset() const {
@@ -186,12 +187,13 @@ void Operator::set_point(std::span<const double> values, bool derivatives,
             impl.basis->add_derivatives(globals, impl.tables, rows);
             impl.has_derivatives = true;
         }
-        impl.condensed.reset();
+        impl.low_rank.reset();
     });
-    impl.coefficients.resize(impl.team, impl.lanes->projector().coefficient_count());
-    for (auto& part : impl.lanes->parts())
-        if (part.lanes > 1 || part.shapes > 0)
-            part.functions.resize(impl.team, part.pixels.size() * (1 + part.shapes) * part.lanes);
+    impl.coefficients.resize(impl.team, impl.exact->projector().coefficient_count());
+    for (auto& part : impl.exact->parts())
+        if (part.components > 1 || part.shapes > 0)
+            part.functions.resize(impl.team,
+                                  part.pixels.size() * (1 + part.shapes) * part.components);
     impl.team.run_and_sync([&] { impl.set_voxels(values); });
     if (derivatives)
         impl.make_columns();
@@ -207,8 +209,7 @@ void Operator::set_geometry_columns(bool made) {
 }
 
 void Operator::set_ray_weight(std::span<const float> ray_weight) {
-    if (ray_weight.size() != ray_count())
-        throw Error("DLSR: wrong number of ray weights");
+    XRDCT_ASSERT(ray_weight.size() == ray_count(), "one weight per ray");
     for (std::size_t r = 0; r < ray_count(); ++r)
         if (!(ray_weight[r] >= 0) || (ray_weight[r] > 0 && !(impl_->transmission[r] > 0)))
             throw Error("DLSR: a ray that was left out cannot be given a weight");
@@ -233,26 +234,26 @@ void Operator::set_depth_factors(std::span<const float> factors) {
                 throw Error("DLSR: a depth factor is not positive and finite");
         impl.depth_factors = std::make_shared<const std::vector<float>>(std::move(used));
     }
-    impl.lanes->set_depth_factors(impl.depth_factors);
-    impl.condensed.reset();
+    impl.exact->set_depth_factors(impl.depth_factors);
+    impl.low_rank.reset();
 }
 
 std::size_t Operator::packed_size() const {
-    return impl_->lanes->packed_size();
+    return impl_->exact->packed_size();
 }
 
 Operator::Cost Operator::cost() const {
     const Impl& impl = *impl_;
-    const RotationOperator& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
+    const RotationOperator& by = impl.low_rank ? *impl.low_rank : *impl.exact;
     Cost cost;
     const double rotations = static_cast<double>(impl.rotations);
-    const double taps = static_cast<double>(lanes.projector().padding());
-    const double q = static_cast<double>(lanes.projector().coefficient_count());
+    const double taps = static_cast<double>(by.projector().padding());
+    const double q = static_cast<double>(by.projector().coefficient_count());
     cost.projection_flops = 2 * rotations * q * taps * 2 * 2;
     const double rays = rotations * static_cast<double>(impl.translations);
-    cost.table_flops = 2 * 2 * rays * static_cast<double>(lanes.packed_size()) *
+    cost.table_flops = 2 * 2 * rays * static_cast<double>(by.packed_size()) *
                        static_cast<double>(impl.m + impl.layers);
-    cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(lanes.buffer_size()));
+    cost.bytes = 4 * rotations * (3 * q + 4 * static_cast<double>(by.buffer_size()));
     return cost;
 }
 

@@ -34,7 +34,7 @@ Operator::Impl::geometry_at(std::span<const double> changes) const {
 std::unique_ptr<tomography::DepthProjector>
 Operator::Impl::projector_at(std::span<const double> changes) const {
     const auto [moved, stretched] = geometry_at(changes);
-    return lanes->projector_of(moved, grid, stretched);
+    return exact->projector_of(moved, grid, stretched);
 }
 
 double Operator::Impl::geometry_difference(std::size_t g) const {
@@ -46,7 +46,7 @@ double Operator::Impl::geometry_difference(std::size_t g) const {
 void Operator::Impl::set_geometry(std::span<const double> changes) {
     if (std::equal(changes.begin(), changes.end(), geometry_values.begin()))
         return;
-    lanes->set_projector(projector_at(changes));
+    exact->set_projector(projector_at(changes));
     geometry_values.assign(changes.begin(), changes.end());
 }
 
@@ -65,19 +65,19 @@ void Operator::Impl::make_geometry_columns() {
     }
 #pragma omp parallel for schedule(static)
     for (std::size_t i = 0; i < rotations; ++i) {
-        float* buffer = thread_scratch(lanes->buffer_size() + 2 * lanes->reduced_size());
-        float* upper = buffer + lanes->buffer_size();
-        float* lower = upper + lanes->reduced_size();
+        float* buffer = thread_scratch(exact->buffer_size() + 2 * exact->reduced_size());
+        float* upper = buffer + exact->buffer_size();
+        float* lower = upper + exact->reduced_size();
         for (std::size_t g = 0; g < beside.size(); ++g) {
-            lanes->project_lanes(*beside[g][1], i, coefficients, buffer, upper);
-            lanes->project_lanes(*beside[g][0], i, coefficients, buffer, lower);
+            exact->project_packed(*beside[g][1], i, coefficients, buffer, upper);
+            exact->project_packed(*beside[g][0], i, coefficients, buffer, lower);
             const auto scale = static_cast<float>(0.5 / geometry_difference(g));
-            for (std::size_t j = 0; j < lanes->reduced_size(); ++j)
+            for (std::size_t j = 0; j < exact->reduced_size(); ++j)
                 upper[j] = scale * (upper[j] - lower[j]);
             float* out = columns[shape_globals + g].data() + i * translations * m;
             Map(out, index(translations), index(m)).noalias() =
-                ConstMap(upper, index(translations), index(lanes->packed_size())) *
-                ConstMap(lanes->table().data(), index(lanes->packed_size()), index(m));
+                ConstMap(upper, index(translations), index(exact->packed_size())) *
+                ConstMap(exact->table().data(), index(exact->packed_size()), index(m));
             for (std::size_t j = 0; j < translations; ++j)
                 Map(out + j * m, 1, index(m)) *= transmission[i * translations + j];
         }
@@ -98,41 +98,41 @@ void Operator::Impl::make_columns() {
 }
 
 Matrix Operator::Impl::packed_slopes(std::size_t g) const {
-    const std::size_t count = lanes->parts()[tables.part[g]].all_lanes();
+    const std::size_t count = exact->parts()[tables.part[g]].all_components();
     Matrix full(index(layers), index(count * m));
     for (std::size_t l = 0; l < layers; ++l)
         std::copy_n(tables.derivatives[g].data() + source_layer(l) * count * m, count * m,
                     full.row(index(l)).data());
-    const Matrix reduced = lanes->depth_functions().transpose() * full;
-    const auto rows = lanes->lanes_of(tables.part[g]);
+    const Matrix reduced = exact->depth_functions().transpose() * full;
+    const auto rows = exact->packed_components(tables.part[g]);
     Matrix slopes(index(rows.size()), index(m));
     for (std::size_t r = 0; r < rows.size(); ++r)
         slopes.row(index(r)) =
-            reduced.row(index(rows[r].function)).segment(index(rows[r].lane * m), index(m));
+            reduced.row(index(rows[r].function)).segment(index(rows[r].component * m), index(m));
     return slopes;
 }
 
 void Operator::Impl::make_shape_columns() {
     std::vector<Matrix> slopes;
-    std::vector<std::vector<RotationOperator::PackedLane>> rows(shape_globals);
+    std::vector<std::vector<RotationOperator::PackedComponent>> rows(shape_globals);
     std::size_t widest = 0;
     for (std::size_t g = 0; g < shape_globals; ++g) {
         slopes.push_back(packed_slopes(g));
-        rows[g] = lanes->lanes_of(tables.part[g]);
+        rows[g] = exact->packed_components(tables.part[g]);
         widest = std::max(widest, rows[g].size());
     }
 #pragma omp parallel for schedule(static)
     for (std::size_t i = 0; i < rotations; ++i) {
         float* buffer =
-            thread_scratch(lanes->buffer_size() + lanes->reduced_size() + translations * widest);
-        float* reduced = buffer + lanes->buffer_size();
-        float* picked = reduced + lanes->reduced_size();
-        lanes->project_lanes(i, coefficients, buffer, reduced);
+            thread_scratch(exact->buffer_size() + exact->reduced_size() + translations * widest);
+        float* reduced = buffer + exact->buffer_size();
+        float* picked = reduced + exact->reduced_size();
+        exact->project_packed(i, coefficients, buffer, reduced);
         for (std::size_t g = 0; g < shape_globals; ++g) {
             const std::size_t count = rows[g].size();
             for (std::size_t j = 0; j < translations; ++j)
                 for (std::size_t r = 0; r < count; ++r)
-                    picked[j * count + r] = reduced[j * lanes->packed_size() + rows[g][r].place];
+                    picked[j * count + r] = reduced[j * exact->packed_size() + rows[g][r].place];
             float* out = columns[g].data() + i * translations * m;
             Map(out, index(translations), index(m)).noalias() =
                 ConstMap(picked, index(translations), index(count)) * slopes[g];

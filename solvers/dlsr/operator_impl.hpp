@@ -33,8 +33,8 @@ struct Operator::Impl {
     std::size_t rotations = 0, translations = 0, m = 0, layers = 1;
     std::vector<float> weight, transmission; ///< [ray]; transmission 0 where the weight is 0
     std::shared_ptr<const std::vector<float>> depth_factors; ///< [ray][layer]; null: 1
-    std::unique_ptr<RotationOperator> lanes, condensed;
-    std::size_t condensed_size = 0;
+    std::unique_ptr<RotationOperator> exact, low_rank;
+    std::size_t low_rank_size = 0;
     std::size_t values = 0, globals = 0; ///< globals: shapes, then the geometry's
     std::size_t shape_globals = 0;
     std::vector<float> pixel_weight;
@@ -57,7 +57,7 @@ struct Operator::Impl {
     std::vector<double> global_values;
     rietveld::PatternBasis::Tables tables;
     bool has_derivatives = false;
-    std::vector<float> lane_gram, condensed_gram; ///< [slot][slot] at depth 0
+    std::vector<float> component_gram, low_rank_gram; ///< [slot][slot] at depth 0
     bool geometry_columns = true;
     std::vector<std::vector<float>> columns; ///< per global [ray][M]; empty: held
 
@@ -84,12 +84,12 @@ struct Operator::Impl {
 
     // Tables.
     bool has_tables(std::span<const double> at) const {
-        return !lane_gram.empty() &&
+        return !component_gram.empty() &&
                std::equal(at.begin(), at.end(), global_values.begin(), global_values.end());
     }
     /// Functions and coefficients of this member's voxels.
     void set_voxels(std::span<const double> at);
-    /// Patterns of all lanes, [layer][slot · M + coefficient].
+    /// Patterns of all components, [layer][slot · M + coefficient].
     Matrix patterns() const;
     /// [slot][slot] of patterns [slot · M + coefficient]; between the first functions of ψ of two
     /// parts the mean over ψ, all functions included: what a voxel's values have in common over a
@@ -140,7 +140,7 @@ struct Operator::Impl {
                         std::span<float> sum) const;
     /// Of a member's sums; whole cache lines.
     std::size_t sums_stride() const {
-        return (lanes->projector().coefficient_count() + 15) / 16 * 16;
+        return (exact->projector().coefficient_count() + 15) / 16 * 16;
     }
     void make_room() const;
     /// The sums of all members as values.
@@ -151,23 +151,23 @@ struct Operator::Impl {
                                     std::span<const float> direction) const;
 
     // Low rank.
-    /// Families of patterns in the few combinations of lanes that the derivatives at the point
-    /// need. With G the lanes' Gram matrix and x the lanes of a voxel's amount or of one of its
-    /// shapes, the combinations are the leading vectors of Σ x xᵀ in the metric G, each kind of x
-    /// counted alike.
+    /// Families of patterns in the few combinations of components that the derivatives at the point
+    /// need. With G the components' Gram matrix and x the components of a voxel's amount or of one
+    /// of its shapes, the combinations are the leading vectors of Σ x xᵀ in the metric G, each kind
+    /// of x counted alike.
     struct Combinations {
-        Eigen::MatrixXd to;   ///< [combination][lane]: of a voxel's lanes
-        Eigen::MatrixXd from; ///< [lane][combination]: of the patterns
+        Eigen::MatrixXd to;   ///< [combination][component]: of a voxel's components
+        Eigen::MatrixXd from; ///< [component][combination]: of the patterns
     };
     Combinations combine(const RotationOperator::Part& part, double tolerance) const;
-    void condense(double tolerance);
-    /// The condensed operator without tables and functions.
-    void make_condensed_operator(std::span<const Combinations> combinations);
-    /// Functions of a condensed part's voxels out of those of the full one.
-    void condense_functions(std::size_t part, const Combinations& combinations);
-    /// A condensed part's patterns, written to [layer][slot · M + coefficient].
-    void condense_patterns(std::size_t part, const Combinations& combinations, const Matrix& full,
-                           Matrix& fewer) const;
+    void make_low_rank(double tolerance);
+    /// The low-rank operator without tables and functions.
+    void make_low_rank_operator(std::span<const Combinations> combinations);
+    /// Functions of a low-rank part's voxels out of those of the full one.
+    void make_low_rank_functions(std::size_t part, const Combinations& combinations);
+    /// A low-rank part's patterns, written to [layer][slot · M + coefficient].
+    void make_low_rank_patterns(std::size_t part, const Combinations& combinations,
+                                const Matrix& full, Matrix& fewer) const;
 };
 
 } // namespace xrdct::dlsr

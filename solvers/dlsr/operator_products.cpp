@@ -102,7 +102,7 @@ void Operator::Impl::sweep(const RotationOperator& by, std::span<const float> q,
 }
 
 void Operator::Impl::make_room() const {
-    assembled.resize(team, lanes->projector().coefficient_count());
+    assembled.resize(team, exact->projector().coefficient_count());
     sums.resize(team, team.size() * sums_stride());
     global_sums.resize(team, team.size() * globals);
 }
@@ -133,7 +133,7 @@ void Operator::predict(std::span<float> rays) const {
     if (rays.size() != coefficient_count())
         throw Error("DLSR: wrong number of rays");
     impl_->sweep(
-        *impl_->lanes, impl_->coefficients, nullptr,
+        *impl_->exact, impl_->coefficients, nullptr,
         [&](std::size_t first, const float* values) {
             std::copy_n(values, impl_->translations * impl_->m, rays.data() + first * impl_->m);
         },
@@ -142,18 +142,18 @@ void Operator::predict(std::span<float> rays) const {
 
 std::vector<float> Operator::part_sums() const {
     const Impl& impl = *impl_;
-    const RotationOperator& lanes = *impl.lanes;
-    const std::size_t parts = lanes.parts().size(), m = impl.m, packed = lanes.packed_size();
-    std::vector<std::vector<RotationOperator::PackedLane>> rows(parts);
+    const RotationOperator& by = *impl.exact;
+    const std::size_t parts = by.parts().size(), m = impl.m, packed = by.packed_size();
+    std::vector<std::vector<RotationOperator::PackedComponent>> rows(parts);
     for (std::size_t p = 0; p < parts; ++p)
-        rows[p] = lanes.lanes_of(p);
+        rows[p] = by.packed_components(p);
     std::vector<float> result(impl.rotations * parts * m, 0.0F);
 #pragma omp parallel for schedule(static)
     for (std::size_t i = 0; i < impl.rotations; ++i) {
-        float* buffer = impl.thread_scratch(lanes.buffer_size() + lanes.reduced_size() + packed);
-        float* reduced = buffer + lanes.buffer_size();
-        float* sum = reduced + lanes.reduced_size();
-        lanes.project_lanes(i, impl.coefficients, buffer, reduced);
+        float* buffer = impl.thread_scratch(by.buffer_size() + by.reduced_size() + packed);
+        float* reduced = buffer + by.buffer_size();
+        float* sum = reduced + by.reduced_size();
+        by.project_packed(i, impl.coefficients, buffer, reduced);
         std::fill_n(sum, packed, 0.0F);
         for (std::size_t j = 0; j < impl.translations; ++j) {
             const std::size_t ray = i * impl.translations + j;
@@ -164,7 +164,7 @@ std::vector<float> Operator::part_sums() const {
         for (std::size_t p = 0; p < parts; ++p)
             for (const auto& row : rows[p])
                 Map(result.data() + (i * parts + p) * m, 1, index(m)) +=
-                    sum[row.place] * ConstMap(lanes.table().data() + row.place * m, 1, index(m));
+                    sum[row.place] * ConstMap(by.table().data() + row.place * m, 1, index(m));
     }
     return result;
 }
@@ -202,7 +202,7 @@ std::vector<double> Operator::misfits(std::span<const float> data,
     std::vector<double> sums(impl.rotations, 0.0);
     const auto work = [&] {
         impl.sweep(
-            *impl.lanes, impl.coefficients, nullptr,
+            *impl.exact, impl.coefficients, nullptr,
             [&](std::size_t first, float* rays) {
                 double sum = 0;
                 for (std::size_t j = 0; j < impl.translations; ++j) {
@@ -231,7 +231,7 @@ std::vector<double> Operator::misfits(std::span<const float> data,
     }
     impl.make_room();
     impl.team.run_and_sync(work);
-    impl.collect(*impl.lanes, gradient);
+    impl.collect(*impl.exact, gradient);
     return sums;
 }
 
@@ -239,10 +239,10 @@ void Operator::jacobian(std::span<const float> direction, std::span<float> rays)
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || rays.size() != coefficient_count())
         throw Error("DLSR: wrong sizes for the Jacobian");
-    const auto q = impl.assemble(*impl.lanes, direction);
+    const auto q = impl.assemble(*impl.exact, direction);
     impl.team.run_and_sync([&] {
         impl.sweep(
-            *impl.lanes, q, direction.data() + impl.values,
+            *impl.exact, q, direction.data() + impl.values,
             [&](std::size_t first, const float* values) {
                 std::copy_n(values, impl.translations * impl.m, rays.data() + first * impl.m);
             },
@@ -267,7 +267,7 @@ void Operator::back(std::span<const float> rays, std::span<Number> direction, bo
     impl.make_room();
     impl.team.run_and_sync([&] {
         impl.sweep(
-            *impl.lanes, {}, nullptr,
+            *impl.exact, {}, nullptr,
             [&](std::size_t first, float* values) {
                 for (std::size_t j = 0; j < impl.translations; ++j) {
                     const float weight = weighted ? impl.weight[first + j] : 1;
@@ -278,7 +278,7 @@ void Operator::back(std::span<const float> rays, std::span<Number> direction, bo
             },
             true);
     });
-    impl.collect(*impl.lanes, direction);
+    impl.collect(*impl.exact, direction);
 }
 
 void Operator::gauss_newton(std::span<const float> direction, std::span<float> out) const {
@@ -292,11 +292,11 @@ void Operator::normal_product(std::span<const float> direction, std::span<Number
     const Impl& impl = *impl_;
     if (direction.size() != value_count() || out.size() != value_count())
         throw Error("DLSR: wrong sizes for the Gauss-Newton product");
-    const RotationOperator& lanes = impl.condensed ? *impl.condensed : *impl.lanes;
-    const auto q = impl.assemble(lanes, direction);
+    const RotationOperator& by = impl.low_rank ? *impl.low_rank : *impl.exact;
+    const auto q = impl.assemble(by, direction);
     impl.team.run_and_sync([&] {
         impl.sweep(
-            lanes, q, direction.data() + impl.values,
+            by, q, direction.data() + impl.values,
             [&](std::size_t first, float* rays) {
                 for (std::size_t j = 0; j < impl.translations; ++j) {
                     const float weight = impl.weight[first + j];
@@ -306,7 +306,7 @@ void Operator::normal_product(std::span<const float> direction, std::span<Number
             },
             true, true);
     });
-    impl.collect(lanes, out);
+    impl.collect(by, out);
 }
 
 } // namespace xrdct::dlsr
