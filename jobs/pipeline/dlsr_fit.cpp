@@ -263,7 +263,7 @@ std::optional<GlobalRanges> DlsrFit::take_steps(const std::string& what, double 
                        "{} products ({} packed functions){}\n",
                        what, report.iteration, report.objective, 100 * rwp, report.gradient_norm,
                        report.step_length, report.linear_iterations,
-                       system_.model().condensed_size(),
+                       system_.model().low_rank_size(),
                        report.rejected_trials > 0
                            ? fmt::format(", {} trials rejected", report.rejected_trials)
                            : "");

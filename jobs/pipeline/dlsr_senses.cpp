@@ -35,7 +35,7 @@ void check_senses(DlsrFit& fit) {
     system.model().set_ray_weight(weight);
     const double as_is = misfit_of(system.problem());
     system.model().set_ray_weight(system.weight());
-    system.problem().rest(); // two models' columns at once would be the most memory of the run
+    system.problem().release(); // two models' columns at once would be the most memory of the run
 
     const auto reversed = system.reversed(weight, fit.globals());
     if (!reversed.problem) {

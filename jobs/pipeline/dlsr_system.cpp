@@ -252,12 +252,12 @@ void DlsrSystem::hold_geometry(dlsr::Problem& problem, std::span<const double> g
         problem.set_global_bounds(global, value, value);
     }
     model_->set_geometry_columns(false);
-    problem.forget_point();
+    problem.invalidate();
 }
 
 void DlsrSystem::free_geometry() const {
     model_->set_geometry_columns(true);
-    problem_->forget_point();
+    problem_->invalidate();
 }
 
 DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,

@@ -1,4 +1,4 @@
-#include "solvers/petsc/assembled_normal_matrix.hpp"
+#include "support/assembled_normal_matrix.hpp"
 
 #include "base/error.hpp"
 #include "solvers/petsc/internal.hpp"
@@ -10,16 +10,19 @@
 #include <utility>
 #include <vector>
 
-namespace xrdct::petsc {
+namespace xrdct::test {
+
+using petsc::check;
 
 struct AssembledNormalMatrix::Impl {
-    std::shared_ptr<Session::Impl> session;
+    std::shared_ptr<petsc::Session::Impl> session;
     mpi::Communicator communicator;
-    Layout rows, columns;
-    Handle<Mat, MatDestroy> matrix;
-    mutable Handle<Vec, VecDestroy> unknowns, residuals;
+    petsc::Layout rows, columns;
+    petsc::Handle<Mat, MatDestroy> matrix;
+    mutable petsc::Handle<Vec, VecDestroy> unknowns, residuals;
 
-    void require(std::span<const double> span, const Layout& layout, const char* name) const {
+    void require(std::span<const double> span, const petsc::Layout& layout,
+                 const char* name) const {
         communicator.collectively([&] {
             if (span.size() != static_cast<std::size_t>(layout.local))
                 throw Error(fmt::format("assembled Jacobian: {} has {} entries instead of {}", name,
@@ -46,14 +49,14 @@ void copy_out(Vec from, std::span<double> to) {
 
 } // namespace
 
-AssembledNormalMatrix::AssembledNormalMatrix(const Session& session,
+AssembledNormalMatrix::AssembledNormalMatrix(const petsc::Session& session,
                                              const mpi::Communicator& communicator,
                                              std::size_t local_rows, std::size_t local_columns,
                                              std::span<const JacobianEntry> entries)
     : impl_(new Impl{session.impl(), communicator.duplicate(), {}, {}, {}, {}, {}}) {
     Impl& self = *impl_;
-    self.rows = make_layout(self.communicator, local_rows);
-    self.columns = make_layout(self.communicator, local_columns);
+    self.rows = petsc::make_layout(self.communicator, local_rows);
+    self.columns = petsc::make_layout(self.communicator, local_columns);
     self.communicator.collectively([&] {
         for (const JacobianEntry& entry : entries)
             if (entry.row >= local_rows ||
@@ -76,7 +79,7 @@ AssembledNormalMatrix::AssembledNormalMatrix(const Session& session,
         ++(is_own ? own : other)[static_cast<std::size_t>(row)];
     }
 
-    const OptionScope scope(*self.session);
+    const petsc::OptionScope scope(*self.session);
     Mat* matrix = self.matrix.put();
     check(MatCreate(self.communicator.handle(), matrix));
     check(MatSetSizes(*matrix, self.rows.local, self.columns.local, self.rows.global,
@@ -129,4 +132,4 @@ void AssembledNormalMatrix::normal_product(std::span<const double> v, std::span<
     copy_out(impl_->unknowns.get(), out);
 }
 
-} // namespace xrdct::petsc
+} // namespace xrdct::test

@@ -8,7 +8,7 @@
 #include <memory>
 #include <span>
 
-namespace xrdct::petsc {
+namespace xrdct::test {
 
 /// One entry ∂r_row/∂x_column of a Jacobian.
 struct JacobianEntry {
@@ -27,7 +27,7 @@ class AssembledNormalMatrix {
   public:
     /// `entries` belong to this rank's residuals; several for one place are added up. Throws Error
     /// on all ranks for an entry outside the matrix.
-    AssembledNormalMatrix(const Session& session, const mpi::Communicator& communicator,
+    AssembledNormalMatrix(const petsc::Session& session, const mpi::Communicator& communicator,
                           std::size_t local_rows, std::size_t local_columns,
                           std::span<const JacobianEntry> entries);
     AssembledNormalMatrix(AssembledNormalMatrix&&) noexcept;
@@ -51,4 +51,4 @@ class AssembledNormalMatrix {
     std::unique_ptr<Impl> impl_;
 };
 
-} // namespace xrdct::petsc
+} // namespace xrdct::test
