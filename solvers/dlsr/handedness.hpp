@@ -1,12 +1,12 @@
 #pragma once
 
-#include "jobs/pipeline/dlsr_fit.hpp"
+#include "solvers/dlsr/fit.hpp"
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 /// Two steps on some of the projections with depths as they are and with depths reversed, which is
 /// what a reversed rotation or translation amounts to (both run_and_sync mirror the maps only), and
 /// a remark on which fits better. Leaves the fit where it is. Collective.
-void check_senses(DlsrFit& fit);
+void check_handedness(Fit& fit);
 
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

@@ -1,10 +1,9 @@
-#include "jobs/pipeline/dlsr_geometry.hpp"
+#include "solvers/dlsr/geometry.hpp"
 
 #include "base/error.hpp"
+#include "base/names.hpp"
 #include "base/numbers.hpp"
 #include "base/units.hpp"
-#include "jobs/settings/settings.hpp"
-#include "mpi/nexus/nexus.hpp"
 #include "rietveld/model/pattern_model.hpp"
 #include "tomography/rotation_axis.hpp"
 
@@ -12,19 +11,19 @@
 
 #include <fmt/format.h>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 namespace {
 
 /// An axis is off when it is by this part of a step and by so many e.s.d.
 constexpr double axis_tolerance = 0.05, axis_significance = 5;
 
-bool is_length(const DlsrQuantity& quantity) {
+bool is_length(const Quantity& quantity) {
     return quantity.unit == "angstrom";
 }
 
 /// tan 2θ at a cell over tan 2θ at the reference, mean over the lines.
-double tangent_ratio(const DlsrSetup& setup, const rietveld::RadialAxis& axis, std::size_t phase,
+double tangent_ratio(const Setup& setup, const rietveld::RadialAxis& axis, std::size_t phase,
                      double cell, double reference) {
     rietveld::PatternModel model = setup.model;
     model.phases = {setup.model.phases[phase]};
@@ -46,7 +45,7 @@ double tangent_ratio(const DlsrSetup& setup, const rietveld::RadialAxis& axis, s
 
 } // namespace
 
-std::size_t global_cell(const DlsrSetup& setup, std::size_t phase) {
+std::size_t global_cell(const Setup& setup, std::size_t phase) {
     for (std::size_t g = 0; g < setup.global_quantities.size(); ++g)
         if (setup.global_quantities[g].group == setup.model.phases[phase].name &&
             is_length(setup.global_quantities[g]))
@@ -54,7 +53,7 @@ std::size_t global_cell(const DlsrSetup& setup, std::size_t phase) {
     return setup.globals.size();
 }
 
-std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
+std::vector<std::size_t> radial_standards(const Setup& setup,
                                           const std::vector<std::string>& named) {
     std::vector<std::size_t> result;
     const auto& phases = setup.model.phases;
@@ -92,7 +91,7 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
     return result;
 }
 
-StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialAxis& axis,
+StandardsScale compare_standards(const Setup& setup, const rietveld::RadialAxis& axis,
                                  std::span<const std::size_t> phases, std::span<const double> value,
                                  std::span<const double> esd, double reference_uncertainty) {
     StandardsScale result;
@@ -121,7 +120,7 @@ StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialA
     return result;
 }
 
-void apply_radial_scale(const SharedMemoryTeam& team, DlsrSetup& setup, double factor,
+void apply_radial_scale(const SharedMemoryTeam& team, Setup& setup, double factor,
                         double distance) {
     auto& model = setup.model;
     const double before = model.distance > 0 ? 1 - model.displacement.value / model.distance : 1.0;
@@ -160,7 +159,7 @@ void apply_radial_scale(const SharedMemoryTeam& team, DlsrSetup& setup, double f
         }
 }
 
-void apply_radial_scale(const DlsrSetup& setup, const dlsr::Operator& model, double factor,
+void apply_radial_scale(const Setup& setup, const Operator& model, double factor,
                         std::span<double> values) {
     model.team().run_and_sync([&] {
         if (model.team().rank() != 0)
@@ -196,11 +195,11 @@ bool axis_matters(double change, double esd, double step) {
            std::abs(change) > axis_significance * esd;
 }
 
-bool DlsrGeometry::axis_is_off() const {
+bool GeometryResult::axis_is_off() const {
     return axis_matters(axis_offset.found - axis_offset.given, axis_offset.esd, step);
 }
 
-std::vector<std::string> DlsrGeometry::remarks() const {
+std::vector<std::string> GeometryResult::remarks() const {
     std::vector<std::string> result;
     if (std::isfinite(axis_offset.found)) {
         const double change = axis_offset.found - axis_offset.given;
@@ -261,49 +260,4 @@ std::vector<std::string> DlsrGeometry::remarks() const {
     return result;
 }
 
-void write_dlsr_geometry(hdf5::Group& stage, const DlsrGeometry& geometry) {
-    auto group = nexus::require_class(stage, "geometry", "NXcollection");
-    const auto write = [&](const std::string& name, const GeometryEstimate& estimate,
-                           const std::string& meaning) {
-        nexus::write_value(group, name, estimate.found, {"mm", meaning});
-        nexus::write_value(group, name + "_errors", estimate.esd, {"mm", ""});
-        auto dataset = group.open_dataset(name);
-        dataset.set_attribute("given", estimate.given);
-        dataset.set_attribute("refined", estimate.refined ? 1 : 0);
-    };
-    write("axis_offset", geometry.axis_offset, "translation at which the beam hits the axis");
-    if (geometry.sinogram_axis)
-        write("sinogram_axis_offset", *geometry.sinogram_axis,
-              "the same from the summed sinogram alone");
-    if (geometry.distance)
-        write("distance", *geometry.distance, "axis to detector, from the parallax alone");
-    nexus::write_value(group, "radial_scale_applied", geometry.applied_scale,
-                       {"", "tan 2theta of the data over that of the lines in the model"});
-    const auto& radial = geometry.radial;
-    if (radial.standards.empty())
-        return;
-    nexus::write_value(group, "radial_scale", radial.factor,
-                       {"", "tan 2theta of the data over that by the cells of the standards"});
-    nexus::write_value(group, "radial_scale_errors", radial.uncertainty, {"", ""});
-    nexus::write_value(group, "radial_scale_chi_squared", radial.chi_squared,
-                       {"", "of the standards about the mean, per degree of freedom"});
-    std::vector<std::string> names;
-    std::vector<double> reference, cell, esd, factor, uncertainty;
-    for (const auto& standard : radial.standards) {
-        names.push_back(standard.phase);
-        reference.push_back(standard.reference);
-        cell.push_back(standard.cell);
-        esd.push_back(standard.esd);
-        factor.push_back(standard.factor);
-        uncertainty.push_back(standard.uncertainty);
-    }
-    group.write_strings("standard", names);
-    nexus::write_axis(group, "standard_reference", reference, {"angstrom", "a of the CIF"});
-    nexus::write_axis(group, "standard_cell", cell, {"angstrom", "a of the fit"});
-    nexus::write_axis(group, "standard_cell_errors", esd, {"angstrom", ""});
-    nexus::write_axis(group, "standard_factor", factor, {"", "radial scale by this standard"});
-    nexus::write_axis(group, "standard_factor_errors", uncertainty,
-                      {"", "reference's uncertainty included"});
-}
-
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

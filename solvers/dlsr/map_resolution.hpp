@@ -1,18 +1,18 @@
 #pragma once
 
 #include "base/shared_memory_team.hpp"
-#include "jobs/pipeline/dlsr_model.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "solvers/dlsr/problem.hpp"
+#include "solvers/dlsr/setup.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
 
 #include <span>
 #include <vector>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 /// Effective resolutions of the maps of a DLSR.
-struct DlsrResolutions {
+struct MapResolutions {
     std::vector<double> width; ///< mm, per field of the setup; 0: not determined
     int products = 0;          ///< with the normal matrix
 };
@@ -22,10 +22,9 @@ struct DlsrResolutions {
 /// of the smoothness and e impulses well apart in several maps at once. Cells and amounts are
 /// solved for one after the other, with at most `products` products each. `solver` is one of the
 /// problem, `team` the problem's. Collective; leaves the problem linearised at x.
-DlsrResolutions find_resolutions(const mpi::Communicator& communicator,
-                                 const SharedMemoryTeam& team, dlsr::Problem& problem,
-                                 petsc::BoundedGaussNewton& solver, std::span<const double> x,
-                                 const DlsrSetup& setup, const tomography::ImageGrid& grid,
-                                 int products);
+MapResolutions find_resolutions(const mpi::Communicator& communicator, const SharedMemoryTeam& team,
+                                Problem& problem, petsc::BoundedGaussNewton& solver,
+                                std::span<const double> x, const Setup& setup,
+                                const tomography::ImageGrid& grid, int products);
 
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

@@ -1,14 +1,16 @@
-#include "jobs/pipeline/dlsr_system.hpp"
+#include "solvers/dlsr/system.hpp"
 
 #include "base/error.hpp"
+#include "solvers/dlsr/geometry.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include <fmt/format.h>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -24,10 +26,10 @@ constexpr double product_tolerance = 0.05;
 /// Ranges of the axis [steps] and of the distance (relative).
 constexpr double axis_range = 2, distance_range = 0.3;
 
-std::size_t layers_for(const settings::DlsrSettings& settings, const rietveld::RadialAxis& axis,
+std::size_t layers_for(const Options& options, const rietveld::RadialAxis& axis,
                        const rietveld::PatternModel& model, double half_depth, double distance) {
-    if (settings.layers > 0)
-        return static_cast<std::size_t>(settings.layers);
+    if (options.layers > 0)
+        return options.layers;
     // Depth shifts lines most at the end of the axis.
     const double last = axis.two_theta().back();
     const auto line =
@@ -41,40 +43,48 @@ std::size_t layers_for(const settings::DlsrSettings& settings, const rietveld::R
 
 } // namespace
 
-DlsrSystem::DlsrSystem(StageContext& context, program::Timings& timings, DlsrScan& scan)
-    : context_(context), timings_(timings), scan_(scan), team_(context.communicator) {
-    std::vector<std::string> notes;
-    conventional_ = communicator().collectively(
-        [&] { return read_conventional_result(job(), context_.scan.wavelength(), notes); });
-    grid_ = context_.scan.grid();
-    setup_ = communicator().collectively(
-        [&] { return make_dlsr_setup(team_, job(), conventional_, grid_.pixel); });
+System::System(const solvers::RaySource& rays, std::span<const float> transmission,
+               const tomography::ImageGrid& grid, ConventionalMaps conventional, Options options,
+               const mpi::Communicator& communicator, Observer& observer,
+               const std::function<std::vector<float>()>& mu)
+    : communicator_(communicator), observer_(observer), options_(std::move(options)),
+      scan_(std::make_unique<ScanData>(rays, communicator, transmission, options_)),
+      team_(communicator), conventional_(std::move(conventional)), grid_(grid) {
+    setup_ = communicator.collectively(
+        [&] { return make_setup(team_, options_, conventional_, grid_.pixel); });
     conventional_.release_starts();
-    standards_ = communicator().collectively([&] {
-        auto standards = radial_standards(setup_, job().dlsr.standards);
-        if (job().dlsr.radial_scale == "metals" && standards.empty())
-            throw Error("dlsr.radial_scale is \"metals\", but no phase of the model is a standard: "
-                        "one of a single element with cell = \"global\", or named in "
-                        "dlsr.standards");
-        return standards;
-    });
+    standards_ = communicator.collectively([&] { return find_standards(); });
     for (std::size_t p = 0; p < setup_.model.phases.size(); ++p)
         if (setup_.pixels[p].empty())
             remark(fmt::format("phase '{}' is nowhere significant: it is not in the model",
                                setup_.model.phases[p].name));
-    read_weights(scan_.weights());
-    timings_.lap("weights");
-    choose_layers();
-    geometry_parameters_ = {dlsr::GeometryParameter::axis_offset};
+    read_weights(scan_->weights());
+    observer_.lap("weights");
+    choose_layers(mu);
+    geometry_parameters_ = {GeometryParameter::axis_offset};
     if (parallax_)
-        geometry_parameters_.push_back(dlsr::GeometryParameter::distance);
+        geometry_parameters_.push_back(GeometryParameter::distance);
+}
+
+std::vector<std::size_t> System::find_standards() const {
+    auto standards = radial_standards(setup_, options_.standards);
+    if (options_.correct_radial_scale && standards.empty())
+        throw Error("dlsr.radial_scale is \"metals\", but no phase of the model is a standard: "
+                    "one of a single element with cell = \"global\", or named in "
+                    "dlsr.standards");
+    return standards;
+}
+
+void System::log(const std::string& line) const {
+    if (communicator_.is_root())
+        observer_.log(line);
 }
 
 /// Which rays and channels count how much.
-void DlsrSystem::read_weights(const dlsr::FactoredWeights& weights) {
+void System::read_weights(const FactoredWeights& weights) {
     weight_ = weights.ray_weight();
     channel_weight_ = weights.channel_weight();
-    const auto& transmission = scan_.transmission();
+    const auto& transmission = scan_->transmission();
     double kept = 0;
     for (std::size_t r = 0; r < weight_.size(); ++r) {
         if (!(transmission[r] > 0))
@@ -82,12 +92,12 @@ void DlsrSystem::read_weights(const dlsr::FactoredWeights& weights) {
         kept += weight_[r] > 0;
     }
     ray_count_ = communicator().allreduce(kept, mpi::Reduction::sum);
-    const auto& geometry = context_.scan.geometry();
-    const auto rays = static_cast<double>(geometry.rotation.size() * geometry.translation.size());
+    const auto rays =
+        static_cast<double>(geometry().rotation.size() * geometry().translation.size());
     if (ray_count_ == 0)
         throw Error(fmt::format("{}: no ray of the scan can be used by the dlsr stage: all samples "
                                 "are masked (not finite), or the rays have no transmission",
-                                job().input.file.string()));
+                                scan_->rays().name()));
     if (ray_count_ < rays)
         remark(fmt::format("{:.0f} of {:.0f} rays are left out: their transmission or "
                            "(nearly) all their channels are missing",
@@ -95,66 +105,79 @@ void DlsrSystem::read_weights(const dlsr::FactoredWeights& weights) {
 }
 
 /// Depths at which patterns are tabulated, for the parallax and for rays that leave deviated.
-void DlsrSystem::choose_layers() {
+void System::choose_layers(const std::function<std::vector<float>()>& mu) {
     double half_depth = 0;
     for (std::size_t i = 0; i < conventional_.sample.size(); ++i)
         if (conventional_.sample[i])
             half_depth = std::max(half_depth, std::hypot(grid_.coordinate(i % grid_.n),
                                                          grid_.coordinate(i / grid_.n)));
     half_depth += 0.5 * grid_.pixel;
-    const auto& settings = job().dlsr;
-    const double distance = context_.scan.geometry().distance;
+    const double distance = geometry().distance;
     parallax_ = std::isfinite(distance) && half_depth / distance > 1e-7;
     const auto axis = communicator().collectively([&] { return radial_axis(); });
-    const bool deviated = settings.exit_ray == "deviated";
+    const bool deviated = options_.deviated_exit_rays;
     std::size_t layers =
-        parallax_ ? layers_for(settings, axis, setup_.model, half_depth, distance) : 1;
+        parallax_ ? layers_for(options_, axis, setup_.model, half_depth, distance) : 1;
     if (deviated)
-        layers = settings.layers > 0 ? static_cast<std::size_t>(settings.layers)
-                                     : std::max(layers, min_exit_layers);
+        layers = options_.layers > 0 ? options_.layers : std::max(layers, min_exit_layers);
     layers_ = tomography::DepthLayers::across(parallax_ || deviated ? half_depth : 0, layers);
-    basis_options_.tolerance = settings.tolerance;
+    basis_options_.tolerance = options_.tolerance;
     basis_options_.layers = layers_.count;
     basis_options_.depth_first = layers_.first;
     basis_options_.depth_spacing = layers_.spacing;
     basis_options_.distance = parallax_ ? distance : deviated ? far_away : 0;
     if (deviated) {
         communicator().collectively([&] {
-            exit_ray_ =
-                std::make_unique<DlsrExitRay>(context_, axis, setup_.model, channel_weight_);
-            depth_factors_ = exit_ray_->factors(scan_.geometry(), layers_);
+            exit_ray_ = std::make_unique<ExitRay>(grid_, mu(), axis, setup_.model, channel_weight_);
+            depth_factors_ = exit_ray_->factors(scan_->geometry(), layers_);
         });
         remark(exit_ray_->describe(communicator(), depth_factors_, weight_));
-        if (communicator().is_root())
-            fmt::print(stderr, "dlsr: {}\n", remarks_.back());
-        timings_.lap("exit rays");
+        log(remarks_.back());
+        observer_.lap("exit rays");
     }
 }
 
-std::unique_ptr<dlsr::Operator>
-DlsrSystem::make_operator(const rietveld::PatternBasis& basis) const {
+std::unique_ptr<Operator> System::make_operator(const rietveld::PatternBasis& basis) const {
     return communicator().collectively([&] {
         std::vector<std::span<const std::size_t>> pixels;
         for (const auto& of_part : setup_.pixels)
             pixels.push_back(of_part.span());
-        return std::make_unique<dlsr::Operator>(scan_.geometry(), grid_, basis, layers_, pixels,
-                                                weight_, scan_.transmission(), geometry_parameters_,
-                                                setup_.layer_centre, team_);
+        return std::make_unique<Operator>(scan_->geometry(), grid_, basis, layers_, pixels, weight_,
+                                          scan_->transmission(), geometry_parameters_,
+                                          setup_.layer_centre, team_);
     });
 }
 
-void DlsrSystem::build(std::span<const double> globals) {
+void System::build(std::span<const double> globals) {
     problem_.reset();
     model_.reset();
     basis_ = communicator().collectively([&] {
         return std::make_unique<rietveld::PatternBasis>(radial_axis(), setup_.model, setup_.parts,
                                                         channel_weight_, basis_options_);
     });
-    timings_.lap("basis");
-    data_ = communicator().collectively([&] { return scan_.compress(*basis_, weight_); });
-    timings_.lap("compress");
+    observer_.lap("basis");
+    data_ = communicator().collectively([&] { return scan_->compress(*basis_, weight_); });
+    observer_.lap("compress");
     model_ = make_operator(*basis_);
     communicator().collectively([&] { model_->set_depth_factors(depth_factors_); });
+    make_start_values();
+    globals_ = setup_.globals;
+    const double step = std::abs(geometry().step());
+    globals_.push_back({-axis_range * step, axis_range * step, axis_unit * step});
+    if (parallax_)
+        globals_.push_back({-distance_range, distance_range, distance_unit});
+    problem_ = std::make_unique<Problem>(communicator(), *model_, grid_, geometry(), data_, fields_,
+                                         globals_, start_values_, &team_);
+    problem_->set_product_tolerance(product_tolerance);
+    hold_geometry(globals);
+    use_rays(used_weight_.empty() ? weight_ : used_weight_);
+    // Functions of the depth are chosen at the first point: the start, wherever the fit stands.
+    problem_->objective(problem_->start());
+    observer_.lap("prepare");
+}
+
+/// Start of everything in the operator's order.
+void System::make_start_values() {
     auto& start = start_values_;
     fields_.clear();
     for (const auto& field : setup_.fields)
@@ -176,32 +199,18 @@ void DlsrSystem::build(std::span<const double> globals) {
                     g < basis_->global_count() ? basis_->start_globals()[g] : 0;
         });
     });
-    globals_ = setup_.globals;
-    const auto& geometry = context_.scan.geometry();
-    const double step = std::abs(geometry.step());
-    globals_.push_back({-axis_range * step, axis_range * step, axis_unit * step});
-    if (parallax_)
-        globals_.push_back({-distance_range, distance_range, distance_unit});
-    problem_ = std::make_unique<dlsr::Problem>(communicator(), *model_, grid_, geometry, data_,
-                                               fields_, globals_, start, &team_);
-    problem_->set_product_tolerance(product_tolerance);
-    hold_geometry(globals);
-    use_rays(used_weight_.empty() ? weight_ : used_weight_);
-    // Functions of the depth are chosen at the first point: the start, wherever the fit stands.
-    problem_->objective(problem_->start());
-    timings_.lap("prepare");
 }
 
-void DlsrSystem::scale_radial_axis(double factor) {
+void System::scale_radial_axis(double factor) {
     communicator().collectively(
         [&] { apply_radial_scale(team_, setup_, factor, model_distance()); });
 }
 
-double DlsrSystem::model_distance() const {
-    return parallax_ ? context_.scan.geometry().distance : nominal_distance;
+double System::model_distance() const {
+    return parallax_ ? geometry().distance : nominal_distance;
 }
 
-void DlsrSystem::use_rays(std::vector<float> weight) {
+void System::use_rays(std::vector<float> weight) {
     used_weight_ = std::move(weight);
     model_->set_ray_weight(used_weight_);
     const std::size_t m = basis_->size();
@@ -213,11 +222,11 @@ void DlsrSystem::use_rays(std::vector<float> weight) {
     data_squares_ = communicator().allreduce(sum, mpi::Reduction::sum);
 }
 
-double DlsrSystem::replace_data(std::span<const double> x) {
+double System::replace_data(std::span<const double> x) {
     std::vector<float> data(data_.size());
     problem_->set_operator_point(x, true);
     communicator().collectively([&] { model_->predict(data); });
-    scan_.replace(*basis_, weight_, data);
+    scan_->replace(*basis_, weight_, data);
     const std::size_t m = basis_->size();
     double change = 0;
     for (std::size_t r = 0; r < weight_.size(); ++r)
@@ -231,21 +240,19 @@ double DlsrSystem::replace_data(std::span<const double> x) {
     problem_->set_data(data_);
     use_rays(used_weight_);
     ++passes_;
-    if (communicator().is_root()) {
-        const auto& counts = scan_.counts();
-        fmt::print(stderr, "dlsr: pass {} over the data: {:.3f} % masked{}, change {:.3f} e.s.d.\n",
-                   passes_, 100 * counts.masked / counts.samples,
-                   job().dlsr.loss == "huber"
-                       ? fmt::format(", {:.3f} % beyond {:.3g} s.d.",
-                                     100 * counts.outlying / counts.samples,
-                                     job().dlsr.threshold * scan_.residual_scale())
-                       : "",
-                   change);
-    }
+    const auto& counts = scan_->counts();
+    log(fmt::format("pass {} over the data: {:.3f} % masked{}, change {:.3f} e.s.d.", passes_,
+                    100 * counts.masked / counts.samples,
+                    options_.loss == Loss::huber
+                        ? fmt::format(", {:.3f} % beyond {:.3g} s.d.",
+                                      100 * counts.outlying / counts.samples,
+                                      options_.threshold * scan_->residual_scale())
+                        : "",
+                    change));
     return change;
 }
 
-void DlsrSystem::hold_geometry(dlsr::Problem& problem, std::span<const double> globals) const {
+void System::hold_geometry(Problem& problem, std::span<const double> globals) const {
     for (std::size_t g = 0; g < geometry_parameters_.size(); ++g) {
         const std::size_t global = setup_.globals.size() + g;
         const double value = globals.size() > global ? globals[global] * globals_[global].unit : 0;
@@ -255,13 +262,13 @@ void DlsrSystem::hold_geometry(dlsr::Problem& problem, std::span<const double> g
     problem.invalidate();
 }
 
-void DlsrSystem::free_geometry() const {
+void System::free_geometry() const {
     model_->set_geometry_columns(true);
     problem_->invalidate();
 }
 
-DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
-                                          std::span<const double> globals) const {
+System::Reversed System::reversed(std::span<const float> weight,
+                                  std::span<const double> globals) const {
     Reversed result;
     auto options = basis_options_;
     options.depth_first = -basis_options_.depth_first;
@@ -271,42 +278,42 @@ DlsrSystem::Reversed DlsrSystem::reversed(std::span<const float> weight,
                                                         channel_weight_, options);
     });
     result.data =
-        communicator().collectively([&] { return scan_.compress(*result.basis, weight); });
+        communicator().collectively([&] { return scan_->compress(*result.basis, weight); });
     result.model = make_operator(*result.basis);
     if (exit_ray_)
         communicator().collectively([&] {
-            result.model->set_depth_factors(exit_ray_->factors(scan_.geometry(), layers_, true));
+            result.model->set_depth_factors(exit_ray_->factors(scan_->geometry(), layers_, true));
         });
     result.model->set_geometry_columns(false);
     result.model->set_ray_weight(weight);
     if (result.model->value_count() != start_values_.size())
         return result;
-    result.problem = std::make_unique<dlsr::Problem>(communicator(), *result.model, grid_,
-                                                     context_.scan.geometry(), result.data, fields_,
-                                                     globals_, start_values_, &team_);
+    result.problem =
+        std::make_unique<Problem>(communicator(), *result.model, grid_, geometry(), result.data,
+                                  fields_, globals_, start_values_, &team_);
     hold_geometry(*result.problem, globals);
     return result;
 }
 
-rietveld::RadialAxis DlsrSystem::radial_axis() const {
-    return rietveld::RadialAxis::from_two_theta(context_.scan.two_theta(),
-                                                context_.scan.wavelength());
+rietveld::RadialAxis System::radial_axis() const {
+    return rietveld::RadialAxis::from_two_theta(scan_->rays().two_theta(),
+                                                scan_->rays().wavelength());
 }
 
-std::size_t DlsrSystem::unknown_count() const {
+std::size_t System::unknown_count() const {
     std::size_t count = setup_.globals.size() + geometry_parameters_.size();
     for (const auto& field : setup_.fields)
         count += unknowns_of(field.field.treatment, setup_.pixels[field.field.part].size());
     return count;
 }
 
-bool DlsrSystem::has_smooth_fields() const {
+bool System::has_smooth_fields() const {
     return std::any_of(setup_.fields.begin(), setup_.fields.end(), [](const auto& field) {
-        return field.field.shape >= 0 && field.field.treatment == dlsr::FieldTreatment::voxel;
+        return field.field.shape >= 0 && field.field.treatment == FieldTreatment::voxel;
     });
 }
 
-std::vector<double> DlsrSystem::global_unknowns(std::span<const double> x) const {
+std::vector<double> System::global_unknowns(std::span<const double> x) const {
     const auto own = problem_->own();
     std::vector<double> globals(globals_.size(), 0.0);
     for (std::size_t g = 0; g < globals.size(); ++g)
@@ -316,20 +323,20 @@ std::vector<double> DlsrSystem::global_unknowns(std::span<const double> x) const
     return globals;
 }
 
-std::size_t DlsrSystem::first_global() const {
+std::size_t System::first_global() const {
     return problem_->field_unknowns(setup_.fields.size()).begin;
 }
 
-std::size_t DlsrSystem::geometry_unknown(dlsr::GeometryParameter parameter) const {
+std::size_t System::geometry_unknown(GeometryParameter parameter) const {
     const auto at = std::find(geometry_parameters_.begin(), geometry_parameters_.end(), parameter);
     return setup_.globals.size() + static_cast<std::size_t>(at - geometry_parameters_.begin());
 }
 
-std::vector<double> DlsrSystem::global_values(std::span<const double> globals) const {
+std::vector<double> System::global_values(std::span<const double> globals) const {
     std::vector<double> values;
     for (std::size_t g = 0; g < setup_.globals.size(); ++g)
         values.push_back(globals[g] * globals_[g].unit);
     return values;
 }
 
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

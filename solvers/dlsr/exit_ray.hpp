@@ -1,26 +1,27 @@
 #pragma once
 
-#include "jobs/pipeline/pipeline.hpp"
+#include "mpi/comm/communicator.hpp"
 #include "rietveld/model/pattern_model.hpp"
 #include "rietveld/model/radial_axis.hpp"
 #include "tomography/depth_projector.hpp"
+#include "tomography/scan_geometry.hpp"
 
 #include <span>
 #include <string>
 #include <vector>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
-/// What the deviation of the diffracted rays makes of their absorption (exit_ray_factors), for the
-/// job's dlsr.exit_ray = "deviated".
-class DlsrExitRay {
+/// What the deviation of the diffracted rays makes of their absorption (exit_ray_factors), at one
+/// angle that stands for all channels.
+class ExitRay {
   public:
-    /// Map of μ from the absorption product, or of −ln of the transmission where that is measured;
-    /// the angle is the mean 2θ of the model's lines in channels in use, weighted with their
-    /// intensities. Throws Error for a product that is missing or does not fit, a map that is not
-    /// finite, a model without lines. Not collective.
-    DlsrExitRay(const StageContext& context, const rietveld::RadialAxis& axis,
-                const rietveld::PatternModel& model, std::span<const double> channel_weight);
+    /// `mu` [y][x] of the grid [1/mm], finite. The angle is the mean 2θ of the model's lines in
+    /// channels with weight, weighted with their intensities. Throws Error for a map of another
+    /// size and a model without lines. Not collective.
+    ExitRay(const tomography::ImageGrid& grid, std::vector<float> mu,
+            const rietveld::RadialAxis& axis, const rietveld::PatternModel& model,
+            std::span<const double> channel_weight);
 
     double two_theta() const { return two_theta_; } ///< deg
     /// Factors [rotation][translation][layer] of the rotations of `geometry`; `reversed`: for the
@@ -38,4 +39,4 @@ class DlsrExitRay {
     double two_theta_ = 0;
 };
 
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

@@ -1,4 +1,4 @@
-#include "jobs/pipeline/dlsr_geometry.hpp"
+#include "solvers/dlsr/geometry.hpp"
 
 #include "base/error.hpp"
 #include "support/structures.hpp"
@@ -8,7 +8,7 @@
 
 #include <cmath>
 
-namespace xrdct {
+namespace xrdct::dlsr {
 namespace {
 
 using ::testing::AllOf;
@@ -26,8 +26,8 @@ rietveld::RadialAxis axis() {
 }
 
 /// Iron and copper, one cell each, and "layered": iron with a cell per voxel.
-pipeline::DlsrSetup setup() {
-    pipeline::DlsrSetup result;
+Setup setup() {
+    Setup result;
     result.model.wavelength.value = 0.12;
     result.model.instrument.w.value = 1e-3;
     result.model.phases.emplace_back(test::iron("Fe"), "Fe");
@@ -52,13 +52,13 @@ pipeline::DlsrSetup setup() {
         }
         result.parts.push_back(part);
         result.pixels.emplace_back(SharedMemoryTeam::single(), std::vector<std::size_t>{0, 1});
-        pipeline::DlsrSetup::Field scale;
+        Setup::Field scale;
         scale.quantity = {result.model.phases[p].name, "scale", ""};
         scale.field.part = p;
         scale.start = {SharedMemoryTeam::single(), std::vector<double>{1, 2}};
         result.fields.push_back(scale);
         if (p == 2) {
-            pipeline::DlsrSetup::Field cell;
+            Setup::Field cell;
             cell.quantity = {"layered", "a", "angstrom"};
             cell.field = {.part = 2, .shape = 0, .lower = shape.lower, .upper = shape.upper};
             cell.start = {SharedMemoryTeam::single(), std::vector<double>{a, a}};
@@ -169,7 +169,7 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     EXPECT_NEAR(s.fields[3].start[1], factor * before.fields[3].start[1], 1e-12);
     EXPECT_NEAR(s.parts[2].voxel[0].upper, factor * before.parts[2].voxel[0].upper, 1e-12);
     // The lines stay where they were, but for what separates tan 2θ from sin θ.
-    const auto lines = [](const pipeline::DlsrSetup& of) {
+    const auto lines = [](const Setup& of) {
         return rietveld::PatternCalculator(axis(), of.model).lines(of.model);
     };
     const auto now = lines(s), then = lines(before);
@@ -181,12 +181,12 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     EXPECT_NEAR(s.model.phases[2].cell[0].value, before.model.phases[2].cell[0].value, 1e-12);
 }
 
-pipeline::DlsrGeometry geometry() {
-    pipeline::DlsrGeometry g;
+GeometryResult geometry() {
+    GeometryResult g;
     g.step = 0.1;
     g.axis_offset = {0.02, 0.021, 0.001, false};
-    g.sinogram_axis = pipeline::GeometryEstimate{0.02, 0.0205, 0.002, false};
-    g.distance = pipeline::GeometryEstimate{1000, 985, 1, false};
+    g.sinogram_axis = GeometryEstimate{0.02, 0.0205, 0.002, false};
+    g.distance = GeometryEstimate{1000, 985, 1, false};
     const auto s = setup();
     const std::vector<double> cells{s.model.phases[0].cell[0].value,
                                     s.model.phases[1].cell[0].value},
@@ -195,7 +195,7 @@ pipeline::DlsrGeometry geometry() {
     return g;
 }
 
-std::string joined(const pipeline::DlsrGeometry& g) {
+std::string joined(const GeometryResult& g) {
     std::string all;
     for (const auto& remark : g.remarks())
         all += remark + "\n";
@@ -228,4 +228,4 @@ TEST(DlsrGeometryRemarks, AreLoudOnlyWhenSomethingIsWrong) {
 }
 
 } // namespace
-} // namespace xrdct
+} // namespace xrdct::dlsr

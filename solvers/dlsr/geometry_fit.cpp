@@ -1,4 +1,4 @@
-#include "jobs/pipeline/dlsr_geometry_fit.hpp"
+#include "solvers/dlsr/geometry_fit.hpp"
 
 #include "solvers/petsc/unknown_estimate.hpp"
 
@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -23,7 +23,7 @@ constexpr double distance_guard = 0.02;
 
 /// Change and e.s.d. [mm, relative] from the state's point, with all maps adapting; the e.s.d. is
 /// that of the noise times the goodness of fit. Collective.
-petsc::UnknownEstimate estimate(const DlsrFit& fit, dlsr::GeometryParameter parameter) {
+petsc::UnknownEstimate estimate(const Fit& fit, GeometryParameter parameter) {
     const auto& system = fit.system();
     auto& problem = system.problem();
     const std::size_t unknown = system.geometry_unknown(parameter);
@@ -50,8 +50,8 @@ petsc::UnknownEstimate estimate(const DlsrFit& fit, dlsr::GeometryParameter para
 /// state's progress holds, and lets the maps follow, in turn: both at once would need a hundred
 /// products a step. Few products find a constant part of the change; two estimates tell which.
 /// Collective.
-void refine_geometry(DlsrFit& fit, dlsr::GeometryParameter parameter) {
-    auto& progress = fit.state().geometry;
+void refine_geometry(Fit& fit, GeometryParameter parameter) {
+    auto& progress = fit.geometry().progress;
     const std::size_t unknown = fit.system().geometry_unknown(parameter);
     while (progress.round < geometry_rounds) {
         const auto& global = fit.system().global_of(unknown);
@@ -75,7 +75,7 @@ void refine_geometry(DlsrFit& fit, dlsr::GeometryParameter parameter) {
 }
 
 /// `values` in the operator's order, `esd` of the global unknowns or empty. Not collective.
-StandardsScale radial_scale(const DlsrSystem& system, std::span<const double> values,
+StandardsScale radial_scale(const System& system, std::span<const double> values,
                             std::span<const double> esd) {
     const auto& setup = system.setup();
     std::vector<double> cells, esds;
@@ -86,13 +86,13 @@ StandardsScale radial_scale(const DlsrSystem& system, std::span<const double> va
                                    : esd[g] * setup.globals[g].unit);
     }
     return compare_standards(setup, system.radial_axis(), system.standards(), cells, esds,
-                             system.job().dlsr.standard_uncertainty);
+                             system.options().standard_uncertainty);
 }
 
 /// Sum over the channels, corrected for absorption, [rotation][translation] of all ranks; NaN where
 /// a ray is left out. Collective.
-std::vector<float> summed_sinogram(const DlsrSystem& system) {
-    const auto& geometry = system.context().scan.geometry();
+std::vector<float> summed_sinogram(const System& system) {
+    const auto& geometry = system.geometry();
     const auto& basis = system.basis();
     const auto& weight = system.weight();
     const std::size_t translations = geometry.translation.size(), m = basis.size(),
@@ -118,141 +118,130 @@ std::vector<float> summed_sinogram(const DlsrSystem& system) {
     return result;
 }
 
-void tell(const DlsrSystem& system, const std::string& text) {
-    if (system.communicator().is_root())
-        fmt::print(stderr, "dlsr: {}\n", text);
-}
-
-void settle_axis(DlsrFit& fit) {
+void settle_axis(Fit& fit) {
     const auto& system = fit.system();
-    auto& state = fit.state();
-    const double step = std::abs(system.context().scan.geometry().step());
-    if (state.geometry.round < 0) {
-        const auto axis = estimate(fit, dlsr::GeometryParameter::axis_offset);
+    auto& state = fit.geometry();
+    const double step = std::abs(system.geometry().step());
+    if (state.progress.round < 0) {
+        const auto axis = estimate(fit, GeometryParameter::axis_offset);
         state.axis_change = axis.change;
         state.axis_esd = axis.esd;
-        state.refine_axis =
-            system.job().dlsr.axis_offset == "refine" || axis_matters(axis.change, axis.esd, step);
-        tell(
-            system,
+        state.refine_axis = system.options().axis_offset == AxisRefinement::refined ||
+                            axis_matters(axis.change, axis.esd, step);
+        system.log(
             fmt::format("axis offset: {:+.3f} +- {:.3f} steps from the one given: {} ({} products)",
                         axis.change / step, axis.esd / step, state.refine_axis ? "refined" : "kept",
                         axis.solve.iterations));
-        state.geometry.round = state.refine_axis ? 0 : geometry_rounds;
-        state.geometry.change = state.geometry.move = axis.change;
-        state.geometry.settled_below = axis_settled * step;
+        state.progress.round = state.refine_axis ? 0 : geometry_rounds;
+        state.progress.change = state.progress.move = axis.change;
+        state.progress.settled_below = axis_settled * step;
     }
     if (!state.refine_axis)
         return;
-    refine_geometry(fit, dlsr::GeometryParameter::axis_offset);
-    tell(system,
-         fmt::format("axis offset: {:+.3f} steps from the one given",
-                     fit.globals()[system.geometry_unknown(dlsr::GeometryParameter::axis_offset)] *
-                         DlsrSystem::axis_unit));
+    refine_geometry(fit, GeometryParameter::axis_offset);
+    system.log(fmt::format("axis offset: {:+.3f} steps from the one given",
+                           fit.globals()[system.geometry_unknown(GeometryParameter::axis_offset)] *
+                               System::axis_unit));
 }
 
-void settle_distance(DlsrFit& fit) {
+void settle_distance(Fit& fit) {
     auto& system = fit.system();
-    auto& state = fit.state();
-    if (state.geometry.round < 0) {
-        const auto distance = estimate(fit, dlsr::GeometryParameter::distance);
+    auto& state = fit.geometry();
+    if (state.progress.round < 0) {
+        const auto distance = estimate(fit, GeometryParameter::distance);
         state.refine_distance = distance.esd < distance_guard;
-        tell(system, fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}",
-                                 100 * distance.change, 100 * distance.esd,
-                                 state.refine_distance ? "refined" : "kept"));
+        system.log(fmt::format("distance: {:+.2f} +- {:.2f} % from the one given: {}",
+                               100 * distance.change, 100 * distance.esd,
+                               state.refine_distance ? "refined" : "kept"));
         if (!state.refine_distance)
             system.remark(
                 fmt::format("the distance is kept: the parallax tells it to {:.1f} % only",
                             100 * distance.esd));
-        state.geometry.round = state.refine_distance ? 0 : geometry_rounds;
-        state.geometry.change = state.geometry.move = distance.change;
-        state.geometry.settled_below = std::max(distance.esd, distance_settled);
+        state.progress.round = state.refine_distance ? 0 : geometry_rounds;
+        state.progress.change = state.progress.move = distance.change;
+        state.progress.settled_below = std::max(distance.esd, distance_settled);
     }
     if (!state.refine_distance)
         return;
-    refine_geometry(fit, dlsr::GeometryParameter::distance);
-    tell(
-        system,
+    refine_geometry(fit, GeometryParameter::distance);
+    system.log(
         fmt::format("distance: {:+.3f} % from the one given",
-                    100 * DlsrSystem::distance_unit *
-                        fit.globals()[system.geometry_unknown(dlsr::GeometryParameter::distance)]));
+                    100 * System::distance_unit *
+                        fit.globals()[system.geometry_unknown(GeometryParameter::distance)]));
 }
 
 /// True when the scale was corrected.
-bool settle_radial_scale(DlsrFit& fit) {
+bool settle_radial_scale(Fit& fit) {
     auto& system = fit.system();
-    auto& state = fit.state();
-    auto values = fit.values();
+    const auto values = fit.values();
     system.problem().linearise(fit.x());
     auto esd = system.global_unknowns(system.problem().block_variances());
     for (double& value : esd)
         value = std::sqrt(value);
     const auto scale = radial_scale(system, values, esd);
     if (!scale.agree()) {
-        tell(system, "radial scale: the standards do not agree: not corrected");
+        system.log("radial scale: the standards do not agree: not corrected");
         return false;
     }
-    tell(system, fmt::format("radial scale: {:+.0f} ppm by the standards: corrected",
-                             1e6 * (scale.factor - 1)));
-    system.communicator().collectively(
-        [&] { apply_radial_scale(system.setup(), system.model(), scale.factor, values.span()); });
-    system.scale_radial_axis(scale.factor);
-    state.radial_scale *= scale.factor;
-    if (!state.ranges.start.empty())
-        state.ranges = global_ranges(system.setup());
-    fit.rebuild_at(values);
+    system.log(fmt::format("radial scale: {:+.0f} ppm by the standards: corrected",
+                           1e6 * (scale.factor - 1)));
+    fit.scale_radial_axis(scale.factor);
     return true;
+}
+
+/// Axis offset or distance in the end: change from what is given [mm, relative]. Collective.
+GeometryEstimate found_parameter(Fit& fit, GeometryParameter parameter, bool refined) {
+    const auto& system = fit.system();
+    const auto& state = fit.state().geometry;
+    // What was kept before the last steps is not looked for again.
+    const bool known =
+        parameter == GeometryParameter::axis_offset && !refined && state.axis_esd > 0;
+    const auto found = known ? petsc::UnknownEstimate{state.axis_change, state.axis_esd, {}}
+                             : estimate(fit, parameter);
+    const std::size_t unknown = system.geometry_unknown(parameter);
+    GeometryEstimate estimated;
+    estimated.refined = refined;
+    estimated.found =
+        refined ? fit.globals()[unknown] * system.global_of(unknown).unit : found.change;
+    estimated.esd = found.esd;
+    return estimated;
 }
 
 } // namespace
 
-bool settle_geometry(DlsrFit& fit) {
-    const auto& settings = fit.system().job().dlsr;
-    auto& progress = fit.state().geometry;
+bool settle_geometry(Fit& fit) {
+    const auto& options = fit.system().options();
+    auto& progress = fit.geometry().progress;
     const auto next = [&] { progress = {progress.parameter + 1}; };
     if (progress.parameter == 0) {
-        if (settings.axis_offset != "fixed")
+        if (options.axis_offset != AxisRefinement::fixed)
             settle_axis(fit);
         next();
     }
     if (progress.parameter == 1) {
-        if (settings.distance == "refine" && fit.system().has_parallax())
+        if (options.refine_distance && fit.system().has_parallax())
             settle_distance(fit);
         next();
     }
-    const bool changed = settings.radial_scale == "metals" && settle_radial_scale(fit);
-    fit.state().settled = true;
+    const bool changed = options.correct_radial_scale && settle_radial_scale(fit);
+    fit.geometry().settled = true;
     fit.hold_geometry();
     return changed;
 }
 
-DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd) {
+GeometryResult check_geometry(Fit& fit, std::span<const double> esd) {
     const auto& system = fit.system();
-    const auto& state = fit.state();
-    const auto& geometry = system.context().scan.geometry();
-    DlsrGeometry result;
+    const auto& state = fit.state().geometry;
+    const auto& geometry = system.geometry();
+    GeometryResult result;
     result.step = std::abs(geometry.step());
     result.applied_scale = state.radial_scale;
-    const auto look = [&](dlsr::GeometryParameter parameter, bool refined) {
-        // What was kept before the last steps is not looked for again.
-        const bool known =
-            parameter == dlsr::GeometryParameter::axis_offset && !refined && state.axis_esd > 0;
-        const auto found = known ? petsc::UnknownEstimate{state.axis_change, state.axis_esd, {}}
-                                 : estimate(fit, parameter);
-        const std::size_t unknown = system.geometry_unknown(parameter);
-        GeometryEstimate estimated;
-        estimated.refined = refined;
-        estimated.found =
-            refined ? fit.globals()[unknown] * system.global_of(unknown).unit : found.change;
-        estimated.esd = found.esd;
-        return estimated;
-    };
-    result.axis_offset = look(dlsr::GeometryParameter::axis_offset, state.refine_axis);
+    result.axis_offset = found_parameter(fit, GeometryParameter::axis_offset, state.refine_axis);
     result.axis_offset.given = geometry.axis_offset;
     result.axis_offset.found += geometry.axis_offset;
     result.sinogram_axis = sinogram_axis(geometry, summed_sinogram(system));
     if (system.has_parallax()) {
-        auto distance = look(dlsr::GeometryParameter::distance, state.refine_distance);
+        auto distance = found_parameter(fit, GeometryParameter::distance, state.refine_distance);
         distance.given = geometry.distance;
         distance.found = geometry.distance * (1 + distance.found);
         distance.esd *= geometry.distance;
@@ -265,4 +254,4 @@ DlsrGeometry check_geometry(DlsrFit& fit, std::span<const double> esd) {
     return result;
 }
 
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

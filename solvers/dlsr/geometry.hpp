@@ -1,9 +1,8 @@
 #pragma once
 
-#include "jobs/pipeline/dlsr_model.hpp"
-#include "mpi/hdf5/hdf5.hpp"
 #include "rietveld/model/radial_axis.hpp"
 #include "solvers/dlsr/operator.hpp"
+#include "solvers/dlsr/setup.hpp"
 
 #include <cmath>
 #include <limits>
@@ -12,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 /// A phase whose cell is known, and what the fit made of it.
 struct RadialStandard {
@@ -36,19 +35,19 @@ struct StandardsScale {
 };
 
 /// The global value that is a phase's (only) cell length; setup.globals.size(): there is none.
-std::size_t global_cell(const DlsrSetup& setup, std::size_t phase);
+std::size_t global_cell(const Setup& setup, std::size_t phase);
 
 /// Phases of the model that serve as standards: those `named`, or, when none is, all with one
 /// element, one cell parameter and the treatment "global" (metals of can and foils). Throws Error,
 /// naming dlsr.standards, for a phase that does not exist, has more than one free cell parameter or
 /// whose cell is not refined as a global value.
-std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
+std::vector<std::size_t> radial_standards(const Setup& setup,
                                           const std::vector<std::string>& named);
 
 /// Compares cells `value` with e.s.d. `esd` (NaN: not known) of the phases with the cells of their
 /// CIFs, known to `reference_uncertainty` (relative). The lines on `axis` weigh with their
 /// intensities.
-StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialAxis& axis,
+StandardsScale compare_standards(const Setup& setup, const rietveld::RadialAxis& axis,
                                  std::span<const std::size_t> phases, std::span<const double> value,
                                  std::span<const double> esd, double reference_uncertainty);
 
@@ -56,10 +55,9 @@ StandardsScale compare_standards(const DlsrSetup& setup, const rietveld::RadialA
 /// lengths of cells that are refined, with their ranges and units, are multiplied by it. `distance`
 /// [mm] is that of the detector, any positive number where there is none. Collective over the team
 /// that holds the setup's maps.
-void apply_radial_scale(const SharedMemoryTeam& team, DlsrSetup& setup, double factor,
-                        double distance);
+void apply_radial_scale(const SharedMemoryTeam& team, Setup& setup, double factor, double distance);
 /// The same for values in the operator's order, in the memory of its team. Collective over it.
-void apply_radial_scale(const DlsrSetup& setup, const dlsr::Operator& model, double factor,
+void apply_radial_scale(const Setup& setup, const Operator& model, double factor,
                         std::span<double> values);
 
 /// A parameter of the geometry that the data have an opinion of.
@@ -71,7 +69,7 @@ struct GeometryEstimate {
 };
 
 /// What a DLSR found out about the geometry.
-struct DlsrGeometry {
+struct GeometryResult {
     GeometryEstimate axis_offset; ///< mm
     /// mm, from the summed sinogram alone: no map has a say in it.
     std::optional<GeometryEstimate> sinogram_axis;
@@ -92,7 +90,4 @@ std::optional<GeometryEstimate> sinogram_axis(const tomography::ScanGeometry& ge
 /// Off by enough to matter and to be sure of.
 bool axis_matters(double change, double esd, double step);
 
-/// Group "geometry".
-void write_dlsr_geometry(hdf5::Group& stage, const DlsrGeometry& geometry);
-
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr

@@ -1,6 +1,5 @@
-#include "jobs/pipeline/dlsr_errors.hpp"
+#include "solvers/dlsr/monte_carlo_esd.hpp"
 
-#include "jobs/program/progress.hpp"
 #include "solvers/dlsr/uncertainty.hpp"
 
 #include <cmath>
@@ -9,7 +8,7 @@
 
 #include <fmt/format.h>
 
-namespace xrdct::pipeline {
+namespace xrdct::dlsr {
 
 namespace {
 
@@ -17,14 +16,14 @@ namespace {
 constexpr double error_window = 3;
 
 /// Of sums over the samples; maps are smoothed. Collective.
-SharedArray<double> errors_of(DlsrFit& fit) {
+SharedArray<double> errors_of(Fit& fit) {
     const auto& system = fit.system();
     auto& problem = system.problem();
     const auto& team = system.team();
     const auto& fields = system.setup().fields;
-    const int samples = fit.state().error_samples;
+    const int samples = fit.state().esd.samples;
     const SharedArray<double> information(team, problem.whole(problem.information()));
-    const auto sums = problem.whole(fit.error_squares());
+    const auto sums = problem.whole(fit.state().esd.squares);
     return system.communicator().collectively([&] {
         SharedArray<double> esd;
         esd.resize(team, problem.size());
@@ -34,7 +33,7 @@ SharedArray<double> errors_of(DlsrFit& fit) {
                     continue;
                 const auto range = problem.field_unknowns(f);
                 const bool voxels =
-                    f < fields.size() && fields[f].field.treatment == dlsr::FieldTreatment::voxel;
+                    f < fields.size() && fields[f].field.treatment == FieldTreatment::voxel;
                 if (!voxels) {
                     for (std::size_t i = range.begin; i < range.end; ++i)
                         esd[i] = std::sqrt(sums[i] / samples);
@@ -46,9 +45,9 @@ SharedArray<double> errors_of(DlsrFit& fit) {
                     squares.push_back(sums[i] / samples);
                     own.push_back(information[i]);
                 }
-                const auto variance = dlsr::smoothed_variance(
-                    squares, own, system.model().pixels(fields[f].field.part), system.grid().n,
-                    error_window);
+                const auto variance =
+                    smoothed_variance(squares, own, system.model().pixels(fields[f].field.part),
+                                      system.grid().n, error_window);
                 for (std::size_t i = range.begin; i < range.end; ++i)
                     esd[i] = variance[i - range.begin] > 0
                                  ? std::sqrt(variance[i - range.begin])
@@ -61,7 +60,7 @@ SharedArray<double> errors_of(DlsrFit& fit) {
 
 } // namespace
 
-std::vector<std::uint8_t> at_bounds(dlsr::Problem& problem, std::span<const double> x) {
+std::vector<std::uint8_t> at_bounds(Problem& problem, std::span<const double> x) {
     std::vector<double> lower(x.size()), upper(x.size()), gradient(x.size());
     problem.bounds(lower, upper);
     problem.objective_and_gradient(x, gradient);
@@ -72,45 +71,44 @@ std::vector<std::uint8_t> at_bounds(dlsr::Problem& problem, std::span<const doub
     return held;
 }
 
-SharedArray<double> sample_errors(DlsrFit& fit) {
+SharedArray<double> sample_esd(Fit& fit) {
     const auto& system = fit.system();
     const auto& communicator = system.communicator();
     auto& problem = system.problem();
-    auto& state = fit.state();
-    const int samples = static_cast<int>(system.job().dlsr.error_samples);
+    auto& state = fit.esd();
+    const int samples = system.options().noise_samples;
     const auto& x = fit.x();
     petsc::BoundedGaussNewton solver(fit.session(), communicator, problem, x,
-                                     dlsr_solver_options(system.job().dlsr.convergence, 1));
+                                     solver_options(system.options().convergence, 1));
     const auto held = at_bounds(problem, x);
     problem.linearise(x);
-    auto& squares = fit.error_squares();
-    if (state.error_samples == 0)
-        squares.clear();
-    if (squares.empty()) {
-        squares.assign(x.size(), 0.0);
-        state.error_samples = 0;
+    if (state.samples == 0)
+        state.squares.clear();
+    if (state.squares.empty()) {
+        state.squares.assign(x.size(), 0.0);
+        state.samples = 0;
     }
-    program::Progress progress("dlsr: e.s.d.", static_cast<std::size_t>(samples),
-                               communicator.is_root());
+    auto& observer = system.observer();
+    observer.begin("dlsr: e.s.d.", static_cast<std::size_t>(samples));
     petsc::LinearSolveOptions linear;
     linear.tolerance = 0.05;
     linear.max_iterations = 40;
-    while (state.error_samples < samples) {
+    while (state.samples < samples) {
         const auto noise = communicator.collectively([&] {
             return system.scan().noise(system.basis(), system.weight(),
-                                       static_cast<std::uint64_t>(state.error_samples) + 1);
+                                       static_cast<std::uint64_t>(state.samples) + 1);
         });
         const auto right = problem.back_project(noise);
         std::vector<double> change(x.size());
         solver.solve_linear(right, change, held, linear);
         for (std::size_t i = 0; i < change.size(); ++i)
-            squares[i] += change[i] * change[i];
-        ++state.error_samples;
-        progress.update(static_cast<std::size_t>(state.error_samples));
+            state.squares[i] += change[i] * change[i];
+        ++state.samples;
+        observer.progress(static_cast<std::size_t>(state.samples));
         fit.save();
     }
-    progress.finish(fmt::format("{} samples of noise", samples));
+    observer.end(fmt::format("{} samples of noise", samples));
     return errors_of(fit);
 }
 
-} // namespace xrdct::pipeline
+} // namespace xrdct::dlsr
