@@ -12,6 +12,7 @@
 #include "jobs/settings/job.hpp"
 #include "jobs/settings/settings.hpp"
 #include "mpi/files/checksum.hpp"
+#include "mpi/files/cif_file.hpp"
 #include "mpi/nexus/nexus.hpp"
 #include "mpi/patterns/pattern_file.hpp"
 #include "rietveld/fit/calibration.hpp"
@@ -102,7 +103,7 @@ Standard choose_standard(const program::CommandLine& line, std::vector<std::stri
             return {known.phase(), known.source};
         }
         const std::filesystem::path file = line.get<std::string>("cif");
-        auto phase = crystal::Phase::from_cif(file, file.stem().string());
+        auto phase = files::read_phase(file, file.stem().string());
         for (const auto& warning : phase.warnings())
             notes.push_back(warning);
         if (!line.has("cell"))
