@@ -50,7 +50,7 @@ struct ScanSimulator::Model {
         std::size_t offset = 0; ///< of its spectrum among those of a ray
     };
     std::vector<Group> groups;
-    std::size_t spectrum_size = 0; ///< of all groups run_and_sync
+    std::size_t spectrum_size = 0; ///< of all groups together
 
     /// Where the lines of a fixed-cell component fall, [line][depth bin].
     struct Placement {

@@ -186,7 +186,7 @@ void RampFilter::Impl::filter_block(const float* input, std::size_t input_stride
     plans->forward(complex);
     for (std::size_t k = 0; k < padded; ++k) {
         const Float8 factor = broadcast(response[k]);
-        for (std::size_t c = 0; c < block_channels; c += lanes) {
+        for (std::size_t c = 0; c < block_channels; c += simd::width) {
             float* p = work + k * block_channels + c;
             store(p, load(p) * factor);
         }
@@ -200,7 +200,7 @@ void RampFilter::Impl::filter_block(const float* input, std::size_t input_stride
         const float* from = work + t * block_channels;
         float* to = output + t * output_stride;
         if (channels == block_channels)
-            for (std::size_t c = 0; c < block_channels; c += lanes)
+            for (std::size_t c = 0; c < block_channels; c += simd::width)
                 store(to + c, load(from + c) * load(factors + c));
         else
             for (std::size_t c = 0; c < channels; ++c)
