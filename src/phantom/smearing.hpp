@@ -3,9 +3,7 @@
 #include "base/simd.hpp"
 #include "phantom/design.hpp"
 
-#include "base/simd.hpp"
 #include <array>
-
 #include <cstddef>
 #include <memory>
 #include <span>
