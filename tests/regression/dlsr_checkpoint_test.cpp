@@ -233,7 +233,7 @@ class DlsrResume : public ::testing::Test {
 std::unique_ptr<TemporaryDirectory> DlsrResume::folder_;
 
 int count_of(const std::vector<dlsr::State>& states,
-             const std::function<bool(const pipeline::DlsrCheckpoint&)>& holds) {
+             const std::function<bool(const dlsr::State&)>& holds) {
     return static_cast<int>(std::count_if(states.begin(), states.end(), holds));
 }
 
