@@ -183,8 +183,9 @@ struct Operator::Impl {
         for (std::size_t p = 0; p < lanes->parts().size(); ++p)
             for (std::size_t l = 0; l < layers; ++l) {
                 const auto& part = lanes->parts()[p];
-                std::copy_n(tables.values.data() +
-                                (source_layer(l) * basis->lane_count() + basis->first_lane(p)) * m,
+                std::copy_n(tables.values.data() + (source_layer(l) * basis->component_count() +
+                                                    basis->first_component(p)) *
+                                                       m,
                             part.all_lanes() * m, full.row(index(l)).data() + part.slot * m);
             }
         return full;
@@ -544,7 +545,7 @@ Operator::Operator(const tomography::ScanGeometry& geometry, const tomography::I
     std::vector<std::size_t> lanes, shapes;
     std::vector<RotationOperator::RingFunctions> rings;
     for (std::size_t p = 0; p < pixels.size(); ++p) {
-        lanes.push_back(basis.lanes(p));
+        lanes.push_back(basis.components(p));
         shapes.push_back(basis.parts()[p].voxel.size());
         rings.push_back(basis.ring_functions(p));
     }

@@ -63,16 +63,16 @@ std::size_t PatternBasis::layer_count() const {
 const std::vector<PatternPart>& PatternBasis::parts() const {
     return impl_->parts;
 }
-std::size_t PatternBasis::lanes(std::size_t part) const {
+std::size_t PatternBasis::components(std::size_t part) const {
     return impl_->families[part].components;
 }
 const std::vector<std::vector<double>>& PatternBasis::ring_functions(std::size_t part) const {
     return impl_->families[part].ring;
 }
-std::size_t PatternBasis::first_lane(std::size_t part) const {
+std::size_t PatternBasis::first_component(std::size_t part) const {
     return impl_->families[part].first_component;
 }
-std::size_t PatternBasis::lane_count() const {
+std::size_t PatternBasis::component_count() const {
     return impl_->component_count;
 }
 std::size_t PatternBasis::global_count() const {

@@ -151,7 +151,8 @@ TEST(RayDecomposition, MissingChannels) {
 TEST(RayDecomposition, SaysWhatIsWrong) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const auto message = [&](const rietveld::RayDecompositionOptions& o, std::span<const double> v) {
+    const auto message = [&](const rietveld::RayDecompositionOptions& o,
+                             std::span<const double> v) {
         try {
             const rietveld::RayDecomposition amounts(axis, model(), v, o);
         } catch (const Error& error) {
