@@ -167,7 +167,7 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
     program::Progress progress("absorption: amounts along rays", geometry.rotation.size(),
                                communicator.is_root());
     communicator.collectively([&] {
-        rietveld::RayAmountOptions options;
+        rietveld::RayDecompositionOptions options;
         if (std::isfinite(geometry.distance)) {
             options.distance = geometry.distance;
             options.depths.clear();
@@ -185,8 +185,8 @@ std::vector<std::vector<float>> amounts_of_rays(const StageContext& context, con
                             [](settings::Treatment t) { return t == settings::Treatment::voxel; }))
                 options.varying_cells.push_back(phase.name);
         const auto variance = typical_variance(job, axis, sums.mean);
-        const rietveld::RayAmounts along(axis, model, variance, options);
-        rietveld::RayAmounts::Workspace workspace(along);
+        const rietveld::RayDecomposition along(axis, model, variance, options);
+        rietveld::RayDecomposition::Workspace workspace(along);
         std::vector<double> amounts(along.phase_count() + along.peak_count());
         std::size_t done = 0;
         for_own_rotations(context, [&](std::size_t, std::span<const float> line) {
