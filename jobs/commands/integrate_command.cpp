@@ -162,14 +162,14 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
                   : estimator == "median"     ? integration::Estimator::median
                   : estimator == "sigma-clip" ? integration::Estimator::sigma_clip
                                               : integration::Estimator::mean;
-    choice(noise, "--errors", {"auto", "counts", "scatter"});
+    program::choice(noise, "--errors", {"auto", "counts", "scatter"});
     o.noise_given = noise != "auto";
     s.noise =
         noise == "scatter" ? integration::ErrorSource::scatter : integration::ErrorSource::counts;
-    choice(bad_frames, "--bad-frames", {"mask", "refuse"});
+    program::choice(bad_frames, "--bad-frames", {"mask", "refuse"});
     o.mask_bad_frames = o.series.skip_unreadable = bad_frames == "mask";
-    choice(fast, "--fast", {"translation", "rotation"});
-    choice(layout, "--layout", {"auto", "patterns"});
+    program::choice(fast, "--fast", {"translation", "rotation"});
+    program::choice(layout, "--layout", {"auto", "patterns"});
     o.patterns = layout == "patterns";
     o.order = {fast == "rotation", line.has("snake")};
     if (channels < 1)
