@@ -13,6 +13,7 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace xrdct::commands {
@@ -45,12 +46,13 @@ nlohmann::json to_json(const pipeline::RunSummary& summary) {
 int command_run(const std::vector<std::string>& arguments) {
     program::CommandLine line("run", "run a job: scan to maps; alone or under mpirun",
                               "JOB.toml [options]", "mpirun -n 4 xrdct run job.toml --memory 8GB");
+    const auto stages = fmt::format("run these stages only: {} (default: those of the job)",
+                                    fmt::join(settings::stage_names(), ", "));
     line.add_options()(
         "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
         "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated")(
         "stages", po::value<std::string>()->value_name("A,B"),
-        "run these stages only: absorption, fbp, rietveld, dlsr (default: those of the job)")(
-        "force", "replace products that exist")(
+        stages.c_str())("force", "replace products that exist")(
         "resume", "keep products made with the same settings and inputs")(
         "memory", po::value<std::string>()->value_name("SIZE"),
         "memory to use over all ranks, such as 4GB (default: no limit)")(

@@ -3,7 +3,7 @@
 #include "jobs/condition/job.hpp"
 #include "jobs/pattern/pattern_job.hpp"
 #include "jobs/pipeline/estimate.hpp"
-#include "jobs/pipeline/pipeline.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
@@ -42,7 +42,7 @@ int command_validate(const std::vector<std::string>& arguments) {
         line.get<std::string>("job"),
         line.has("set") ? line.get<std::vector<std::string>>("set") : std::vector<std::string>{});
     const auto scan = pipeline::Scan::open(job);
-    if (job.absorption.method == "transmission")
+    if (job.absorption.method == settings::AbsorptionMethod::transmission)
         scan.transmission();
     std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
@@ -57,13 +57,8 @@ int command_validate(const std::vector<std::string>& arguments) {
                           {"b", phase.cell().b},
                           {"c", phase.cell().c}});
     }
-    for (const auto& stage : job.stages) {
-        const auto path = pipeline::product_path(job, stage);
-        if (std::filesystem::exists(path) &&
-            !(stage == "absorption" && job.absorption.method == "none"))
-            notes.push_back(
-                fmt::format("{} exists; a run needs --force or --resume", path.string()));
-    }
+    for (const auto& path : pipeline::existing_products(job))
+        notes.push_back(fmt::format("{} exists; a run needs --force or --resume", path.string()));
     const auto needs = estimate(job, scan, ranks, memory);
     const auto& metadata = scan.metadata();
 
