@@ -192,7 +192,7 @@ settings::InstrumentFile instrument_file(const rietveld::Calibration& result,
     file.rwp = result.fit.agreement.rwp;
     file.gof = result.fit.agreement.gof;
     file.r_bragg = result.fit.phases[0].r_bragg;
-    file.program = fmt::format("xrdct {}", program_version);
+    file.program = fmt::format("xrdct {} (revision {})", program_version, revision());
     file.date = nexus::now_utc();
     file.pattern = pattern.path.string();
     file.pattern_sha256 = files::sha256_of_file(pattern.path);

@@ -58,10 +58,12 @@ nlohmann::json describe_scan(const std::filesystem::path& path) {
 }
 
 nlohmann::json describe_product(const std::filesystem::path& path, const hdf5::Group& root) {
-    nlohmann::json json{{"kind", "product"},
-                        {"file", path.string()},
-                        {"program_version", root.string_attribute("program_version").value_or("")},
-                        {"creation_time", root.string_attribute("creation_time").value_or("")}};
+    nlohmann::json json{
+        {"kind", "product"},
+        {"file", path.string()},
+        {"program_version", root.string_attribute("program_version").value_or("")},
+        {"program_revision", root.string_attribute("program_revision").value_or("")},
+        {"creation_time", root.string_attribute("creation_time").value_or("")}};
     for (const auto& process : nexus::groups_of_class(root, "NXprocess")) {
         const auto stage = root.open_group(process);
         nlohmann::json one{{"path", process}};

@@ -141,7 +141,7 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
                                                    : nexus::ProductFile::Existing::refuse);
         {
             auto root = product.root();
-            nexus::write_root(root, program_version, date);
+            nexus::write_root(root, program_version, revision(), date);
             auto entry = nexus::require_class(root, "entry", "NXentry");
             auto truth = nexus::require_class(entry, "truth", "NXprocess");
             truth.write_string("program", "xrdct simulate");
@@ -359,7 +359,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
                                                   &world);
         {
             auto root = product.root();
-            nexus::write_root(root, program_version, date);
+            nexus::write_root(root, program_version, revision(), date);
             auto entry = nexus::require_class(root, "entry", "NXentry");
             entry.write_string("title", fmt::format("simulated cell, preset {}", preset));
             entry.write_string("start_time", date);

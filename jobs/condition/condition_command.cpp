@@ -232,6 +232,7 @@ int command_condition(const std::vector<std::string>& arguments) {
 
     nlohmann::json json{{"format", "xrdct condition 1"},
                         {"program", fmt::format("xrdct {}", program_version)},
+                        {"revision", revision()},
                         {"product", product.string()},
                         {"rotations", conditioner.rotation().size()},
                         {"translations", conditioner.translation().size()},

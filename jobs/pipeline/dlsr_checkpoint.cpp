@@ -38,7 +38,7 @@ void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoi
     auto product = nexus::ProductFile::create(path, nexus::ProductFile::Existing::replace);
     {
         auto root = product.root();
-        nexus::write_root(root, program_version, nexus::now_utc());
+        nexus::write_root(root, program_version, revision(), nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         auto group = nexus::require_class(entry, "checkpoint", "NXcollection");
         group.write_string("settings", checkpoint.settings);

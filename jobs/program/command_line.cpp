@@ -33,7 +33,36 @@ std::string CommandLine::help() const {
                        summary_, name_, usage_, options.str(), example_);
 }
 
+manual::CommandDescription CommandLine::description() const {
+    manual::CommandDescription command{name_, summary_, usage_, example_, {}};
+    for (const auto& option : named_.options()) {
+        const auto value = option->semantic();
+        manual::OptionDescription entry;
+        entry.name = option->long_name();
+        // "-h" where there is a short name, the long one without dashes where there is none.
+        const auto shown =
+            option->canonical_display_name(po::command_line_style::allow_dash_for_short);
+        if (shown.size() == 2 && shown[0] == '-')
+            entry.short_name = shown[1];
+        entry.help = option->description();
+        if (value->min_tokens() > 0) {
+            // Boost appends the default to the name: "N (=10)".
+            const std::string name = value->name();
+            const auto at = name.find(" (=");
+            entry.value = name.substr(0, at);
+            if (at != std::string::npos)
+                entry.default_value = name.substr(at + 3, name.size() - at - 4);
+        }
+        entry.repeated = value->is_composing();
+        entry.required = value->is_required();
+        command.options.push_back(entry);
+    }
+    return command;
+}
+
 bool CommandLine::parse(const std::vector<std::string>& arguments) {
+    if (arguments.size() == 1 && arguments.front() == manual::description_request)
+        throw description();
     po::options_description all;
     all.add(named_).add(hidden_);
     const std::string hint = fmt::format("; see xrdct {} --help", name_);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "jobs/manual/description.hpp"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,6 +27,7 @@ class CommandLine {
 
     /// Parses. Prints the help on stdout and returns false if --help is there. Throws Error for an
     /// unknown option (with the nearest known one), a missing value or a value that cannot be read.
+    /// Throws description() if the only argument is manual::description_request.
     bool parse(const std::vector<std::string>& arguments);
 
     bool has(const std::string& option) const;
@@ -34,6 +37,8 @@ class CommandLine {
     }
 
     std::string help() const;
+    /// The same as data: for man pages and completion.
+    manual::CommandDescription description() const;
 
   private:
     std::string name_, summary_, usage_, example_;
