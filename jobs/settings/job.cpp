@@ -147,6 +147,21 @@ Value choose(Settings& s, const std::string& key, Value fallback,
         ->second;
 }
 
+void read_iteration(Settings& s, AbsorptionSettings& absorption) {
+    absorption.depths = s.integer(
+        "absorption.depths", absorption.depths,
+        "places along the beam at which parallax may have put a phase's lines, when amounts along "
+        "a ray are determined");
+    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
+            "must lie between 1 and 15");
+    absorption.tolerance = s.number("absorption.tolerance", absorption.tolerance, "",
+                                    "largest change of any transmission that ends the iteration");
+    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
+    absorption.max_iterations =
+        s.integer("absorption.max_iterations", absorption.max_iterations, "most iterations");
+    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+}
+
 void read_absorption(Settings& s, Job& job) {
     auto& absorption = job.absorption;
     absorption.method = choose<AbsorptionMethod>(
@@ -197,18 +212,7 @@ void read_absorption(Settings& s, Job& job) {
                  "percentile");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
-    absorption.depths = s.integer(
-        "absorption.depths", absorption.depths,
-        "places along the beam at which parallax may have put a phase's lines, when amounts along "
-        "a ray are determined");
-    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
-            "must lie between 1 and 15");
-    absorption.tolerance = s.number("absorption.tolerance", absorption.tolerance, "",
-                                    "largest change of any transmission that ends the iteration");
-    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
-    absorption.max_iterations =
-        s.integer("absorption.max_iterations", absorption.max_iterations, "most iterations");
-    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+    read_iteration(s, absorption);
     require(absorption.calibration != AmountCalibration::constant ||
                 !std::isnan(absorption.constant),
             s, "absorption.constant", "is required by absorption.calibration = \"constant\"");
@@ -216,6 +220,169 @@ void read_absorption(Settings& s, Job& job) {
                 absorption.method != AbsorptionMethod::phases,
             s, "absorption.calibration",
             "cannot be \"transmission\" where the transmission is to be found from the phases");
+}
+
+void read_geometry(Settings& s, const std::optional<InstrumentFile>& calibration,
+                   GeometrySettings& geometry) {
+    geometry.wavelength =
+        positive(s, "geometry.wavelength",
+                 calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
+                 "angstrom", "nan: from the instrument file or the scan");
+    geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
+    require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
+            "give the wavelength or the energy, not both");
+    geometry.distance =
+        positive(s, "geometry.distance",
+                 calibration && calibration->distance > 0 ? calibration->distance : not_given, "mm",
+                 "rotation axis to detector; nan: from the instrument file or the scan");
+    geometry.beam_width =
+        s.number("geometry.beam_width", not_given, "mm",
+                 "horizontal beam size; nan: from the file, or as wide as the step");
+    require(!(geometry.beam_width < 0), s, "geometry.beam_width", "must not be negative");
+    geometry.axis_offset = s.number_or_word(
+        "geometry.axis_offset", 0.0, "auto", "mm",
+        "translation at which the beam hits the rotation axis; \"auto\": found from the sinogram");
+    const auto sense = [&](const std::string& key, const std::string& what) {
+        const long value = s.integer(key, 1, what);
+        require(value == 1 || value == -1, s, key, fmt::format("must be 1 or -1, is {}", value));
+        return static_cast<int>(value);
+    };
+    geometry.rotation_sense =
+        sense("geometry.rotation_sense", "1, or -1 if the stage turns the other way round");
+    geometry.translation_sense =
+        sense("geometry.translation_sense", "1, or -1 if the file's translation is the motor's "
+                                            "position, which runs against the beam's");
+}
+
+void read_channels(Settings& s, Job& job) {
+    job.channels.two_theta_min = s.number("channels.two_theta_min", job.channels.two_theta_min,
+                                          "deg", "channels below are left out");
+    job.channels.two_theta_max = s.number("channels.two_theta_max", job.channels.two_theta_max,
+                                          "deg", "channels above are left out");
+    require(job.channels.two_theta_min < job.channels.two_theta_max, s, "channels.two_theta_max",
+            "must exceed channels.two_theta_min");
+
+    job.noise = choose<NoiseModel>(
+        s, "noise.model", job.noise,
+        {{"auto", NoiseModel::automatic},
+         {"errors", NoiseModel::errors},
+         {"counts", NoiseModel::counts},
+         {"estimate", NoiseModel::estimate}},
+        "where variances come from: errors given in the file, counts (Poisson), or an estimate "
+        "from the data; auto takes what the file offers");
+}
+
+void read_fbp(Settings& s, FbpSettings& fbp) {
+    using tomography::FilterWindow;
+    fbp.window = choose<FilterWindow>(s, "fbp.window", fbp.window,
+                                      {{"ram-lak", FilterWindow::ram_lak},
+                                       {"shepp-logan", FilterWindow::shepp_logan},
+                                       {"cosine", FilterWindow::cosine},
+                                       {"hamming", FilterWindow::hamming},
+                                       {"hann", FilterWindow::hann}},
+                                      "apodisation of the ramp filter");
+    fbp.cutoff = s.number("fbp.cutoff", fbp.cutoff, "",
+                          "cut-off of the ramp filter as a fraction of the Nyquist frequency");
+    require(fbp.cutoff > 0 && fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
+    fbp.size = s.integer("fbp.size", fbp.size, "pixels per side; 0: number of translations");
+    require(fbp.size >= 0, s, "fbp.size", "must not be negative");
+    fbp.pixel = s.number("fbp.pixel", fbp.pixel, "mm", "pixel size; 0: the translation step");
+    require(fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
+}
+
+void read_mask(Settings& s, const std::filesystem::path& source, MaskSettings& mask) {
+    mask.threshold = s.number("mask.threshold", mask.threshold, "",
+                              "voxels with less total intensity than this fraction of the 99th "
+                              "percentile are not fitted");
+    require(mask.threshold >= 0 && mask.threshold < 1, s, "mask.threshold", "must lie in [0, 1)");
+    mask.phases = s.boolean(
+        "mask.phases", mask.phases,
+        "fit twice: masks of the phases are derived from the first fit, and outside its mask a "
+        "phase is not in the model of the second");
+    mask.significance = s.number("mask.significance", mask.significance, "",
+                                 "least scale / e.s.d. inside a phase's mask");
+    require(mask.significance >= 0, s, "mask.significance", "must not be negative");
+    mask.fraction = s.number("mask.fraction", mask.fraction, "",
+                             "least scale inside a phase's mask, of the phase's 95th "
+                             "percentile");
+    require(mask.fraction >= 0 && mask.fraction < 1, s, "mask.fraction", "must lie in [0, 1)");
+    mask.growth = s.integer("mask.growth", mask.growth,
+                            "voxels by which a phase's mask is grown at its borders");
+    require(mask.growth >= 0 && mask.growth <= 100, s, "mask.growth", "must lie between 0 and 100");
+    mask.images = beside(
+        source, s.text("mask.images", "",
+                       "folder with edited mask images <phase>.pgm, as results/masks holds them; a "
+                       "phase without an image there keeps its derived mask"));
+}
+
+void read_rietveld(Settings& s, RietveldSettings& rietveld) {
+    rietveld.background_terms = s.integer("rietveld.background_terms", rietveld.background_terms,
+                                          "Chebyshev terms of the background");
+    require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
+            "rietveld.background_terms", "must lie between 0 and 20");
+    rietveld.excluded = s.intervals("rietveld.excluded", "deg",
+                                    "regions [from, to] in 2theta that are not fitted, such as "
+                                    "the can's lines that parallax splits");
+    rietveld.refine_start =
+        s.boolean("rietveld.refine_start", rietveld.refine_start,
+                  "refine the start model on the mean pattern first; false: start from the CIFs");
+    rietveld.significance =
+        s.number("rietveld.significance", rietveld.significance, "",
+                 "a phase's cell is refined in a voxel only where scale / e.s.d. exceeds this");
+    require(rietveld.significance >= 0, s, "rietveld.significance", "must not be negative");
+    rietveld.anomalous = s.boolean("rietveld.anomalous", rietveld.anomalous, "apply f' and f''");
+    rietveld.max_iterations =
+        s.integer("rietveld.max_iterations", rietveld.max_iterations, "most iterations in a voxel");
+    require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
+}
+
+/// Phases and peaks; their names.
+std::set<std::string> read_model(Settings& s, const std::filesystem::path& source, Job& job) {
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
+        job.phases.push_back(read_phase(s, i, source, JobKind::map));
+        if (!names.insert(job.phases.back().name).second)
+            throw Error(fmt::format("{}: phase '{}' is named twice", source.string(),
+                                    job.phases.back().name));
+    }
+    for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
+        job.peaks.push_back(read_peak(s, i, JobKind::map));
+        if (!names.insert(job.peaks.back().name).second)
+            throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
+                                    source.string(), job.peaks.back().name));
+    }
+    return names;
+}
+
+/// What the absorption correction needs of other tables.
+void check_absorption(Settings& s, const Job& job) {
+    const auto& absorption = job.absorption;
+    const bool corrected = absorption.method != AbsorptionMethod::none;
+    const bool by_reference = absorption.calibration == AmountCalibration::ring ||
+                              absorption.calibration == AmountCalibration::plateau ||
+                              (absorption.calibration == AmountCalibration::automatic &&
+                               absorption.method == AbsorptionMethod::phases);
+    require(!corrected || !by_reference || !absorption.reference_phase.empty(), s,
+            "absorption.reference_phase",
+            "is required to calibrate amounts (or give absorption.constant with "
+            "absorption.calibration = \"constant\")");
+    require(job.dlsr.exit_ray == "straight" || corrected, s, "dlsr.exit_ray",
+            "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
+    require(absorption.method != AbsorptionMethod::phases || !job.phases.empty(), s,
+            "absorption.method", "\"phases\" needs at least one [[phase]]");
+}
+
+/// What the stages need of the job; `names` of phases and peaks.
+void check_stages(const Job& job, const std::set<std::string>& names) {
+    for (const auto* stage : stage_rules())
+        for (const auto& reserved : stage->reserved_names())
+            if (names.contains(reserved))
+                throw Error(
+                    fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
+                                job.source.string(), reserved));
+    for (const auto* stage : stage_rules())
+        if (job.names_stage(stage->name()))
+            stage->check(job);
 }
 
 Job read_job_settings(Settings& s, const std::filesystem::path& source) {
@@ -248,133 +415,16 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
 
     const auto calibration = read_instrument(s, source, job);
 
-    auto& geometry = job.geometry;
-    geometry.wavelength =
-        positive(s, "geometry.wavelength",
-                 calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
-                 "angstrom", "nan: from the instrument file or the scan");
-    geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
-    require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
-            "give the wavelength or the energy, not both");
-    geometry.distance =
-        positive(s, "geometry.distance",
-                 calibration && calibration->distance > 0 ? calibration->distance : not_given, "mm",
-                 "rotation axis to detector; nan: from the instrument file or the scan");
-    geometry.beam_width =
-        s.number("geometry.beam_width", not_given, "mm",
-                 "horizontal beam size; nan: from the file, or as wide as the step");
-    require(!(geometry.beam_width < 0), s, "geometry.beam_width", "must not be negative");
-    geometry.axis_offset = s.number_or_word(
-        "geometry.axis_offset", 0.0, "auto", "mm",
-        "translation at which the beam hits the rotation axis; \"auto\": found from the sinogram");
-    const auto sense = [&](const std::string& key, const std::string& what) {
-        const long value = s.integer(key, 1, what);
-        require(value == 1 || value == -1, s, key, fmt::format("must be 1 or -1, is {}", value));
-        return static_cast<int>(value);
-    };
-    geometry.rotation_sense =
-        sense("geometry.rotation_sense", "1, or -1 if the stage turns the other way round");
-    geometry.translation_sense =
-        sense("geometry.translation_sense", "1, or -1 if the file's translation is the motor's "
-                                            "position, which runs against the beam's");
-
-    job.channels.two_theta_min = s.number("channels.two_theta_min", job.channels.two_theta_min,
-                                          "deg", "channels below are left out");
-    job.channels.two_theta_max = s.number("channels.two_theta_max", job.channels.two_theta_max,
-                                          "deg", "channels above are left out");
-    require(job.channels.two_theta_min < job.channels.two_theta_max, s, "channels.two_theta_max",
-            "must exceed channels.two_theta_min");
-
-    job.noise = choose<NoiseModel>(
-        s, "noise.model", job.noise,
-        {{"auto", NoiseModel::automatic},
-         {"errors", NoiseModel::errors},
-         {"counts", NoiseModel::counts},
-         {"estimate", NoiseModel::estimate}},
-        "where variances come from: errors given in the file, counts (Poisson), or an estimate "
-        "from the data; auto takes what the file offers");
-
+    read_geometry(s, calibration, job.geometry);
+    read_channels(s, job);
     read_absorption(s, job);
 
-    using tomography::FilterWindow;
-    job.fbp.window = choose<FilterWindow>(s, "fbp.window", job.fbp.window,
-                                          {{"ram-lak", FilterWindow::ram_lak},
-                                           {"shepp-logan", FilterWindow::shepp_logan},
-                                           {"cosine", FilterWindow::cosine},
-                                           {"hamming", FilterWindow::hamming},
-                                           {"hann", FilterWindow::hann}},
-                                          "apodisation of the ramp filter");
-    job.fbp.cutoff = s.number("fbp.cutoff", job.fbp.cutoff, "",
-                              "cut-off of the ramp filter as a fraction of the Nyquist frequency");
-    require(job.fbp.cutoff > 0 && job.fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
-    job.fbp.size =
-        s.integer("fbp.size", job.fbp.size, "pixels per side; 0: number of translations");
-    require(job.fbp.size >= 0, s, "fbp.size", "must not be negative");
-    job.fbp.pixel =
-        s.number("fbp.pixel", job.fbp.pixel, "mm", "pixel size; 0: the translation step");
-    require(job.fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
-
-    job.mask.threshold = s.number("mask.threshold", job.mask.threshold, "",
-                                  "voxels with less total intensity than this fraction of the 99th "
-                                  "percentile are not fitted");
-    require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
-            "must lie in [0, 1)");
-    job.mask.phases = s.boolean(
-        "mask.phases", job.mask.phases,
-        "fit twice: masks of the phases are derived from the first fit, and outside its mask a "
-        "phase is not in the model of the second");
-    job.mask.significance = s.number("mask.significance", job.mask.significance, "",
-                                     "least scale / e.s.d. inside a phase's mask");
-    require(job.mask.significance >= 0, s, "mask.significance", "must not be negative");
-    job.mask.fraction = s.number("mask.fraction", job.mask.fraction, "",
-                                 "least scale inside a phase's mask, of the phase's 95th "
-                                 "percentile");
-    require(job.mask.fraction >= 0 && job.mask.fraction < 1, s, "mask.fraction",
-            "must lie in [0, 1)");
-    job.mask.growth = s.integer("mask.growth", job.mask.growth,
-                                "voxels by which a phase's mask is grown at its borders");
-    require(job.mask.growth >= 0 && job.mask.growth <= 100, s, "mask.growth",
-            "must lie between 0 and 100");
-    job.mask.images = beside(
-        source, s.text("mask.images", "",
-                       "folder with edited mask images <phase>.pgm, as results/masks holds them; a "
-                       "phase without an image there keeps its derived mask"));
-
-    auto& rietveld = job.rietveld;
-    rietveld.background_terms = s.integer("rietveld.background_terms", rietveld.background_terms,
-                                          "Chebyshev terms of the background");
-    require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
-            "rietveld.background_terms", "must lie between 0 and 20");
-    rietveld.excluded = s.intervals("rietveld.excluded", "deg",
-                                    "regions [from, to] in 2theta that are not fitted, such as "
-                                    "the can's lines that parallax splits");
-    rietveld.refine_start =
-        s.boolean("rietveld.refine_start", rietveld.refine_start,
-                  "refine the start model on the mean pattern first; false: start from the CIFs");
-    rietveld.significance =
-        s.number("rietveld.significance", rietveld.significance, "",
-                 "a phase's cell is refined in a voxel only where scale / e.s.d. exceeds this");
-    require(rietveld.significance >= 0, s, "rietveld.significance", "must not be negative");
-    rietveld.anomalous = s.boolean("rietveld.anomalous", rietveld.anomalous, "apply f' and f''");
-    rietveld.max_iterations =
-        s.integer("rietveld.max_iterations", rietveld.max_iterations, "most iterations in a voxel");
-    require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
-
+    read_fbp(s, job.fbp);
+    read_mask(s, source, job.mask);
+    read_rietveld(s, job.rietveld);
     job.dlsr = read_dlsr_settings(s);
 
-    std::set<std::string> names;
-    for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
-        job.phases.push_back(read_phase(s, i, source, JobKind::map));
-        if (!names.insert(job.phases.back().name).second)
-            throw Error(fmt::format("{}: phase '{}' is named twice", source.string(),
-                                    job.phases.back().name));
-    }
-    for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
-        job.peaks.push_back(read_peak(s, i, JobKind::map));
-        if (!names.insert(job.peaks.back().name).second)
-            throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
-                                    source.string(), job.peaks.back().name));
-    }
+    const auto names = read_model(s, source, job);
     job.lithium = read_lithium(s);
     std::vector<std::string> phase_names;
     for (const auto& phase : job.phases)
@@ -393,28 +443,8 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
                                 s.where("absorption.reference_phase"), absorption.reference_phase,
                                 nearest ? "; nearest is '" + *nearest + "'" : ""));
     }
-    const bool corrected = absorption.method != AbsorptionMethod::none;
-    const bool by_reference = absorption.calibration == AmountCalibration::ring ||
-                              absorption.calibration == AmountCalibration::plateau ||
-                              (absorption.calibration == AmountCalibration::automatic &&
-                               absorption.method == AbsorptionMethod::phases);
-    require(!corrected || !by_reference || !absorption.reference_phase.empty(), s,
-            "absorption.reference_phase",
-            "is required to calibrate amounts (or give absorption.constant with "
-            "absorption.calibration = \"constant\")");
-    require(job.dlsr.exit_ray == "straight" || corrected, s, "dlsr.exit_ray",
-            "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
-    require(absorption.method != AbsorptionMethod::phases || !job.phases.empty(), s,
-            "absorption.method", "\"phases\" needs at least one [[phase]]");
-    for (const auto* stage : stage_rules())
-        for (const auto& reserved : stage->reserved_names())
-            if (names.contains(reserved))
-                throw Error(
-                    fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
-                                source.string(), reserved));
-    for (const auto* stage : stage_rules())
-        if (job.names_stage(stage->name()))
-            stage->check(job);
+    check_absorption(s, job);
+    check_stages(job, names);
     return job;
 }
 

@@ -50,33 +50,25 @@ rietveld::Parameter& parameter_of(rietveld::PatternModel& model, const GlobalWid
     return phase.microstrain;
 }
 
-} // namespace
+/// χ² of all patterns, each at the minimum of its own parameters.
+class Objective {
+  public:
+    Objective(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
+              const rietveld::VoxelFitOptions& options, std::span<const PatternTile> own)
+        : communicator_(communicator), axis_(axis), options_(options), own_(own),
+          team_(communicator) {}
 
-GlobalWidthsResult
-refine_global_widths(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
-                     const rietveld::PatternModel& start, const rietveld::VoxelFitOptions& options,
-                     const std::vector<GlobalWidth>& widths, std::span<const PatternTile> own) {
-    const mpi::NodeTeam team(communicator);
-    GlobalWidthsResult result;
-    result.model = start;
-    std::size_t patterns = 0;
-    for (const auto& tile : own)
-        patterns += tile.voxels.size();
-    result.patterns = static_cast<std::size_t>(
-        communicator.allreduce(static_cast<std::int64_t>(patterns), mpi::Reduction::sum));
-
-    // χ² of all patterns, each at the minimum of its own parameters.
-    std::optional<rietveld::VoxelFitter> first;
-    const auto evaluate = [&](const rietveld::PatternModel& model) {
+    /// Collective.
+    double operator()(const rietveld::PatternModel& model) {
         double sum = 0;
-        communicator.collectively([&] {
-            if (!first)
-                first.emplace(axis, model, options, team);
-            const rietveld::VoxelFitter fitter(*first, model, team);
+        communicator_.collectively([&] {
+            if (!first_)
+                first_.emplace(axis_, model, options_, team_);
+            const rietveld::VoxelFitter fitter(*first_, model, team_);
             rietveld::VoxelFitter::Workspace workspace(fitter);
             rietveld::VoxelFit fit;
             const std::size_t n = fitter.channel_count(), phases = model.phases.size();
-            for (const auto& tile : own)
+            for (const auto& tile : own_)
                 for (std::size_t i = 0; i < tile.voxels.size(); ++i) {
                     const std::span<const float> y(tile.intensity.data() + i * n, n);
                     std::span<const float> v;
@@ -92,95 +84,146 @@ refine_global_widths(const mpi::Communicator& communicator, const rietveld::Radi
                         sum += size * size;
                 }
         });
-        ++result.evaluations;
-        return communicator.allreduce(sum, mpi::Reduction::sum) * static_cast<double>(axis.size());
-    };
+        ++evaluations_;
+        return communicator_.allreduce(sum, mpi::Reduction::sum) *
+               static_cast<double>(axis_.size());
+    }
+    int evaluations() const { return evaluations_; }
 
-    double current = evaluate(result.model);
+  private:
+    const mpi::Communicator& communicator_;
+    const rietveld::RadialAxis& axis_;
+    const rietveld::VoxelFitOptions& options_;
+    std::span<const PatternTile> own_;
+    mpi::NodeTeam team_;
+    std::optional<rietveld::VoxelFitter> first_;
+    int evaluations_ = 0;
+};
+
+/// Three places with their χ² about a minimum; the outer ones may coincide with x at a bound.
+struct Bracket {
+    double x, best, lower, upper, f_lower, f_upper;
+};
+
+/// Downhill until the minimum is enclosed or a bound is met.
+template <typename At>
+void enclose(Bracket& bracket, double lowest, double highest, const At& at) {
+    auto& [x, best, lower, upper, f_lower, f_upper] = bracket;
+    for (int move = 0; move < 8; ++move) {
+        if (f_upper < best && f_upper <= f_lower) {
+            const double stride = 2 * (upper - x);
+            lower = x, f_lower = best, x = upper, best = f_upper;
+            upper = std::min(highest, x + stride);
+            f_upper = upper > x ? at(upper) : best;
+        } else if (f_lower < best) {
+            const double stride = 2 * (x - lower);
+            upper = x, f_upper = best, x = lower, best = f_lower;
+            lower = std::max(lowest, x - stride);
+            f_lower = lower < x ? at(lower) : best;
+        } else {
+            break;
+        }
+    }
+}
+
+/// Cuts the larger part of the bracket, by the vertex of the parabola if it lies well inside, else
+/// in the golden section; `curvature` is that of the last parabola.
+template <typename At>
+void narrow(Bracket& bracket, double& curvature, const At& at) {
+    auto& [x, best, lower, upper, f_lower, f_upper] = bracket;
+    for (int cut = 0; cut < 6 && upper > lower; ++cut) {
+        double next = upper - x > x - lower ? x + 0.382 * (upper - x) : x - 0.382 * (x - lower);
+        if (lower < x && x < upper) {
+            const double left = (best - f_lower) / (x - lower),
+                         right = (f_upper - best) / (upper - x);
+            curvature = 2 * (right - left) / (upper - lower);
+            if (curvature > 0) {
+                const double vertex = 0.5 * (x + lower) - left / curvature;
+                // A change of χ² by less than a tenth says nothing.
+                if (0.5 * curvature * (vertex - x) * (vertex - x) < 0.1 && cut > 1)
+                    break;
+                if (vertex > lower + 0.02 * (upper - lower) &&
+                    vertex < upper - 0.02 * (upper - lower) &&
+                    std::abs(vertex - x) > 1e-3 * (upper - lower))
+                    next = vertex;
+            }
+        }
+        const double value = at(next);
+        if (value < best) {
+            (next > x ? lower : upper) = x;
+            (next > x ? f_lower : f_upper) = best;
+            x = next;
+            best = value;
+        } else {
+            (next > x ? upper : lower) = next;
+            (next > x ? f_upper : f_lower) = value;
+        }
+    }
+}
+
+/// First step along a width, in its variable.
+double first_step(const GlobalWidth& width, double value) {
+    const double min_size = 1.0 / 3000, min_strain = 5e-4;
+    const double floor = width.kind == GlobalWidth::Kind::size ? min_size
+                         : width.kind == GlobalWidth::Kind::gauss_microstrain
+                             ? min_strain * min_strain
+                             : min_strain;
+    return 0.4 * std::max(to_variable(width.kind, value), floor);
+}
+
+/// Minimises χ², now `current`, along one width of the model. Collective.
+void minimise_along(const GlobalWidth& width, rietveld::PatternModel& model, Objective& objective,
+                    double& step, double& curvature, double& current) {
+    const auto kind = width.kind;
+    auto& parameter = parameter_of(model, width);
+    const double lowest = kind == GlobalWidth::Kind::size ? 0 : to_variable(kind, parameter.lower);
+    const double highest =
+        to_variable(kind, kind == GlobalWidth::Kind::size ? parameter.lower : parameter.upper);
+    const auto at = [&](double variable) {
+        parameter.value = from_variable(kind, variable);
+        return objective(model);
+    };
+    const double x = to_variable(kind, parameter.value);
+    Bracket bracket{x, current, std::max(lowest, x - step), std::min(highest, x + step), 0, 0};
+    bracket.f_lower = bracket.lower < x ? at(bracket.lower) : current;
+    bracket.f_upper = bracket.upper > x ? at(bracket.upper) : current;
+    enclose(bracket, lowest, highest, at);
+    narrow(bracket, curvature, at);
+    parameter.value = from_variable(kind, bracket.x);
+    current = bracket.best;
+    if (curvature > 0)
+        step = std::clamp(4 * std::sqrt(2 / curvature), 0.05 * step, step);
+}
+
+} // namespace
+
+GlobalWidthsResult
+refine_global_widths(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
+                     const rietveld::PatternModel& start, const rietveld::VoxelFitOptions& options,
+                     const std::vector<GlobalWidth>& widths, std::span<const PatternTile> own) {
+    GlobalWidthsResult result;
+    result.model = start;
+    std::size_t patterns = 0;
+    for (const auto& tile : own)
+        patterns += tile.voxels.size();
+    result.patterns = static_cast<std::size_t>(
+        communicator.allreduce(static_cast<std::int64_t>(patterns), mpi::Reduction::sum));
+    Objective objective(communicator, axis, options, own);
+    double current = objective(result.model);
     result.chi_squared_before = current;
     std::vector<double> step(widths.size()), curvature(widths.size(), 0.0);
-    for (std::size_t i = 0; i < widths.size(); ++i) {
-        const double value = parameter_of(result.model, widths[i]).value;
-        const double min_size = 1.0 / 3000, min_strain = 5e-4;
-        const double floor = widths[i].kind == GlobalWidth::Kind::size ? min_size
-                             : widths[i].kind == GlobalWidth::Kind::gauss_microstrain
-                                 ? min_strain * min_strain
-                                 : min_strain;
-        step[i] = 0.4 * std::max(to_variable(widths[i].kind, value), floor);
-    }
+    for (std::size_t i = 0; i < widths.size(); ++i)
+        step[i] = first_step(widths[i], parameter_of(result.model, widths[i]).value);
     for (int round = 0; round < 3 && result.patterns > 0; ++round) {
         const double before = current;
-        for (std::size_t i = 0; i < widths.size(); ++i) {
-            const auto kind = widths[i].kind;
-            auto& parameter = parameter_of(result.model, widths[i]);
-            const double lowest =
-                kind == GlobalWidth::Kind::size ? 0 : to_variable(kind, parameter.lower);
-            const double highest = to_variable(
-                kind, kind == GlobalWidth::Kind::size ? parameter.lower : parameter.upper);
-            const auto at = [&](double variable) {
-                parameter.value = from_variable(kind, variable);
-                return evaluate(result.model);
-            };
-            // Downhill until the minimum is enclosed or a bound is met.
-            double x = to_variable(kind, parameter.value), best = current;
-            double lower = std::max(lowest, x - step[i]), upper = std::min(highest, x + step[i]);
-            double f_lower = lower < x ? at(lower) : best, f_upper = upper > x ? at(upper) : best;
-            for (int move = 0; move < 8; ++move) {
-                if (f_upper < best && f_upper <= f_lower) {
-                    const double stride = 2 * (upper - x);
-                    lower = x, f_lower = best, x = upper, best = f_upper;
-                    upper = std::min(highest, x + stride);
-                    f_upper = upper > x ? at(upper) : best;
-                } else if (f_lower < best) {
-                    const double stride = 2 * (x - lower);
-                    upper = x, f_upper = best, x = lower, best = f_lower;
-                    lower = std::max(lowest, x - stride);
-                    f_lower = lower < x ? at(lower) : best;
-                } else {
-                    break;
-                }
-            }
-            // Then the larger part of the bracket is cut, by the vertex of the parabola if it lies
-            // well inside, else in the golden section.
-            for (int cut = 0; cut < 6 && upper > lower; ++cut) {
-                double next =
-                    upper - x > x - lower ? x + 0.382 * (upper - x) : x - 0.382 * (x - lower);
-                if (lower < x && x < upper) {
-                    const double left = (best - f_lower) / (x - lower),
-                                 right = (f_upper - best) / (upper - x);
-                    curvature[i] = 2 * (right - left) / (upper - lower);
-                    if (curvature[i] > 0) {
-                        const double vertex = 0.5 * (x + lower) - left / curvature[i];
-                        // A change of χ² by less than a tenth says nothing.
-                        if (0.5 * curvature[i] * (vertex - x) * (vertex - x) < 0.1 && cut > 1)
-                            break;
-                        if (vertex > lower + 0.02 * (upper - lower) &&
-                            vertex < upper - 0.02 * (upper - lower) &&
-                            std::abs(vertex - x) > 1e-3 * (upper - lower))
-                            next = vertex;
-                    }
-                }
-                const double value = at(next);
-                if (value < best) {
-                    (next > x ? lower : upper) = x;
-                    (next > x ? f_lower : f_upper) = best;
-                    x = next;
-                    best = value;
-                } else {
-                    (next > x ? upper : lower) = next;
-                    (next > x ? f_upper : f_lower) = value;
-                }
-            }
-            parameter.value = from_variable(kind, x);
-            current = best;
-            if (curvature[i] > 0)
-                step[i] = std::clamp(4 * std::sqrt(2 / curvature[i]), 0.05 * step[i], step[i]);
-        }
+        for (std::size_t i = 0; i < widths.size(); ++i)
+            minimise_along(widths[i], result.model, objective, step[i], curvature[i], current);
         // What one width gains by another's change shows in a second round.
         if (widths.size() < 2 || before - current < 1)
             break;
     }
     result.chi_squared = current;
+    result.evaluations = objective.evaluations();
     for (std::size_t i = 0; i < widths.size(); ++i) {
         const auto kind = widths[i].kind;
         const double value = parameter_of(result.model, widths[i]).value;
