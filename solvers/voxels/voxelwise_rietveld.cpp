@@ -8,6 +8,9 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace xrdct::voxels {
 
@@ -75,8 +78,8 @@ void fit_tile(const rietveld::VoxelFitter& fitter, const PatternTile& tile,
     own.summary.fit_seconds += elapsed.count();
 }
 
-/// The counts of all ranks. Collective.
-VoxelwiseSummary sum_over_ranks(const mpi::Communicator& communicator, VoxelwiseSummary summary) {
+/// The sums over the ranks, on all of them. Collective.
+VoxelwiseSummary sum(const mpi::Communicator& communicator, VoxelwiseSummary summary) {
     std::int64_t counts[3] = {static_cast<std::int64_t>(summary.fitted),
                               static_cast<std::int64_t>(summary.converged),
                               static_cast<std::int64_t>(summary.iterations)};
@@ -88,8 +91,7 @@ VoxelwiseSummary sum_over_ranks(const mpi::Communicator& communicator, Voxelwise
     return summary;
 }
 
-/// Throws Error where a voxel was fitted twice.
-void check_voxels(std::span<const std::uint64_t> voxels, std::size_t voxel_count) {
+void require_different(std::span<const std::uint64_t> voxels, std::size_t voxel_count) {
     std::vector<bool> seen(voxel_count, false);
     for (const std::uint64_t voxel : voxels) {
         if (seen[voxel])
@@ -98,30 +100,28 @@ void check_voxels(std::span<const std::uint64_t> voxels, std::size_t voxel_count
     }
 }
 
-/// Maps of all quantities on the root. Collective.
-std::vector<VoxelMap> gather_maps(const mpi::Communicator& communicator,
-                                  const rietveld::VoxelFitter& fitter, OwnResults& own,
+/// The maps of all ranks' voxels, on the root; one quantity at a time keeps the root's extra memory
+/// to a map. Collective.
+std::vector<VoxelMap> gather_maps(const mpi::Communicator& communicator, OwnResults own,
+                                  const std::vector<rietveld::VoxelQuantity>& quantities,
                                   std::size_t voxel_count) {
-    const std::size_t width = fitter.quantities().size();
     const auto voxels = communicator.gather(own.voxels);
     own.voxels = {};
     communicator.collectively([&] {
         if (communicator.is_root())
-            check_voxels(voxels, voxel_count);
+            require_different(voxels, voxel_count);
     });
-    // One quantity at a time keeps the root's extra memory to a map.
     std::vector<VoxelMap> maps;
-    std::vector<double> column;
-    const std::size_t patterns = width > 0 ? own.rows.size() / width : 0;
+    const std::size_t width = quantities.size();
+    std::vector<double> column(width > 0 ? own.rows.size() / width : 0);
     for (std::size_t q = 0; q < width; ++q) {
-        column.resize(patterns);
-        for (std::size_t i = 0; i < patterns; ++i)
+        for (std::size_t i = 0; i < column.size(); ++i)
             column[i] = own.rows[i * width + q];
         const auto gathered = communicator.gather(column);
         if (!communicator.is_root())
             continue;
         VoxelMap map;
-        map.quantity = fitter.quantities()[q];
+        map.quantity = quantities[q];
         const bool status = map.quantity.group.empty() && map.quantity.quantity == "status";
         map.values.assign(voxel_count, status ? static_cast<double>(rietveld::FitStatus::masked)
                                               : std::numeric_limits<double>::quiet_NaN());
@@ -169,8 +169,8 @@ VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel
     });
 
     VoxelwiseResult result;
-    result.summary = sum_over_ranks(communicator_, own.summary);
-    result.maps = gather_maps(communicator_, fitter_, own, voxel_count);
+    result.summary = sum(communicator_, own.summary);
+    result.maps = gather_maps(communicator_, std::move(own), fitter_.quantities(), voxel_count);
     return result;
 }
 
