@@ -315,7 +315,7 @@ void take_differences(Comparison& c) {
                 if (!a->errors.empty() && !b->errors.empty())
                     for (std::size_t i = 0; i < d.values.size(); ++i)
                         d.errors.push_back(std::hypot(a->errors[i], b->errors[i]));
-                d.statistics = report::map_statistics(
+                d.statistics = maps::map_statistics(
                     d.values, weighted(*reference, quantity).weights, d.errors);
                 c.differences.push_back(std::move(d));
             }
@@ -431,7 +431,7 @@ Comparison compare_cells(std::vector<Cell> cells, const CompareOptions& options)
                 if (!map.codes) {
                     const Weighted w = weighted(group, quantity);
                     statistics[group.name][quantity] =
-                        report::map_statistics(w.values, w.weights, w.errors);
+                        maps::map_statistics(w.values, w.weights, w.errors);
                 }
         if (cell.mass_share.empty())
             c.notes.push_back(fmt::format(

@@ -35,7 +35,7 @@ Json transform_json(const registration::RigidTransform& t) {
             {"mirrored", t.mirrored}};
 }
 
-Json statistics_json(const report::MapStatistics& s) {
+Json statistics_json(const maps::MapStatistics& s) {
     return {{"mean", number(s.count > 0 ? s.mean : NAN)},
             {"spread", number(s.count > 0 ? s.spread : NAN)},
             {"voxels", s.count},
@@ -202,7 +202,7 @@ std::string comparison_csv(const Comparison& c) {
     std::string text = "kind,cell,phase,quantity,units,mean,spread,voxels,median_esd\n";
     const auto row = [&](const char* kind, const std::string& cell, const std::string& group,
                          const std::string& quantity, const std::string& units,
-                         const report::MapStatistics& s) {
+                         const maps::MapStatistics& s) {
         text +=
             fmt::format("{},{},{},{},{},{},{},{},{}\n", kind, csv_text(cell), csv_text(group),
                         csv_text(quantity), csv_text(units), csv_number(s.count > 0 ? s.mean : NAN),

@@ -6,6 +6,7 @@
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
+#include "jobs/report/statistics.hpp"
 #include "jobs/report/text.hpp"
 
 #include <algorithm>
@@ -114,8 +115,8 @@ class Page {
     void add_statistics(HtmlPage& page, const ComparedGroup& group) const;
 
     /// Statistics of a quantity in a cell, null when it has none.
-    const report::MapStatistics* statistics(std::size_t cell, const std::string& group,
-                                            const std::string& quantity) const {
+    const maps::MapStatistics* statistics(std::size_t cell, const std::string& group,
+                                          const std::string& quantity) const {
         const auto in_group = c_.statistics[cell].find(group);
         if (in_group == c_.statistics[cell].end())
             return nullptr;

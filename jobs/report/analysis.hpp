@@ -1,10 +1,11 @@
 #pragma once
 
 #include "jobs/report/dlsr.hpp"
-#include "jobs/report/lithium.hpp"
 #include "jobs/report/products.hpp"
-#include "jobs/report/weighted.hpp"
 #include "jobs/settings/lithium_settings.hpp"
+#include "maps/lithium.hpp"
+#include "maps/radial_profile.hpp"
+#include "maps/statistics.hpp"
 
 #include <filesystem>
 #include <map>
@@ -19,8 +20,8 @@ namespace xrdct::report {
 struct QuantityResult {
     std::string quantity; ///< name of the dataset
     std::string units;
-    WeightedSummary summary; ///< weighted with the phase's amount
-    RadialProfile profile;   ///< weighted as profile_weights says; empty when uniform
+    maps::WeightedSummary summary; ///< weighted with the phase's amount
+    maps::RadialProfile profile;   ///< weighted as profile_weights says; empty when uniform
     std::string profile_weights;
 };
 
@@ -31,15 +32,15 @@ struct PhaseResult {
     double whole_weight_fraction = 0.0; ///< of the crystalline part of the object; NaN: unknown
     /// One value for the object [Å, deg]: refined on the mean pattern, by a DLSR on all
     /// projections.
-    std::map<std::string, Estimate> global_cell;
+    std::map<std::string, maps::Estimate> global_cell;
 };
 
 struct ElectrodeResult {
     std::string electrode;
     std::vector<settings::LithiumSettings> settings;
-    LithiumMap map;
-    WeightedSummary summary; ///< weighted with the moles of host
-    RadialProfile profile;
+    maps::LithiumMap map;
+    maps::WeightedSummary summary; ///< weighted with the moles of host
+    maps::RadialProfile profile;
     std::string weights_units; ///< "mol/cm^3"; empty: up to a constant
 };
 
@@ -59,7 +60,8 @@ struct StageResult {
     double centre_x = 0.0, centre_y = 0.0;
     std::string centre; ///< what the centre of the radial profiles is
     std::vector<ElectrodeResult> lithium;
-    std::vector<std::pair<std::string, WeightedSummary>> agreement; ///< rwp, gof, …: unweighted
+    std::vector<std::pair<std::string, maps::WeightedSummary>>
+        agreement; ///< rwp, gof, …: unweighted
     std::vector<Outcome> outcomes;
     std::optional<DlsrDiagnostics> dlsr;    ///< of a DLSR
     std::vector<MapDifference> differences; ///< of a DLSR to the conventional analysis

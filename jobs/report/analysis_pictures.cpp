@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t min_bins = 3;
 
-CurvePicture::Series series_of(const std::string& name, const RadialProfile& profile) {
+CurvePicture::Series series_of(const std::string& name, const maps::RadialProfile& profile) {
     return {name, profile.radius, profile.mean, profile.spread};
 }
 

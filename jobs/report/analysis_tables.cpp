@@ -27,7 +27,7 @@ Json numbers(const std::vector<double>& values) {
     return list;
 }
 
-void put(Json& json, const WeightedSummary& s) {
+void put(Json& json, const maps::WeightedSummary& s) {
     json["mean"] = number(s.mean);
     json["spread"] = number(s.spread);
     json["median"] = number(s.median);
@@ -39,7 +39,7 @@ void put(Json& json, const WeightedSummary& s) {
     json["uniform"] = s.uniform;
 }
 
-Json profile_json(const RadialProfile& profile, const std::string& weights) {
+Json profile_json(const maps::RadialProfile& profile, const std::string& weights) {
     Json json;
     json["weights"] = weights;
     json["radius"] = numbers(profile.radius);
@@ -236,7 +236,7 @@ std::string analysis_csv(const Analysis& analysis) {
                       "voxels_of_phase,share_of_voxels,share_of_amount\r\n";
     const auto row = [&](const std::string& stage, const std::string& phase,
                          const std::string& quantity, const std::string& units,
-                         const std::string& weights, const WeightedSummary& s) {
+                         const std::string& weights, const maps::WeightedSummary& s) {
         csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\r\n", field(stage), field(phase),
                            field(quantity), field(units), field(weights), field(s.mean),
                            field(s.spread), field(s.median), field(s.median_error), s.count,

@@ -64,7 +64,7 @@ struct MapEntry {
     const ProductStage* stage = nullptr;
     const ProductData* data = nullptr;
     const ProductMap* map = nullptr;
-    MapStatistics statistics;
+    maps::MapStatistics statistics;
     ColourRange range;
     std::string stem;
     std::string errors_stem; ///< of the picture of the standard deviations, empty: none
@@ -268,7 +268,7 @@ void Maker::plan_maps(StageEntry& stage_entry, GroupEntry& group) {
         const Quantity quantity = describe_quantity(map.name);
         const bool amount = quantity.from_zero || map.is_integer;
         entry.statistics =
-            map_statistics(numbers, amount ? std::span<const double>{} : weights, deviations);
+            maps::map_statistics(numbers, amount ? std::span<const double>{} : weights, deviations);
         entry.range = robust_range(
             numbers, quantity.from_zero,
             std::isfinite(entry.statistics.median_error) ? entry.statistics.median_error : 0.0);
@@ -420,7 +420,7 @@ void Maker::plan_histogram(const ProductStage& stage, GroupEntry& group) {
                               series.values = values(*entry.stage, *entry.map);
                               if (const ProductMap* map = entry.data->find(weights))
                                   series.weights = values(*entry.stage, *map);
-                              const auto summary = summarise(series.values, series.weights);
+                              const auto summary = maps::summarise(series.values, series.weights);
                               histogram.mean = summary.mean;
                               histogram.median = summary.median;
                               histogram.series.push_back(std::move(series));
@@ -656,7 +656,7 @@ void Maker::add_maps(HtmlPage& page, const StageEntry& stage,
             if ((entry.map->name == "scale" && group->data->find("weight_fraction")) ||
                 (entry.map->name == "density" && group->data->find("volume_fraction")))
                 continue;
-            const MapStatistics& s = entry.statistics;
+            const maps::MapStatistics& s = entry.statistics;
             const std::string units =
                 display_units(shown_as(entry.map->name, entry.map->units).units);
             if (s.uniform && entry.map->meanings.empty() && s.count > 0) {
