@@ -1,6 +1,7 @@
 #include "rietveld/fit/calibration.hpp"
 
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 #include "base/units.hpp"
 
 #include <Eigen/Core>
@@ -37,19 +38,12 @@ double line_fwhm(const InstrumentProfile& profile, double two_theta, double wave
 /// up to five.
 double typical_width(const RadialAxis& axis, std::span<const double> intensity) {
     const std::size_t n = axis.size();
-    std::vector<double> sorted;
-    for (const double value : intensity) {
-        if (std::isfinite(value)) {
-            sorted.push_back(value);
-        }
-    }
+    const std::vector<double> finite = finite_values(intensity);
     const double channel = (axis.edges().back() - axis.edges().front()) / static_cast<double>(n);
-    if (sorted.empty()) {
+    if (finite.empty()) {
         return 3 * channel;
     }
-    std::nth_element(sorted.begin(),
-                     sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
-    const double base = sorted[sorted.size() / 2];
+    const double base = median(finite);
     std::vector<bool> used(n, false);
     std::vector<double> widths;
     for (int peak = 0; peak < 5; ++peak) {
@@ -94,8 +88,7 @@ double typical_width(const RadialAxis& axis, std::span<const double> intensity) 
     if (widths.empty()) {
         return 3 * channel;
     }
-    std::sort(widths.begin(), widths.end());
-    return std::max(widths[widths.size() / 2], 1.5 * channel);
+    return std::max(median(std::move(widths)), 1.5 * channel);
 }
 
 void check_lines_in_range(const RadialAxis& axis, const crystal::Phase& standard) {

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "rietveld/fit/cell_search.hpp"
 #include "rietveld/fit/least_squares.hpp"
 #include "rietveld/model/line_calculator.hpp"
@@ -72,11 +73,6 @@ std::vector<double> estimate_variance(const RadialAxis& axis, std::span<const do
     if (finite < 20) {
         throw Error(fmt::format("{} finite channels are too few to estimate a variance", finite));
     }
-    const auto median = [](std::vector<double>& values) {
-        const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-        std::nth_element(values.begin(), middle, values.end());
-        return *middle;
-    };
     std::vector<double> level(n, 0.0);
     for (std::size_t k = 0; k < n; ++k) {
         double sum = 0;
