@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "jobs/report/text.hpp"
 #include "jobs/settings/settings.hpp"
 #include "mpi/files/checksum.hpp"
@@ -138,9 +139,7 @@ std::map<std::string, double> mass_per_scale(const std::vector<const CellGroup*>
             }
         if (best.empty())
             break;
-        const auto middle = best.begin() + static_cast<std::ptrdiff_t>(best.size() / 2);
-        std::nth_element(best.begin(), middle, best.end());
-        known[target] = known[base] * *middle;
+        known[target] = known[base] * median(std::move(best));
     }
     for (std::size_t p = 0; p < phases.size(); ++p) {
         // A phase that is nowhere has no mass; any factor will do.

@@ -1,3 +1,4 @@
+#include "base/statistics.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/picture_axes.hpp"
 
@@ -12,7 +13,8 @@ ColourRange robust_range(std::span<const double> values, bool from_zero, double 
     const std::vector<double> sorted = finite_sorted(values);
     if (sorted.empty())
         return {0.0, 1.0};
-    ColourRange range{quantile(sorted, 0.01), quantile(sorted, 0.99)};
+    ColourRange range{interpolated_quantile<double>(sorted, 0.01),
+                      interpolated_quantile<double>(sorted, 0.99)};
     if (from_zero && range.low >= 0.0) {
         range.low = 0.0;
         // A phase in a few voxels only (a tab, a foil) would lie above the 99 % of all voxels: the
@@ -30,8 +32,9 @@ ColourRange robust_range(std::span<const double> values, bool from_zero, double 
         range.high =
             std::max(range.high, range.high > 0.0 ? std::min(bulk, 20.0 * range.high) : bulk);
     }
-    const double least = std::max({minimum_width, 1e-4 * std::abs(quantile(sorted, 0.5)),
-                                   std::numeric_limits<double>::min()});
+    const double least =
+        std::max({minimum_width, 1e-4 * std::abs(interpolated_quantile<double>(sorted, 0.5)),
+                  std::numeric_limits<double>::min()});
     if (range.high - range.low < least) {
         if (range.low == 0.0 && range.high == 0.0)
             return {from_zero ? 0.0 : -0.5, from_zero ? 1.0 : 0.5};
@@ -46,12 +49,9 @@ ColourRange symmetric_range(std::span<const double> values, double least, double
     for (const double v : values)
         if (std::isfinite(v))
             magnitudes.push_back(std::abs(v));
-    std::sort(magnitudes.begin(), magnitudes.end());
-    double bound = magnitudes.empty() ? 0.0
-                                      : magnitudes[static_cast<std::size_t>(
-                                            share * static_cast<double>(magnitudes.size() - 1))];
+    double bound = magnitudes.empty() ? 0.0 : lower_quantile(magnitudes, share);
     if (!(bound > least))
-        bound = std::max(magnitudes.empty() ? 0.0 : magnitudes.back(), least);
+        bound = std::max(magnitudes.empty() ? 0.0 : std::ranges::max(magnitudes), least);
     return {-bound, bound};
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "jobs/report/gnuplot.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
@@ -64,14 +65,8 @@ Limits limits_of(const CurvePicture::Panel& panel, bool log_scale, bool from_zer
                 edges.push_back(series.y[i] + series.spread[i]);
             }
         }
-    std::sort(edges.begin(), edges.end());
-    if (!edges.empty()) {
-        const auto at = [&](double share) {
-            return edges[static_cast<std::size_t>(share * static_cast<double>(edges.size() - 1))];
-        };
-        limits.take(at(0.025));
-        limits.take(at(0.975));
-    }
+    limits.take(lower_quantile(edges, 0.025));
+    limits.take(lower_quantile(edges, 0.975));
     if (!(limits.low <= limits.high))
         return {log_scale ? 0.1 : 0.0, 1.0};
     if (log_scale)

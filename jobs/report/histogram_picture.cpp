@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 #include "jobs/report/gnuplot.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
@@ -49,14 +50,15 @@ Bins bins_of(const std::vector<double>& all, bool from_zero) {
     if (all.empty())
         return bins;
     ColourRange& range = bins.range;
-    const double middle = std::abs(quantile(all, 0.5));
-    range = {quantile(all, 0.005), quantile(all, 0.995)};
+    const double middle = std::abs(interpolated_quantile<double>(all, 0.5));
+    range = {interpolated_quantile<double>(all, 0.005), interpolated_quantile<double>(all, 0.995)};
     const double least = std::max(1e-4 * middle, std::numeric_limits<double>::min());
     const double pad = std::max(0.06 * (range.high - range.low), 0.5 * least);
     range = {range.low - pad, range.high + pad};
     if (from_zero && all.front() >= 0.0)
         range.low = std::max(range.low, 0.0);
-    const double spread = quantile(all, 0.75) - quantile(all, 0.25);
+    const double spread =
+        interpolated_quantile<double>(all, 0.75) - interpolated_quantile<double>(all, 0.25);
     const double bin = 2.0 * spread / std::cbrt(static_cast<double>(all.size()));
     bins.count =
         bin > 0.0 ? static_cast<std::size_t>(std::clamp((range.high - range.low) / bin, 12.0, 90.0))

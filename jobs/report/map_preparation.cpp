@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "jobs/report/picture_axes.hpp"
 
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <utility>
 
 namespace xrdct::report {
 
@@ -41,10 +43,8 @@ RegularAxis regular_axis(const std::vector<double>& values, double lone_step) {
             axis.source[i] = static_cast<std::ptrdiff_t>(index(i));
         return axis;
     }
-    std::nth_element(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2),
-                     steps.end());
     constexpr double most = 4096;
-    axis.step = std::max(steps[steps.size() / 2], (last - axis.first) / most);
+    axis.step = std::max(median(std::move(steps)), (last - axis.first) / most);
     const auto count = static_cast<std::size_t>(std::lround((last - axis.first) / axis.step)) + 1;
     axis.source.assign(count, -1);
     std::size_t nearest = 0;

@@ -1,6 +1,7 @@
 #include "jobs/report/picture_axes.hpp"
 
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 
@@ -8,26 +9,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 
 namespace xrdct::report {
 
 std::vector<double> finite_sorted(std::span<const double> values) {
-    std::vector<double> sorted;
-    sorted.reserve(values.size());
-    std::copy_if(values.begin(), values.end(), std::back_inserter(sorted),
-                 [](double v) { return std::isfinite(v); });
+    std::vector<double> sorted = finite_values(values);
     std::sort(sorted.begin(), sorted.end());
     return sorted;
-}
-
-double quantile(std::span<const double> sorted, double fraction) {
-    const double position = fraction * static_cast<double>(sorted.size() - 1);
-    const auto below = static_cast<std::size_t>(position);
-    if (below + 1 >= sorted.size())
-        return sorted.back();
-    const double share = position - static_cast<double>(below);
-    return sorted[below] * (1.0 - share) + sorted[below + 1] * share;
 }
 
 double round_step(double limit) {

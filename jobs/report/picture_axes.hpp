@@ -14,9 +14,6 @@ namespace xrdct::report {
 /// The finite values, ascending.
 std::vector<double> finite_sorted(std::span<const double> values);
 
-/// Linear interpolation between order statistics; `sorted` is not empty.
-double quantile(std::span<const double> sorted, double fraction);
-
 /// 1, 2 or 5 times a power of ten, the largest not above `limit`.
 double round_step(double limit);
 

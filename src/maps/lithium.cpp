@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "maps/statistics.hpp"
 
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 namespace xrdct::maps {
 
@@ -161,9 +163,7 @@ double host_threshold(std::vector<double> hosts) {
     if (hosts.empty())
         return 0.0;
     const auto place = static_cast<std::size_t>(0.99 * static_cast<double>(hosts.size()));
-    std::nth_element(hosts.begin(), hosts.begin() + static_cast<std::ptrdiff_t>(place),
-                     hosts.end());
-    return min_host * hosts[place];
+    return min_host * order_statistic(std::move(hosts), place);
 }
 
 /// What the phases of an electrode hold in one voxel.

@@ -1,7 +1,7 @@
 #include "maps/relative_masses.hpp"
 
 #include "base/numbers.hpp"
-#include "maps/statistics.hpp"
+#include "base/statistics.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -37,7 +37,7 @@ struct Phases {
                 ratios.push_back(weight_fractions[q][i] * scales[p][i] /
                                  (scales[q][i] * weight_fractions[p][i]));
         const std::size_t count = ratios.size();
-        return std::pair{count, plain_median(std::move(ratios))};
+        return std::pair{count, midpoint_median(std::move(ratios))};
     }
 };
 

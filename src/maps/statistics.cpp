@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 
 #include <fmt/format.h>
 
@@ -26,16 +27,6 @@ double weight_at(std::span<const double> weights, std::size_t i) {
     if (weights.empty())
         return 1.0;
     return std::isfinite(weights[i]) && weights[i] > 0.0 ? weights[i] : 0.0;
-}
-
-double plain_median(std::vector<double> values) {
-    if (values.empty())
-        return nan_value;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    if (values.size() % 2 == 1)
-        return *middle;
-    return 0.5 * (*middle + *std::max_element(values.begin(), middle));
 }
 
 double WeightedSummary::share_of_voxels() const {
@@ -66,7 +57,7 @@ WeightedSummary summarise(std::span<const double> values, std::span<const double
             counted_errors.push_back(errors[i]);
     }
     result.share_of_amount = all > 0.0 ? sum / all : nan_value;
-    result.median_error = plain_median(std::move(counted_errors));
+    result.median_error = midpoint_median(std::move(counted_errors));
     if (result.count == 0) {
         result.mean = result.spread = result.median = nan_value;
         return result;
@@ -138,12 +129,7 @@ MapStatistics map_statistics(std::span<const double> values, std::span<const dou
             squares += w * (values[i] - result.mean) * (values[i] - result.mean);
     result.spread = std::sqrt(squares / sum);
     result.uniform = high - low <= 1e-9 * std::max(std::abs(low), std::abs(high));
-    if (!counted_errors.empty()) {
-        const auto middle =
-            counted_errors.begin() + static_cast<std::ptrdiff_t>(counted_errors.size() / 2);
-        std::nth_element(counted_errors.begin(), middle, counted_errors.end());
-        result.median_error = *middle;
-    }
+    result.median_error = xrdct::median(std::move(counted_errors));
     return result;
 }
 

@@ -2,17 +2,12 @@
 
 #include <cstddef>
 #include <span>
-#include <vector>
 
 namespace xrdct::maps {
 
 /// The weight that voxel i contributes to a statistic: 1 where `weights` is empty, 0 (the voxel is
 /// left out) for one that is not finite and positive.
 double weight_at(std::span<const double> weights, std::size_t i);
-
-/// Median, the mean of the middle two of an even number of values; NaN without values. The values
-/// must be finite.
-double plain_median(std::vector<double> values);
 
 /// Weighted distribution of a map's values.
 struct WeightedSummary {
