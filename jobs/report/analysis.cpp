@@ -233,23 +233,6 @@ bool has_cells(const ProductStage& stage) {
            });
 }
 
-/// The last stage with phases: its maps have seen all corrections. One with lattice parameters goes
-/// first.
-std::string find_main(const Analysis& analysis, const std::string& wanted) {
-    std::string main, names;
-    for (const StageResult& stage : analysis.stages) {
-        names += (names.empty() ? "" : ", ") + stage.stage;
-        if (stage.stage == wanted)
-            return wanted;
-        if (main.empty() || stage.stage != "absorption")
-            main = stage.stage;
-    }
-    if (!wanted.empty())
-        throw Error(fmt::format("there is no stage '{}' with maps of phases; there is {}", wanted,
-                                names.empty() ? "none" : names));
-    return main;
-}
-
 /// The phases of a stage with what a voxel holds of them; those of another size are left out.
 std::vector<PhaseMaps> find_phases(const ProductStage& stage, StageResult& result,
                                    std::vector<std::string>& notes) {
@@ -278,6 +261,19 @@ std::vector<PhaseMaps> find_phases(const ProductStage& stage, StageResult& resul
     return phases;
 }
 
+/// Area and mass of a phase in the slice, where the product has them per voxel.
+void add_amounts(const ProductStage& stage, const PhaseMaps& phase, const StageResult& result,
+                 PhaseResult& out) {
+    if (display_units(result.x.units) != "mm" || display_units(result.y.units) != "mm")
+        return;
+    const double pixel = pixel_of(result.x) * pixel_of(result.y); // mm²
+    if (phase.data->find("volume_fraction"))
+        out.cross_section = pixel * sum_of(read_map(stage, *phase.data, "volume_fraction"));
+    if (const ProductMap* density = phase.data->find("density");
+        density && display_units(density->units) == display_units("g/cm^3"))
+        out.mass_per_length = pixel * sum_of(read_map(stage, *phase.data, "density"));
+}
+
 /// Statistics of the phases, whole fractions, centre, agreement.
 void analyse_phases(const Products& products, const ProductStage& stage,
                     std::vector<PhaseMaps>& phases, StageResult& result) {
@@ -295,11 +291,12 @@ void analyse_phases(const Products& products, const ProductStage& stage,
             if (!crystalline.empty() && std::isfinite(phase.mass[i]))
                 crystalline[i] += phase.mass[i];
         }
-        result.phases.push_back({phase.data->name,
-                                 phase.weights,
-                                 {},
-                                 nan_value,
-                                 global_cell_of(stage.start_model, phase.data->name)});
+        PhaseResult& entry = result.phases.emplace_back();
+        entry.phase = phase.data->name;
+        entry.weights = phase.weights;
+        entry.whole_weight_fraction = nan_value;
+        entry.global_cell = global_cell_of(stage.start_model, phase.data->name);
+        add_amounts(stage, phase, result, entry);
     }
     result.whole_method = find_whole_fractions(stage, phases, mass_method, result);
     find_centre(products, filled, result);
@@ -330,6 +327,23 @@ const PhaseResult* StageResult::find(const std::string& phase) const {
     return at == phases.end() ? nullptr : &*at;
 }
 
+/// The last stage with phases: its maps have seen all corrections. One with lattice parameters goes
+/// first.
+std::string find_main_stage(const Analysis& analysis, const std::string& wanted) {
+    std::string main, names;
+    for (const StageResult& stage : analysis.stages) {
+        names += (names.empty() ? "" : ", ") + stage.stage;
+        if (stage.stage == wanted)
+            return wanted;
+        if (main.empty() || stage.stage != "absorption")
+            main = stage.stage;
+    }
+    if (!wanted.empty())
+        throw Error(fmt::format("there is no stage '{}' with maps of phases; there is {}", wanted,
+                                names.empty() ? "none" : names));
+    return main;
+}
+
 Analysis analyse(const Products& products,
                  const std::optional<std::vector<settings::LithiumSettings>>& given,
                  const std::string& lithium_source, const std::string& main_stage) {
@@ -357,7 +371,7 @@ Analysis analyse(const Products& products,
             find_lithium(stage, phases, lithium, result, analysis.notes);
         analysis.stages.push_back(std::move(result));
     }
-    analysis.main = find_main(analysis, main_stage);
+    analysis.main = find_main_stage(analysis, main_stage);
     if (any_lithium && std::all_of(analysis.stages.begin(), analysis.stages.end(),
                                    [](const StageResult& s) { return s.lithium.empty(); }))
         analysis.notes.emplace_back(

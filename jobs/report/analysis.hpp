@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/numbers.hpp"
 #include "jobs/report/dlsr.hpp"
 #include "jobs/report/products.hpp"
 #include "jobs/settings/lithium_settings.hpp"
@@ -30,6 +31,10 @@ struct PhaseResult {
     std::string weights; ///< the map that says how much of the phase a voxel holds
     std::vector<QuantityResult> quantities;
     double whole_weight_fraction = 0.0; ///< of the crystalline part of the object; NaN: unknown
+    double cross_section =
+        nan_value; ///< area of the slice that the phase fills [mm²]; NaN: unknown
+    double mass_per_length =
+        nan_value; ///< of the phase per height of the slice [mg/mm]; NaN: unknown
     /// One value for the object [Å, deg]: refined on the mean pattern, by a DLSR on all
     /// projections.
     std::map<std::string, maps::Estimate> global_cell;
@@ -85,6 +90,10 @@ struct Analysis {
 Analysis analyse(const Products& products,
                  const std::optional<std::vector<settings::LithiumSettings>>& lithium = {},
                  const std::string& lithium_source = "", const std::string& main_stage = "");
+
+/// The stage whose numbers come first, see analyse(); empty: there are no phases. @throws Error
+/// when `wanted` is not among the stages.
+std::string find_main_stage(const Analysis& analysis, const std::string& wanted);
 
 /// The numbers of an analysis: report.json.
 std::string analysis_json(const Analysis& analysis, const std::string& title);

@@ -1,6 +1,7 @@
 #include "jobs/report/products.hpp"
 
 #include "base/error.hpp"
+#include "jobs/report/analysis_file.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 #include "mpi/hdf5/hdf5.hpp"
@@ -372,8 +373,9 @@ Products read_products(const fs::path& folder) {
             if (products.title.empty())
                 products.title = optional_text(entry, "title");
             for (const std::string& name : nexus::groups_of_class(entry, "NXprocess", 1))
-                products.stages.push_back(
-                    read_stage(root.open_group(name), below(entry, name), path, products.notes));
+                if (below(entry, name) != analysis_process) // made of the others
+                    products.stages.push_back(read_stage(root.open_group(name), below(entry, name),
+                                                         path, products.notes));
         }
     }
     if (products.stages.empty())

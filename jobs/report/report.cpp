@@ -57,6 +57,10 @@ ReportResult make_report(const fs::path& folder, const ReportOptions& options) {
     write(json, analysis_json(plan.analysis(), plan.products().title));
     write(csv, analysis_csv(plan.analysis()));
     write(result.page, report_page(plan, options, folder, drawn));
+    if (plan.has_new_analysis()) {
+        result.files.push_back(folder / analysis_file);
+        write_analysis(plan.analysis(), plan.products(), plan.lithium(), result.files.back());
+    }
     std::error_code error;
     if (!plan.tasks().empty())
         fs::create_directories(pictures, error);

@@ -425,7 +425,7 @@ void ReportPlan::plan_stage(const ProductStage& stage) {
 
 ReportPlan::ReportPlan(const fs::path& folder, const ReportOptions& options)
     : options_(options), products_(read_products(folder)) {
-    find_analysis();
+    find_analysis(folder);
     for (const ProductStage& stage : products_.stages)
         plan_stage(stage);
     if (options_.shared_ranges)
@@ -442,11 +442,15 @@ ReportPlan::ReportPlan(const fs::path& folder, const ReportOptions& options)
     plan_analysis();
 }
 
-void ReportPlan::find_analysis() {
-    std::optional<std::vector<settings::LithiumSettings>> lithium;
+void ReportPlan::find_analysis(const fs::path& folder) {
     if (!options_.lithium.empty())
-        lithium = settings::read_lithium_file(options_.lithium);
-    analysis_ = analyse(products_, lithium, options_.lithium.string(), options_.stage);
+        lithium_ = settings::read_lithium_file(options_.lithium);
+    if (auto known = read_analysis(folder / analysis_file, products_, lithium_, options_.stage)) {
+        analysis_ = std::move(*known);
+    } else {
+        analysis_ = analyse(products_, lithium_, options_.lithium.string(), options_.stage);
+        is_new_ = !analysis_.stages.empty();
+    }
     notes_.insert(notes_.end(), analysis_.notes.begin(), analysis_.notes.end());
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "jobs/report/analysis.hpp"
+#include "jobs/report/analysis_file.hpp"
 #include "jobs/report/analysis_pictures.hpp"
 #include "jobs/report/dlsr_pictures.hpp"
 #include "jobs/report/drawing_task.hpp"
@@ -88,6 +89,10 @@ class ReportPlan {
 
     const Products& products() const { return products_; }
     const Analysis& analysis() const { return analysis_; }
+    /// The [[lithium]] tables of --lithium.
+    const GivenLithium& lithium() const { return lithium_; }
+    /// Whether the analysis was made here rather than read from an analysis.nxs that is up to date.
+    bool has_new_analysis() const { return is_new_; }
     const std::vector<StageEntry>& stages() const { return stages_; }
     const std::vector<DrawingTask>& tasks() const { return tasks_; }
     const std::vector<std::string>& notes() const { return notes_; }
@@ -106,7 +111,7 @@ class ReportPlan {
     void plan_overviews(StageEntry& stage);
     std::string plan_grid(const ProductStage& stage, const std::vector<MapEntry>& entries,
                           const std::string& title, const std::string& name);
-    void find_analysis();
+    void find_analysis(const std::filesystem::path& folder);
     void plan_analysis();
     void plan_dlsr(StageEntry& stage);
     const StageResult* result_of(const ProductStage& stage) const;
@@ -126,7 +131,9 @@ class ReportPlan {
     std::vector<StageEntry> stages_;
     std::vector<DrawingTask> tasks_;
     std::set<std::string> stems_;
+    GivenLithium lithium_;
     Analysis analysis_;
+    bool is_new_ = false;
     std::vector<std::string> notes_;
     mutable std::mutex hdf5_; ///< the HDF5 library is not thread-safe
 };
