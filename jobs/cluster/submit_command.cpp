@@ -25,7 +25,6 @@
 
 namespace xrdct::cluster {
 
-namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
 namespace {
@@ -192,24 +191,25 @@ int command_submit(const std::vector<std::string>& arguments) {
     program::CommandLine line("submit", "run a job, or one of many scans, on a cluster with SLURM",
                               "JOB.toml [options]",
                               "xrdct submit job.toml --profile site.toml --dry-run");
-    line.add_options()("dry-run", "print the batch script on stdout and submit nothing")(
-        "profile", po::value<std::string>()->value_name("FILE"),
+    line.flag("dry-run", "print the batch script on stdout and submit nothing");
+    line.optional<std::string>(
+        "profile", "FILE",
         "the site: partition, account, modules, … (default: $XRDCT_PROFILE, or "
-        "~/.config/xrdct/profile.toml)")("profile-reference", "print every key of a profile")(
-        "nodes", po::value<int>()->value_name("N"), "nodes (default: as many as the ranks need)")(
-        "ranks", po::value<int>()->value_name("N"),
-        "ranks, a core each (default: from the estimate)")(
-        "time", po::value<std::string>()->value_name("TIME"),
-        "time limit, such as 90min or 2h (default: from the estimate)")(
-        "memory", po::value<std::string>()->value_name("SIZE"),
-        "memory to use over all ranks, such as 40GB (default: no limit)")(
-        "force", "replace products that exist")(
-        "resume", "keep products made with the same settings and inputs")(
-        "failed",
-        "of what was submitted before, submit again what did not finish (with --resume), "
-        "and scans that are new in the campaign")("json", "the outcome as JSON on stdout");
-    line.hidden()("job", po::value<std::string>());
-    line.positional("job", 1);
+        "~/.config/xrdct/profile.toml)");
+    line.flag("profile-reference", "print every key of a profile");
+    line.optional<int>("nodes", "N", "nodes (default: as many as the ranks need)");
+    line.optional<int>("ranks", "N", "ranks, a core each (default: from the estimate)");
+    line.optional<std::string>("time", "TIME",
+                               "time limit, such as 90min or 2h (default: from the estimate)");
+    line.optional<std::string>("memory", "SIZE",
+                               "memory to use over all ranks, such as 40GB (default: no limit)");
+    line.flag("force", "replace products that exist");
+    line.flag("resume", "keep products made with the same settings and inputs");
+    line.flag("failed",
+              "of what was submitted before, submit again what did not finish (with --resume), "
+              "and scans that are new in the campaign");
+    line.flag("json", "the outcome as JSON on stdout");
+    line.positional("job", program::CommandLine::Need::optional);
     if (!line.parse(arguments))
         return 0;
     if (line.has("profile-reference")) {

@@ -27,8 +27,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 namespace {
 
 double number_from(const std::string& text, const std::string& option,
@@ -359,50 +357,47 @@ int command_calibrate(const std::vector<std::string>& arguments) {
            distance = settings::not_given;
     double minimum = 0, maximum = 180, search = 0.01;
     int background = 6;
-    const auto text = [](std::string& target, const char* name) {
-        return po::value(&target)->default_value(target)->value_name(name);
-    };
-    const auto optional_number = [](double& target, const char* name) {
-        return po::value(&target)->value_name(name);
-    };
-    line.add_options()("standard", po::value<std::string>()->value_name("NAME"),
-                       "CeO2 (SRM 674b), LaB6 (SRM 660c) or Si (SRM 640f)")(
-        "cif", po::value<std::string>()->value_name("FILE"), "structure of another standard")(
-        "cell", po::value<std::string>()->value_name("LIST"),
-        "its certified cell: the independent parameters, such as 5.4115 [angstrom, deg]")(
-        "wavelength", optional_number(wavelength, "ANGSTROM"),
-        "nominal wavelength (default: from the file)")("energy", optional_number(energy, "KEV"),
-                                                       "instead of the wavelength")(
-        "distance", optional_number(distance, "MM"),
-        "nominal distance from the sample to the detector, with which 2theta was computed")(
-        "refine", text(refine, "LIST"),
+    line.optional<std::string>("standard", "NAME",
+                               "CeO2 (SRM 674b), LaB6 (SRM 660c) or Si (SRM 640f)");
+    line.optional<std::string>("cif", "FILE", "structure of another standard");
+    line.optional<std::string>(
+        "cell", "LIST",
+        "its certified cell: the independent parameters, such as 5.4115 [angstrom, deg]");
+    line.optional("wavelength", wavelength, "ANGSTROM",
+                  "nominal wavelength (default: from the file)");
+    line.optional("energy", energy, "KEV", "instead of the wavelength");
+    line.optional(
+        "distance", distance, "MM",
+        "nominal distance from the sample to the detector, with which 2theta was computed");
+    line.option(
+        "refine", refine, "LIST",
         "profile, and one of wavelength, distance, zero; none of them: the cell is refined and "
         "compared with the certificate. zero may go with another where the range tells them "
-        "apart: cell,zero or wavelength,zero")(
-        "intensities", text(intensities, "SOURCE"),
-        "structure, extracted (Le Bail) or auto: extracted where the structure's do not fit")(
-        "background", po::value(&background)->default_value(background)->value_name("N"),
-        "Chebyshev terms")("min", po::value(&minimum)->value_name("DEG"),
-                           "2theta to begin with (default: all)")(
-        "max", po::value(&maximum)->value_name("DEG"), "2theta to end with (default: all)")(
-        "exclude", po::value<std::vector<std::string>>()->composing()->value_name("FROM:TO"),
-        "2theta [deg] left out; may be repeated")(
-        "search", po::value(&search)->default_value(search, "0.01")->value_name("FRACTION"),
-        "how far the lines may be from their nominal places")(
-        "noise", text(noise, "MODEL"),
+        "apart: cell,zero or wavelength,zero");
+    line.option(
+        "intensities", intensities, "SOURCE",
+        "structure, extracted (Le Bail) or auto: extracted where the structure's do not fit");
+    line.option("background", background, "N", "Chebyshev terms");
+    line.optional("min", minimum, "DEG", "2theta to begin with (default: all)");
+    line.optional("max", maximum, "DEG", "2theta to end with (default: all)");
+    line.list("exclude", "FROM:TO", "2theta [deg] left out; may be repeated");
+    line.option("search", search, "FRACTION", "how far the lines may be from their nominal places");
+    line.option(
+        "noise", noise, "MODEL",
         "errors of the file, counts (Poisson), estimate (from the scatter) or auto: errors, else "
-        "estimate")("unit", text(unit, "UNIT"),
-                    "of the radial column: deg, rad, 1/angstrom, 1/nm, d, mm (default: from the "
-                    "file, else deg)")("dataset", text(dataset, "NAME"),
-                                       "intensities in an HDF5 file (default: its signal)")(
-        "polarization-corrected", "the integration removed the polarisation factor")(
-        "solid-angle-uncorrected", "the integration did not correct for solid angle")(
-        "output", text(output, "FILE"),
-        "instrument file; pictures get its name with -fit and -widths")("no-pictures",
-                                                                        "write no pictures")(
-        "force", "replace files that exist")("json", "print the result as JSON on stdout");
-    line.hidden()("pattern", po::value<std::string>()->required());
-    line.positional("pattern", 1);
+        "estimate");
+    line.option("unit", unit, "UNIT",
+                "of the radial column: deg, rad, 1/angstrom, 1/nm, d, mm (default: from the "
+                "file, else deg)");
+    line.option("dataset", dataset, "NAME", "intensities in an HDF5 file (default: its signal)");
+    line.flag("polarization-corrected", "the integration removed the polarisation factor");
+    line.flag("solid-angle-uncorrected", "the integration did not correct for solid angle");
+    line.option("output", output, "FILE",
+                "instrument file; pictures get its name with -fit and -widths");
+    line.flag("no-pictures", "write no pictures");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "print the result as JSON on stdout");
+    line.positional("pattern", program::CommandLine::Need::required);
     if (!line.parse(arguments))
         return 0;
 
@@ -437,9 +432,7 @@ int command_calibrate(const std::vector<std::string>& arguments) {
     if (options.scale == rietveld::RadialScale::distance && std::isnan(distance))
         throw Error("--refine distance: needs --distance, the nominal one with which 2theta was "
                     "computed");
-    const auto excluded =
-        read_excluded(line.has("exclude") ? line.get<std::vector<std::string>>("exclude")
-                                          : std::vector<std::string>{});
+    const auto excluded = read_excluded(line.texts("exclude"));
     const Standard standard = choose_standard(line, notes);
 
     const std::filesystem::path output_path = output;

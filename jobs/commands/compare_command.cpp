@@ -15,7 +15,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
 namespace {
@@ -99,24 +98,24 @@ int command_compare(const std::vector<std::string>& arguments) {
         "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
         "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
         "compared");
-    line.add_options()("output", po::value(&output)->required()->value_name("FOLDER"),
-                       "folder for comparison.html, .nxs, .json, .csv and pictures/")(
-        "label", po::value(&labels)->value_name("NAME")->composing(),
-        "name of a cell, once for each in their order (default: the folders' names)")(
-        "reference", po::value(&reference)->value_name("NAME"),
-        "the cell the others are aligned to and subtracted from (default: the first)")(
-        "stage", po::value(&stage)->value_name("NAME"),
-        "stage whose maps are compared (default: the last that all have)")(
-        "pixel", po::value(&pixel)->value_name("mm"),
-        "pixel of the compared maps (default: the coarsest of the inputs)")(
-        "angle", po::value(&angles)->value_name("NAME=deg")->composing(),
-        "the cell is turned counter-clockwise by this against the reference; not searched")(
-        "shift", po::value(&shifts)->value_name("NAME=x,y")->composing(),
-        "and moved by this, mm; not searched")("mirror", "search mirrored orientations, too")(
-        "no-align", "take the maps as they lie in their scans")(
-        "force", "replace files that exist")("json", "print comparison.json on stdout");
-    line.hidden()("inputs", po::value(&inputs)->composing());
-    line.positional("inputs", -1);
+    line.required("output", output, "FOLDER",
+                  "folder for comparison.html, .nxs, .json, .csv and pictures/");
+    line.list("label", labels, "NAME",
+              "name of a cell, once for each in their order (default: the folders' names)");
+    line.optional("reference", reference, "NAME",
+                  "the cell the others are aligned to and subtracted from (default: the first)");
+    line.optional("stage", stage, "NAME",
+                  "stage whose maps are compared (default: the last that all have)");
+    line.optional("pixel", pixel, "mm",
+                  "pixel of the compared maps (default: the coarsest of the inputs)");
+    line.list("angle", angles, "NAME=deg",
+              "the cell is turned counter-clockwise by this against the reference; not searched");
+    line.list("shift", shifts, "NAME=x,y", "and moved by this, mm; not searched");
+    line.flag("mirror", "search mirrored orientations, too");
+    line.flag("no-align", "take the maps as they lie in their scans");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "print comparison.json on stdout");
+    line.positionals("inputs", inputs);
     if (!line.parse(arguments))
         return 0;
 

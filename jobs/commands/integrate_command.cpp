@@ -27,8 +27,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 namespace {
 
 /// Everything the command line says.
@@ -62,85 +60,70 @@ bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o
         "FRAMES... --poni FILE --output FILE [options]",
         "mpirun -n 4 xrdct integrate 'scan/line_*.h5' --poni ceria.poni --mask "
         "mask.edf --rotations 0:0.9:200 --translations -5:0.05:201 --output scan.nxs");
-    const auto text = [](std::string& target, const char* name) {
-        return po::value(&target)->default_value(target, target)->value_name(name);
-    };
-    const auto optional_text = [](std::string& target, const char* name) {
-        return po::value(&target)->value_name(name);
-    };
-    const auto number = [](double& target, const char* name) {
-        return po::value(&target)->value_name(name);
-    };
-    const auto count = [](long& target) {
-        return po::value(&target)
-            ->default_value(target, fmt::format("{}", target))
-            ->value_name("N");
-    };
-    line.add_options()("poni", optional_text(o.poni, "FILE"),
-                       "detector geometry, a pyFAI calibration (versions 1 and 2)")(
-        "output", optional_text(o.output, "FILE"), "NeXus file to write")(
-        "mask", po::value(&o.masks)->composing()->value_name("FILE"),
-        "pixels to leave out (not 0): .edf, .npy, .cbf, .h5 or file.h5::/dataset; may be repeated")(
-        "no-gaps", "do not mask the gaps between the modules of Pilatus and Eiger detectors")(
-        "dark", optional_text(o.dark, "FILE"), "image to subtract; formats as for --mask")(
-        "flat", optional_text(o.flat, "FILE"), "image to divide by; formats as for --mask")(
-        "no-solid-angle", "do not divide by the pixels' solid angle")(
-        "polarization", number(polarization, "FACTOR"),
-        "divide by the polarisation of this factor: 1 horizontal, -1 vertical, 0 none "
-        "(default: leave it in)")("polarization-axis",
-                                  po::value(&o.settings.polarization_axis)
-                                      ->default_value(o.settings.polarization_axis, "0")
-                                      ->value_name("DEG"),
-                                  "turn of the polarisation from the detector's fast axis")(
-        "unit", text(unit, "UNIT"), "of the channels: 2theta [deg], q [1/angstrom], radius [mm]")(
-        "channels", count(channels), "radial channels")(
-        "min", number(from, "VALUE"), "lower edge of the first channel (default: of the pixels)")(
-        "max", number(to, "VALUE"), "upper edge of the last channel (default: of the pixels)")(
-        "splitting", text(splitting, "HOW"),
-        "of pixels over channels: none, or bbox (spread over their radial extent)")(
-        "estimator", text(estimator, "NAME"), "mean, trimmed-mean, median or sigma-clip")(
-        "trim",
-        po::value(&o.settings.trim)->default_value(o.settings.trim, "0.1")->value_name("FRACTION"),
-        "of the pixels of a channel cut off at each end, trimmed mean")(
-        "sigma",
-        po::value(&o.settings.threshold)->default_value(o.settings.threshold, "3")->value_name("N"),
-        "standard deviations beyond which pixels are left out, sigma clip")(
-        "iterations", count(iterations), "at most, sigma clip")(
-        "errors", text(noise, "FROM"),
-        "counts (Poisson), scatter (of the pixels of a channel) or auto: counts for whole numbers")(
-        "wavelength", number(wavelength, "ANGSTROM"), "in place of the one in the .poni file")(
-        "energy", number(energy, "KEV"), "the same as photon energy")(
-        "dataset", optional_text(o.series.dataset, "PATH"),
-        "of the frames in HDF5 files, * for a series (default: found)")(
-        "saturation", po::value(&saturation)->value_name("COUNTS"),
-        "larger values are not valid (default: what the number type cannot hold)")(
-        "bad-frames", text(bad_frames, "HOW"),
-        "missing or damaged frames: mask (no values, and a note) or refuse")(
-        "rotations", optional_text(rotations, "FIRST:STEP:N"), "rotations of the scan [deg]")(
-        "translations", optional_text(translations, "FIRST:STEP:N"), "translations [mm]")(
-        "fast", text(fast, "AXIS"), "what changes from frame to frame: translation or rotation")(
-        "snake", "every other line of the scan runs backwards")(
-        "positions", optional_text(o.positions, "FILE"),
+    line.optional("poni", o.poni, "FILE",
+                  "detector geometry, a pyFAI calibration (versions 1 and 2)");
+    line.optional("output", o.output, "FILE", "NeXus file to write");
+    line.list(
+        "mask", o.masks, "FILE",
+        "pixels to leave out (not 0): .edf, .npy, .cbf, .h5 or file.h5::/dataset; may be repeated");
+    line.flag("no-gaps", "do not mask the gaps between the modules of Pilatus and Eiger detectors");
+    line.optional("dark", o.dark, "FILE", "image to subtract; formats as for --mask");
+    line.optional("flat", o.flat, "FILE", "image to divide by; formats as for --mask");
+    line.flag("no-solid-angle", "do not divide by the pixels' solid angle");
+    line.optional("polarization", polarization, "FACTOR",
+                  "divide by the polarisation of this factor: 1 horizontal, -1 vertical, 0 none "
+                  "(default: leave it in)");
+    line.option("polarization-axis", o.settings.polarization_axis, "DEG",
+                "turn of the polarisation from the detector's fast axis");
+    line.option("unit", unit, "UNIT", "of the channels: 2theta [deg], q [1/angstrom], radius [mm]");
+    line.option("channels", channels, "N", "radial channels");
+    line.optional("min", from, "VALUE", "lower edge of the first channel (default: of the pixels)");
+    line.optional("max", to, "VALUE", "upper edge of the last channel (default: of the pixels)");
+    line.option("splitting", splitting, "HOW",
+                "of pixels over channels: none, or bbox (spread over their radial extent)");
+    line.option("estimator", estimator, "NAME", "mean, trimmed-mean, median or sigma-clip");
+    line.option("trim", o.settings.trim, "FRACTION",
+                "of the pixels of a channel cut off at each end, trimmed mean");
+    line.option("sigma", o.settings.threshold, "N",
+                "standard deviations beyond which pixels are left out, sigma clip");
+    line.option("iterations", iterations, "N", "at most, sigma clip");
+    line.option(
+        "errors", noise, "FROM",
+        "counts (Poisson), scatter (of the pixels of a channel) or auto: counts for whole numbers");
+    line.optional("wavelength", wavelength, "ANGSTROM", "in place of the one in the .poni file");
+    line.optional("energy", energy, "KEV", "the same as photon energy");
+    line.optional("dataset", o.series.dataset, "PATH",
+                  "of the frames in HDF5 files, * for a series (default: found)");
+    line.optional("saturation", saturation, "COUNTS",
+                  "larger values are not valid (default: what the number type cannot hold)");
+    line.option("bad-frames", bad_frames, "HOW",
+                "missing or damaged frames: mask (no values, and a note) or refuse");
+    line.optional("rotations", rotations, "FIRST:STEP:N", "rotations of the scan [deg]");
+    line.optional("translations", translations, "FIRST:STEP:N", "translations [mm]");
+    line.option("fast", fast, "AXIS", "what changes from frame to frame: translation or rotation");
+    line.flag("snake", "every other line of the scan runs backwards");
+    line.optional(
+        "positions", o.positions, "FILE",
         "table with a line of names (rotation_angle, translation, monitor, exposure_time, "
         "transmission, time; deg, mm, s) and a line per frame");
     for (const char* kind :
          {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"})
-        line.add_options()(fmt::format("{}-dataset", kind).c_str(),
-                           po::value<std::string>()->value_name("PATH"),
-                           "of the values in the HDF5 files, one per frame (default: beside the "
-                           "frames)");
+        line.optional<std::string>(
+            fmt::format("{}-dataset", kind).c_str(), "PATH",
+            "of the values in the HDF5 files, one per frame (default: beside the "
+            "frames)");
     for (const char* kind :
          {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"})
-        line.add_options()(fmt::format("{}-header", kind).c_str(),
-                           po::value<std::string>()->value_name("KEY[:UNIT]"),
-                           "of the value in the headers of CBF and EDF frames, or the name of an "
-                           "ESRF motor or counter");
-    line.add_options()("layout", text(layout, "LAYOUT"),
-                       "auto (a sinogram where the positions form a grid) or patterns")(
-        "text", optional_text(o.text, "FILE"), "of one frame: columns 2theta, intensity, error")(
-        "force", "replace files that exist")("json", "print a summary as JSON on stdout");
-    line.hidden()("frames", po::value(&o.frames));
-    line.positional("frames", -1);
+        line.optional<std::string>(
+            fmt::format("{}-header", kind).c_str(), "KEY[:UNIT]",
+            "of the value in the headers of CBF and EDF frames, or the name of an "
+            "ESRF motor or counter");
+    line.option("layout", layout, "LAYOUT",
+                "auto (a sinogram where the positions form a grid) or patterns");
+    line.optional("text", o.text, "FILE", "of one frame: columns 2theta, intensity, error");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "print a summary as JSON on stdout");
+    line.positionals("frames", o.frames);
     if (!line.parse(arguments))
         return false;
 

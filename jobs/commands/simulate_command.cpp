@@ -23,8 +23,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 namespace {
 
 std::vector<std::size_t> parse_indices(const std::string& text, const std::string& option) {
@@ -184,93 +182,81 @@ int command_simulate(const std::vector<std::string>& arguments) {
         "simulate", "simulate the scan of a jelly-roll cell with known truth", "[options]",
         "mpirun -n 2 xrdct simulate --output cell --preset discharged --translations "
         "550 --rotations 400");
-    const auto number = [](double& target, const char* unit) {
-        return po::value<double>(&target)
-            ->default_value(target, fmt::format("{:g}", target))
-            ->value_name(unit);
-    };
-    const auto count = [](auto& target) {
-        // Read as signed numbers: an unsigned reader takes "-3" for a huge count.
-        using Target = std::remove_reference_t<decltype(target)>;
-        return po::value<long>()
-            ->default_value(static_cast<long>(target))
-            ->value_name("N")
-            ->notifier([&target](long value) {
-                if (std::is_unsigned_v<Target> && value < 0)
-                    throw Error(fmt::format(
-                        "xrdct simulate: {} is negative where a count is expected", value));
-                target = static_cast<Target>(value);
-            });
-    };
     auto& cathode = cell.cathode;
-    line.add_options()("output", po::value(&output)->default_value(output)->value_name("FOLDER"),
-                       "folder for scan.nxs, truth.nxs, job.toml and cif/")(
-        "preset", po::value(&preset)->default_value(preset)->value_name("NAME"),
-        "charged, discharged or mixed")("translations", count(scan.translations),
-                                        "translations, and pixels per side of the truth")(
-        "step", number(scan.step, "mm"),
-        "translation step; 0: 1.08 diameters over the translations")(
-        "rotations", count(scan.rotations), "rotations over the range")(
-        "range", number(scan.rotation_range, "deg"), "180 or 360, end excluded")(
-        "missing-rotations", po::value(&missing)->value_name("LIST"),
-        "indices left out, such as 3,7,20-29")("channels", count(scan.channels), "radial channels")(
-        "first-channel", number(scan.two_theta_first, "deg"), "2theta of the first channel")(
-        "channel-width", number(scan.two_theta_width, "deg"),
-        "2theta step")("wavelength", number(scan.wavelength, "angstrom"), "wavelength")(
-        "distance", number(scan.distance, "mm"), "rotation axis to detector; 1e9: no parallax")(
-        "rotation-sense", count(scan.rotation_sense),
-        "1 or -1")("translation-sense", count(scan.translation_sense),
-                   "1 or -1")("axis-offset", number(scan.axis_offset, "mm"),
-                              "translation at which the beam hits the axis")(
-        "beam-width", number(scan.beam_width, "mm"),
-        "box profile; 0: thin; negative: as wide as the step")(
-        "turn", number(cell.rotation, "deg"), "the cell is turned counter-clockwise")(
-        "shift-x", number(cell.centre_x, "mm"), "centre of the cell from the rotation axis")(
-        "shift-y", number(cell.centre_y, "mm"), "the same along y")(
-        "counts", number(scan.counts, "N"),
-        "99.99th percentile of the noise-free absorbed sinogram")("no-noise", "no Poisson noise")(
-        "seed", count(seed), "of the noise, the hot spots and the lithium distribution")(
-        "background", number(scan.background, "ratio"),
-        "diffuse over Bragg scattering")("separator-peak", number(scan.separator_peak, "ratio"),
-                                         "the polymer's broad peak over Bragg scattering")(
-        "stepped", "lithium distribution with sharp borders instead of smooth ones")(
-        "cathode-a", number(cathode.a, "angstrom"),
-        "bulk a of the primary cathode; nan: of the preset")(
-        "cathode-c", number(cathode.c, "angstrom"),
-        "bulk c; nan: of the preset")("cathode-delta-a", number(cathode.delta_a, "angstrom"),
-                                      "largest change of a; nan: of the preset")(
-        "cathode-delta-c", number(cathode.delta_c, "angstrom"),
-        "largest change of c; nan: of the preset")("diameter", number(cell.outer_diameter, "mm"),
-                                                   "outer diameter of the can")(
-        "can", number(cell.can_thickness, "mm"),
-        "wall of the can")("core", number(cell.core_diameter, "mm"), "diameter of the hollow core")(
-        "cathode-coating", number(cell.layers.cathode, "mm"), "thickness, each side")(
-        "aluminium", number(cell.layers.aluminium, "mm"), "thickness of the foil")(
-        "anode-coating", number(cell.layers.anode, "mm"), "thickness, each side")(
-        "copper", number(cell.layers.copper, "mm"), "thickness of the foil")(
-        "separator", number(cell.layers.separator, "mm"),
-        "thickness, each")("windings-without-cathode", count(cell.windings_without_cathode),
-                           "innermost windings of anode and separator only")(
-        "tab", number(cell.tab_length, "mm"), "arc of the cathode foil without coating; 0: none")(
-        "hot-spots", number(cell.hot_spots_per_mm2, "1/mm^2"),
-        "density of spots of the secondary cathode phase")("iron-ppm", number(cell.iron_ppm, "ppm"),
-                                                           "deviation of the cell from its CIF")(
-        "copper-ppm", number(cell.copper_ppm, "ppm"), "deviation of the cell from its CIF")(
-        "aluminium-ppm", number(cell.aluminium_ppm, "ppm"), "deviation of the cell from its CIF")(
-        "march", po::value(&march)->value_name("PHASE=R"),
+    line.option("output", output, "FOLDER", "folder for scan.nxs, truth.nxs, job.toml and cif/");
+    line.option("preset", preset, "NAME", "charged, discharged or mixed");
+    line.option("translations", scan.translations, "N",
+                "translations, and pixels per side of the truth");
+    line.option("step", scan.step, "mm",
+                "translation step; 0: 1.08 diameters over the translations");
+    line.option("rotations", scan.rotations, "N", "rotations over the range");
+    line.option("range", scan.rotation_range, "deg", "180 or 360, end excluded");
+    line.optional("missing-rotations", missing, "LIST", "indices left out, such as 3,7,20-29");
+    line.option("channels", scan.channels, "N", "radial channels");
+    line.option("first-channel", scan.two_theta_first, "deg", "2theta of the first channel");
+    line.option("channel-width", scan.two_theta_width, "deg", "2theta step");
+    line.option("wavelength", scan.wavelength, "angstrom", "wavelength");
+    line.option("distance", scan.distance, "mm", "rotation axis to detector; 1e9: no parallax");
+    line.option("rotation-sense", scan.rotation_sense, "N", "1 or -1");
+    line.option("translation-sense", scan.translation_sense, "N", "1 or -1");
+    line.option("axis-offset", scan.axis_offset, "mm",
+                "translation at which the beam hits the axis");
+    line.option("beam-width", scan.beam_width, "mm",
+                "box profile; 0: thin; negative: as wide as the step");
+    line.option("turn", cell.rotation, "deg", "the cell is turned counter-clockwise");
+    line.option("shift-x", cell.centre_x, "mm", "centre of the cell from the rotation axis");
+    line.option("shift-y", cell.centre_y, "mm", "the same along y");
+    line.option("counts", scan.counts, "N",
+                "99.99th percentile of the noise-free absorbed sinogram");
+    line.flag("no-noise", "no Poisson noise");
+    line.option("seed", seed, "N", "of the noise, the hot spots and the lithium distribution");
+    line.option("background", scan.background, "ratio", "diffuse over Bragg scattering");
+    line.option("separator-peak", scan.separator_peak, "ratio",
+                "the polymer's broad peak over Bragg scattering");
+    line.flag("stepped", "lithium distribution with sharp borders instead of smooth ones");
+    line.option("cathode-a", cathode.a, "angstrom",
+                "bulk a of the primary cathode; nan: of the preset");
+    line.option("cathode-c", cathode.c, "angstrom", "bulk c; nan: of the preset");
+    line.option("cathode-delta-a", cathode.delta_a, "angstrom",
+                "largest change of a; nan: of the preset");
+    line.option("cathode-delta-c", cathode.delta_c, "angstrom",
+                "largest change of c; nan: of the preset");
+    line.option("diameter", cell.outer_diameter, "mm", "outer diameter of the can");
+    line.option("can", cell.can_thickness, "mm", "wall of the can");
+    line.option("core", cell.core_diameter, "mm", "diameter of the hollow core");
+    line.option("cathode-coating", cell.layers.cathode, "mm", "thickness, each side");
+    line.option("aluminium", cell.layers.aluminium, "mm", "thickness of the foil");
+    line.option("anode-coating", cell.layers.anode, "mm", "thickness, each side");
+    line.option("copper", cell.layers.copper, "mm", "thickness of the foil");
+    line.option("separator", cell.layers.separator, "mm", "thickness, each");
+    line.option("windings-without-cathode", cell.windings_without_cathode, "N",
+                "innermost windings of anode and separator only");
+    line.option("tab", cell.tab_length, "mm", "arc of the cathode foil without coating; 0: none");
+    line.option("hot-spots", cell.hot_spots_per_mm2, "1/mm^2",
+                "density of spots of the secondary cathode phase");
+    line.option("iron-ppm", cell.iron_ppm, "ppm", "deviation of the cell from its CIF");
+    line.option("copper-ppm", cell.copper_ppm, "ppm", "deviation of the cell from its CIF");
+    line.option("aluminium-ppm", cell.aluminium_ppm, "ppm", "deviation of the cell from its CIF");
+    line.optional(
+        "march", march, "PHASE=R",
         "texture of an electrode's phase: 0 0 1 about the normal of the layers with the March "
         "coefficient R, 0.2 to 5; below 1: platelets along the layers, 1: none (default); once for "
-        "each phase, such as --march NMC532=0.7 --march LiC12=0.8")(
-        "exit-rays", po::value(&exit_rays)->default_value(exit_rays)->value_name("NAME"),
+        "each phase, such as --march NMC532=0.7 --march LiC12=0.8");
+    line.option(
+        "exit-rays", exit_rays, "NAME",
         "how diffracted light leaves: straight (absorbed as the primary beam) or deviated (at its "
-        "2theta, all around the ring)")(
-        "memory", po::value(&memory)->value_name("SIZE"),
+        "2theta, all around the ring)");
+    line.optional(
+        "memory", memory, "SIZE",
         "keep the noise-free scan in memory up to this size over all ranks (default: 4GB), else "
-        "compute it twice")("frames", "write the raw detector frames of the scan, too, in frames/")(
-        "frame-pixels", count(detector.pixels), "pixels per side of the detector of --frames")(
-        "frame-polarization", number(detector.polarization, "FACTOR"),
-        "polarisation of the beam in the frames: 1 along the detector's fast axis, 0 none")(
-        "force", "replace files that exist")("json", "print the files made as JSON on stdout");
+        "compute it twice");
+    line.flag("frames", "write the raw detector frames of the scan, too, in frames/");
+    line.option("frame-pixels", detector.pixels, "N",
+                "pixels per side of the detector of --frames");
+    line.option("frame-polarization", detector.polarization, "FACTOR",
+                "polarisation of the beam in the frames: 1 along the detector's fast axis, 0 none");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "print the files made as JSON on stdout");
     if (!line.parse(arguments))
         return 0;
     cell.preset = phantom::preset_from_string(preset);

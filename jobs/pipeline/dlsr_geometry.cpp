@@ -73,9 +73,8 @@ std::vector<std::size_t> radial_standards(const DlsrSetup& setup,
             std::vector<std::string> known;
             for (const auto& phase : phases)
                 known.push_back(phase.name);
-            const auto nearest = nearest_name(name, known);
             throw Error(fmt::format("dlsr.standards: there is no phase '{}'{}", name,
-                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                    nearest_hint(name, known)));
         }
         const auto p = static_cast<std::size_t>(at - phases.begin());
         if (at->cell.size() != 1)

@@ -192,9 +192,8 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
                          "stages to run, in order: absorption, fbp, rietveld, dlsr");
     for (const auto& stage : job.stages)
         if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
-            const auto nearest = nearest_name(stage, stage_names());
             throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
-                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                    nearest_hint(stage, stage_names())));
         }
     require(!job.stages.empty(), s, "stages", "names no stage");
     job.output = beside(
@@ -342,10 +341,9 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
         std::vector<std::string> known;
         for (const auto& phase : job.phases)
             known.push_back(phase.name);
-        const auto nearest = nearest_name(absorption.reference_phase, known);
         throw Error(fmt::format("{}: there is no phase '{}'{}",
                                 s.where("absorption.reference_phase"), absorption.reference_phase,
-                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                nearest_hint(absorption.reference_phase, known)));
     }
     const bool by_reference = absorption.calibration == "ring" ||
                               absorption.calibration == "plateau" ||

@@ -453,10 +453,8 @@ class FrameSeries::Scanner {
         for (const auto& one : wanted) {
             const auto& kind = vectors[one.kind].first;
             if (one.known == 0) {
-                const auto nearest = nearest_name(one.key, keys);
                 throw Error(fmt::format("{} of no frame is known from header key '{}'; {}{}", kind,
-                                        one.key, one.first_lack,
-                                        nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                        one.key, one.first_lack, nearest_hint(one.key, keys)));
             }
             series_.notes_.push_back(fmt::format(
                 "{} is read from header key '{}'{}", kind, one.key,

@@ -661,11 +661,10 @@ PatternUnit parse_radial_unit(const std::string& text, const std::string& where)
     std::vector<std::string> names;
     for (const auto& entry : unit_names)
         names.emplace_back(entry.name);
-    const auto nearest = nearest_name(text, names);
     throw Error(
         fmt::format("{}: '{}' is no unit of a radial axis{}; expected deg, rad, 1/angstrom, "
                     "1/nm, angstrom (d) or mm",
-                    where, text, nearest ? "; nearest is '" + *nearest + "'" : ""));
+                    where, text, nearest_hint(text, names)));
 }
 
 PatternFile read_pattern(const std::filesystem::path& path, const PatternFileOptions& options) {
