@@ -19,15 +19,19 @@ if(XRDCT_SANITIZE)
   target_link_options(xrdct_options INTERFACE -fsanitize=${XRDCT_SANITIZE})
 endif()
 
-# xrdct_add_library(NAME INCLUDE folder SOURCES ... [PUBLIC lib ...] [PRIVATE lib ...] [STRICT])
+# xrdct_add_library(NAME INCLUDE folder SOURCES ... [PUBLIC lib ...] [PRIVATE lib ...] [STRICT] [PLAIN])
 # One static library of the house; its headers are found below the include folder of its layer. STRICT is for new rooms:
-# their sources are compiled with -Wshadow -Wconversion, too.
+# their sources are compiled with -Wshadow -Wconversion, too. PLAIN is for rooms that read, write and show: their code waits
+# for files and solvers, so that less optimisation saves compile time and costs none of the run.
 function(xrdct_add_library name)
-  cmake_parse_arguments(ARG "STRICT" "INCLUDE" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "STRICT;PLAIN" "INCLUDE" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_include_directories(${name} PUBLIC ${ARG_INCLUDE})
   target_link_libraries(${name} PUBLIC xrdct_options ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
   if(ARG_STRICT)
     target_compile_options(${name} PRIVATE -Wshadow -Wconversion)
+  endif()
+  if(ARG_PLAIN)
+    target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   endif()
 endfunction()
