@@ -18,7 +18,7 @@ std::vector<float> attenuation_map(const StageContext& context, const tomography
     const auto& job = context.job;
     std::vector<float> mu;
     std::string source = job.input.file.string() + ": the transmission";
-    if (job.absorption.method == "phases") {
+    if (job.absorption.method == settings::AbsorptionMethod::phases) {
         source = product_path(job, "absorption").string() + ": entry/absorption/attenuation/mu";
         mu = read_absorption_product(job).mu;
         if (mu.size() != grid.size())

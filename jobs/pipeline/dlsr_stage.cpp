@@ -228,13 +228,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
         timings.lap("resolution");
     }
     const auto result = result_of(fit, findings);
-    std::optional<double> constant;
-    if (job.absorption.method != "none")
-        constant = communicator.collectively([&]() -> std::optional<double> {
-            if (!std::filesystem::exists(product_path(job, "absorption")))
-                return {};
-            return read_absorption_product(job).constant;
-        });
+    const auto constant = read_amount_constant(job, communicator);
     communicator.collectively([&] {
         if (!communicator.is_root())
             return;
