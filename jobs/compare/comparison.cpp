@@ -80,7 +80,7 @@ void align(const Cell& reference, const Cell& cell, const CompareOptions& option
     }
     for (const CellGroup& group : reference.groups) {
         const CellGroup* other = cell.find(group.name);
-        if (!other || group.amount.empty())
+        if (!other || group.amount.empty() || group.kind == GroupKind::electrode)
             continue;
         const CellMap *a = group.find(group.amount), *b = other->find(group.amount);
         if (!a || !b)
@@ -201,7 +201,7 @@ void resample(const Cell& cell, const registration::PixelGrid& grid, AlignedCell
     for (const CellGroup& group : cell.groups) {
         CellGroup target;
         target.name = group.name;
-        target.is_peak = group.is_peak;
+        target.kind = group.kind;
         target.amount = group.amount;
         for (const auto& [name, map] : group.maps) {
             CellMap& to = target.maps[name];
@@ -249,7 +249,7 @@ void match(Comparison& c) {
         for (const CellGroup& group : cell.groups)
             if (std::none_of(c.groups.begin(), c.groups.end(),
                              [&](const ComparedGroup& g) { return g.name == group.name; }))
-                c.groups.push_back({group.name, group.is_peak, {}});
+                c.groups.push_back({group.name, group.kind, {}});
     bool common_phase = false;
     std::vector<std::string> phases;
     for (ComparedGroup& group : c.groups) {
@@ -260,10 +260,10 @@ void match(Comparison& c) {
             (own ? with : without).push_back(cell.label);
             if (!own)
                 continue;
-            if (own->is_peak != group.is_peak)
-                throw Error(fmt::format("'{}' is a phase in {} and a single peak in {}", group.name,
-                                        group.is_peak ? cell.label : with.front(),
-                                        group.is_peak ? with.front() : cell.label));
+            if (own->kind != group.kind)
+                throw Error(fmt::format("'{}' is a {} in {} and a {} in {}", group.name,
+                                        name_of(group.kind), with.front(), name_of(own->kind),
+                                        cell.label));
             for (const auto& [quantity, map] : own->maps) {
                 if (map.codes)
                     continue;
@@ -284,7 +284,7 @@ void match(Comparison& c) {
                              };
                              return place(a) < place(b);
                          });
-        if (!group.is_peak) {
+        if (group.kind == GroupKind::phase) {
             phases.push_back(group.name);
             common_phase |= with.size() > 1;
         }
@@ -387,7 +387,8 @@ const CellGroup* AlignedCell::find(const std::string& group) const {
 }
 
 bool is_amount(const std::string& quantity) {
-    return quantity == relative_mass || report::describe_quantity(quantity).from_zero;
+    return quantity == relative_mass || quantity == relative_host ||
+           report::describe_quantity(quantity).from_zero;
 }
 
 Weighted weighted(const CellGroup& group, const std::string& quantity) {

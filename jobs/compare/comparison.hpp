@@ -33,10 +33,10 @@ struct AlignedCell {
     const CellGroup* find(const std::string& group) const;
 };
 
-/// A phase or peak that is in one of the cells at least.
+/// A phase, peak or electrode that is in one of the cells at least.
 struct ComparedGroup {
     std::string name;
-    bool is_peak = false;
+    GroupKind kind = GroupKind::phase;
     std::vector<std::string> quantities; ///< of all cells, codes left out
 };
 

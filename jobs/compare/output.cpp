@@ -146,7 +146,8 @@ Json cell_json(const Comparison& c, std::size_t k) {
             json["phases"][group.name] = nullptr;
             continue;
         }
-        Json phase{{"kind", group.is_peak ? "peak" : "phase"}, {"weights", own->amount}};
+        Json phase{{"kind", group.kind == GroupKind::peak ? "peak" : name_of(group.kind)},
+                   {"weights", own->amount}};
         if (const auto share = cell.mass_share.find(group.name); share != cell.mass_share.end())
             phase["whole_cell_weight_fraction"] = share->second;
         for (const auto& [quantity, s] : c.statistics[k].at(group.name)) {

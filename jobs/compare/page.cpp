@@ -34,8 +34,15 @@ using report::Palette;
 constexpr std::size_t panels_per_line = 4;
 
 std::string text_of(const std::string& quantity) {
-    return quantity == relative_mass ? "crystalline mass over the cell's mean"
-                                     : report::describe_quantity(quantity).text;
+    return quantity == relative_mass   ? "crystalline mass over the cell's mean"
+           : quantity == relative_host ? "host over its mean"
+                                       : report::describe_quantity(quantity).text;
+}
+
+/// "Lithium cathode" of "lithium_cathode".
+std::string spaced(std::string name) {
+    std::replace(name.begin(), name.end(), '_', ' ');
+    return capital(std::move(name));
 }
 
 std::string html_of(const std::string& quantity) {
@@ -371,7 +378,7 @@ void Page::add_fractions(HtmlPage& page) const {
     std::vector<std::vector<std::string>> rows;
     bool any = false;
     for (const ComparedGroup& group : c_.groups) {
-        if (group.is_peak)
+        if (group.kind != GroupKind::phase)
             continue;
         std::vector<std::string> row{report::escape_html(group.name)};
         for (const Cell& cell : c_.cells) {
@@ -460,11 +467,11 @@ std::string Page::html(const fs::path& pictures) const {
             }
     };
     add_figures("");
-    for (const bool peaks : {false, true})
+    for (const GroupKind kind : {GroupKind::phase, GroupKind::electrode, GroupKind::peak})
         for (const ComparedGroup& group : c_.groups) {
-            if (group.is_peak != peaks)
+            if (group.kind != kind)
                 continue;
-            page.section(group.name);
+            page.section(kind == GroupKind::electrode ? spaced(group.name) : group.name);
             add_statistics(page, group);
             add_figures(group.name);
         }

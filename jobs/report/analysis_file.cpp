@@ -305,7 +305,7 @@ std::vector<std::string> refresh_analysis(const fs::path& folder) {
     const fs::path path = folder / analysis_file;
     try {
         const Products products = read_products(folder);
-        if (const auto analysis = read_analysis(path, products, {}))
+        if (const auto analysis = read_analysis(path, products, std::nullopt))
             return analysis->notes;
         const Analysis analysis = analyse(products);
         if (!analysis.stages.empty())

@@ -24,6 +24,10 @@ using GivenLithium = std::optional<std::vector<settings::LithiumSettings>>;
 /// phases, with the reference ring or with a mask.
 std::map<std::string, std::string> analysed_products(const Products& products);
 
+/// For read_analysis: whatever tables it was made with.
+struct AnyLithium {};
+inline constexpr AnyLithium any_lithium;
+
 /// The settings that decide an analysis, as JSON.
 std::string analysis_settings(const GivenLithium& lithium);
 
@@ -38,6 +42,9 @@ void write_analysis(const Analysis& analysis, const Products& products, const Gi
 std::optional<Analysis> read_analysis(const std::filesystem::path& path, const Products& products,
                                       const GivenLithium& lithium,
                                       const std::string& main_stage = "");
+
+std::optional<Analysis> read_analysis(const std::filesystem::path& path, const Products& products,
+                                      AnyLithium, const std::string& main_stage = "");
 
 /// At the end of a run: brings analysis.nxs of the folder up to date. Returns what a user should
 /// know: why there is none (no stage has phases is no reason to say anything).

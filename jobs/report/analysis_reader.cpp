@@ -228,10 +228,8 @@ StageResult read_stage(const hdf5::Group& group) {
 }
 
 /// Whether the file says that it was made by this program of these products.
-bool is_up_to_date(const hdf5::Group& process, const Products& products,
-                   const GivenLithium& lithium) {
-    if (text(process, "version") != program_version ||
-        text(process, "settings") != analysis_settings(lithium))
+bool is_up_to_date(const hdf5::Group& process, const Products& products) {
+    if (text(process, "version") != program_version)
         return false;
     const auto inputs = nlohmann::json::parse(text(process, "inputs"), nullptr, false);
     if (!inputs.is_object())
@@ -240,10 +238,10 @@ bool is_up_to_date(const hdf5::Group& process, const Products& products,
     return inputs == nlohmann::json(checksums);
 }
 
-} // namespace
-
-std::optional<Analysis> read_analysis(const fs::path& path, const Products& products,
-                                      const GivenLithium& lithium, const std::string& main_stage) {
+/// `settings`: those it must have been made with; null: any.
+std::optional<Analysis> read_if_current(const fs::path& path, const Products& products,
+                                        const std::string* settings,
+                                        const std::string& main_stage) {
     std::error_code code;
     if (!fs::exists(path, code))
         return std::nullopt;
@@ -252,7 +250,7 @@ std::optional<Analysis> read_analysis(const fs::path& path, const Products& prod
     if (!file.root().has_group(where))
         return std::nullopt;
     const auto process = file.root().open_group(where);
-    if (!is_up_to_date(process, products, lithium))
+    if ((settings && text(process, "settings") != *settings) || !is_up_to_date(process, products))
         return std::nullopt;
     Analysis analysis;
     analysis.notes = texts(process, "notes");
@@ -265,6 +263,19 @@ std::optional<Analysis> read_analysis(const fs::path& path, const Products& prod
     }
     analysis.main = find_main_stage(analysis, main_stage);
     return analysis;
+}
+
+} // namespace
+
+std::optional<Analysis> read_analysis(const fs::path& path, const Products& products,
+                                      const GivenLithium& lithium, const std::string& main_stage) {
+    const std::string settings = analysis_settings(lithium);
+    return read_if_current(path, products, &settings, main_stage);
+}
+
+std::optional<Analysis> read_analysis(const fs::path& path, const Products& products,
+                                      AnyLithium /*any*/, const std::string& main_stage) {
+    return read_if_current(path, products, nullptr, main_stage);
 }
 
 } // namespace xrdct::report

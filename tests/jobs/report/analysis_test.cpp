@@ -458,9 +458,9 @@ TEST_F(Analysed, TheProductHoldsAllNumbersToTheLastBit) {
     const auto products = read_products(folder_.path());
     const auto made = analyse(products);
     const auto path = folder_ / analysis_file;
-    EXPECT_FALSE(read_analysis(path, products, {})) << "there is none yet";
+    EXPECT_FALSE(read_analysis(path, products, std::nullopt)) << "there is none yet";
     EXPECT_TRUE(refresh_analysis(folder_.path()).empty());
-    const auto read = read_analysis(path, products, {});
+    const auto read = read_analysis(path, products, std::nullopt);
     ASSERT_TRUE(read);
     EXPECT_EQ(analysis_json(*read, "t"), analysis_json(made, "t"));
     EXPECT_EQ(analysis_csv(*read), analysis_csv(made));
@@ -503,18 +503,18 @@ TEST_F(Analysed, AProductOfOtherMapsOrSettingsIsNotUsed) {
     refresh_analysis(folder_.path());
     const auto path = folder_ / analysis_file;
     auto products = read_products(folder_.path());
-    EXPECT_TRUE(read_analysis(path, products, {}));
+    EXPECT_TRUE(read_analysis(path, products, std::nullopt));
     settings::LithiumSettings other;
     other.electrode = "anode";
     other.phase = "graphite";
     other.content = 0.5;
-    EXPECT_FALSE(read_analysis(path, products, std::vector{other}));
-    EXPECT_THROW(read_analysis(path, products, {}, "dlsr"), Error);
+    EXPECT_FALSE(read_analysis(path, products, GivenLithium(std::vector{other})));
+    EXPECT_THROW(read_analysis(path, products, std::nullopt, "dlsr"), Error);
     write_rietveld("");
     products = read_products(folder_.path());
-    EXPECT_FALSE(read_analysis(path, products, {}));
+    EXPECT_FALSE(read_analysis(path, products, std::nullopt));
     refresh_analysis(folder_.path());
-    EXPECT_TRUE(read_analysis(path, products, {}));
+    EXPECT_TRUE(read_analysis(path, products, std::nullopt));
 }
 
 } // namespace
