@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace xrdct::solvers {
@@ -29,9 +30,11 @@ class RaySource {
 
     // Not collective; the same on all ranks.
     virtual const tomography::ScanGeometry& geometry() const = 0; ///< of all rotations
-    virtual std::size_t n_channel() const = 0;                    ///< in use
-    virtual const std::vector<double>& two_theta() const = 0;     ///< deg [channel]; may be empty
-    virtual double wavelength() const = 0;                        ///< Å; NaN: unknown
+    /// What a message to the user calls the scan: its file, say.
+    virtual std::string name() const { return "the scan"; }
+    virtual std::size_t n_channel() const = 0;                ///< in use
+    virtual const std::vector<double>& two_theta() const = 0; ///< deg [channel]; may be empty
+    virtual double wavelength() const = 0;                    ///< Å; NaN: unknown
     virtual VarianceKind variance_kind() const = 0;
     /// What the intensities of a ray are multiplied by; NaN: the ray is missing.
     virtual float ray_factor(std::size_t ray) const = 0;

@@ -487,7 +487,7 @@ void measure_memory_and_tables(Dlsr& dlsr, const Sample& sample, const Workload&
     const double with_tables = best_of(1, [&] { dlsr.op.set_point(beside, true, rows); }),
                  without = best_of(2, [&] { dlsr.op.set_point(beside, true, {}); });
     rates.tables = std::max(0.0, with_tables - without);
-    rates.condense = best_of(2, [&] { dlsr.op.condense(product_tolerance); });
+    rates.condense = best_of(2, [&] { dlsr.op.set_low_rank_tolerance(product_tolerance); });
 }
 
 } // namespace

@@ -61,7 +61,7 @@ Workload make_workload(const Sample& sample) {
     const auto exact = op.cost();
     w.gradient_flops = (exact.projection_flops + exact.table_flops) / rotations;
     w.gradient_bytes = exact.bytes / rotations;
-    op.condense(product_tolerance);
+    op.set_low_rank_tolerance(product_tolerance);
     const auto condensed = op.cost();
     w.product_projection = condensed.projection_flops / rotations;
     w.product_tables = condensed.table_flops / rotations;

@@ -44,12 +44,12 @@ nlohmann::json to_json(const pipeline::RunSummary& summary) {
 int command_run(const std::vector<std::string>& arguments) {
     program::CommandLine line("run", "run a job: scan to maps; alone or under mpirun",
                               "JOB.toml [options]", "mpirun -n 4 xrdct run job.toml --memory 8GB");
-    const auto stages = fmt::format("run these stages only: {} (default: those of the job)",
-                                    fmt::join(settings::stage_names(), ", "));
     line.list(
         "set", "KEY=VALUE",
         "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated");
-    line.optional<std::string>("stages", "A,B", stages);
+    line.optional<std::string>("stages", "A,B",
+                               fmt::format("run these stages only: {} (default: those of the job)",
+                                           fmt::join(settings::stage_names(), ", ")));
     line.flag("force", "replace products that exist");
     line.flag("resume", "keep products made with the same settings and inputs");
     line.optional<std::string>("memory", "SIZE",

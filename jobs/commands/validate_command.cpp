@@ -7,6 +7,7 @@
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
+#include "mpi/files/cif_file.hpp"
 
 #include <cstdio>
 
@@ -40,7 +41,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
-        const auto phase = crystal::Phase::from_cif(settings.cif, settings.name);
+        const auto phase = files::read_phase(settings.cif, settings.name);
         for (const auto& warning : phase.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
         phases.push_back({{"name", settings.name},

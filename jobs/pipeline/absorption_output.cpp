@@ -49,12 +49,12 @@ void write_phases(hdf5::Group& stage, const Scan& scan, const rietveld::PatternM
 
 void write_ring(hdf5::Group& stage, const absorption::SelfAbsorptionResult& result) {
     auto ring = nexus::require_class(stage, "ring", "NXcollection");
-    nexus::write_value(ring, "centre_x", result.ring->centre_x, {"mm", ""});
-    nexus::write_value(ring, "centre_y", result.ring->centre_y, {"mm", ""});
-    nexus::write_value(ring, "outer_radius", result.ring->outer_radius, {"mm", ""});
-    nexus::write_value(ring, "inner_radius", result.ring->inner_radius, {"mm", ""});
+    nexus::write_value(ring, "centre_x", result.wall->centre_x, {"mm", ""});
+    nexus::write_value(ring, "centre_y", result.wall->centre_y, {"mm", ""});
+    nexus::write_value(ring, "outer_radius", result.wall->outer_radius, {"mm", ""});
+    nexus::write_value(ring, "inner_radius", result.wall->inner_radius, {"mm", ""});
     nexus::write_value(ring, "hollow_diameter", result.hollow_diameter, {"mm", ""});
-    nexus::write_value(ring, "misfit", result.ring->misfit, {"", ""});
+    nexus::write_value(ring, "misfit", result.wall->misfit, {"", ""});
 }
 
 void write_convergence(hdf5::Group& stage, const std::vector<double>& changes) {
@@ -92,7 +92,7 @@ void write_phase_absorption(hdf5::Group& stage, const Scan& scan,
     nexus::write_value(stage, "amount_constant", result.constant,
                        {"", "volume fraction over scale times cell volume squared"});
     write_phases(stage, scan, model, result);
-    if (result.ring)
+    if (result.wall)
         write_ring(stage, result);
     if (!result.changes.empty())
         write_convergence(stage, result.changes);

@@ -121,13 +121,6 @@ std::string left_behind(const std::filesystem::path& output) {
 
 } // namespace
 
-float ray_factor(const StageContext& context, std::size_t ray, bool absorption) {
-    const auto& monitor = context.scan.monitor_factor();
-    const float factor = monitor.empty() ? 1.0F : monitor[ray];
-    return context.transmission.empty() || !absorption ? factor
-                                                       : factor / context.transmission[ray];
-}
-
 namespace {
 
 /// The measured transmission of every ray; a note counts those without.

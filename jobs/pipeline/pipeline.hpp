@@ -24,8 +24,4 @@ struct RunSummary {
 RunSummary run_job(const settings::Job& job, const RunOptions& options,
                    const mpi::Communicator& communicator);
 
-/// What a ray's intensities are multiplied by: monitor normalisation and, if asked for, absorption
-/// correction.
-float ray_factor(const StageContext& context, std::size_t ray, bool absorption = true);
-
 } // namespace xrdct::pipeline

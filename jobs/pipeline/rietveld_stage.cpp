@@ -1,8 +1,7 @@
 #include "jobs/pipeline/rietveld_stage.hpp"
 
-#include "absorption/self_absorption.hpp"
+#include "absorption/image_levels.hpp"
 #include "base/error.hpp"
-#include "crystal/phase.hpp"
 #include "jobs/pipeline/absorption_product.hpp"
 #include "jobs/pipeline/map_output.hpp"
 #include "jobs/pipeline/mask_image.hpp"
@@ -12,6 +11,7 @@
 #include "jobs/pipeline/solver_options.hpp"
 #include "jobs/pipeline/stage_observer.hpp"
 #include "jobs/pipeline/volume_file.hpp"
+#include "mpi/files/cif_file.hpp"
 #include "mpi/nexus/product_file.hpp"
 #include "solvers/voxels/voxel_refinement.hpp"
 
@@ -131,7 +131,7 @@ void RietveldStage::check(const settings::Job& job) const {
 // Structures are checked before hours go into a reconstruction.
 void RietveldStage::check_inputs(const RunSize& run) const {
     for (const auto& phase : run.job.phases)
-        crystal::Phase::from_cif(phase.cif, phase.name);
+        files::read_phase(phase.cif, phase.name);
 }
 
 StageEstimate RietveldStage::estimate(const RunSize& run) const {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace xrdct::pipeline {
@@ -22,6 +23,7 @@ class ScanRays final : public solvers::RaySource {
              std::span<const float> transmission = {});
 
     const tomography::ScanGeometry& geometry() const override { return scan_.geometry(); }
+    std::string name() const override { return scan_.file().path().string(); }
     std::size_t n_channel() const override { return scan_.n_channel(); }
     const std::vector<double>& two_theta() const override { return two_theta_; }
     double wavelength() const override { return scan_.wavelength(); }

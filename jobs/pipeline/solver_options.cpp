@@ -22,7 +22,7 @@ absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings&
             return absorption::AmountCalibration::transmission;
         [[fallthrough]];
     default:
-        return absorption::AmountCalibration::ring;
+        return absorption::AmountCalibration::can_wall;
     }
 }
 

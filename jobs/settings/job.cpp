@@ -147,6 +147,21 @@ Value choose(Settings& s, const std::string& key, Value fallback,
         ->second;
 }
 
+void read_iteration(Settings& s, AbsorptionSettings& absorption) {
+    absorption.depths = s.integer(
+        "absorption.depths", absorption.depths,
+        "places along the beam at which parallax may have put a phase's lines, when amounts along "
+        "a ray are determined");
+    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
+            "must lie between 1 and 15");
+    absorption.tolerance = s.number("absorption.tolerance", absorption.tolerance, "",
+                                    "largest change of any transmission that ends the iteration");
+    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
+    absorption.max_iterations =
+        s.integer("absorption.max_iterations", absorption.max_iterations, "most iterations");
+    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+}
+
 void read_absorption(Settings& s, Job& job) {
     auto& absorption = job.absorption;
     absorption.method = choose<AbsorptionMethod>(
@@ -197,18 +212,7 @@ void read_absorption(Settings& s, Job& job) {
                  "percentile");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
-    absorption.depths = s.integer(
-        "absorption.depths", absorption.depths,
-        "places along the beam at which parallax may have put a phase's lines, when amounts along "
-        "a ray are determined");
-    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
-            "must lie between 1 and 15");
-    absorption.tolerance = s.number("absorption.tolerance", absorption.tolerance, "",
-                                    "largest change of any transmission that ends the iteration");
-    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
-    absorption.max_iterations =
-        s.integer("absorption.max_iterations", absorption.max_iterations, "most iterations");
-    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+    read_iteration(s, absorption);
     require(absorption.calibration != AmountCalibration::constant ||
                 !std::isnan(absorption.constant),
             s, "absorption.constant", "is required by absorption.calibration = \"constant\"");
@@ -218,36 +222,8 @@ void read_absorption(Settings& s, Job& job) {
             "cannot be \"transmission\" where the transmission is to be found from the phases");
 }
 
-Job read_job_settings(Settings& s, const std::filesystem::path& source) {
-    Job job;
-    job.source = source;
-    job.title = s.text("title", "", "free text");
-    std::vector<std::string> usual;
-    for (const auto* stage : stage_rules())
-        if (stage->by_default())
-            usual.push_back(stage->name());
-    job.stages =
-        s.texts("stages", usual,
-                fmt::format("stages to run, in order: {}", fmt::join(stage_names(), ", ")));
-    for (const auto& stage : job.stages)
-        if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
-            throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
-                                    nearest_hint(stage, stage_names())));
-        }
-    require(!job.stages.empty(), s, "stages", "names no stage");
-    job.output = beside(
-        source, s.text("output", "results", "folder of the products, relative to the job file"));
-    require(!job.output.empty(), s, "output", "must not be empty");
-
-    job.scans = s.texts("campaign.scans", {},
-                        "many scans with one job, each a member with a folder of its own in "
-                        "output: files or patterns (* ? []), relative to the job file; for xrdct "
-                        "submit, which fills in input.file");
-    job.input = read_input(s, source);
-
-    const auto calibration = read_instrument(s, source, job);
-
-    auto& geometry = job.geometry;
+void read_geometry(Settings& s, const std::optional<InstrumentFile>& calibration,
+                   GeometrySettings& geometry) {
     geometry.wavelength =
         positive(s, "geometry.wavelength",
                  calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
@@ -276,7 +252,9 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
     geometry.translation_sense =
         sense("geometry.translation_sense", "1, or -1 if the file's translation is the motor's "
                                             "position, which runs against the beam's");
+}
 
+void read_channels(Settings& s, Job& job) {
     job.channels.two_theta_min = s.number("channels.two_theta_min", job.channels.two_theta_min,
                                           "deg", "channels below are left out");
     job.channels.two_theta_max = s.number("channels.two_theta_max", job.channels.two_theta_max,
@@ -292,54 +270,52 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
          {"estimate", NoiseModel::estimate}},
         "where variances come from: errors given in the file, counts (Poisson), or an estimate "
         "from the data; auto takes what the file offers");
+}
 
-    read_absorption(s, job);
-
+void read_fbp(Settings& s, FbpSettings& fbp) {
     using tomography::FilterWindow;
-    job.fbp.window = choose<FilterWindow>(s, "fbp.window", job.fbp.window,
-                                          {{"ram-lak", FilterWindow::ram_lak},
-                                           {"shepp-logan", FilterWindow::shepp_logan},
-                                           {"cosine", FilterWindow::cosine},
-                                           {"hamming", FilterWindow::hamming},
-                                           {"hann", FilterWindow::hann}},
-                                          "apodisation of the ramp filter");
-    job.fbp.cutoff = s.number("fbp.cutoff", job.fbp.cutoff, "",
-                              "cut-off of the ramp filter as a fraction of the Nyquist frequency");
-    require(job.fbp.cutoff > 0 && job.fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
-    job.fbp.size =
-        s.integer("fbp.size", job.fbp.size, "pixels per side; 0: number of translations");
-    require(job.fbp.size >= 0, s, "fbp.size", "must not be negative");
-    job.fbp.pixel =
-        s.number("fbp.pixel", job.fbp.pixel, "mm", "pixel size; 0: the translation step");
-    require(job.fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
+    fbp.window = choose<FilterWindow>(s, "fbp.window", fbp.window,
+                                      {{"ram-lak", FilterWindow::ram_lak},
+                                       {"shepp-logan", FilterWindow::shepp_logan},
+                                       {"cosine", FilterWindow::cosine},
+                                       {"hamming", FilterWindow::hamming},
+                                       {"hann", FilterWindow::hann}},
+                                      "apodisation of the ramp filter");
+    fbp.cutoff = s.number("fbp.cutoff", fbp.cutoff, "",
+                          "cut-off of the ramp filter as a fraction of the Nyquist frequency");
+    require(fbp.cutoff > 0 && fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
+    fbp.size = s.integer("fbp.size", fbp.size, "pixels per side; 0: number of translations");
+    require(fbp.size >= 0, s, "fbp.size", "must not be negative");
+    fbp.pixel = s.number("fbp.pixel", fbp.pixel, "mm", "pixel size; 0: the translation step");
+    require(fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
+}
 
-    job.mask.threshold = s.number("mask.threshold", job.mask.threshold, "",
-                                  "voxels with less total intensity than this fraction of the 99th "
-                                  "percentile are not fitted");
-    require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
-            "must lie in [0, 1)");
-    job.mask.phases = s.boolean(
-        "mask.phases", job.mask.phases,
+void read_mask(Settings& s, const std::filesystem::path& source, MaskSettings& mask) {
+    mask.threshold = s.number("mask.threshold", mask.threshold, "",
+                              "voxels with less total intensity than this fraction of the 99th "
+                              "percentile are not fitted");
+    require(mask.threshold >= 0 && mask.threshold < 1, s, "mask.threshold", "must lie in [0, 1)");
+    mask.phases = s.boolean(
+        "mask.phases", mask.phases,
         "fit twice: masks of the phases are derived from the first fit, and outside its mask a "
         "phase is not in the model of the second");
-    job.mask.significance = s.number("mask.significance", job.mask.significance, "",
-                                     "least scale / e.s.d. inside a phase's mask");
-    require(job.mask.significance >= 0, s, "mask.significance", "must not be negative");
-    job.mask.fraction = s.number("mask.fraction", job.mask.fraction, "",
-                                 "least scale inside a phase's mask, of the phase's 95th "
-                                 "percentile");
-    require(job.mask.fraction >= 0 && job.mask.fraction < 1, s, "mask.fraction",
-            "must lie in [0, 1)");
-    job.mask.growth = s.integer("mask.growth", job.mask.growth,
-                                "voxels by which a phase's mask is grown at its borders");
-    require(job.mask.growth >= 0 && job.mask.growth <= 100, s, "mask.growth",
-            "must lie between 0 and 100");
-    job.mask.images = beside(
+    mask.significance = s.number("mask.significance", mask.significance, "",
+                                 "least scale / e.s.d. inside a phase's mask");
+    require(mask.significance >= 0, s, "mask.significance", "must not be negative");
+    mask.fraction = s.number("mask.fraction", mask.fraction, "",
+                             "least scale inside a phase's mask, of the phase's 95th "
+                             "percentile");
+    require(mask.fraction >= 0 && mask.fraction < 1, s, "mask.fraction", "must lie in [0, 1)");
+    mask.growth = s.integer("mask.growth", mask.growth,
+                            "voxels by which a phase's mask is grown at its borders");
+    require(mask.growth >= 0 && mask.growth <= 100, s, "mask.growth", "must lie between 0 and 100");
+    mask.images = beside(
         source, s.text("mask.images", "",
                        "folder with edited mask images <phase>.pgm, as results/masks holds them; a "
                        "phase without an image there keeps its derived mask"));
+}
 
-    auto& rietveld = job.rietveld;
+void read_rietveld(Settings& s, RietveldSettings& rietveld) {
     rietveld.background_terms = s.integer("rietveld.background_terms", rietveld.background_terms,
                                           "Chebyshev terms of the background");
     require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
@@ -358,9 +334,10 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
     rietveld.max_iterations =
         s.integer("rietveld.max_iterations", rietveld.max_iterations, "most iterations in a voxel");
     require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
+}
 
-    job.dlsr = read_dlsr_settings(s);
-
+/// Phases and peaks; their names.
+std::set<std::string> read_model(Settings& s, const std::filesystem::path& source, Job& job) {
     std::set<std::string> names;
     for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
         job.phases.push_back(read_phase(s, i, source, JobKind::map));
@@ -374,23 +351,12 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     source.string(), job.peaks.back().name));
     }
-    job.lithium = read_lithium(s);
-    std::vector<std::string> phase_names;
-    for (const auto& phase : job.phases)
-        phase_names.push_back(phase.name);
-    check_lithium_phases(job.lithium, phase_names, source.string());
+    return names;
+}
+
+/// What the absorption correction needs of other tables.
+void check_absorption(Settings& s, const Job& job) {
     const auto& absorption = job.absorption;
-    if (!absorption.reference_phase.empty() &&
-        std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& phase) {
-            return phase.name == absorption.reference_phase;
-        })) {
-        std::vector<std::string> known;
-        for (const auto& phase : job.phases)
-            known.push_back(phase.name);
-        throw Error(fmt::format("{}: there is no phase '{}'{}",
-                                s.where("absorption.reference_phase"), absorption.reference_phase,
-                                nearest_hint(absorption.reference_phase, known)));
-    }
     const bool corrected = absorption.method != AbsorptionMethod::none;
     const bool by_reference = absorption.calibration == AmountCalibration::ring ||
                               absorption.calibration == AmountCalibration::plateau ||
@@ -404,15 +370,81 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
             "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
     require(absorption.method != AbsorptionMethod::phases || !job.phases.empty(), s,
             "absorption.method", "\"phases\" needs at least one [[phase]]");
+}
+
+/// What the stages need of the job; `names` of phases and peaks.
+void check_stages(const Job& job, const std::set<std::string>& names) {
     for (const auto* stage : stage_rules())
         for (const auto& reserved : stage->reserved_names())
             if (names.contains(reserved))
                 throw Error(
                     fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
-                                source.string(), reserved));
+                                job.source.string(), reserved));
     for (const auto* stage : stage_rules())
         if (job.names_stage(stage->name()))
             stage->check(job);
+}
+
+Job read_job_settings(Settings& s, const std::filesystem::path& source) {
+    Job job;
+    job.source = source;
+    job.title = s.text("title", "", "free text");
+    std::vector<std::string> usual;
+    for (const auto* stage : stage_rules())
+        if (stage->by_default())
+            usual.push_back(stage->name());
+    job.stages =
+        s.texts("stages", usual,
+                fmt::format("stages to run, in order: {}", fmt::join(stage_names(), ", ")));
+    for (const auto& stage : job.stages)
+        if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
+            const auto nearest = nearest_name(stage, stage_names());
+            throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
+                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+        }
+    require(!job.stages.empty(), s, "stages", "names no stage");
+    job.output = beside(
+        source, s.text("output", "results", "folder of the products, relative to the job file"));
+    require(!job.output.empty(), s, "output", "must not be empty");
+
+    job.scans = s.texts("campaign.scans", {},
+                        "many scans with one job, each a member with a folder of its own in "
+                        "output: files or patterns (* ? []), relative to the job file; for xrdct "
+                        "submit, which fills in input.file");
+    job.input = read_input(s, source);
+
+    const auto calibration = read_instrument(s, source, job);
+
+    read_geometry(s, calibration, job.geometry);
+    read_channels(s, job);
+    read_absorption(s, job);
+
+    read_fbp(s, job.fbp);
+    read_mask(s, source, job.mask);
+    read_rietveld(s, job.rietveld);
+    job.dlsr = read_dlsr_settings(s);
+
+    const auto names = read_model(s, source, job);
+    job.lithium = read_lithium(s);
+    std::vector<std::string> phase_names;
+    for (const auto& phase : job.phases)
+        phase_names.push_back(phase.name);
+    check_lithium_phases(job.lithium, phase_names, source.string());
+    const auto& absorption = job.absorption;
+    if (!absorption.reference_phase.empty() &&
+        std::none_of(job.phases.begin(), job.phases.end(), [&](const PhaseSettings& phase) {
+            return phase.name == absorption.reference_phase;
+        })) {
+        std::vector<std::string> known;
+        for (const auto& phase : job.phases)
+            known.push_back(phase.name);
+        const auto nearest = nearest_name(absorption.reference_phase, known);
+        throw Error(fmt::format("{}: there is no phase '{}'{}",
+                                s.where("absorption.reference_phase"), absorption.reference_phase,
+                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+    }
+    check_absorption(s, job);
+    check_stages(job, names);
     return job;
 }
 
