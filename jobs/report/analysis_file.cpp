@@ -246,13 +246,16 @@ void write_stage(hdf5::Group& process, const StageResult& stage, std::size_t ord
     write_differences(group, stage.differences);
 }
 
-/// Viewers open the lithium of the main stage, else its first radial profile.
+/// Viewers open the lithium of the main stage's first electrode, else its first radial profile.
 void choose_default(const hdf5::Group& process, const Analysis& analysis) {
+    std::string electrode;
+    for (const StageResult& stage : analysis.stages)
+        if (stage.stage == analysis.main && !stage.lithium.empty())
+            electrode = "/lithium_" + stage.lithium.front().electrode + "/map";
     std::string best;
     for (const std::string& path : nexus::groups_of_class(process, "NXdata", 5)) {
         const bool of_main = path.find("/" + analysis.main + "/") != std::string::npos;
-        const bool map = path.ends_with("/map");
-        if (of_main && (best.empty() || (map && !best.ends_with("/map"))))
+        if (of_main && (best.empty() || (!electrode.empty() && path.ends_with(electrode))))
             best = path;
     }
     if (!best.empty())
