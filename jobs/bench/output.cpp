@@ -168,11 +168,10 @@ std::string table(const Results& r) {
 }
 
 nlohmann::ordered_json to_json(const Results& r) {
-    nlohmann::ordered_json json{{"program_version", program_version},
-                                {"translations", r.problem.translations},
-                                {"rotations", r.problem.rotations},
-                                {"channels", r.problem.channels},
-                                {"threads_per_rank", r.threads}};
+    nlohmann::ordered_json json{
+        {"program_version", program_version},     {"program_revision", revision()},
+        {"translations", r.problem.translations}, {"rotations", r.problem.rotations},
+        {"channels", r.problem.channels},         {"threads_per_rank", r.threads}};
     for (const auto& [ranks, machine] : r.machines) {
         auto one = to_json(machine);
         one["ranks"] = ranks;
@@ -236,7 +235,7 @@ void write_nexus(const Results& r, const std::filesystem::path& path, bool force
                                                           : nexus::ProductFile::Existing::refuse);
     {
         auto root = product.root();
-        nexus::write_root(root, program_version, nexus::now_utc());
+        nexus::write_root(root, program_version, revision(), nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         auto bench = nexus::require_class(entry, "bench", "NXprocess");
         bench.write_string("program", "xrdct bench");

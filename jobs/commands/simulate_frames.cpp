@@ -153,7 +153,7 @@ std::string write_frames(const phantom::ScanSimulator& simulator, double scale,
                                                             : nexus::ProductFile::Existing::refuse);
             {
                 auto root = product.root();
-                nexus::write_root(root, program_version, date);
+                nexus::write_root(root, program_version, revision(), date);
                 auto entry = nexus::require_class(root, "entry", "NXentry");
                 auto data = nexus::require_data(entry, "data", "data", {"translation", ".", "."});
                 // Peaks stand out above the percentile that the scale is made of.

@@ -133,6 +133,7 @@ void write_alignment(hdf5::Group& parent, const AlignedCell& aligned) {
 std::string comparison_json(const Comparison& c, const Settings& settings) {
     Json root;
     root["program"] = fmt::format("xrdct {}", program_version);
+    root["revision"] = revision();
     root["date"] = settings.date;
     root["settings"] = Json::parse(settings.json);
     root["reference"] = c.cells.front().label;

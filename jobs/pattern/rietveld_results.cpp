@@ -268,6 +268,7 @@ nlohmann::json to_json(const PatternRefinement& r) {
     const auto centres = r.pattern.axis.two_theta();
     json out{{"program", "xrdct"},
              {"version", program_version},
+             {"revision", revision()},
              {"date", nexus::now_utc()},
              {"title", title_of(r)},
              {"status", std::string(to_string(result.status))},

@@ -24,12 +24,6 @@ namespace xrdct::program {
 
 namespace {
 
-struct Command {
-    const char* name;
-    const char* summary;
-    int (*function)(const std::vector<std::string>&);
-};
-
 const Command commands[] = {
     {"run", "run a job: scan to maps; alone or under mpirun", commands::command_run},
     {"validate", "check a job and print it with the memory and time it needs",
@@ -82,6 +76,10 @@ std::string program_help() {
 
 } // namespace
 
+std::span<const Command> program_commands() {
+    return commands;
+}
+
 int run_on_ranks(const std::function<void(const mpi::Communicator&)>& work) {
     mpi::Environment environment;
     const auto world = mpi::Communicator::world();
@@ -115,7 +113,7 @@ int run_program(int argc, char** argv) {
             return arguments.empty() ? failure_exit_code : 0;
         }
         if (arguments[0] == "--version") {
-            fmt::print("xrdct {}\n", program_version);
+            fmt::print("xrdct {} (revision {})\n", program_version, revision());
             return 0;
         }
         const std::string name = arguments[0];
@@ -123,12 +121,13 @@ int run_program(int argc, char** argv) {
         for (const auto& command : commands)
             if (name == command.name)
                 return command.function(arguments);
+        if (name == "describe")
+            return manual::command_describe(arguments);
         std::vector<std::string> names;
         for (const auto& command : commands)
             names.emplace_back(command.name);
-        const auto nearest = nearest_name(name, names);
         throw Error(fmt::format("there is no command '{}'{}; see xrdct --help", name,
-                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                nearest_hint(name, names)));
     } catch (const Error& error) {
         if (speaks())
             fmt::print(stderr, "xrdct: error: {}\n", error.what());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,16 @@ inline constexpr int failure_exit_code = 1;
 /// MPI) and returns the exit code. Commands that need ranks (run, simulate) initialise MPI; the
 /// others never do.
 int run_program(int argc, char** argv);
+
+/// One command of `xrdct`: `function` takes the arguments after its name.
+struct Command {
+    const char* name;
+    const char* summary; ///< one line
+    int (*function)(const std::vector<std::string>&);
+};
+
+/// The commands that `xrdct --help` lists, in its order.
+std::span<const Command> program_commands();
 
 /// Initialises MPI and runs `work` on all ranks. An Error, which the ranks have agreed on, is
 /// printed once and ends all of them in an orderly way with failure_exit_code; any other exception
@@ -55,3 +66,7 @@ int command_logs(const std::vector<std::string>& arguments);
 namespace xrdct::bench {
 int command_bench(const std::vector<std::string>& arguments);
 } // namespace xrdct::bench
+namespace xrdct::manual {
+/// Not listed: what an installation needs (man pages, completion).
+int command_describe(const std::vector<std::string>& arguments);
+} // namespace xrdct::manual

@@ -62,13 +62,14 @@ double Timings::total() const {
 
 hdf5::Group write_provenance(hdf5::Group root, const Provenance& provenance,
                              const std::string& title) {
-    nexus::write_root(root, program_version, provenance.date);
+    nexus::write_root(root, program_version, revision(), provenance.date);
     auto entry = nexus::require_class(root, "entry", "NXentry");
     if (!title.empty())
         entry.write_string("title", title);
     auto stage = nexus::require_class(entry, provenance.stage, "NXprocess");
     stage.write_string("program", "xrdct");
     stage.write_string("version", program_version);
+    stage.write_string("revision", revision());
     stage.write_string("date", provenance.date);
     stage.write_string("job", provenance.job);
     stage.write_string("settings", provenance.settings);

@@ -164,6 +164,7 @@ std::string analysis_json(const Analysis& analysis, const std::string& title) {
     json["format"] = "xrdct report 1";
     json["program"] = "xrdct";
     json["version"] = program_version;
+    json["revision"] = revision();
     json["title"] = title;
     json["main_stage"] = analysis.main.empty() ? Json(nullptr) : Json(analysis.main);
     json["stages"] = Json::array();

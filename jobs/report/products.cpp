@@ -221,8 +221,9 @@ std::optional<ProductData> read_data(const hdf5::Group& group, const std::string
 
 /// Scalars and short texts of a stage that have no place of their own.
 void read_details(const hdf5::Group& group, ProductStage& stage) {
-    static constexpr std::array own{"program",  "version",     "date",  "job",   "inputs",
-                                    "settings", "start_model", "model", "ranks", "remarks"};
+    static constexpr std::array own{"program", "version", "revision", "date",
+                                    "job",     "inputs",  "settings", "start_model",
+                                    "model",   "ranks",   "remarks"};
     for (const hdf5::Entry& entry : group.entries()) {
         if (entry.kind != hdf5::Kind::dataset ||
             std::find(own.begin(), own.end(), entry.name) != own.end())

@@ -36,7 +36,7 @@ struct InstrumentFile {
     std::string intensities;                     ///< "structure" or "extracted"
     double rwp = 0, gof = 0, r_bragg = 0;
 
-    std::string program; ///< with its version
+    std::string program; ///< with its version and revision
     std::string date;    ///< ISO 8601, UTC
     std::string pattern; ///< file that was fitted
     std::string pattern_sha256;

@@ -43,12 +43,14 @@ std::string now_utc() {
     return text;
 }
 
-void write_root(Group& root, const std::string& program_version, const std::string& creation_time,
+void write_root(Group& root, const std::string& program_version,
+                const std::string& program_revision, const std::string& creation_time,
                 const std::string& default_entry) {
     root.set_attribute("NX_class", "NXroot");
     root.set_attribute("file_type", file_type);
     root.set_attribute("format_version", format_version);
     root.set_attribute("program_version", program_version);
+    root.set_attribute("program_revision", program_revision);
     root.set_attribute("creation_time", creation_time);
     if (!default_entry.empty())
         root.set_attribute("default", default_entry);

@@ -17,11 +17,12 @@ namespace xrdct::nexus {
 inline constexpr const char* file_type = "xrdct";
 inline constexpr int format_version = 1;
 
-/// @NX_class = NXroot, @file_type, @format_version, @program_version, @creation_time, @default. On
-/// a file shared by ranks `creation_time` must be the same on all of them (broadcast rank 0's
-/// now_utc()).
+/// @NX_class = NXroot, @file_type, @format_version, @program_version, @program_revision (of the
+/// program's source), @creation_time, @default. On a file shared by ranks `creation_time` must be
+/// the same on all of them (broadcast rank 0's now_utc()).
 void write_root(hdf5::Group& root, const std::string& program_version,
-                const std::string& creation_time, const std::string& default_entry = "entry");
+                const std::string& program_revision, const std::string& creation_time,
+                const std::string& default_entry = "entry");
 
 /// @format_version of a file of this program. Error naming the file when it is none of ours, or
 /// newer than this program.

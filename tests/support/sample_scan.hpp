@@ -67,7 +67,7 @@ struct SampleScan {
     void write(const std::filesystem::path& path) const {
         auto file = hdf5::File::open(path, hdf5::Access::create);
         auto root = file.root();
-        nexus::write_root(root, "test", nexus::now_utc());
+        nexus::write_root(root, "test", "abc", nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         entry.write_string("title", "a sample scan");
         auto instrument = nexus::require_class(entry, "instrument", "NXinstrument");

@@ -109,6 +109,28 @@ TEST_F(Commands, InfoDescribesScanAndProduct) {
     const auto product = nlohmann::json::parse(
         run_xrdct({"info", (results() / "fbp.nxs").string(), "--json"}).output);
     EXPECT_EQ(product["kind"], "product");
+    // The version and the revision that the program names itself.
+    const std::string version = product["program_version"];
+    const std::string revision = product["program_revision"];
+    EXPECT_EQ(run_xrdct({"--version"}).output,
+              "xrdct " + version + " (revision " + revision + ")\n");
+    EXPECT_FALSE(revision.empty());
+    const auto file = hdf5::File::open(results() / "fbp.nxs", hdf5::Access::read_only);
+    EXPECT_EQ(file.root().open_dataset("entry/fbp/revision").read_string(), revision);
+}
+
+TEST_F(Commands, ProductsOfAnotherRevisionAreKept) {
+    ASSERT_EQ(run_xrdct({"run", job().string(), "--stages", "fbp"}, 2, 60).exit_code, 0);
+    const auto path = results() / "fbp.nxs";
+    {
+        auto file = hdf5::File::open(path, hdf5::Access::read_write);
+        file.root().set_attribute("program_version", "0.1.0");
+        file.root().set_attribute("program_revision", "0123456789ab");
+    }
+    const auto time = std::filesystem::last_write_time(path);
+    const auto again = run_xrdct({"run", job().string(), "--stages", "fbp", "--resume"}, 2, 60);
+    EXPECT_EQ(again.exit_code, 0) << again.errors;
+    EXPECT_EQ(std::filesystem::last_write_time(path), time);
 }
 
 TEST_F(Commands, RunResumeAndReport) {

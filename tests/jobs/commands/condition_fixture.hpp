@@ -110,7 +110,7 @@ struct PatternsFile {
     void write(const std::filesystem::path& path) const {
         auto file = hdf5::File::open(path, hdf5::Access::create);
         auto root = file.root();
-        nexus::write_root(root, "test", "2020-01-01T00:00:00Z");
+        nexus::write_root(root, "test", "abc", "2020-01-01T00:00:00Z");
         auto entry = nexus::require_class(root, "entry", "NXentry");
         auto data = nexus::require_data(entry, "patterns", "intensity", {"frame", "two_theta"});
         const std::size_t frames = intensity.size() / n_k;

@@ -82,7 +82,7 @@ class Analysed : public ::testing::Test {
                        const std::function<void(hdf5::Group&)>& fill) {
         auto file = hdf5::File::open(folder_ / (stage + ".nxs"), hdf5::Access::create);
         auto root = file.root();
-        nexus::write_root(root, "1.2.3", nexus::now_utc());
+        nexus::write_root(root, "1.2.3", "abc", nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         auto group = nexus::require_class(entry, stage, "NXprocess");
         group.write_string("job", job);

@@ -80,7 +80,7 @@ class ReportOfProducts : public ::testing::Test {
     void write_product(const std::string& stage, const Fill& fill, const std::string& title = "") {
         auto file = hdf5::File::open(folder_ / (stage + ".nxs"), hdf5::Access::create);
         auto root = file.root();
-        nexus::write_root(root, "9.8.7", nexus::now_utc());
+        nexus::write_root(root, "9.8.7", "abc", nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         if (!title.empty())
             entry.write_string("title", title);

@@ -110,7 +110,7 @@ TEST_F(ParallelHdf5Test, RootWritesSmallThingsForAll) {
         auto root = file.root();
         std::string time = nexus::now_utc();
         world_.broadcast(time);
-        nexus::write_root(root, "0.1.0", time);
+        nexus::write_root(root, "0.1.0", "abc", time);
         auto entry = nexus::require_class(root, "entry", "NXentry");
         entry.write_string("title", "written by " + std::to_string(world_.size()));
         entry.write_strings("names", {"a", "bcd"});

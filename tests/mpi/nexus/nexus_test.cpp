@@ -22,7 +22,7 @@ class NexusTest : public testing::Test {
 };
 
 TEST_F(NexusTest, MapsRoundTripAndTheDefaultPlotResolves) {
-    write_root(root_, "0.1.0", now_utc());
+    write_root(root_, "0.1.0", "abc", now_utc());
     auto entry = require_class(root_, "entry", "NXentry");
     auto stage = require_class(entry, "rietveld", "NXprocess");
     auto phase = require_data(stage, "NMC532 (P)", "a", {"y", "x"});
@@ -34,6 +34,8 @@ TEST_F(NexusTest, MapsRoundTripAndTheDefaultPlotResolves) {
     set_default(phase);
 
     EXPECT_EQ(read_format_version(root_), 1);
+    EXPECT_EQ(root_.string_attribute("program_version"), "0.1.0");
+    EXPECT_EQ(root_.string_attribute("program_revision"), "abc");
     const auto found = default_data(root_);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->path(), "/entry/rietveld/NMC532 (P)");
@@ -89,7 +91,7 @@ TEST_F(NexusTest, ADefaultThatLeadsNowhereOrInCirclesEnds) {
 TEST_F(NexusTest, TellsForeignAndNewerFiles) {
     EXPECT_THAT([&] { read_format_version(root_); },
                 ThrowsMessage<Error>(HasSubstr("maps.nxs: was not written by this program")));
-    write_root(root_, "9.0", now_utc());
+    write_root(root_, "9.0", "abc", now_utc());
     root_.set_attribute("format_version", 99);
     EXPECT_THAT([&] { read_format_version(root_); },
                 ThrowsMessage<Error>(HasSubstr("format version 99")));

@@ -27,7 +27,7 @@ void write(const std::string& path, const mpi::Communicator* communicator) {
         std::string time = nexus::now_utc();
         if (communicator != nullptr)
             communicator->broadcast(time);
-        nexus::write_root(root, "0.1.0", time);
+        nexus::write_root(root, "0.1.0", "abc", time);
         auto entry = nexus::require_class(root, "entry", "NXentry");
         entry.write_string("title", "sample, 20 \u00b5m");
         auto stage = nexus::require_class(entry, "rietveld", "NXprocess");

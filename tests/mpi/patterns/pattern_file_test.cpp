@@ -223,7 +223,7 @@ void write_nexus(const std::filesystem::path& path, const std::string& name,
                  const std::string& unit, double wavelength, const hdf5::Shape& shape = {20}) {
     auto file = hdf5::File::open(path, hdf5::Access::create);
     auto root = file.root();
-    nexus::write_root(root, "test", nexus::now_utc());
+    nexus::write_root(root, "test", "abc", nexus::now_utc());
     auto entry = nexus::require_class(root, "entry", "NXentry");
     if (wavelength > 0) {
         auto beam = nexus::require_class(entry, "beam", "NXbeam");
