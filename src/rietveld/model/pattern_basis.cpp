@@ -1,5 +1,6 @@
 #include "rietveld/model/pattern_basis.hpp"
 
+#include "base/assertions.hpp"
 #include "base/error.hpp"
 #include "rietveld/model/pattern_basis_impl.hpp"
 
@@ -156,8 +157,8 @@ void PatternBasis::table_rows(std::span<const double> globals, bool values, bool
     const Impl& impl = *impl_;
     if (globals.size() != impl.globals.size())
         throw Error("pattern basis: wrong number of global shape parameters");
-    if (rows.size() != table_size(values, derivatives))
-        throw Error("pattern basis: wrong number of rows for the tables");
+    XRDCT_ASSERT(rows.size() == table_size(values, derivatives),
+                 "pattern basis: wrong number of rows for the tables");
     const auto depths = impl.layer_depths(impl.options.layers > 1);
     const auto m = static_cast<Eigen::Index>(size());
     double* begin = rows.data();
@@ -188,8 +189,8 @@ PatternBasis::Tables PatternBasis::tables(std::span<const double> values, bool d
     std::size_t taken = 0;
     for (std::size_t part = 0; part < impl.parts.size(); ++part) {
         const auto& family = impl.families[part];
-        if (taken + impl.table_rows(part) * m > rows.size())
-            throw Error("pattern basis: too few rows for the tables");
+        XRDCT_ASSERT(taken + impl.table_rows(part) * m <= rows.size(),
+                     "pattern basis: too few rows for the tables");
         const FloatMatrix table = impl.part_table(part, rows.data() + taken);
         taken += impl.table_rows(part) * m;
         const std::size_t each = family.ring.size() * family.components * m;
@@ -220,8 +221,8 @@ void PatternBasis::add_derivatives(std::span<const double> values, Tables& table
     std::size_t taken = 0;
     for (std::size_t g = 0; g < impl.globals.size(); ++g) {
         const std::size_t part = impl.globals[g].part, each = impl.table_rows(part) * size();
-        if (taken + 2 * each > rows.size())
-            throw Error("pattern basis: too few rows for the derivatives");
+        XRDCT_ASSERT(taken + 2 * each <= rows.size(),
+                     "pattern basis: too few rows for the derivatives");
         const FloatMatrix upper = impl.part_table(part, rows.data() + taken),
                           lower = impl.part_table(part, rows.data() + taken + each);
         taken += 2 * each;
