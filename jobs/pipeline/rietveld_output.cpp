@@ -1,13 +1,17 @@
 #include "jobs/pipeline/rietveld_output.hpp"
 
+#include "base/error.hpp"
 #include "jobs/pipeline/map_output.hpp"
+#include "jobs/pipeline/mask_image.hpp"
 #include "mpi/nexus/nexus.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace xrdct::pipeline {
@@ -151,6 +155,18 @@ void write_rietveld_result(hdf5::Group& stage, const RietveldResult& result) {
     const auto& phases = start.model.phases;
     if (!phases.empty() && stage.has_group(phases.front().name))
         nexus::set_default(stage.open_group(phases.front().name));
+}
+
+void write_masks(const settings::Job& job, const RietveldResult& result) {
+    const auto folder = job.output / "masks";
+    std::error_code code;
+    std::filesystem::create_directories(folder, code);
+    if (code)
+        throw Error(
+            fmt::format("{}: the folder cannot be made: {}", folder.string(), code.message()));
+    const std::size_t n = result.x.size();
+    for (std::size_t p = 0; p < job.phases.size(); ++p)
+        write_mask_image(folder / (job.phases[p].name + ".pgm"), result.mask_of(p), n, n);
 }
 
 } // namespace xrdct::pipeline

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "jobs/settings/job.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "solvers/voxels/voxel_refinement.hpp"
 
@@ -25,5 +26,9 @@ struct RietveldResult {
 
 /// Mean pattern, start model and maps. Serial.
 void write_rietveld_result(hdf5::Group& stage, const RietveldResult& result);
+
+/// Images of the masks in the output's folder masks/, for a user to edit. Throws Error naming what
+/// cannot be written. Serial.
+void write_masks(const settings::Job& job, const RietveldResult& result);
 
 } // namespace xrdct::pipeline

@@ -57,19 +57,6 @@ edited_masks(const settings::Job& job, const mpi::Communicator& communicator, st
     return masks;
 }
 
-/// Images of the masks, for a user to edit. Serial.
-void write_masks(const settings::Job& job, const RietveldResult& result) {
-    const auto folder = job.output / "masks";
-    std::error_code code;
-    std::filesystem::create_directories(folder, code);
-    if (code)
-        throw Error(
-            fmt::format("{}: the folder cannot be made: {}", folder.string(), code.message()));
-    const std::size_t n = result.x.size();
-    for (std::size_t p = 0; p < job.phases.size(); ++p)
-        write_mask_image(folder / (job.phases[p].name + ".pgm"), result.mask_of(p), n, n);
-}
-
 /// Start model, masks, widths and fits. Collective.
 void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel& model,
                    StageContext& context, std::size_t n, program::Timings& timings) {
