@@ -12,7 +12,7 @@ namespace xrdct::absorption {
 namespace {
 
 rietveld::RayDecompositionOptions amount_options(const RaySums& sums, double distance,
-                                          const RayModelOptions& wanted) {
+                                                 const RayModelOptions& wanted) {
     rietveld::RayDecompositionOptions options;
     if (std::isfinite(distance)) {
         options.distance = distance;
@@ -93,7 +93,7 @@ std::vector<std::vector<float>> decompose_rays(const mpi::Communicator& communic
     communicator.collectively([&] {
         const auto variance = typical_variance(axis, sums.mean, options.excluded);
         const rietveld::RayDecomposition along(axis, model, variance,
-                                         amount_options(sums, geometry.distance, options));
+                                               amount_options(sums, geometry.distance, options));
         rietveld::RayDecomposition::Workspace workspace(along);
         std::vector<double> amounts(along.phase_count() + along.peak_count());
         std::size_t done = 0;
