@@ -125,8 +125,8 @@ std::string program_page(const ProgramDescription& program) {
     page += example_lines("mpirun \\-n 2 xrdct simulate \\-\\-output cell\n"
                           "mpirun \\-n 2 xrdct run cell/job.toml\n"
                           "xrdct report cell/results");
-    page +=
-        std::string(".SH SEE ALSO\n.BR xrdct\\-job (5),\n.BR mpirun (1)\n.PP\n") + where_more_is;
+    page += ".SH SEE ALSO\n.BR xrdct\\-job (5),\n.BR mpirun (1)\n.PP\n";
+    page += where_more_is;
     return page;
 }
 
@@ -134,7 +134,8 @@ std::string command_page(const ProgramDescription& program, const CommandDescrip
     std::string page = header(program, "xrdct-" + command.name, 1, command.summary);
     page += fmt::format(".SH SYNOPSIS\n.B xrdct {}\n{}\n.SH DESCRIPTION\n{}\n", roff(command.name),
                         roff(command.usage), roff(sentence(command.summary)));
-    page += std::string(where_more_is) + ".SH OPTIONS\n";
+    page += where_more_is;
+    page += ".SH OPTIONS\n";
     for (const OptionDescription& option : command.options)
         page += option_entry(option);
     page += ".SH EXAMPLES\n" + example_lines(roff(command.example));

@@ -227,8 +227,9 @@ struct Excess {
 
 Excess compare_mirrored(const Lines& lines, double centre) {
     const std::size_t n_translation = lines.own.size();
-    Excess result{std::vector<double>(n_translation, nan_value),
-                  std::vector<double>(n_translation, 0)};
+    Excess result;
+    result.excess.assign(n_translation, nan_value);
+    result.beyond.assign(n_translation, 0);
     for (std::size_t t = 0; t < n_translation; ++t) {
         const double place = 2 * centre - static_cast<double>(t);
         result.excess[t] = lines.own[t] - at(lines.own, place);
