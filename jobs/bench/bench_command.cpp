@@ -18,7 +18,6 @@
 
 namespace xrdct::bench {
 
-namespace po = boost::program_options;
 namespace fs = std::filesystem;
 using namespace bench;
 
@@ -43,9 +42,8 @@ std::set<std::string> choices(const std::string& text, const std::string& option
     std::set<std::string> chosen;
     for (const auto& word : words(text)) {
         if (std::find(known.begin(), known.end(), word) == known.end()) {
-            const auto nearest = nearest_name(word, known);
-            throw Error(fmt::format("{}: there is no '{}'{}", option, word,
-                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+            throw Error(
+                fmt::format("{}: there is no '{}'{}", option, word, nearest_hint(word, known)));
         }
         chosen.insert(word);
     }
@@ -114,53 +112,46 @@ int command_bench(const std::vector<std::string>& arguments) {
         "bench", "measure every stage on 1, 2, 4 ... ranks, or predict it on many", "[options]",
         "mpirun -n 4 xrdct bench --translations 140 --rotations 220 --output bench.nxs\n"
         "  xrdct bench --translations 550 --rotations 400 --predict 16,64,256,1024,4096");
-    const auto count = [](long& target) {
-        return po::value<long>(&target)->default_value(target)->value_name("N");
-    };
-    const auto number = [](double& target, const char* unit) {
-        return po::value<double>(&target)
-            ->default_value(target, fmt::format("{:g}", target))
-            ->value_name(unit);
-    };
-    const auto text = [](std::string& target, const char* name) {
-        return po::value<std::string>(&target)->default_value(target)->value_name(name);
-    };
-    line.add_options()("translations", count(translations), "of the synthetic scan; image pixels")(
-        "rotations", count(rotations), "over half a turn")(
-        "channels", count(channels), "radial channels")("stages", text(stages, "LIST"),
-                                                        "of fbp, fits, dlsr and io")(
-        "scaling", text(scaling, "LIST"),
+    line.option("translations", translations, "N", "of the synthetic scan; image pixels");
+    line.option("rotations", rotations, "N", "over half a turn");
+    line.option("channels", channels, "N", "radial channels");
+    line.option("stages", stages, "LIST", "of fbp, fits, dlsr and io");
+    line.option(
+        "scaling", scaling, "LIST",
         "strong: the same problem; weak: rotations (dlsr, io), channels (fbp) or rows of voxels "
-        "(fits) grow with the ranks")(
-        "ranks", po::value(&ranks)->value_name("LIST"),
-        "numbers of ranks, at most those of mpirun (default: 1,2,4 ... and all)")(
-        "ranks-per-node", po::value(&ranks_per_node)->value_name("N"),
+        "(fits) grow with the ranks");
+    line.optional("ranks", ranks, "LIST",
+                  "numbers of ranks, at most those of mpirun (default: 1,2,4 ... and all)");
+    line.optional(
+        "ranks-per-node", ranks_per_node, "N",
         "at most so many ranks of a node share the DLSR's memory and work on it as a team "
         "(default: "
-        "all of a node; in predictions 64)")("repetitions", count(repetitions),
-                                             "of a measurement, the best counts")(
-        "iterations", count(iterations), "conjugate gradients in the measured DLSR step")(
-        "folder", text(folder, "FOLDER"), "where io writes its file, which is removed again")(
-        "predict", po::value(&predicted)->value_name("LIST"),
-        "predict these numbers of ranks instead, from rates measured on one")(
-        "slices", count(slices), "of the stack in predictions")(
-        "steps", count(steps), "Gauss-Newton steps of a slice in predictions")(
-        "products", count(products), "conjugate gradients of a step in predictions")(
-        "flop-rate", number(machine.flop_rate, "GFLOP/s"),
-        "single-precision peak per rank of the predicted machine; 0: as measured here")(
-        "memory-bandwidth", number(machine.memory_bandwidth, "GB/s"),
-        "per rank with all at work; 0: as measured here")("network-bandwidth",
-                                                          number(machine.network_bandwidth, "GB/s"),
-                                                          "of a node, into and out of it at once")(
-        "latency", number(machine.latency, "us"), "of a message between nodes")(
-        "node-latency", number(machine.node_latency, "us"), "of a message within a node")(
-        "file-bandwidth", number(machine.file_bandwidth, "GB/s"),
-        "of one rank")("file-system", number(machine.file_system, "GB/s"), "of all ranks together")(
-        "memory", po::value(&memory)->value_name("SIZE"),
-        "of a rank, which a group must not exceed in predictions of stacks (default: no limit)")(
-        "output", po::value(&output)->value_name("FILE"),
-        "NeXus file of the results; pictures of the efficiency beside it")(
-        "force", "replace files that exist")("json", "results as JSON on stdout");
+        "all of a node; in predictions 64)");
+    line.option("repetitions", repetitions, "N", "of a measurement, the best counts");
+    line.option("iterations", iterations, "N", "conjugate gradients in the measured DLSR step");
+    line.option("folder", folder, "FOLDER", "where io writes its file, which is removed again");
+    line.optional("predict", predicted, "LIST",
+                  "predict these numbers of ranks instead, from rates measured on one");
+    line.option("slices", slices, "N", "of the stack in predictions");
+    line.option("steps", steps, "N", "Gauss-Newton steps of a slice in predictions");
+    line.option("products", products, "N", "conjugate gradients of a step in predictions");
+    line.option("flop-rate", machine.flop_rate, "GFLOP/s",
+                "single-precision peak per rank of the predicted machine; 0: as measured here");
+    line.option("memory-bandwidth", machine.memory_bandwidth, "GB/s",
+                "per rank with all at work; 0: as measured here");
+    line.option("network-bandwidth", machine.network_bandwidth, "GB/s",
+                "of a node, into and out of it at once");
+    line.option("latency", machine.latency, "us", "of a message between nodes");
+    line.option("node-latency", machine.node_latency, "us", "of a message within a node");
+    line.option("file-bandwidth", machine.file_bandwidth, "GB/s", "of one rank");
+    line.option("file-system", machine.file_system, "GB/s", "of all ranks together");
+    line.optional(
+        "memory", memory, "SIZE",
+        "of a rank, which a group must not exceed in predictions of stacks (default: no limit)");
+    line.optional("output", output, "FILE",
+                  "NeXus file of the results; pictures of the efficiency beside it");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "results as JSON on stdout");
     if (!line.parse(arguments))
         return 0;
     Results results;

@@ -485,7 +485,7 @@ Workload make_workload(const Sample& sample) {
     const auto exact = op.cost();
     w.gradient_flops = (exact.projection_flops + exact.table_flops) / rotations;
     w.gradient_bytes = exact.bytes / rotations;
-    op.condense(product_tolerance);
+    op.set_low_rank_tolerance(product_tolerance);
     const auto condensed = op.cost();
     w.product_projection = condensed.projection_flops / rotations;
     w.product_tables = condensed.table_flops / rotations;
@@ -571,7 +571,7 @@ Rates measure_rates(const Sample& sample, const Workload& work, const Machine& m
         const double with_tables = best(1, [&] { dlsr.op.set_point(beside, true, rows); }),
                      without = best(2, [&] { dlsr.op.set_point(beside, true, {}); });
         rates.tables = std::max(0.0, with_tables - without);
-        rates.condense = best(2, [&] { dlsr.op.condense(product_tolerance); });
+        rates.condense = best(2, [&] { dlsr.op.set_low_rank_tolerance(product_tolerance); });
     }
     const auto split = [&](double Times::*part, double& rotation, double& fixed) {
         const double a = times[0].*part, b = times[1].*part;

@@ -20,7 +20,6 @@
 
 namespace xrdct::cluster {
 
-namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
 namespace {
@@ -220,8 +219,12 @@ void print_status(const Submission& submission, const SlurmView& view, const Rep
 }
 
 void add_target(program::CommandLine& line) {
-    line.hidden()("target", po::value<std::string>()->default_value(""));
-    line.positional("target", 1);
+    line.positional("target", program::CommandLine::Need::optional);
+}
+
+/// The folder, job file or number that is named; "" where none is.
+std::string target_of(const program::CommandLine& line) {
+    return line.has("target") ? line.get<std::string>("target") : "";
 }
 
 } // namespace
@@ -229,7 +232,7 @@ void add_target(program::CommandLine& line) {
 int command_jobs(const std::vector<std::string>& arguments) {
     program::CommandLine line("jobs", "list the submitted jobs and how far they are", "[options]",
                               "xrdct jobs");
-    line.add_options()("json", "as JSON on stdout");
+    line.flag("json", "as JSON on stdout");
     if (!line.parse(arguments))
         return 0;
     std::vector<Submission> list;
@@ -278,11 +281,11 @@ int command_status(const std::vector<std::string>& arguments) {
     program::CommandLine line("status",
                               "say how far a job is: stage, iteration, residual, time left",
                               "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct status results");
-    line.add_options()("json", "as JSON on stdout");
+    line.flag("json", "as JSON on stdout");
     add_target(line);
     if (!line.parse(arguments))
         return 0;
-    const auto submission = find_submission(line.get<std::string>("target"));
+    const auto submission = find_submission(target_of(line));
     const auto view = view_of({submission});
     const auto report = report_on(submission, view);
     if (!line.has("json")) {
@@ -300,16 +303,15 @@ int command_watch(const std::vector<std::string>& arguments) {
     program::CommandLine line(
         "watch", "repeat the status until the job has ended; exit code 0 if it finished",
         "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct watch results --interval 5");
-    line.add_options()("interval", po::value<double>()->default_value(10)->value_name("SECONDS"),
-                       "time between looks [s], at least 1");
+    double interval = 10;
+    line.option("interval", interval, "SECONDS", "time between looks [s], at least 1");
     add_target(line);
     if (!line.parse(arguments))
         return 0;
-    const double interval = line.get<double>("interval");
     if (!(interval >= 1 && interval <= 86400))
         throw Error(fmt::format("--interval: must lie between 1 s and a day, is {}", interval));
     const bool terminal = isatty(STDOUT_FILENO) != 0;
-    const auto target = line.get<std::string>("target");
+    const auto target = target_of(line);
     for (;;) {
         const auto submission = find_submission(target);
         const auto view = view_of({submission});
@@ -327,14 +329,13 @@ int command_watch(const std::vector<std::string>& arguments) {
 int command_cancel(const std::vector<std::string>& arguments) {
     program::CommandLine line("cancel", "cancel a submitted job; what is finished stays",
                               "JOB.toml|FOLDER|NUMBER [options]", "xrdct cancel results");
-    line.add_options()("member", po::value<std::string>()->value_name("NAME"),
-                       "only this scan of a campaign");
+    line.optional<std::string>("member", "NAME", "only this scan of a campaign");
     add_target(line);
     if (!line.parse(arguments))
         return 0;
-    if (line.get<std::string>("target").empty())
+    if (target_of(line).empty())
         throw Error("xrdct cancel: name an output folder, a job file or a number");
-    const auto submission = find_submission(line.get<std::string>("target"));
+    const auto submission = find_submission(target_of(line));
     if (submission.job == 0)
         throw Error(fmt::format("{}: was run without SLURM", submission.output.string()));
     std::vector<std::string> ids;
@@ -347,10 +348,8 @@ int command_cancel(const std::vector<std::string>& arguments) {
                 ids.push_back(fmt::format("{}_{}", submission.members[i].job, i));
         }
         if (ids.empty()) {
-            const auto nearest = nearest_name(name, names);
-            throw Error(
-                fmt::format("--member: there is no scan '{}'{}", name,
-                            nearest && submission.array ? "; nearest is '" + *nearest + "'" : ""));
+            throw Error(fmt::format("--member: there is no scan '{}'{}", name,
+                                    submission.array ? nearest_hint(name, names) : ""));
         }
     } else {
         std::set<long> numbers;
@@ -375,17 +374,17 @@ int command_cancel(const std::vector<std::string>& arguments) {
 int command_logs(const std::vector<std::string>& arguments) {
     program::CommandLine line("logs", "print what a submitted job wrote",
                               "[JOB.toml|FOLDER|NUMBER] [options]", "xrdct logs results --follow");
-    line.add_options()("lines", po::value<long>()->default_value(100)->value_name("N"),
-                       "the last N lines")("follow", "go on as the job writes, until interrupted")(
-        "member", po::value<std::string>()->value_name("NAME"),
-        "this scan of a campaign")("path", "print the log's path only");
+    long lines = 100;
+    line.option("lines", lines, "N", "the last N lines");
+    line.flag("follow", "go on as the job writes, until interrupted");
+    line.optional<std::string>("member", "NAME", "this scan of a campaign");
+    line.flag("path", "print the log's path only");
     add_target(line);
     if (!line.parse(arguments))
         return 0;
-    const long lines = line.get<long>("lines");
     if (lines < 0)
         throw Error(fmt::format("--lines: must not be negative, is {}", lines));
-    const auto submission = find_submission(line.get<std::string>("target"));
+    const auto submission = find_submission(target_of(line));
     if (submission.job == 0)
         throw Error(fmt::format("{}: was run without SLURM: it wrote to its terminal",
                                 submission.output.string()));
@@ -397,10 +396,8 @@ int command_logs(const std::vector<std::string>& arguments) {
         const auto name = line.get<std::string>("member");
         const auto found = std::find(names.begin(), names.end(), name);
         if (!submission.array || found == names.end()) {
-            const auto nearest = nearest_name(name, names);
-            throw Error(
-                fmt::format("--member: there is no scan '{}'{}", name,
-                            nearest && submission.array ? "; nearest is '" + *nearest + "'" : ""));
+            throw Error(fmt::format("--member: there is no scan '{}'{}", name,
+                                    submission.array ? nearest_hint(name, names) : ""));
         }
         index = static_cast<std::size_t>(found - names.begin());
     } else if (submission.array && names.size() > 1) {

@@ -25,7 +25,6 @@
 
 namespace xrdct::cluster {
 
-namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
 namespace {
@@ -186,41 +185,29 @@ std::vector<std::size_t> failed_members(const BatchJob& batch, const Submission&
     return list;
 }
 
-} // namespace
-
-int command_submit(const std::vector<std::string>& arguments) {
-    program::CommandLine line("submit", "run a job, or one of many scans, on a cluster with SLURM",
-                              "JOB.toml [options]",
-                              "xrdct submit job.toml --profile site.toml --dry-run");
-    line.add_options()("dry-run", "print the batch script on stdout and submit nothing")(
-        "profile", po::value<std::string>()->value_name("FILE"),
+void declare_options(program::CommandLine& line) {
+    line.flag("dry-run", "print the batch script on stdout and submit nothing");
+    line.optional<std::string>(
+        "profile", "FILE",
         "the site: partition, account, modules, … (default: $XRDCT_PROFILE, or "
-        "~/.config/xrdct/profile.toml)")("profile-reference", "print every key of a profile")(
-        "nodes", po::value<int>()->value_name("N"), "nodes (default: as many as the ranks need)")(
-        "ranks", po::value<int>()->value_name("N"),
-        "ranks, a core each (default: from the estimate)")(
-        "time", po::value<std::string>()->value_name("TIME"),
-        "time limit, such as 90min or 2h (default: from the estimate)")(
-        "memory", po::value<std::string>()->value_name("SIZE"),
-        "memory to use over all ranks, such as 40GB (default: no limit)")(
-        "force", "replace products that exist")(
-        "resume", "keep products made with the same settings and inputs")(
-        "failed",
-        "of what was submitted before, submit again what did not finish (with --resume), "
-        "and scans that are new in the campaign")("json", "the outcome as JSON on stdout");
-    line.hidden()("job", po::value<std::string>());
-    line.positional("job", 1);
-    if (!line.parse(arguments))
-        return 0;
-    if (line.has("profile-reference")) {
-        fmt::print("| key | type | default | unit | meaning |\n|---|---|---|---|---|\n");
-        for (const auto& key : profile_reference())
-            fmt::print("| `{}` | {} | `{}` | {} | {} |\n", key.path, key.type, key.default_value,
-                       key.unit, key.description);
-        return 0;
-    }
-    if (!line.has("job"))
-        throw Error("xrdct submit: no job file; usage: xrdct submit JOB.toml [options]");
+        "~/.config/xrdct/profile.toml)");
+    line.flag("profile-reference", "print every key of a profile");
+    line.optional<int>("nodes", "N", "nodes (default: as many as the ranks need)");
+    line.optional<int>("ranks", "N", "ranks, a core each (default: from the estimate)");
+    line.optional<std::string>("time", "TIME",
+                               "time limit, such as 90min or 2h (default: from the estimate)");
+    line.optional<std::string>("memory", "SIZE",
+                               "memory to use over all ranks, such as 40GB (default: no limit)");
+    line.flag("force", "replace products that exist");
+    line.flag("resume", "keep products made with the same settings and inputs");
+    line.flag("failed",
+              "of what was submitted before, submit again what did not finish (with --resume), "
+              "and scans that are new in the campaign");
+    line.flag("json", "the outcome as JSON on stdout");
+    line.positional("job", program::CommandLine::Need::optional);
+}
+
+Wishes wishes_of(const program::CommandLine& line) {
     Wishes wishes;
     for (auto [name, value] : {std::pair{"nodes", &wishes.nodes}, {"ranks", &wishes.ranks}})
         if (line.has(name)) {
@@ -232,16 +219,21 @@ int command_submit(const std::vector<std::string>& arguments) {
         wishes.seconds = parse_time(line.get<std::string>("time"), "--time");
     if (line.has("memory"))
         wishes.memory = program::parse_bytes(line.get<std::string>("memory"), "--memory");
-    const auto profile = find_profile(line.has("profile") ? line.get<std::string>("profile") : "");
-    const fs::path job_path = fs::absolute(line.get<std::string>("job")).lexically_normal();
-    const bool again = line.has("failed");
-    auto planned =
-        prepare(job_path, profile, wishes, line.has("force"), line.has("resume") || again);
-    auto& batch = planned.batch;
+    return wishes;
+}
 
-    const auto before = read_submission(batch.output);
+void print_profile_reference() {
+    fmt::print("| key | type | default | unit | meaning |\n|---|---|---|---|---|\n");
+    for (const auto& key : profile_reference())
+        fmt::print("| `{}` | {} | `{}` | {} | {} |\n", key.path, key.type, key.default_value,
+                   key.unit, key.description);
+}
+
+/// Which members are submitted: all, or with `again` those that did not finish. Throws Error where
+/// something is still under way.
+void choose_members(BatchJob& batch, const std::optional<Submission>& before, bool again,
+                    bool dry) {
     SlurmView view;
-    const bool dry = line.has("dry-run");
     if (before && (again || !dry)) {
         std::set<long> ids;
         for (const auto& member : before->members)
@@ -255,29 +247,21 @@ int command_submit(const std::vector<std::string>& arguments) {
         if (!view.trouble.empty())
             throw Error("--failed: " + view.trouble);
         batch.indices = failed_members(batch, *before, view);
-        if (batch.indices.empty()) {
-            fmt::print(stderr, "nothing to submit again: all has finished or is under way\n");
-            return 0;
-        }
-    } else {
-        for (std::size_t i = 0; i < batch.members.size(); ++i)
-            batch.indices.push_back(i);
-        for (std::size_t i = 0; before && !dry && i < before->members.size(); ++i)
-            if (const auto state = member_state(*before, i, view).state;
-                state == "waiting" || state == "running" || state == "continued")
-                throw Error(fmt::format("{}: job {} is {} there; xrdct cancel {} ends it",
-                                        batch.output.string(), before->members[i].job, state,
-                                        before->members[i].job));
+        return;
     }
-    const auto script = batch_script(profile, planned.resources, batch);
-    for (const auto& note : planned.resources.notes)
-        fmt::print(stderr, "note: {}\n", note);
-    if (dry) {
-        fmt::print("{}", script);
-        return 0;
-    }
+    for (std::size_t i = 0; i < batch.members.size(); ++i)
+        batch.indices.push_back(i);
+    for (std::size_t i = 0; before && !dry && i < before->members.size(); ++i)
+        if (const auto state = member_state(*before, i, view).state;
+            state == "waiting" || state == "running" || state == "continued")
+            throw Error(fmt::format("{}: job {} is {} there; xrdct cancel {} ends it",
+                                    batch.output.string(), before->members[i].job, state,
+                                    before->members[i].job));
+}
 
-    // All that may fail on the disk is tried before anything is submitted.
+/// Hands the script to SLURM; returns the job's number. All that may fail on the disk is tried
+/// before anything is submitted.
+long hand_in(const BatchJob& batch, const std::string& script, const Profile& profile) {
     std::error_code code;
     fs::create_directories(batch.output, code);
     if (code)
@@ -285,14 +269,21 @@ int command_submit(const std::vector<std::string>& arguments) {
                                 code.message()));
     const auto draft = batch.output / fmt::format(".submission-{}.sh", ::getpid());
     files::write_text_file(draft, script);
-    Submission record;
+    long job = 0;
     try {
-        record.job = submit_script(draft.string(), profile.source.string());
+        job = submit_script(draft.string(), profile.source.string());
     } catch (const Error&) {
         fs::remove(draft, code);
         throw;
     }
     fs::rename(draft, batch.output / "submission.sh", code);
+    return job;
+}
+
+Submission record_of(long job, const Planned& planned, const std::optional<Submission>& before) {
+    const auto& batch = planned.batch;
+    Submission record;
+    record.job = job;
     record.title = planned.title;
     record.job_file = batch.job_file;
     record.output = batch.output;
@@ -307,24 +298,20 @@ int command_submit(const std::vector<std::string>& arguments) {
     }
     for (std::size_t i = 0; i < batch.members.size(); ++i) {
         const auto& one = batch.members[i];
-        long job = record.job;
+        long number = record.job;
         if (std::find(batch.indices.begin(), batch.indices.end(), i) == batch.indices.end())
             for (const auto& known : before->members)
                 if (known.name == one.name)
-                    job = known.job;
-        record.members.push_back({one.name, one.input, one.output, one.checksum, job});
+                    number = known.job;
+        record.members.push_back({one.name, one.input, one.output, one.checksum, number});
     }
-    try {
-        write_submission(record);
-    } catch (const Error& error) {
-        throw Error(fmt::format("job {} was submitted, but its record was not written, so that "
-                                "xrdct status does not know it: {}",
-                                record.job, error.what()));
-    }
-    if (const auto trouble = remember_submission(record.output); !trouble.empty())
-        fmt::print(stderr, "note: {}\n", trouble);
+    return record;
+}
+
+void print_outcome(const Submission& record, const Planned& planned, bool json) {
+    const auto& batch = planned.batch;
     const auto& r = planned.resources;
-    if (line.has("json"))
+    if (json)
         fmt::print("{}\n", nlohmann::ordered_json{{"job", record.job},
                                                   {"output", record.output.string()},
                                                   {"members", batch.indices.size()},
@@ -344,6 +331,54 @@ int command_submit(const std::vector<std::string>& arguments) {
                    r.ranks, r.ranks == 1 ? "" : "s", r.nodes, r.nodes == 1 ? "" : "s",
                    1e-6 * static_cast<double>(r.memory), program::duration_text(r.seconds),
                    program::duration_text(r.estimated), record.output.string());
+}
+
+} // namespace
+
+int command_submit(const std::vector<std::string>& arguments) {
+    program::CommandLine line("submit", "run a job, or one of many scans, on a cluster with SLURM",
+                              "JOB.toml [options]",
+                              "xrdct submit job.toml --profile site.toml --dry-run");
+    declare_options(line);
+    if (!line.parse(arguments))
+        return 0;
+    if (line.has("profile-reference")) {
+        print_profile_reference();
+        return 0;
+    }
+    if (!line.has("job"))
+        throw Error("xrdct submit: no job file; usage: xrdct submit JOB.toml [options]");
+    const Wishes wishes = wishes_of(line);
+    const auto profile = find_profile(line.has("profile") ? line.get<std::string>("profile") : "");
+    const fs::path job_path = fs::absolute(line.get<std::string>("job")).lexically_normal();
+    const bool again = line.has("failed"), dry = line.has("dry-run");
+    auto planned =
+        prepare(job_path, profile, wishes, line.has("force"), line.has("resume") || again);
+    auto& batch = planned.batch;
+    const auto before = read_submission(batch.output);
+    choose_members(batch, before, again, dry);
+    if (again && batch.indices.empty()) {
+        fmt::print(stderr, "nothing to submit again: all has finished or is under way\n");
+        return 0;
+    }
+    const auto script = batch_script(profile, planned.resources, batch);
+    for (const auto& note : planned.resources.notes)
+        fmt::print(stderr, "note: {}\n", note);
+    if (dry) {
+        fmt::print("{}", script);
+        return 0;
+    }
+    const Submission record = record_of(hand_in(batch, script, profile), planned, before);
+    try {
+        write_submission(record);
+    } catch (const Error& error) {
+        throw Error(fmt::format("job {} was submitted, but its record was not written, so that "
+                                "xrdct status does not know it: {}",
+                                record.job, error.what()));
+    }
+    if (const auto trouble = remember_submission(record.output); !trouble.empty())
+        fmt::print(stderr, "note: {}\n", trouble);
+    print_outcome(record, planned, line.has("json"));
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "jobs/settings/job.hpp"
 #include "jobs/settings/settings.hpp"
 #include "mpi/files/checksum.hpp"
+#include "mpi/files/cif_file.hpp"
 #include "mpi/nexus/nexus.hpp"
 #include "mpi/patterns/pattern_file.hpp"
 #include "rietveld/fit/calibration.hpp"
@@ -26,8 +27,6 @@
 #include <nlohmann/json.hpp>
 
 namespace xrdct::commands {
-
-namespace po = boost::program_options;
 
 namespace {
 
@@ -102,7 +101,7 @@ Standard choose_standard(const program::CommandLine& line, std::vector<std::stri
             return {known.phase(), known.source};
         }
         const std::filesystem::path file = line.get<std::string>("cif");
-        auto phase = crystal::Phase::from_cif(file, file.stem().string());
+        auto phase = files::read_phase(file, file.stem().string());
         for (const auto& warning : phase.warnings())
             notes.push_back(warning);
         if (!line.has("cell"))
@@ -345,6 +344,175 @@ void print_summary(const rietveld::Calibration& result, const settings::Instrume
     }
 }
 
+/// What the command line says.
+struct Words {
+    std::string refine = "profile", intensities = "auto", noise = "auto", unit, dataset,
+                output = "instrument.toml";
+    double wavelength = settings::not_given, energy = settings::not_given,
+           distance = settings::not_given;
+    double minimum = 0, maximum = 180, search = 0.01;
+    int background = 6;
+};
+
+void declare_standard(program::CommandLine& line, Words& w) {
+    line.optional<std::string>("standard", "NAME",
+                               "CeO2 (SRM 674b), LaB6 (SRM 660c) or Si (SRM 640f)");
+    line.optional<std::string>("cif", "FILE", "structure of another standard");
+    line.optional<std::string>(
+        "cell", "LIST",
+        "its certified cell: the independent parameters, such as 5.4115 [angstrom, deg]");
+    line.optional("wavelength", w.wavelength, "ANGSTROM",
+                  "nominal wavelength (default: from the file)");
+    line.optional("energy", w.energy, "KEV", "instead of the wavelength");
+    line.optional(
+        "distance", w.distance, "MM",
+        "nominal distance from the sample to the detector, with which 2theta was computed");
+    line.option(
+        "refine", w.refine, "LIST",
+        "profile, and one of wavelength, distance, zero; none of them: the cell is refined and "
+        "compared with the certificate. zero may go with another where the range tells them "
+        "apart: cell,zero or wavelength,zero");
+}
+
+void declare_fit(program::CommandLine& line, Words& w) {
+    line.option(
+        "intensities", w.intensities, "SOURCE",
+        "structure, extracted (Le Bail) or auto: extracted where the structure's do not fit");
+    line.option("background", w.background, "N", "Chebyshev terms");
+    line.optional("min", w.minimum, "DEG", "2theta to begin with (default: all)");
+    line.optional("max", w.maximum, "DEG", "2theta to end with (default: all)");
+    line.list("exclude", "FROM:TO", "2theta [deg] left out; may be repeated");
+    line.option("search", w.search, "FRACTION",
+                "how far the lines may be from their nominal places");
+    line.option(
+        "noise", w.noise, "MODEL",
+        "errors of the file, counts (Poisson), estimate (from the scatter) or auto: errors, else "
+        "estimate");
+    line.option("unit", w.unit, "UNIT",
+                "of the radial column: deg, rad, 1/angstrom, 1/nm, d, mm (default: from the "
+                "file, else deg)");
+    line.option("dataset", w.dataset, "NAME", "intensities in an HDF5 file (default: its signal)");
+    line.flag("polarization-corrected", "the integration removed the polarisation factor");
+    line.flag("solid-angle-uncorrected", "the integration did not correct for solid angle");
+    line.option("output", w.output, "FILE",
+                "instrument file; pictures get its name with -fit and -widths");
+    line.flag("no-pictures", "write no pictures");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "print the result as JSON on stdout");
+    line.positional("pattern", program::CommandLine::Need::required);
+}
+
+/// Checks what is said about the fit and the beam; an energy becomes the wavelength.
+rietveld::CalibrationOptions options_of(const program::CommandLine& line, Words& w) {
+    rietveld::CalibrationOptions options;
+    read_refine(w.refine, options);
+    options.intensities = program::choice<rietveld::IntensitySource>(
+        w.intensities, "--intensities",
+        {{"auto", rietveld::IntensitySource::automatic},
+         {"structure", rietveld::IntensitySource::structure},
+         {"extracted", rietveld::IntensitySource::extracted}});
+    program::choice(w.noise, "--noise", {"auto", "errors", "counts", "estimate"});
+    if (w.background < 0 || w.background > 30)
+        throw Error(fmt::format("--background: must lie between 0 and 30, is {}", w.background));
+    options.background_terms = static_cast<std::size_t>(w.background);
+    if (!(w.search > 0) || w.search > 0.1)
+        throw Error(fmt::format("--search: must lie between 0 and 0.1, is {}", w.search));
+    options.search = w.search;
+    for (const auto& [value, name] : {std::pair{w.wavelength, "--wavelength"},
+                                      {w.energy, "--energy"},
+                                      {w.distance, "--distance"}})
+        if (!std::isnan(value) && !(value > 0 && std::isfinite(value)))
+            throw Error(fmt::format("{}: must be positive, is {}", name, value));
+    if (!std::isnan(w.wavelength) && !std::isnan(w.energy))
+        throw Error("--energy: give the wavelength or the energy, not both");
+    if (!std::isnan(w.energy))
+        w.wavelength = wavelength_from_energy(w.energy);
+    if (!(w.minimum < w.maximum))
+        throw Error(
+            fmt::format("--max: must exceed --min, {} and {} are given", w.minimum, w.maximum));
+    options.polarisation_corrected = line.has("polarization-corrected");
+    options.solid_angle_corrected = !line.has("solid-angle-uncorrected");
+    if (!std::isnan(w.distance))
+        options.distance = w.distance;
+    if (options.scale == rietveld::RadialScale::distance && std::isnan(w.distance))
+        throw Error("--refine distance: needs --distance, the nominal one with which 2theta was "
+                    "computed");
+    return options;
+}
+
+/// The files that are written.
+struct Targets {
+    std::filesystem::path output, fit_stem, widths_stem;
+    bool pictures, force;
+    std::vector<std::filesystem::path> all;
+};
+
+/// Refuses a folder that is not there and files that exist.
+Targets targets_of(const program::CommandLine& line, const Words& w) {
+    if (w.output.empty())
+        throw Error("--output: is empty");
+    Targets t{w.output, {}, {}, !line.has("no-pictures"), line.has("force"), {}};
+    if (!t.output.parent_path().empty() && !std::filesystem::is_directory(t.output.parent_path()))
+        throw Error(
+            fmt::format("--output: there is no folder {}", t.output.parent_path().string()));
+    auto stem = t.output;
+    stem.replace_extension();
+    t.fit_stem = stem.string() + "-fit";
+    t.widths_stem = stem.string() + "-widths";
+    t.all.push_back(t.output);
+    if (t.pictures)
+        for (const auto& one : {t.fit_stem, t.widths_stem})
+            for (const char* extension : {".png", ".svg"})
+                t.all.push_back(one.string() + extension);
+    for (const auto& target : t.all)
+        if (std::filesystem::exists(target) && !t.force)
+            throw Error(fmt::format("{} exists; --force replaces it", target.string()));
+    return t;
+}
+
+/// The pattern; excluded channels have no intensity.
+patterns::PatternFile read_standard_pattern(const std::string& path, const Words& w,
+                                            const std::vector<Range>& excluded) {
+    patterns::PatternFileOptions options;
+    if (!w.unit.empty())
+        options.unit = patterns::parse_radial_unit(w.unit, "--unit");
+    options.wavelength = std::isnan(w.wavelength) ? 0 : w.wavelength;
+    options.distance = std::isnan(w.distance) ? 0 : w.distance;
+    options.intensity = w.dataset;
+    options.minimum = w.minimum;
+    options.maximum = w.maximum;
+    patterns::PatternFile pattern = read_pattern(path, options);
+    for (const auto& range : excluded)
+        for (std::size_t k = 0; k < pattern.axis.size(); ++k)
+            if (pattern.axis.two_theta()[k] >= range.from &&
+                pattern.axis.two_theta()[k] <= range.to)
+                pattern.intensity[k] = std::nan("");
+    return pattern;
+}
+
+rietveld::Calibration calibrate_with(const patterns::PatternFile& pattern, const std::string& noise,
+                                     const Standard& standard,
+                                     const rietveld::CalibrationOptions& options,
+                                     std::vector<std::string>& notes) {
+    if (noise == "errors" && pattern.variance.empty())
+        throw Error(fmt::format("--noise errors: {} has no errors", pattern.path.string()));
+    try {
+        std::vector<double> variance;
+        if ((noise == "auto" || noise == "errors") && !pattern.variance.empty()) {
+            variance = pattern.variance;
+        } else if (noise == "counts") {
+            for (const double y : pattern.intensity)
+                variance.push_back(std::max(y, 1.0));
+        } else {
+            variance = estimate_variance(pattern.axis, pattern.intensity);
+            notes.push_back("the variance is estimated from the scatter of the pattern");
+        }
+        return calibrate(pattern.axis, pattern.intensity, variance, standard.phase, options);
+    } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", pattern.path.string(), error.what()));
+    }
+}
+
 } // namespace
 
 int command_calibrate(const std::vector<std::string>& arguments) {
@@ -353,172 +521,44 @@ int command_calibrate(const std::vector<std::string>& arguments) {
         "PATTERN --standard NAME [options]",
         "xrdct calibrate CeO2.xy --standard CeO2 --wavelength 0.11979 --refine "
         "wavelength --min 1.5 --output instrument.toml");
-    std::string refine = "profile", intensities = "auto", noise = "auto", unit, dataset,
-                output = "instrument.toml";
-    double wavelength = settings::not_given, energy = settings::not_given,
-           distance = settings::not_given;
-    double minimum = 0, maximum = 180, search = 0.01;
-    int background = 6;
-    const auto text = [](std::string& target, const char* name) {
-        return po::value(&target)->default_value(target)->value_name(name);
-    };
-    const auto optional_number = [](double& target, const char* name) {
-        return po::value(&target)->value_name(name);
-    };
-    line.add_options()("standard", po::value<std::string>()->value_name("NAME"),
-                       "CeO2 (SRM 674b), LaB6 (SRM 660c) or Si (SRM 640f)")(
-        "cif", po::value<std::string>()->value_name("FILE"), "structure of another standard")(
-        "cell", po::value<std::string>()->value_name("LIST"),
-        "its certified cell: the independent parameters, such as 5.4115 [angstrom, deg]")(
-        "wavelength", optional_number(wavelength, "ANGSTROM"),
-        "nominal wavelength (default: from the file)")("energy", optional_number(energy, "KEV"),
-                                                       "instead of the wavelength")(
-        "distance", optional_number(distance, "MM"),
-        "nominal distance from the sample to the detector, with which 2theta was computed")(
-        "refine", text(refine, "LIST"),
-        "profile, and one of wavelength, distance, zero; none of them: the cell is refined and "
-        "compared with the certificate. zero may go with another where the range tells them "
-        "apart: cell,zero or wavelength,zero")(
-        "intensities", text(intensities, "SOURCE"),
-        "structure, extracted (Le Bail) or auto: extracted where the structure's do not fit")(
-        "background", po::value(&background)->default_value(background)->value_name("N"),
-        "Chebyshev terms")("min", po::value(&minimum)->value_name("DEG"),
-                           "2theta to begin with (default: all)")(
-        "max", po::value(&maximum)->value_name("DEG"), "2theta to end with (default: all)")(
-        "exclude", po::value<std::vector<std::string>>()->composing()->value_name("FROM:TO"),
-        "2theta [deg] left out; may be repeated")(
-        "search", po::value(&search)->default_value(search, "0.01")->value_name("FRACTION"),
-        "how far the lines may be from their nominal places")(
-        "noise", text(noise, "MODEL"),
-        "errors of the file, counts (Poisson), estimate (from the scatter) or auto: errors, else "
-        "estimate")("unit", text(unit, "UNIT"),
-                    "of the radial column: deg, rad, 1/angstrom, 1/nm, d, mm (default: from the "
-                    "file, else deg)")("dataset", text(dataset, "NAME"),
-                                       "intensities in an HDF5 file (default: its signal)")(
-        "polarization-corrected", "the integration removed the polarisation factor")(
-        "solid-angle-uncorrected", "the integration did not correct for solid angle")(
-        "output", text(output, "FILE"),
-        "instrument file; pictures get its name with -fit and -widths")("no-pictures",
-                                                                        "write no pictures")(
-        "force", "replace files that exist")("json", "print the result as JSON on stdout");
-    line.hidden()("pattern", po::value<std::string>()->required());
-    line.positional("pattern", 1);
+    Words words;
+    declare_standard(line, words);
+    declare_fit(line, words);
     if (!line.parse(arguments))
         return 0;
 
     std::vector<std::string> notes;
-    rietveld::CalibrationOptions options;
-    read_refine(refine, options);
-    program::choice(intensities, "--intensities", {"auto", "structure", "extracted"});
-    options.intensities = intensities == "structure"   ? rietveld::IntensitySource::structure
-                          : intensities == "extracted" ? rietveld::IntensitySource::extracted
-                                                       : rietveld::IntensitySource::automatic;
-    program::choice(noise, "--noise", {"auto", "errors", "counts", "estimate"});
-    if (background < 0 || background > 30)
-        throw Error(fmt::format("--background: must lie between 0 and 30, is {}", background));
-    options.background_terms = static_cast<std::size_t>(background);
-    if (!(search > 0) || search > 0.1)
-        throw Error(fmt::format("--search: must lie between 0 and 0.1, is {}", search));
-    options.search = search;
-    for (const auto& [value, name] :
-         {std::pair{wavelength, "--wavelength"}, {energy, "--energy"}, {distance, "--distance"}})
-        if (!std::isnan(value) && !(value > 0 && std::isfinite(value)))
-            throw Error(fmt::format("{}: must be positive, is {}", name, value));
-    if (!std::isnan(wavelength) && !std::isnan(energy))
-        throw Error("--energy: give the wavelength or the energy, not both");
-    if (!std::isnan(energy))
-        wavelength = wavelength_from_energy(energy);
-    if (!(minimum < maximum))
-        throw Error(fmt::format("--max: must exceed --min, {} and {} are given", minimum, maximum));
-    options.polarisation_corrected = line.has("polarization-corrected");
-    options.solid_angle_corrected = !line.has("solid-angle-uncorrected");
-    if (!std::isnan(distance))
-        options.distance = distance;
-    if (options.scale == rietveld::RadialScale::distance && std::isnan(distance))
-        throw Error("--refine distance: needs --distance, the nominal one with which 2theta was "
-                    "computed");
-    const auto excluded =
-        read_excluded(line.has("exclude") ? line.get<std::vector<std::string>>("exclude")
-                                          : std::vector<std::string>{});
+    const auto options = options_of(line, words);
+    const auto excluded = read_excluded(line.texts("exclude"));
     const Standard standard = choose_standard(line, notes);
-
-    const std::filesystem::path output_path = output;
-    if (output.empty())
-        throw Error("--output: is empty");
-    if (!output_path.parent_path().empty() &&
-        !std::filesystem::is_directory(output_path.parent_path()))
-        throw Error(
-            fmt::format("--output: there is no folder {}", output_path.parent_path().string()));
-    auto stem = output_path;
-    stem.replace_extension();
-    const std::filesystem::path fit_stem = stem.string() + "-fit",
-                                widths_stem = stem.string() + "-widths";
-    const bool pictures = !line.has("no-pictures"), force = line.has("force");
-    std::vector<std::filesystem::path> targets{output_path};
-    if (pictures)
-        for (const auto& one : {fit_stem, widths_stem})
-            for (const char* extension : {".png", ".svg"})
-                targets.push_back(one.string() + extension);
-    for (const auto& target : targets)
-        if (std::filesystem::exists(target) && !force)
-            throw Error(fmt::format("{} exists; --force replaces it", target.string()));
-
-    patterns::PatternFileOptions file_options;
-    if (!unit.empty())
-        file_options.unit = patterns::parse_radial_unit(unit, "--unit");
-    file_options.wavelength = std::isnan(wavelength) ? 0 : wavelength;
-    file_options.distance = std::isnan(distance) ? 0 : distance;
-    file_options.intensity = dataset;
-    file_options.minimum = minimum;
-    file_options.maximum = maximum;
-    patterns::PatternFile pattern = read_pattern(line.get<std::string>("pattern"), file_options);
+    const Targets targets = targets_of(line, words);
+    const auto pattern = read_standard_pattern(line.get<std::string>("pattern"), words, excluded);
     notes.insert(notes.end(), pattern.notes.begin(), pattern.notes.end());
-    for (const auto& range : excluded)
-        for (std::size_t k = 0; k < pattern.axis.size(); ++k)
-            if (pattern.axis.two_theta()[k] >= range.from &&
-                pattern.axis.two_theta()[k] <= range.to)
-                pattern.intensity[k] = std::nan("");
-
-    if (noise == "errors" && pattern.variance.empty())
-        throw Error(fmt::format("--noise errors: {} has no errors", pattern.path.string()));
-    const auto result = [&] {
-        try {
-            std::vector<double> variance;
-            if ((noise == "auto" || noise == "errors") && !pattern.variance.empty()) {
-                variance = pattern.variance;
-            } else if (noise == "counts") {
-                for (const double y : pattern.intensity)
-                    variance.push_back(std::max(y, 1.0));
-            } else {
-                variance = estimate_variance(pattern.axis, pattern.intensity);
-                notes.push_back("the variance is estimated from the scatter of the pattern");
-            }
-            return calibrate(pattern.axis, pattern.intensity, variance, standard.phase, options);
-        } catch (const Error& error) {
-            throw Error(fmt::format("{}: {}", pattern.path.string(), error.what()));
-        }
-    }();
+    const auto result = calibrate_with(pattern, words.noise, standard, options, notes);
     notes.insert(notes.end(), result.notes.begin(), result.notes.end());
     const auto file = instrument_file(result, options, standard, pattern, excluded);
-    if (pictures) {
+    if (targets.pictures) {
         report::PictureOptions picture_options;
-        picture_options.force = force;
+        picture_options.force = targets.force;
         const std::string title =
             fmt::format("{}: {}", file.standard, pattern.path.filename().string());
-        write_pattern_picture(fit_picture(result, pattern, title), fit_stem, picture_options);
-        write_width_picture(width_picture(result, pattern, title), widths_stem, picture_options);
+        write_pattern_picture(fit_picture(result, pattern, title), targets.fit_stem,
+                              picture_options);
+        write_width_picture(width_picture(result, pattern, title), targets.widths_stem,
+                            picture_options);
     }
-    write_instrument_file(output_path, file, force);
+    write_instrument_file(targets.output, file, targets.force);
     for (const auto& note : notes)
         fmt::print(stderr, "note: {}\n", note);
     print_summary(result, file);
     if (line.has("json")) {
         auto json = to_json(result, file, notes);
-        for (const auto& target : targets)
+        for (const auto& target : targets.all)
             json["files"].push_back(target.string());
         fmt::print("{}\n", json.dump(1));
     }
-    fmt::print(stderr, "written: {}{}\n", output_path.string(), pictures ? " and pictures" : "");
+    fmt::print(stderr, "written: {}{}\n", targets.output.string(),
+               targets.pictures ? " and pictures" : "");
     return 0;
 }
 

@@ -15,7 +15,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
 namespace {
@@ -88,50 +87,26 @@ class OutputFolder {
     bool made_ = false;
 };
 
-} // namespace
-
-int command_compare(const std::vector<std::string>& arguments) {
-    std::string output, reference, stage;
-    std::vector<std::string> inputs, labels, angles, shifts;
+/// What the command line says about the cells' places.
+struct Words {
+    std::string reference;
+    std::vector<std::string> angles, shifts;
     double pixel = 0;
-    program::CommandLine line(
-        "compare", "align the maps of several cells and show them side by side",
-        "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
-        "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
-        "compared");
-    line.add_options()("output", po::value(&output)->required()->value_name("FOLDER"),
-                       "folder for comparison.html, .nxs, .json, .csv and pictures/")(
-        "label", po::value(&labels)->value_name("NAME")->composing(),
-        "name of a cell, once for each in their order (default: the folders' names)")(
-        "reference", po::value(&reference)->value_name("NAME"),
-        "the cell the others are aligned to and subtracted from (default: the first)")(
-        "stage", po::value(&stage)->value_name("NAME"),
-        "stage whose maps are compared (default: the last that all have)")(
-        "pixel", po::value(&pixel)->value_name("mm"),
-        "pixel of the compared maps (default: the coarsest of the inputs)")(
-        "angle", po::value(&angles)->value_name("NAME=deg")->composing(),
-        "the cell is turned counter-clockwise by this against the reference; not searched")(
-        "shift", po::value(&shifts)->value_name("NAME=x,y")->composing(),
-        "and moved by this, mm; not searched")("mirror", "search mirrored orientations, too")(
-        "no-align", "take the maps as they lie in their scans")(
-        "force", "replace files that exist")("json", "print comparison.json on stdout");
-    line.hidden()("inputs", po::value(&inputs)->composing());
-    line.positional("inputs", -1);
-    if (!line.parse(arguments))
-        return 0;
+};
 
+compare::CompareOptions options_of(const program::CommandLine& line, const Words& words) {
     compare::CompareOptions options;
-    options.reference = reference;
+    options.reference = words.reference;
     options.align = !line.has("no-align");
     options.try_mirrored = line.has("mirror");
-    options.pixel = pixel;
-    if (line.has("pixel") && !(pixel > 0 && std::isfinite(pixel)))
-        throw Error(fmt::format("--pixel: {} is not a positive length in mm", pixel));
-    for (const auto& text : angles) {
+    options.pixel = words.pixel;
+    if (line.has("pixel") && !(words.pixel > 0 && std::isfinite(words.pixel)))
+        throw Error(fmt::format("--pixel: {} is not a positive length in mm", words.pixel));
+    for (const auto& text : words.angles) {
         const auto [name, value] = split_name(text, "--angle", "NAME=degrees");
         options.angles[name] = read_number(value, "--angle", text);
     }
-    for (const auto& text : shifts) {
+    for (const auto& text : words.shifts) {
         const auto [name, value] = split_name(text, "--shift", "NAME=x,y in mm");
         const std::size_t comma = value.find(',');
         if (comma == std::string::npos)
@@ -139,8 +114,68 @@ int command_compare(const std::vector<std::string>& arguments) {
         options.shifts[name] = {read_number(value.substr(0, comma), "--shift", text),
                                 read_number(value.substr(comma + 1), "--shift", text)};
     }
-    if (!options.align && (!angles.empty() || !shifts.empty() || options.try_mirrored))
+    if (!options.align && (!words.angles.empty() || !words.shifts.empty() || options.try_mirrored))
         throw Error("--no-align excludes --angle, --shift and --mirror");
+    return options;
+}
+
+void print_registrations(const compare::Comparison& comparison) {
+    for (std::size_t k = 1; k < comparison.cells.size(); ++k)
+        if (const auto& r = comparison.aligned[k].registration)
+            fmt::print(stderr,
+                       "{}: turned by {:.2f}({:.2f})°, shifted by {:.4f}, {:.4f} mm; correlation "
+                       "{:.4f}\n",
+                       comparison.cells[k].label, r->transform.angle, r->uncertainty[0],
+                       r->transform.shift_x, r->transform.shift_y, r->correlation);
+}
+
+/// Moves finished files from the working folder into the output folder.
+void put_in_place(const std::vector<fs::path>& files, const fs::path& work,
+                  const fs::path& folder) {
+    std::error_code error;
+    fs::create_directories(folder / "pictures", error);
+    for (const auto& file : files) {
+        if (!error)
+            fs::rename(work / file, folder / file, error);
+        if (error)
+            throw Error(fmt::format("{}: cannot be put in place: {}", (folder / file).string(),
+                                    error.message()));
+    }
+}
+
+} // namespace
+
+int command_compare(const std::vector<std::string>& arguments) {
+    std::string output, stage;
+    std::vector<std::string> inputs, labels;
+    Words words;
+    program::CommandLine line(
+        "compare", "align the maps of several cells and show them side by side",
+        "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
+        "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
+        "compared");
+    line.required("output", output, "FOLDER",
+                  "folder for comparison.html, .nxs, .json, .csv and pictures/");
+    line.list("label", labels, "NAME",
+              "name of a cell, once for each in their order (default: the folders' names)");
+    line.optional("reference", words.reference, "NAME",
+                  "the cell the others are aligned to and subtracted from (default: the first)");
+    line.optional("stage", stage, "NAME",
+                  "stage whose maps are compared (default: the last that all have)");
+    line.optional("pixel", words.pixel, "mm",
+                  "pixel of the compared maps (default: the coarsest of the inputs)");
+    line.list("angle", words.angles, "NAME=deg",
+              "the cell is turned counter-clockwise by this against the reference; not searched");
+    line.list("shift", words.shifts, "NAME=x,y", "and moved by this, mm; not searched");
+    line.flag("mirror", "search mirrored orientations, too");
+    line.flag("no-align", "take the maps as they lie in their scans");
+    line.flag("force", "replace files that exist");
+    line.flag("json", "print comparison.json on stdout");
+    line.positionals("inputs", inputs);
+    if (!line.parse(arguments))
+        return 0;
+
+    const auto options = options_of(line, words);
     const bool force = line.has("force");
     const fs::path folder = output;
     if (fs::exists(folder) && !fs::is_directory(folder))
@@ -156,13 +191,7 @@ int command_compare(const std::vector<std::string>& arguments) {
     const std::vector<fs::path> paths(inputs.begin(), inputs.end());
     const compare::Comparison comparison =
         compare::compare_cells(compare::read_cells(paths, labels, stage), options);
-    for (std::size_t k = 1; k < comparison.cells.size(); ++k)
-        if (const auto& r = comparison.aligned[k].registration)
-            fmt::print(stderr,
-                       "{}: turned by {:.2f}({:.2f})°, shifted by {:.4f}, {:.4f} mm; correlation "
-                       "{:.4f}\n",
-                       comparison.cells[k].label, r->transform.angle, r->uncertainty[0],
-                       r->transform.shift_x, r->transform.shift_y, r->correlation);
+    print_registrations(comparison);
     const std::string& compared = comparison.cells.front().stage;
     fmt::print(stderr, "maps of the stage {}\n", compared);
     if (stage.empty() && compared != "dlsr")
@@ -193,15 +222,7 @@ int command_compare(const std::vector<std::string>& arguments) {
     files.insert(files.end() - 1, "comparison.nxs");
     for (const auto& file : files)
         refuse_existing(folder / file);
-    std::error_code error;
-    fs::create_directories(folder / "pictures", error);
-    for (const auto& file : files) {
-        if (!error)
-            fs::rename(work.path() / file, folder / file, error);
-        if (error)
-            throw Error(fmt::format("{}: cannot be put in place: {}", (folder / file).string(),
-                                    error.message()));
-    }
+    put_in_place(files, work.path(), folder);
     if (line.has("json"))
         fmt::print("{}", json);
     else

@@ -14,8 +14,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 namespace {
 
 nlohmann::json describe_scan(const std::filesystem::path& path) {
@@ -121,9 +119,8 @@ void print(const nlohmann::json& json, int indent) {
 int command_info(const std::vector<std::string>& arguments) {
     program::CommandLine line("info", "say what is in a scan or a product file", "FILE [--json]",
                               "xrdct info scan.nxs");
-    line.add_options()("json", "as JSON");
-    line.hidden()("file", po::value<std::string>()->required());
-    line.positional("file", 1);
+    line.flag("json", "as JSON");
+    line.positional("file", program::CommandLine::Need::required);
     if (!line.parse(arguments))
         return 0;
     const std::filesystem::path path = line.get<std::string>("file");

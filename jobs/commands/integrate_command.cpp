@@ -1,13 +1,11 @@
 #include "base/error.hpp"
-#include "base/units.hpp"
 #include "integration/azimuthal_integrator.hpp"
 #include "integration/detector_gaps.hpp"
+#include "jobs/commands/integrate_options.hpp"
 #include "jobs/commands/pattern_writer.hpp"
-#include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
 #include "jobs/program/version.hpp"
-#include "jobs/settings/settings.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "mpi/comm/decomposition.hpp"
 #include "mpi/files/checksum.hpp"
@@ -27,218 +25,7 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 namespace {
-
-/// Everything the command line says.
-struct IntegrateOptions {
-    std::vector<std::string> frames;
-    std::string poni, output, dark, flat, positions, text;
-    std::vector<std::string> masks;
-    frames::FrameSeries::Options series;
-    integration::IntegrationSettings settings;
-    bool noise_given = false;
-    bool gaps = true;
-    std::optional<std::int32_t> saturation;
-    std::optional<double> wavelength; ///< Å
-    std::optional<frames::RegularAxis> rotations, translations;
-    frames::ScanOrder order;
-    bool mask_bad_frames = true;
-    bool patterns = false; ///< [frame, channel] even if there is a grid
-    bool force = false, json = false;
-};
-
-/// False when --help was asked for.
-bool read_options(const std::vector<std::string>& arguments, IntegrateOptions& o) {
-    std::string unit = "2theta", splitting = "none", estimator = "mean", noise = "auto",
-                bad_frames = "mask", rotations, translations, fast = "translation", layout = "auto";
-    double from = NAN, to = NAN, polarization = NAN, wavelength = NAN, energy = NAN;
-    long channels = static_cast<long>(o.settings.channels), iterations = o.settings.iterations,
-         saturation = -1;
-
-    program::CommandLine line(
-        "integrate", "integrate detector frames to powder patterns",
-        "FRAMES... --poni FILE --output FILE [options]",
-        "mpirun -n 4 xrdct integrate 'scan/line_*.h5' --poni ceria.poni --mask "
-        "mask.edf --rotations 0:0.9:200 --translations -5:0.05:201 --output scan.nxs");
-    const auto text = [](std::string& target, const char* name) {
-        return po::value(&target)->default_value(target, target)->value_name(name);
-    };
-    const auto optional_text = [](std::string& target, const char* name) {
-        return po::value(&target)->value_name(name);
-    };
-    const auto number = [](double& target, const char* name) {
-        return po::value(&target)->value_name(name);
-    };
-    const auto count = [](long& target) {
-        return po::value(&target)
-            ->default_value(target, fmt::format("{}", target))
-            ->value_name("N");
-    };
-    line.add_options()("poni", optional_text(o.poni, "FILE"),
-                       "detector geometry, a pyFAI calibration (versions 1 and 2)")(
-        "output", optional_text(o.output, "FILE"), "NeXus file to write")(
-        "mask", po::value(&o.masks)->composing()->value_name("FILE"),
-        "pixels to leave out (not 0): .edf, .npy, .cbf, .h5 or file.h5::/dataset; may be repeated")(
-        "no-gaps", "do not mask the gaps between the modules of Pilatus and Eiger detectors")(
-        "dark", optional_text(o.dark, "FILE"), "image to subtract; formats as for --mask")(
-        "flat", optional_text(o.flat, "FILE"), "image to divide by; formats as for --mask")(
-        "no-solid-angle", "do not divide by the pixels' solid angle")(
-        "polarization", number(polarization, "FACTOR"),
-        "divide by the polarisation of this factor: 1 horizontal, -1 vertical, 0 none "
-        "(default: leave it in)")("polarization-axis",
-                                  po::value(&o.settings.polarization_axis)
-                                      ->default_value(o.settings.polarization_axis, "0")
-                                      ->value_name("DEG"),
-                                  "turn of the polarisation from the detector's fast axis")(
-        "unit", text(unit, "UNIT"), "of the channels: 2theta [deg], q [1/angstrom], radius [mm]")(
-        "channels", count(channels), "radial channels")(
-        "min", number(from, "VALUE"), "lower edge of the first channel (default: of the pixels)")(
-        "max", number(to, "VALUE"), "upper edge of the last channel (default: of the pixels)")(
-        "splitting", text(splitting, "HOW"),
-        "of pixels over channels: none, or bbox (spread over their radial extent)")(
-        "estimator", text(estimator, "NAME"), "mean, trimmed-mean, median or sigma-clip")(
-        "trim",
-        po::value(&o.settings.trim)->default_value(o.settings.trim, "0.1")->value_name("FRACTION"),
-        "of the pixels of a channel cut off at each end, trimmed mean")(
-        "sigma",
-        po::value(&o.settings.threshold)->default_value(o.settings.threshold, "3")->value_name("N"),
-        "standard deviations beyond which pixels are left out, sigma clip")(
-        "iterations", count(iterations), "at most, sigma clip")(
-        "errors", text(noise, "FROM"),
-        "counts (Poisson), scatter (of the pixels of a channel) or auto: counts for whole numbers")(
-        "wavelength", number(wavelength, "ANGSTROM"), "in place of the one in the .poni file")(
-        "energy", number(energy, "KEV"), "the same as photon energy")(
-        "dataset", optional_text(o.series.dataset, "PATH"),
-        "of the frames in HDF5 files, * for a series (default: found)")(
-        "saturation", po::value(&saturation)->value_name("COUNTS"),
-        "larger values are not valid (default: what the number type cannot hold)")(
-        "bad-frames", text(bad_frames, "HOW"),
-        "missing or damaged frames: mask (no values, and a note) or refuse")(
-        "rotations", optional_text(rotations, "FIRST:STEP:N"), "rotations of the scan [deg]")(
-        "translations", optional_text(translations, "FIRST:STEP:N"), "translations [mm]")(
-        "fast", text(fast, "AXIS"), "what changes from frame to frame: translation or rotation")(
-        "snake", "every other line of the scan runs backwards")(
-        "positions", optional_text(o.positions, "FILE"),
-        "table with a line of names (rotation_angle, translation, monitor, exposure_time, "
-        "transmission, time; deg, mm, s) and a line per frame");
-    for (const char* kind :
-         {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"})
-        line.add_options()(fmt::format("{}-dataset", kind).c_str(),
-                           po::value<std::string>()->value_name("PATH"),
-                           "of the values in the HDF5 files, one per frame (default: beside the "
-                           "frames)");
-    for (const char* kind :
-         {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"})
-        line.add_options()(fmt::format("{}-header", kind).c_str(),
-                           po::value<std::string>()->value_name("KEY[:UNIT]"),
-                           "of the value in the headers of CBF and EDF frames, or the name of an "
-                           "ESRF motor or counter");
-    line.add_options()("layout", text(layout, "LAYOUT"),
-                       "auto (a sinogram where the positions form a grid) or patterns")(
-        "text", optional_text(o.text, "FILE"), "of one frame: columns 2theta, intensity, error")(
-        "force", "replace files that exist")("json", "print a summary as JSON on stdout");
-    line.hidden()("frames", po::value(&o.frames));
-    line.positional("frames", -1);
-    if (!line.parse(arguments))
-        return false;
-
-    if (o.frames.empty())
-        throw Error("xrdct integrate: no frames are given; see xrdct integrate --help");
-    for (const auto& [value, name] : {std::pair{&o.poni, "--poni"}, {&o.output, "--output"}})
-        if (value->empty())
-            throw Error(fmt::format("xrdct integrate: {} is needed", name));
-    auto& s = o.settings;
-    program::choice(unit, "--unit", {"2theta", "q", "radius"});
-    s.unit = unit == "q"        ? integration::RadialUnit::q
-             : unit == "radius" ? integration::RadialUnit::radius
-                                : integration::RadialUnit::two_theta;
-    program::choice(splitting, "--splitting", {"none", "bbox"});
-    s.splitting = splitting == "bbox" ? integration::PixelSplitting::bounding_box
-                                      : integration::PixelSplitting::none;
-    program::choice(estimator, "--estimator", {"mean", "trimmed-mean", "median", "sigma-clip"});
-    s.estimator = estimator == "trimmed-mean" ? integration::Estimator::trimmed_mean
-                  : estimator == "median"     ? integration::Estimator::median
-                  : estimator == "sigma-clip" ? integration::Estimator::sigma_clip
-                                              : integration::Estimator::mean;
-    program::choice(noise, "--errors", {"auto", "counts", "scatter"});
-    o.noise_given = noise != "auto";
-    s.noise =
-        noise == "scatter" ? integration::ErrorSource::scatter : integration::ErrorSource::counts;
-    program::choice(bad_frames, "--bad-frames", {"mask", "refuse"});
-    o.mask_bad_frames = o.series.skip_unreadable = bad_frames == "mask";
-    program::choice(fast, "--fast", {"translation", "rotation"});
-    program::choice(layout, "--layout", {"auto", "patterns"});
-    o.patterns = layout == "patterns";
-    o.order = {fast == "rotation", line.has("snake")};
-    if (channels < 1)
-        throw Error(fmt::format("--channels: must be positive, is {}", channels));
-    s.channels = static_cast<std::size_t>(channels);
-    s.iterations = static_cast<int>(std::clamp(iterations, 0L, 1000L));
-    if (!std::isnan(from))
-        s.from = from;
-    if (!std::isnan(to))
-        s.to = to;
-    if (!std::isnan(polarization))
-        s.polarization = polarization;
-    s.solid_angle = !line.has("no-solid-angle");
-    if (line.has("saturation")) {
-        if (saturation < 1 || saturation > 0x7ffffffe)
-            throw Error(
-                fmt::format("--saturation: must lie between 1 and 2147483646, is {}", saturation));
-        o.saturation = static_cast<std::int32_t>(saturation);
-    }
-    if (!std::isnan(wavelength) && !std::isnan(energy))
-        throw Error("--energy: give the wavelength or the energy, not both");
-    for (const auto& [value, name] : {std::pair{wavelength, "--wavelength"}, {energy, "--energy"}})
-        if (!std::isnan(value) && !(value > 0 && std::isfinite(value)))
-            throw Error(fmt::format("{}: must be positive, is {}", name, value));
-    if (!std::isnan(energy))
-        wavelength = wavelength_from_energy(energy);
-    if (!std::isnan(wavelength))
-        o.wavelength = wavelength;
-    o.gaps = !line.has("no-gaps");
-    if (rotations.empty() != translations.empty())
-        throw Error("--rotations and --translations go together");
-    if (!rotations.empty()) {
-        if (!o.positions.empty())
-            throw Error("--positions: give the positions or the regular grid (--rotations, "
-                        "--translations), not both");
-        o.rotations = frames::parse_regular_axis(rotations, "--rotations");
-        o.translations = frames::parse_regular_axis(translations, "--translations");
-    }
-    for (const std::string kind :
-         {"rotation-angle", "translation", "monitor", "exposure-time", "transmission", "time"}) {
-        std::string name = kind;
-        std::replace(name.begin(), name.end(), '-', '_');
-        if (line.has(kind + "-dataset"))
-            o.series.vectors[name] = line.get<std::string>(kind + "-dataset");
-        if (!line.has(kind + "-header"))
-            continue;
-        if (line.has(kind + "-dataset"))
-            throw Error(
-                fmt::format("--{0}-header: give a header key or --{0}-dataset, not both", kind));
-        if (o.rotations && (kind == "rotation-angle" || kind == "translation"))
-            throw Error(fmt::format("--{}-header: give the positions or the regular grid "
-                                    "(--rotations, --translations), not both",
-                                    kind));
-        o.series.headers[name] = line.get<std::string>(kind + "-header");
-    }
-    o.force = line.has("force");
-    o.json = line.has("json");
-    for (const auto& target : {o.output, o.text}) {
-        if (target.empty())
-            continue;
-        const std::filesystem::path path = target;
-        if (!path.parent_path().empty() && !std::filesystem::is_directory(path.parent_path()))
-            throw Error(
-                fmt::format("{}: there is no folder {}", target, path.parent_path().string()));
-        if (std::filesystem::exists(path) && !o.force)
-            throw Error(fmt::format("{} exists; --force replaces it", target));
-    }
-    return true;
-}
 
 /// Geometry of the .poni file for frames of this shape.
 integration::DetectorGeometry geometry_for(const frames::PoniFile& poni,
@@ -309,15 +96,21 @@ std::string pattern_text(const integration::AzimuthalIntegrator& integrator,
     return text;
 }
 
-void integrate(const IntegrateOptions& o, const std::vector<std::string>& arguments,
-               const mpi::Communicator& world) {
-    program::Timings timings;
-    auto series = frames::FrameSeries::open(o.frames, o.series, world);
-    std::vector<std::string> notes = series.notes();
-    const auto poni = world.collectively([&] { return frames::read_poni_file(o.poni); });
-    if (poni.blocks > 1)
-        notes.push_back(
-            fmt::format("{} holds {} calibrations; the last one is used", o.poni, poni.blocks));
+/// What integrate() works with, the same on all ranks.
+struct Preparation {
+    frames::FrameSeries series;
+    integration::IntegrationSettings settings;
+    std::int32_t saturation; ///< larger counts are not valid
+    integration::AzimuthalIntegrator integrator;
+    frames::FrameVectors vectors;
+    std::optional<frames::ScanGrid> grid;
+    std::vector<std::string> notes;
+};
+
+/// The errors suit the numbers: frames that are no counts have none from counting statistics.
+integration::IntegrationSettings settings_for(const frames::FrameSeries& series,
+                                              const IntegrateOptions& o,
+                                              std::vector<std::string>& notes) {
     auto settings = o.settings;
     if (!o.noise_given && !series.integer()) {
         settings.noise = settings.splitting == integration::PixelSplitting::none
@@ -327,12 +120,46 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
             notes.push_back("the frames are no whole numbers: errors from counting statistics "
                             "suppose that they are counts all the same");
     }
+    return settings;
+}
+
+/// Positions of the frames and the grid they form, if they form one.
+void find_positions(const IntegrateOptions& o, std::size_t n_frames, frames::FrameVectors& vectors,
+                    std::optional<frames::ScanGrid>& grid, std::vector<std::string>& notes) {
+    if (!o.positions.empty())
+        read_positions_table(o.positions, n_frames, vectors);
+    if (o.rotations) {
+        grid = regular_grid(*o.rotations, *o.translations, o.order, n_frames);
+        const std::size_t n = grid->translation.size();
+        vectors.rotation_angle.clear();
+        vectors.translation.clear();
+        for (const auto point : grid->point) {
+            vectors.rotation_angle.push_back(grid->rotation[point / n]);
+            vectors.translation.push_back(grid->translation[point % n]);
+        }
+    } else {
+        grid = frames::grid_of_positions(vectors.rotation_angle, vectors.translation);
+    }
+    if (o.patterns)
+        grid.reset();
+    else if (!grid && !vectors.rotation_angle.empty() && !vectors.translation.empty())
+        notes.push_back("the positions form no exact grid: the patterns keep theirs, and xrdct "
+                        "condition arranges them");
+}
+
+Preparation prepare(const IntegrateOptions& o, const mpi::Communicator& world) {
+    auto series = frames::FrameSeries::open(o.frames, o.series, world);
+    std::vector<std::string> notes = series.notes();
+    const auto poni = world.collectively([&] { return frames::read_poni_file(o.poni); });
+    if (poni.blocks > 1)
+        notes.push_back(
+            fmt::format("{} holds {} calibrations; the last one is used", o.poni, poni.blocks));
+    const auto settings = settings_for(series, o, notes);
     const std::int32_t saturation =
         std::min(o.saturation.value_or(0x7ffffffe), series.saturation());
     if (!o.text.empty() && series.size() != 1)
         throw Error(fmt::format("--text: is for one frame, there are {}", series.size()));
-
-    const auto integrator = world.collectively([&] {
+    auto integrator = world.collectively([&] {
         const auto image = [&](const std::string& name, const char* what) {
             return name.empty()
                        ? std::vector<float>()
@@ -343,48 +170,36 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
             geometry_for(poni, series, o), combined_mask(series, o, notes), image(o.dark, "dark"),
             image(o.flat, "flat"), settings);
     });
-
     auto vectors = series.vectors();
     std::optional<frames::ScanGrid> grid;
-    world.collectively([&] {
-        if (!o.positions.empty())
-            read_positions_table(o.positions, series.size(), vectors);
-        if (o.rotations) {
-            grid = regular_grid(*o.rotations, *o.translations, o.order, series.size());
-            const std::size_t n = grid->translation.size();
-            vectors.rotation_angle.clear();
-            vectors.translation.clear();
-            for (const auto point : grid->point) {
-                vectors.rotation_angle.push_back(grid->rotation[point / n]);
-                vectors.translation.push_back(grid->translation[point % n]);
-            }
-        } else {
-            grid = frames::grid_of_positions(vectors.rotation_angle, vectors.translation);
-        }
-        if (o.patterns)
-            grid.reset();
-        else if (!grid && !vectors.rotation_angle.empty() && !vectors.translation.empty())
-            notes.push_back("the positions form no exact grid: the patterns keep theirs, and xrdct "
-                            "condition arranges them");
-    });
+    world.collectively([&] { find_positions(o, series.size(), vectors, grid, notes); });
+    return {std::move(series),  settings,        saturation,      std::move(integrator),
+            std::move(vectors), std::move(grid), std::move(notes)};
+}
 
-    const std::size_t n_frames = series.size(), channels = integrator.channels();
+PatternsInfo describe(const Preparation& p) {
     PatternsInfo info;
-    info.title = fmt::format("integrated frames of {}", series.parts().front().file);
-    info.frames = n_frames;
-    info.two_theta = integrator.two_theta();
-    info.unit = settings.unit;
-    info.radial = integrator.centres();
-    info.pixels = integrator.pixels();
-    info.pixels_per_frame = settings.estimator == integration::Estimator::sigma_clip;
-    info.counts = series.integer();
-    info.wavelength = integrator.geometry().wavelength;
-    info.distance = integrator.geometry().beam_distance();
-    info.solid_angle_corrected = settings.solid_angle;
-    info.polarization_corrected = settings.polarization.has_value();
-    info.vectors = vectors;
-    info.grid = grid;
+    info.title = fmt::format("integrated frames of {}", p.series.parts().front().file);
+    info.frames = p.series.size();
+    info.two_theta = p.integrator.two_theta();
+    info.unit = p.settings.unit;
+    info.radial = p.integrator.centres();
+    info.pixels = p.integrator.pixels();
+    info.pixels_per_frame = p.settings.estimator == integration::Estimator::sigma_clip;
+    info.counts = p.series.integer();
+    info.wavelength = p.integrator.geometry().wavelength;
+    info.distance = p.integrator.geometry().beam_distance();
+    info.solid_angle_corrected = p.settings.solid_angle;
+    info.polarization_corrected = p.settings.polarization.has_value();
+    info.vectors = p.vectors;
+    info.grid = p.grid;
+    return info;
+}
 
+/// Collective.
+program::Provenance provenance_of(const IntegrateOptions& o,
+                                  const std::vector<std::string>& arguments,
+                                  const mpi::Communicator& world) {
     program::Provenance provenance;
     provenance.stage = "integrate";
     provenance.settings = "xrdct integrate";
@@ -413,85 +228,118 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
     world.broadcast(inputs);
     for (std::size_t i = 0; i + 1 < inputs.size(); i += 2)
         provenance.inputs[inputs[i]] = inputs[i + 1];
-    timings.lap("prepare");
+    return provenance;
+}
 
-    PatternWriter writer(o.output, o.force, info, provenance, world);
-    const auto own = mpi::block_range(n_frames, static_cast<std::size_t>(world.size()),
-                                      static_cast<std::size_t>(world.rank()));
-    constexpr std::size_t batch = 32;
-    std::vector<float> intensity(batch * channels), errors(batch * channels),
-        kept(batch * channels);
-    std::vector<std::int32_t> invalid(batch);
-    std::vector<BadFrame> bad;
-    std::int64_t invalid_total = 0;
-    integration::AzimuthalIntegrator::Workspace workspace;
-    frames::Image frame;
-    program::Progress progress("integrate", own.size(), world.is_root());
-    world.collectively([&] {
-        for (const auto& piece : mpi::split_range(own, batch)) {
-            for (std::size_t i = piece.begin; i < piece.end; ++i) {
-                const std::size_t slot = i - piece.begin;
-                const auto part = [&](std::vector<float>& values) {
-                    return std::span<float>(values).subspan(slot * channels, channels);
-                };
-                try {
-                    series.read(i, frame);
-                } catch (const Error& error) {
-                    if (!o.mask_bad_frames)
-                        throw;
-                    bad.push_back({i, error.what()});
-                    std::fill(part(intensity).begin(), part(intensity).end(), NAN);
-                    std::fill(part(errors).begin(), part(errors).end(), NAN);
-                    std::fill(part(kept).begin(), part(kept).end(), 0.0F);
-                    invalid[slot] = static_cast<std::int32_t>(integrator.pixels_used());
-                    continue;
-                }
-                const std::size_t n =
-                    frame.integer ? integrator.integrate(frame.counts, saturation, workspace,
-                                                         part(intensity), part(errors), part(kept))
-                                  : integrator.integrate(frame.values, workspace, part(intensity),
-                                                         part(errors), part(kept));
-                invalid[slot] = static_cast<std::int32_t>(n);
-                invalid_total += static_cast<std::int64_t>(n);
-                progress.update(i + 1 - own.begin);
+/// Integrates this rank's frames and writes their patterns.
+class FramesPass {
+  public:
+    FramesPass(Preparation& p, bool mask_bad_frames, PatternWriter& writer)
+        : p_(p), mask_bad_frames_(mask_bad_frames), writer_(writer),
+          channels_(p.integrator.channels()), intensity_(batch * channels_),
+          errors_(batch * channels_), kept_(batch * channels_), invalid_(batch) {}
+
+    /// Collective.
+    void run(const mpi::Communicator& world) {
+        const auto own = mpi::block_range(p_.series.size(), static_cast<std::size_t>(world.size()),
+                                          static_cast<std::size_t>(world.rank()));
+        progress_.emplace("integrate", own.size(), world.is_root());
+        world.collectively([&] {
+            for (const auto& piece : mpi::split_range(own, batch)) {
+                for (std::size_t i = piece.begin; i < piece.end; ++i)
+                    if (integrate_frame(i, i - piece.begin))
+                        progress_->update(i + 1 - own.begin);
+                const std::size_t n = piece.size() * channels_;
+                writer_.write(piece.begin, std::span(intensity_).first(n),
+                              std::span(errors_).first(n), std::span(kept_).first(n),
+                              std::span(invalid_).first(piece.size()));
             }
-            const std::size_t n = piece.size() * channels;
-            writer.write(piece.begin, std::span(intensity).first(n), std::span(errors).first(n),
-                         std::span(kept).first(n), std::span(invalid).first(piece.size()));
-        }
-    });
-    timings.lap("integrate");
-    const auto all_bad = gather_bad(bad, world);
-    const auto bad_count =
-        world.allreduce(static_cast<std::int64_t>(bad.size()), mpi::Reduction::sum);
-    const auto invalid_pixels = world.allreduce(invalid_total, mpi::Reduction::sum);
-    if (static_cast<std::size_t>(bad_count) == n_frames) {
-        std::string first = world.is_root() ? all_bad.front().message : "";
-        world.broadcast(first);
-        throw Error(fmt::format("no frame could be read; the first: {}", first));
+        });
     }
-    writer.commit(timings);
-    progress.finish();
-    if (!world.is_root())
-        return;
 
-    if (!o.text.empty())
-        files::write_text_file(
-            o.text, pattern_text(integrator, std::span(intensity).first(channels),
-                                 std::span(errors).first(channels), series.parts().front().file));
-    for (std::size_t i = 0; i < all_bad.size() && i < 10; ++i)
-        notes.push_back(
-            fmt::format("frame {} is masked: {}", all_bad[i].frame, all_bad[i].message));
-    if (all_bad.size() > 10)
-        notes.push_back(fmt::format("… and {} more frames", all_bad.size() - 10));
-    if (invalid_pixels > 0)
-        notes.push_back(fmt::format(
-            "{} pixels outside the mask had no valid value, {:.3g} per "
-            "frame; they are left out",
-            invalid_pixels, static_cast<double>(invalid_pixels) / static_cast<double>(n_frames)));
-    for (const auto& note : notes)
+    void finish() { progress_->finish(); }
+    const std::vector<BadFrame>& bad() const { return bad_; }
+    /// Pixels outside the mask without a valid value, over this rank's frames.
+    std::int64_t invalid_pixels() const { return invalid_total_; }
+    /// The first pattern of the last batch, for a series of one frame.
+    std::span<const float> first_intensity() const {
+        return std::span(intensity_).first(channels_);
+    }
+    std::span<const float> first_errors() const { return std::span(errors_).first(channels_); }
+
+  private:
+    static constexpr std::size_t batch = 32;
+
+    std::span<float> part(std::vector<float>& values, std::size_t slot) const {
+        return std::span<float>(values).subspan(slot * channels_, channels_);
+    }
+
+    /// Frame i into place `slot` of the batch; false for one that cannot be read and is masked.
+    bool integrate_frame(std::size_t i, std::size_t slot) {
+        try {
+            p_.series.read(i, frame_);
+        } catch (const Error& error) {
+            if (!mask_bad_frames_)
+                throw;
+            bad_.push_back({i, error.what()});
+            std::ranges::fill(part(intensity_, slot), NAN);
+            std::ranges::fill(part(errors_, slot), NAN);
+            std::ranges::fill(part(kept_, slot), 0.0F);
+            invalid_[slot] = static_cast<std::int32_t>(p_.integrator.pixels_used());
+            return false;
+        }
+        const std::size_t n =
+            frame_.integer
+                ? p_.integrator.integrate(frame_.counts, p_.saturation, workspace_,
+                                          part(intensity_, slot), part(errors_, slot),
+                                          part(kept_, slot))
+                : p_.integrator.integrate(frame_.values, workspace_, part(intensity_, slot),
+                                          part(errors_, slot), part(kept_, slot));
+        invalid_[slot] = static_cast<std::int32_t>(n);
+        invalid_total_ += static_cast<std::int64_t>(n);
+        return true;
+    }
+
+    Preparation& p_;
+    bool mask_bad_frames_;
+    PatternWriter& writer_;
+    std::size_t channels_;
+    std::vector<float> intensity_, errors_, kept_; ///< [frame of the batch][channel]
+    std::vector<std::int32_t> invalid_;            ///< pixels, per frame of the batch
+    std::vector<BadFrame> bad_;
+    std::int64_t invalid_total_ = 0;
+    integration::AzimuthalIntegrator::Workspace workspace_;
+    frames::Image frame_;
+    std::optional<program::Progress> progress_;
+};
+
+/// What came out, on the root rank.
+struct Outcome {
+    std::vector<BadFrame> bad;
+    std::int64_t invalid_pixels = 0;
+    program::Timings timings;
+};
+
+void note_outcome(Preparation& p, const Outcome& outcome) {
+    auto& notes = p.notes;
+    const auto& bad = outcome.bad;
+    for (std::size_t i = 0; i < bad.size() && i < 10; ++i)
+        notes.push_back(fmt::format("frame {} is masked: {}", bad[i].frame, bad[i].message));
+    if (bad.size() > 10)
+        notes.push_back(fmt::format("… and {} more frames", bad.size() - 10));
+    if (outcome.invalid_pixels > 0)
+        notes.push_back(fmt::format("{} pixels outside the mask had no valid value, {:.3g} per "
+                                    "frame; they are left out",
+                                    outcome.invalid_pixels,
+                                    static_cast<double>(outcome.invalid_pixels) /
+                                        static_cast<double>(p.series.size())));
+}
+
+void print_outcome(const IntegrateOptions& o, const Preparation& p) {
+    for (const auto& note : p.notes)
         fmt::print(stderr, "note: {}\n", note);
-    const auto& pixels = integrator.pixels();
+    const auto& pixels = p.integrator.pixels();
+    const std::size_t channels = p.integrator.channels();
     const auto empty = std::count(pixels.begin(), pixels.end(), 0.0F);
     if (empty > 0)
         fmt::print(stderr, "note: {} of {} channels have no pixel and stay without values\n", empty,
@@ -499,43 +347,80 @@ void integrate(const IntegrateOptions& o, const std::vector<std::string>& argume
     fmt::print(stderr,
                "{} frames of {} x {} pixels, {} of them used, {} channels between {:.6g} and "
                "{:.6g} {}\n",
-               n_frames, series.rows(), series.columns(), integrator.pixels_used(), channels,
-               integrator.from(), integrator.to(), unit_text(settings.unit));
+               p.series.size(), p.series.rows(), p.series.columns(), p.integrator.pixels_used(),
+               channels, p.integrator.from(), p.integrator.to(), unit_text(p.settings.unit));
     fmt::print(stderr, "written: {} ({})\n", o.output,
-               grid ? fmt::format("sinogram, {} rotations x {} translations", grid->rotation.size(),
-                                  grid->translation.size())
-                    : "patterns");
-    if (o.json) {
-        nlohmann::json json{
-            {"output", o.output},
-            {"layout", grid ? "sinogram" : "patterns"},
-            {"frames", n_frames},
-            {"rows", series.rows()},
-            {"columns", series.columns()},
-            {"pixels_used", integrator.pixels_used()},
-            {"channels", channels},
-            {"range", {integrator.from(), integrator.to()}},
-            {"unit", std::string(unit_text(settings.unit))},
-            {"solid_angle_corrected", info.solid_angle_corrected},
-            {"polarization_corrected", info.polarization_corrected},
-            {"wavelength_angstrom", info.wavelength},
-            {"distance_mm", info.distance},
-            {"bad_frames", nlohmann::json::array()},
-            {"invalid_pixels", invalid_pixels},
-            {"notes", notes},
-            {"seconds", timings.total()},
-            {"frames_per_second", static_cast<double>(n_frames) / timings.parts().back().second}};
-        for (const auto& one : all_bad)
-            json["bad_frames"].push_back({{"frame", one.frame}, {"message", one.message}});
-        fmt::print("{}\n", json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
+               p.grid ? fmt::format("sinogram, {} rotations x {} translations",
+                                    p.grid->rotation.size(), p.grid->translation.size())
+                      : "patterns");
+}
+
+void print_json(const IntegrateOptions& o, const Preparation& p, const PatternsInfo& info,
+                const Outcome& outcome) {
+    nlohmann::json json{{"output", o.output},
+                        {"layout", p.grid ? "sinogram" : "patterns"},
+                        {"frames", p.series.size()},
+                        {"rows", p.series.rows()},
+                        {"columns", p.series.columns()},
+                        {"pixels_used", p.integrator.pixels_used()},
+                        {"channels", p.integrator.channels()},
+                        {"range", {p.integrator.from(), p.integrator.to()}},
+                        {"unit", std::string(unit_text(p.settings.unit))},
+                        {"solid_angle_corrected", info.solid_angle_corrected},
+                        {"polarization_corrected", info.polarization_corrected},
+                        {"wavelength_angstrom", info.wavelength},
+                        {"distance_mm", info.distance},
+                        {"bad_frames", nlohmann::json::array()},
+                        {"invalid_pixels", outcome.invalid_pixels},
+                        {"notes", p.notes},
+                        {"seconds", outcome.timings.total()},
+                        {"frames_per_second", static_cast<double>(p.series.size()) /
+                                                  outcome.timings.parts().back().second}};
+    for (const auto& one : outcome.bad)
+        json["bad_frames"].push_back({{"frame", one.frame}, {"message", one.message}});
+    fmt::print("{}\n", json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void integrate(const IntegrateOptions& o, const std::vector<std::string>& arguments,
+               const mpi::Communicator& world) {
+    Outcome outcome;
+    Preparation p = prepare(o, world);
+    const PatternsInfo info = describe(p);
+    const auto provenance = provenance_of(o, arguments, world);
+    outcome.timings.lap("prepare");
+
+    PatternWriter writer(o.output, o.force, info, provenance, world);
+    FramesPass pass(p, o.mask_bad_frames, writer);
+    pass.run(world);
+    outcome.timings.lap("integrate");
+    outcome.bad = gather_bad(pass.bad(), world);
+    const auto bad_count =
+        world.allreduce(static_cast<std::int64_t>(pass.bad().size()), mpi::Reduction::sum);
+    outcome.invalid_pixels = world.allreduce(pass.invalid_pixels(), mpi::Reduction::sum);
+    if (static_cast<std::size_t>(bad_count) == p.series.size()) {
+        std::string first = world.is_root() ? outcome.bad.front().message : "";
+        world.broadcast(first);
+        throw Error(fmt::format("no frame could be read; the first: {}", first));
     }
+    writer.commit(outcome.timings);
+    pass.finish();
+    if (!world.is_root())
+        return;
+    if (!o.text.empty())
+        files::write_text_file(o.text,
+                               pattern_text(p.integrator, pass.first_intensity(),
+                                            pass.first_errors(), p.series.parts().front().file));
+    note_outcome(p, outcome);
+    print_outcome(o, p);
+    if (o.json)
+        print_json(o, p, info, outcome);
 }
 
 } // namespace
 
 int command_integrate(const std::vector<std::string>& arguments) {
     IntegrateOptions options;
-    if (!read_options(arguments, options))
+    if (!read_integrate_options(arguments, options))
         return 0;
     return program::run_on_ranks(
         [&](const mpi::Communicator& world) { integrate(options, arguments, world); });

@@ -9,23 +9,23 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 int command_report(const std::vector<std::string>& arguments) {
     program::CommandLine line("report", "make pictures and an HTML page from the products of a job",
                               "FOLDER [options]", "xrdct report results");
-    line.add_options()("force", "replace a report that exists")(
-        "shared-ranges", "one colour range per quantity for all phases (default: one per map)")(
-        "errors", "show the maps of the standard deviations in the page, too")(
-        "stage", po::value<std::string>()->value_name("NAME"),
+    line.flag("force", "replace a report that exists");
+    line.flag("shared-ranges",
+              "one colour range per quantity for all phases (default: one per map)");
+    line.flag("errors", "show the maps of the standard deviations in the page, too");
+    line.optional<std::string>(
+        "stage", "NAME",
         "stage whose numbers make the summary, such as rietveld (default: the last with maps of "
-        "phases; dlsr where it was run)")(
-        "lithium", po::value<std::string>()->value_name("FILE"),
+        "phases; dlsr where it was run)");
+    line.optional<std::string>(
+        "lithium", "FILE",
         "TOML file with [[lithium]] tables (lattice values in angstrom or angstrom^3), or a job "
-        "with them (default: those of the job that made the products)")(
-        "json", "print the files made as JSON");
-    line.hidden()("folder", po::value<std::string>()->required());
-    line.positional("folder", 1);
+        "with them (default: those of the job that made the products)");
+    line.flag("json", "print the files made as JSON");
+    line.positional("folder", program::CommandLine::Need::required);
     if (!line.parse(arguments))
         return 0;
     report::ReportOptions options;

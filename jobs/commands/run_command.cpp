@@ -17,8 +17,6 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 namespace {
 
 nlohmann::json to_json(const pipeline::RunSummary& summary) {
@@ -45,20 +43,21 @@ nlohmann::json to_json(const pipeline::RunSummary& summary) {
 int command_run(const std::vector<std::string>& arguments) {
     program::CommandLine line("run", "run a job: scan to maps; alone or under mpirun",
                               "JOB.toml [options]", "mpirun -n 4 xrdct run job.toml --memory 8GB");
-    line.add_options()(
-        "set", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
-        "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated")(
-        "stages", po::value<std::string>()->value_name("A,B"),
-        "run these stages only: absorption, fbp, rietveld, dlsr (default: those of the job)")(
-        "force", "replace products that exist")(
-        "resume", "keep products made with the same settings and inputs")(
-        "memory", po::value<std::string>()->value_name("SIZE"),
-        "memory to use over all ranks, such as 4GB (default: no limit)")(
-        "expect", po::value<std::string>()->value_name("SHA256"),
-        "refuse a job whose resolved settings have another checksum (xrdct submit)")(
-        "json", "print a summary as JSON on stdout");
-    line.hidden()("job", po::value<std::string>()->required());
-    line.positional("job", 1);
+    line.list(
+        "set", "KEY=VALUE",
+        "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated");
+    line.optional<std::string>(
+        "stages", "A,B",
+        "run these stages only: absorption, fbp, rietveld, dlsr (default: those of the job)");
+    line.flag("force", "replace products that exist");
+    line.flag("resume", "keep products made with the same settings and inputs");
+    line.optional<std::string>("memory", "SIZE",
+                               "memory to use over all ranks, such as 4GB (default: no limit)");
+    line.optional<std::string>(
+        "expect", "SHA256",
+        "refuse a job whose resolved settings have another checksum (xrdct submit)");
+    line.flag("json", "print a summary as JSON on stdout");
+    line.positional("job", program::CommandLine::Need::required);
 
     // --help and mistakes in the options need no ranks.
     if (!line.parse(arguments))

@@ -7,6 +7,7 @@
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
+#include "mpi/files/cif_file.hpp"
 
 #include <cstdio>
 
@@ -15,39 +16,32 @@
 
 namespace xrdct::commands {
 
-namespace po = boost::program_options;
-
 int command_validate(const std::vector<std::string>& arguments) {
     program::CommandLine line("validate",
                               "check a job and print it with the memory and time it needs",
                               "JOB.toml [options]", "xrdct validate job.toml --ranks 4");
-    line.add_options()("set",
-                       po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
-                       "replace a key of the job; may be repeated")(
-        "ranks", po::value<int>()->default_value(1)->value_name("N"), "ranks to estimate for")(
-        "memory", po::value<std::string>()->value_name("SIZE"),
-        "memory over all ranks, such as 4GB (default: no limit)")("json",
-                                                                  "print everything as JSON");
-    line.hidden()("job", po::value<std::string>()->required());
-    line.positional("job", 1);
+    line.list("set", "KEY=VALUE", "replace a key of the job; may be repeated");
+    int ranks = 1;
+    line.option("ranks", ranks, "N", "ranks to estimate for");
+    line.optional<std::string>("memory", "SIZE",
+                               "memory over all ranks, such as 4GB (default: no limit)");
+    line.flag("json", "print everything as JSON");
+    line.positional("job", program::CommandLine::Need::required);
     if (!line.parse(arguments))
         return 0;
-    const int ranks = line.get<int>("ranks");
     if (ranks < 1)
         throw Error(fmt::format("--ranks: must be at least 1, is {}", ranks));
     const std::uint64_t memory =
         line.has("memory") ? program::parse_bytes(line.get<std::string>("memory"), "--memory") : 0;
 
-    const settings::Job job = settings::read_job(
-        line.get<std::string>("job"),
-        line.has("set") ? line.get<std::vector<std::string>>("set") : std::vector<std::string>{});
+    const settings::Job job = settings::read_job(line.get<std::string>("job"), line.texts("set"));
     const auto scan = pipeline::Scan::open(job);
     if (job.absorption.method == "transmission")
         scan.transmission();
     std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
-        const auto phase = crystal::Phase::from_cif(settings.cif, settings.name);
+        const auto phase = files::read_phase(settings.cif, settings.name);
         for (const auto& warning : phase.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
         phases.push_back({{"name", settings.name},
@@ -109,9 +103,9 @@ int command_reference(const std::vector<std::string>& arguments) {
     program::CommandLine line(
         "reference", "print every key of the job file with type, default, unit and meaning",
         "[--pattern|--condition] [--json]", "xrdct reference > job-keys.md");
-    line.add_options()("pattern", "the keys of a job of xrdct rietveld instead of a map's")(
-        "condition", "the keys of a job of xrdct condition instead of a map's")(
-        "json", "as JSON instead of a Markdown table");
+    line.flag("pattern", "the keys of a job of xrdct rietveld instead of a map's");
+    line.flag("condition", "the keys of a job of xrdct condition instead of a map's");
+    line.flag("json", "as JSON instead of a Markdown table");
     if (!line.parse(arguments))
         return 0;
     const auto list = line.has("pattern")     ? pattern::pattern_job_reference()

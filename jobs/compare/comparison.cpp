@@ -30,12 +30,11 @@ std::size_t index_of(const std::vector<Cell>& cells, const std::string& label,
             return i;
         names.push_back(cells[i].label);
     }
-    const auto nearest = nearest_name(label, names);
     std::string known;
     for (const auto& name : names)
         known += (known.empty() ? "" : ", ") + name;
     throw Error(fmt::format("{}: no result is called '{}'{}; there are {}", option, label,
-                            nearest ? "; nearest is '" + *nearest + "'" : "", known));
+                            nearest_hint(label, names), known));
 }
 
 /// Amounts for the alignment: outside the sample there is nothing, which is a value.

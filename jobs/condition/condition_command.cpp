@@ -20,8 +20,6 @@
 
 namespace xrdct::condition {
 
-namespace po = boost::program_options;
-
 namespace {
 
 nlohmann::json steps_json(const Conditioner& conditioner) {
@@ -171,22 +169,21 @@ int command_condition(const std::vector<std::string>& arguments) {
         "integrated patterns or a raw sinogram to a centred, corrected, weighted sinogram",
         "JOB|SCAN [options]", "xrdct condition condition.toml --set spots.method=weight");
     std::string output, memory;
-    line.add_options()("set", po::value<std::vector<std::string>>()->composing()->value_name("K=V"),
-                       "replace a key of the job, such as air.method=edges; may be repeated")(
-        "output", po::value(&output)->value_name("FOLDER"),
+    line.list("set", "K=V", "replace a key of the job, such as air.method=edges; may be repeated");
+    line.optional(
+        "output", output, "FOLDER",
         "folder of condition.nxs, condition.json, condition.html and pictures (default: the job's, "
-        "which is \"conditioned\" beside it)")("memory", po::value(&memory)->value_name("SIZE"),
-                                               "read at most this much at a time (default: 256MB)")(
-        "no-pictures", "no page and no pictures")("force", "replace files that exist")(
-        "print-job", "print the resolved job and touch nothing")(
-        "json", "print what was found and done as JSON on stdout");
-    line.hidden()("job", po::value<std::string>()->required());
-    line.positional("job", 1);
+        "which is \"conditioned\" beside it)");
+    line.optional("memory", memory, "SIZE", "read at most this much at a time (default: 256MB)");
+    line.flag("no-pictures", "no page and no pictures");
+    line.flag("force", "replace files that exist");
+    line.flag("print-job", "print the resolved job and touch nothing");
+    line.flag("json", "print what was found and done as JSON on stdout");
+    line.positional("job", program::CommandLine::Need::required);
     if (!line.parse(arguments))
         return 0;
     const std::filesystem::path path = line.get<std::string>("job");
-    const auto overrides =
-        line.has("set") ? line.get<std::vector<std::string>>("set") : std::vector<std::string>{};
+    const auto overrides = line.texts("set");
     const auto extension = path.extension().string();
     const bool is_scan = extension == ".h5" || extension == ".nxs" || extension == ".hdf5" ||
                          extension == ".hdf" || extension == ".nx";

@@ -1,15 +1,18 @@
 #pragma once
 
-#include "conditioning/rebinning.hpp"
+#include "conditioning/outliers.hpp"
+#include "conditioning/output_grid.hpp"
+#include "conditioning/stripes.hpp"
 #include "jobs/condition/input.hpp"
 #include "jobs/condition/job.hpp"
+#include "jobs/condition/line_source.hpp"
 #include "jobs/program/progress.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "tomography/rotation_axis.hpp"
 
 #include <cstdint>
-#include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -49,9 +52,9 @@ class Conditioner {
     /// All passes but the last: afterwards everything is known that is to be done.
     void examine();
     /// The axes of the scan that will be written.
-    const std::vector<double>& rotation() const { return out_rotation_; }
-    const std::vector<double>& translation() const { return out_translation_; }
-    const std::vector<double>& two_theta() const { return out_two_theta_; }
+    const std::vector<double>& rotation() const { return grid_.rotation; }
+    const std::vector<double>& translation() const { return grid_.places; }
+    const std::vector<double>& two_theta() const { return grid_.two_theta; }
     std::vector<double> pixels() const;
     /// [rotation][translation] of the scan that is written; empty: none.
     std::vector<double> transmission() const;
@@ -68,10 +71,12 @@ class Conditioner {
 
     /// Per rotation kept, before crop and binning.
     const std::vector<std::vector<conditioning::Outlier>>& spots() const { return spots_; }
-    const std::vector<unsigned char>& dead_channels() const { return dead_; }
+    const std::vector<unsigned char>& dead_channels() const { return lines_.steps.dead; }
     const std::vector<double>& mean_before() const { return mean_before_; }
-    std::vector<double> mean_after() const;                 ///< of what was written, on two_theta()
-    const std::vector<double>& air() const { return air_; } ///< empty: none subtracted
+    std::vector<double> mean_after() const; ///< of what was written, on two_theta()
+    const std::vector<double>& air() const {
+        return lines_.steps.air.pattern;
+    } ///< empty: none subtracted
     const std::vector<float>& stripe_factors() const { return stripes_.factor; }
     const std::vector<float>& scaling_factors() const { return scale_; }
     /// Axes of the arranged scan before crop and binning.
@@ -79,70 +84,60 @@ class Conditioner {
     const std::vector<double>& full_translation() const { return input_.translation; }
 
   private:
-    struct Line {
-        std::size_t row = 0;
-        std::vector<float> values, variances;
-    };
-
     void choose_noise();
     void find_flux();
+    void find_exposure();
     void survey();
-    void decide_arrangement();
+    void decide_flip();
+    void decide_lag();
+    void show_arrangement();
+    void arrange_transmission();
     void find_channels();
     void find_air();
-    void inspect();
+    void subtract_pattern();
+    void subtract_edges();
+    void find_spots();
+    /// Spots of one row, from the lines about it.
+    std::vector<conditioning::Outlier> spots_of(std::size_t row,
+                                                const conditioning::OutlierOptions& options);
+    /// Says what was found: values, those too high, points and rotations. `before`
+    /// [row][translation] without the treatment.
+    void report_spots(const std::vector<float>& before, std::uint64_t found, std::size_t high,
+                      std::size_t points, std::size_t rows);
     void find_gains();
+    void find_stripes(const tomography::ScanGeometry& geometry, double axis);
+    void find_scaling();
+    void find_axis(const tomography::ScanGeometry& geometry,
+                   const std::optional<tomography::AxisResult>& found);
     void choose_output();
 
-    /// Line as stored, in the block that holds it: values and variances before any step.
-    void read_raw(std::size_t stored, Line& line);
-    /// Line `row` of the kept ones after all steps up to air scatter.
-    const Line& prepared(std::size_t row);
+    /// Counts a line that was written in mean_after() and appends its means over the channels.
+    void add_written(std::span<const float> line, std::vector<float>& map);
     std::vector<float> arranged(const std::vector<float>& plane) const;
-    bool is_flipped(std::size_t stored) const;
-    double shift_of(std::size_t stored) const;
-    double line_total(std::span<const float> point) const;
+    /// Rows that are kept of a plane [stored line][translation], as they lie.
+    std::vector<float> kept(const std::vector<float>& plane) const;
     void add_step(std::string name, std::string state, std::string text,
                   nlohmann::json details = nlohmann::json::object());
     void add_map(std::string name, std::string title, std::span<const float> values);
-    std::size_t n_row() const { return rows_.size(); }
+    std::size_t n_row() const { return lines_.steps.rows.size(); }
 
     const ConditionJob& job_;
     ConditionInput& input_;
-    std::uint64_t block_bytes_;
     std::size_t n_t_, n_k_;
-    std::vector<std::size_t> rows_; ///< stored lines that are kept
-    std::vector<double> rotation_;  ///< of the kept lines
-
-    std::vector<float> block_, block_errors_;
-    std::size_t block_begin_ = 0, block_end_ = 0;
-    std::deque<Line> ring_;
-
-    settings::NoiseModel noise_ = settings::NoiseModel::estimate;
+    LineSource lines_;
+    std::vector<double> rotation_; ///< of the kept lines
     bool write_errors_ = false;
-    double noise_constant_ = 0; ///< variance over intensity, for the estimate
     std::string noise_text_;
 
-    std::vector<float> flux_;                   ///< [stored line][translation]; empty: none
-    std::vector<double> exposure_;              ///< s, the same, for the dead time
+    // What is held whole: maps and patterns.
     std::vector<float> raw_total_, flux_total_; ///< [stored line][translation]
-    std::size_t saturated_ = 0;
-    FlipLines flip_ = FlipLines::none;
-    double lag_ = 0;
-    std::vector<double> transmission_; ///< [row][translation]
-    std::vector<unsigned char> dead_;  ///< [channel]
-    std::vector<double> mean_before_;
-    std::vector<double> air_, air_variance_;
-    bool surveyed_ = false; ///< dead channels and arrangement are known
+    std::vector<double> mean_before_;           ///< [channel]
     std::vector<std::vector<conditioning::Outlier>> spots_;
     std::vector<float> total_; ///< [row][translation] after spots
     conditioning::Stripes stripes_;
     std::vector<float> scale_; ///< [row]
     double axis_ = 0;
-
-    std::size_t row_begin_ = 0, row_end_ = 0, t_begin_ = 0, t_end_ = 0, k_begin_ = 0, k_end_ = 0;
-    std::vector<conditioning::CoarseBin> row_bins_, t_bins_, k_bins_;
-    std::vector<double> out_rotation_, out_translation_, out_two_theta_;
+    conditioning::OutputGrid grid_;
     std::vector<double> sum_after_, count_after_;
 
     std::vector<ConditionStep> steps_;

@@ -2,21 +2,20 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
-#include "conditioning/stripes.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 
 #include <fmt/format.h>
 
+// Gains and axis, from maps; what is written.
 namespace xrdct::condition {
 
 void Conditioner::find_gains() {
     tomography::ScanGeometry geometry;
     geometry.rotation = rotation_;
     geometry.translation = input_.translation;
-    const auto find_axis = [&]() -> std::optional<tomography::AxisResult> {
+    const auto estimate = [&]() -> std::optional<tomography::AxisResult> {
         try {
             return find_axis_offset(geometry, total_);
         } catch (const Error& error) {
@@ -26,78 +25,87 @@ void Conditioner::find_gains() {
             return std::nullopt;
         }
     };
-    auto found = find_axis();
-    const auto axis_of = [&] { return job_.axis ? *job_.axis : found->offset; };
+    const auto before = estimate();
+    find_stripes(geometry, job_.axis ? *job_.axis : before->offset);
+    find_scaling();
+    const auto found = estimate();
+    axis_ = job_.axis ? *job_.axis : found->offset;
+    find_axis(geometry, found);
+}
 
+void Conditioner::find_stripes(const tomography::ScanGeometry& geometry, double axis) {
     stripes_.factor.assign(n_t_, 1.0F);
     if (job_.stripes == Treat::off) {
         add_step("stripes", "off", "not asked for");
-    } else {
-        const double centre = (axis_of() - geometry.translation.front()) / geometry.step();
-        auto stripes = find_stripes(total_, rotation_, n_t_, centre, job_.stripe_options);
-        const bool any = !stripes.translations.empty();
-        const bool correct = job_.stripes == Treat::correct;
-        nlohmann::json details{{"noise", stripes.noise},
-                               {"translations", stripes.translations},
-                               {"undecided", stripes.undecided},
-                               {"pairs_half_a_turn_apart", stripes.pairs}};
-        for (const std::size_t t : stripes.translations)
-            details["gains"].push_back(1 / stripes.factor[t]);
-        add_step("stripes",
-                 !any      ? "nothing found"
-                 : correct ? "done"
-                           : "found, left as they are",
-                 fmt::format("{}{}gains scatter by {:.2g}",
-                             any ? fmt::format("{} translations with another gain: {}; ",
-                                               stripes.translations.size(),
-                                               list_text(stripes.translations))
-                                 : "",
-                             stripes.undecided.empty()
-                                 ? ""
-                                 : fmt::format("at {} or the mirrored places there may be others, "
-                                               "left as they are; ",
-                                               list_text(stripes.undecided)),
-                             stripes.noise),
-                 details);
-        if (any && correct) {
-            add_map("before_stripes", "before stripes", total_);
-            stripes_ = std::move(stripes);
-            for (std::size_t i = 0; i < total_.size(); ++i)
-                total_[i] *= stripes_.factor[i % n_t_];
-            add_map("after_stripes", "after stripes", total_);
-        }
+        return;
     }
+    const double centre = (axis - geometry.translation.front()) / geometry.step();
+    auto stripes = conditioning::find_stripes(total_, rotation_, n_t_, centre, job_.stripe_options);
+    const bool any = !stripes.translations.empty();
+    const bool correct = job_.stripes == Treat::correct;
+    nlohmann::json details{{"noise", stripes.noise},
+                           {"translations", stripes.translations},
+                           {"undecided", stripes.undecided},
+                           {"pairs_half_a_turn_apart", stripes.pairs}};
+    for (const std::size_t t : stripes.translations)
+        details["gains"].push_back(1 / stripes.factor[t]);
+    add_step(
+        "stripes",
+        !any      ? "nothing found"
+        : correct ? "done"
+                  : "found, left as they are",
+        fmt::format("{}{}gains scatter by {:.2g}",
+                    any ? fmt::format("{} translations with another gain: {}; ",
+                                      stripes.translations.size(), list_text(stripes.translations))
+                        : "",
+                    stripes.undecided.empty()
+                        ? ""
+                        : fmt::format("at {} or the mirrored places there may be others, "
+                                      "left as they are; ",
+                                      list_text(stripes.undecided)),
+                    stripes.noise),
+        details);
+    if (any && correct) {
+        add_map("before_stripes", "before stripes", total_);
+        stripes_ = std::move(stripes);
+        for (std::size_t i = 0; i < total_.size(); ++i)
+            total_[i] *= stripes_.factor[i % n_t_];
+        add_map("after_stripes", "after stripes", total_);
+    }
+}
 
+void Conditioner::find_scaling() {
     scale_.assign(n_row(), 1.0F);
     if (job_.scaling == Treat::off) {
         add_step("scaling", "off", "not asked for");
-    } else {
-        const auto factors = conditioning::projection_factors(total_, n_row(), n_t_);
-        const bool correct = job_.scaling == Treat::correct;
-        const auto [low, high] = std::ranges::minmax(factors.factor);
-        add_step("scaling", correct ? "done" : "found, left as they are",
-                 fmt::format("totals of the projections scatter by {:.2f} %, extremes {:+.2f} and "
-                             "{:+.2f} %{}",
-                             100 * factors.spread, 100 * (1 / high - 1), 100 * (1 / low - 1),
-                             factors.undetermined > 0
-                                 ? fmt::format("; {} projections with gaps left as they are",
-                                               factors.undetermined)
-                                 : ""),
-                 {{"spread", factors.spread},
-                  {"smallest_factor", low},
-                  {"largest_factor", high},
-                  {"undetermined", factors.undetermined}});
-        if (correct) {
-            add_map("before_scaling", "before scaling", total_);
-            scale_ = factors.factor;
-            for (std::size_t i = 0; i < total_.size(); ++i)
-                total_[i] *= scale_[i / n_t_];
-            add_map("after_scaling", "after scaling", total_);
-        }
+        return;
     }
+    const auto factors = conditioning::projection_factors(total_, n_row(), n_t_);
+    const bool correct = job_.scaling == Treat::correct;
+    const auto [low, high] = std::ranges::minmax(factors.factor);
+    add_step("scaling", correct ? "done" : "found, left as they are",
+             fmt::format("totals of the projections scatter by {:.2f} %, extremes {:+.2f} and "
+                         "{:+.2f} %{}",
+                         100 * factors.spread, 100 * (1 / high - 1), 100 * (1 / low - 1),
+                         factors.undetermined > 0
+                             ? fmt::format("; {} projections with gaps left as they are",
+                                           factors.undetermined)
+                             : ""),
+             {{"spread", factors.spread},
+              {"smallest_factor", low},
+              {"largest_factor", high},
+              {"undetermined", factors.undetermined}});
+    if (correct) {
+        add_map("before_scaling", "before scaling", total_);
+        scale_ = factors.factor;
+        for (std::size_t i = 0; i < total_.size(); ++i)
+            total_[i] *= scale_[i / n_t_];
+        add_map("after_scaling", "after scaling", total_);
+    }
+}
 
-    found = find_axis();
-    axis_ = axis_of();
+void Conditioner::find_axis(const tomography::ScanGeometry& geometry,
+                            const std::optional<tomography::AxisResult>& found) {
     nlohmann::json details{{"offset_mm", axis_}, {"centred", job_.centre}};
     std::string text;
     const double step = std::abs(geometry.step());
@@ -136,65 +144,41 @@ void Conditioner::find_gains() {
 }
 
 void Conditioner::choose_output() {
-    const auto indices = [&](const std::vector<double>& axis, const std::vector<double>& range,
-                             const char* key) {
-        std::size_t begin = 0, end = axis.size();
-        if (!range.empty()) {
-            const double slack = 1e-9 * (1 + std::abs(range[0]) + std::abs(range[1]));
-            const auto inside = [&](std::size_t i) {
-                return axis[i] >= range[0] - slack && axis[i] <= range[1] + slack;
-            };
-            while (begin < end && !inside(begin))
-                ++begin;
-            while (end > begin && !inside(end - 1))
-                --end;
-            if (begin == end)
-                throw Error(fmt::format(
-                    "{}: key '{}': nothing lies between {} and {}; the scan has "
-                    "{} to {}",
-                    job_.source.string(), key, range[0], range[1], axis.front(), axis.back()));
-        }
-        return std::pair{begin, end};
+    const auto part = [&](const std::vector<double>& axis, const std::vector<double>& range,
+                          const char* key) {
+        const auto indices = conditioning::indices_within(axis, range);
+        if (indices.size() == 0)
+            throw Error(fmt::format("{}: key '{}': nothing lies between {} and {}; the scan has "
+                                    "{} to {}",
+                                    job_.source.string(), key, range[0], range[1], axis.front(),
+                                    axis.back()));
+        return indices;
     };
     std::vector<double> places = input_.translation;
     if (job_.centre)
         for (double& place : places)
             place -= axis_;
-    std::tie(row_begin_, row_end_) = indices(rotation_, job_.crop_rotation, "crop.rotation");
-    std::tie(t_begin_, t_end_) = indices(places, job_.crop_translation, "crop.translation");
-    std::tie(k_begin_, k_end_) = indices(input_.two_theta, job_.crop_two_theta, "crop.two_theta");
-    if (job_.crop_symmetric) {
-        const double centre = job_.centre ? 0 : axis_;
-        const double slack = 0.5001 * std::abs(places[1] - places[0]);
-        const double reach =
-            std::min(std::abs(places[t_begin_] - centre), std::abs(places[t_end_ - 1] - centre));
-        while (t_begin_ < t_end_ && std::abs(places[t_begin_] - centre) > reach + slack)
-            ++t_begin_;
-        while (t_end_ > t_begin_ && std::abs(places[t_end_ - 1] - centre) > reach + slack)
-            --t_end_;
-    }
-    row_bins_ = conditioning::coarse_bins(row_end_ - row_begin_, job_.bin_rotation);
-    t_bins_ = conditioning::coarse_bins(t_end_ - t_begin_, job_.bin_translation);
-    k_bins_ = conditioning::coarse_bins(k_end_ - k_begin_, job_.bin_channel);
-    const auto part = [](const std::vector<double>& axis, std::size_t begin, std::size_t end) {
-        return std::span<const double>(axis).subspan(begin, end - begin);
-    };
-    out_rotation_ = rebin_axis(part(rotation_, row_begin_, row_end_), row_bins_);
-    out_translation_ = rebin_axis(part(places, t_begin_, t_end_), t_bins_);
-    out_two_theta_ = rebin_axis(part(input_.two_theta, k_begin_, k_end_), k_bins_);
-    const bool cropped =
-        row_end_ - row_begin_ < n_row() || t_end_ - t_begin_ < n_t_ || k_end_ - k_begin_ < n_k_;
+    grid_.row = part(rotation_, job_.crop_rotation, "crop.rotation");
+    grid_.translation = part(places, job_.crop_translation, "crop.translation");
+    grid_.channel = part(input_.two_theta, job_.crop_two_theta, "crop.two_theta");
+    if (job_.crop_symmetric)
+        grid_.translation =
+            conditioning::symmetric_part(places, grid_.translation, job_.centre ? 0 : axis_);
+    grid_.bin(job_.bin_rotation, job_.bin_translation, job_.bin_channel, rotation_, places,
+              input_.two_theta);
+    const bool cropped = grid_.row.size() < n_row() || grid_.translation.size() < n_t_ ||
+                         grid_.channel.size() < n_k_;
     add_step("crop", cropped ? "done" : "off",
-             fmt::format("{} × {} × {} of {} × {} × {} kept", row_end_ - row_begin_,
-                         t_end_ - t_begin_, k_end_ - k_begin_, n_row(), n_t_, n_k_),
-             {{"rotations", row_end_ - row_begin_},
-              {"translations", t_end_ - t_begin_},
-              {"channels", k_end_ - k_begin_}});
+             fmt::format("{} × {} × {} of {} × {} × {} kept", grid_.row.size(),
+                         grid_.translation.size(), grid_.channel.size(), n_row(), n_t_, n_k_),
+             {{"rotations", grid_.row.size()},
+              {"translations", grid_.translation.size()},
+              {"channels", grid_.channel.size()}});
     const bool binned = job_.bin_rotation > 1 || job_.bin_translation > 1 || job_.bin_channel > 1;
     add_step("bin", binned ? "done" : "off",
              fmt::format("by {} × {} × {} to {} × {} × {}", job_.bin_rotation, job_.bin_translation,
-                         job_.bin_channel, out_rotation_.size(), out_translation_.size(),
-                         out_two_theta_.size()),
+                         job_.bin_channel, grid_.rotation.size(), grid_.places.size(),
+                         grid_.two_theta.size()),
              {{"rotation", job_.bin_rotation},
               {"translation", job_.bin_translation},
               {"channel", job_.bin_channel}});
@@ -203,72 +187,56 @@ void Conditioner::choose_output() {
 std::vector<double> Conditioner::pixels() const {
     if (input_.pixels.empty())
         return {};
-    return rebin_sum(std::span(input_.pixels).subspan(k_begin_, k_end_ - k_begin_), k_bins_);
+    return rebin_sum(std::span(input_.pixels).subspan(grid_.channel.begin, grid_.channel.size()),
+                     grid_.channel_bins);
 }
 
 std::vector<double> Conditioner::transmission() const {
-    if (transmission_.empty())
-        return {};
-    conditioning::Rebinning rebinning(t_bins_, conditioning::coarse_bins(1, 1), {});
-    std::vector<double> result;
-    std::vector<float> line(t_end_ - t_begin_), out(t_bins_.size());
-    for (const auto& bin : row_bins_) {
-        rebinning.clear();
-        for (std::size_t i = 0; i < bin.share.size(); ++i) {
-            const std::size_t row = row_begin_ + bin.first + i;
-            for (std::size_t t = 0; t < line.size(); ++t)
-                line[t] = static_cast<float>(transmission_[row * n_t_ + t_begin_ + t]);
-            rebinning.add(line, {}, 1, bin.share[i]);
+    const auto& plane = lines_.steps.transmission;
+    return plane.empty() ? std::vector<double>{} : grid_.rebin_plane(plane, n_t_);
+}
+
+void Conditioner::add_written(std::span<const float> line, std::vector<float>& map) {
+    const std::size_t depth = grid_.channel_bins.size();
+    for (std::size_t t = 0; t < grid_.translation_bins.size(); ++t) {
+        double sum = 0, n = 0;
+        for (std::size_t k = 0; k < depth; ++k) {
+            const float value = line[t * depth + k];
+            if (std::isnan(value))
+                continue;
+            sum_after_[k] += value;
+            count_after_[k] += 1;
+            sum += value;
+            n += 1;
         }
-        rebinning.finish(out, {});
-        result.insert(result.end(), out.begin(), out.end());
+        map.push_back(n > 0 ? static_cast<float>(sum / n) : missing_value);
     }
-    return result;
 }
 
 void Conditioner::write(hdf5::Dataset& intensity, hdf5::Dataset* errors) {
-    const std::size_t width = t_end_ - t_begin_, depth = k_end_ - k_begin_;
+    const std::size_t width = grid_.translation.size(), depth = grid_.channel.size();
     std::vector<double> weights;
     if (!input_.pixels.empty())
-        weights.assign(input_.pixels.begin() + static_cast<std::ptrdiff_t>(k_begin_),
-                       input_.pixels.begin() + static_cast<std::ptrdiff_t>(k_end_));
-    conditioning::Rebinning rebinning(t_bins_, k_bins_, weights);
+        weights.assign(input_.pixels.begin() + static_cast<std::ptrdiff_t>(grid_.channel.begin),
+                       input_.pixels.begin() + static_cast<std::ptrdiff_t>(grid_.channel.end));
+    conditioning::Rebinning rebinning(grid_.translation_bins, grid_.channel_bins, weights);
     const bool plain = job_.bin_rotation == 1 && job_.bin_translation == 1 && job_.bin_channel == 1;
-    std::vector<float> values(width * depth), variances(width * depth);
-    const std::size_t out_size = t_bins_.size() * k_bins_.size();
-    std::vector<float> out(out_size), out_variances(out_size), map;
-    sum_after_.assign(k_bins_.size(), 0);
-    count_after_.assign(k_bins_.size(), 0);
-    for (std::size_t j = 0; j < row_bins_.size(); ++j) {
-        const auto& bin = row_bins_[j];
+    const auto use = job_.spots == Treat::correct ? conditioning::OutlierUse::weight
+                     : job_.spots == Treat::mask  ? conditioning::OutlierUse::mask
+                                                  : conditioning::OutlierUse::leave;
+    std::vector<float> values(width * depth), variances(width * depth), gain(n_t_), map;
+    const hdf5::Shape shape{1, grid_.translation_bins.size(), grid_.channel_bins.size()};
+    std::vector<float> out(shape[1] * shape[2]), out_variances(out.size());
+    sum_after_.assign(shape[2], 0);
+    count_after_.assign(shape[2], 0);
+    for (std::size_t j = 0; j < grid_.row_bins.size(); ++j) {
+        const auto& bin = grid_.row_bins[j];
         rebinning.clear();
         for (std::size_t i = 0; i < bin.share.size(); ++i) {
-            const std::size_t row = row_begin_ + bin.first + i;
-            const Line& line = prepared(row);
-            for (std::size_t t = 0; t < width; ++t) {
-                const float gain = stripes_.factor[t_begin_ + t] * scale_[row];
-                const std::size_t from = (t_begin_ + t) * n_k_ + k_begin_;
-                for (std::size_t k = 0; k < depth; ++k) {
-                    values[t * depth + k] = gain * line.values[from + k];
-                    variances[t * depth + k] = gain * gain * line.variances[from + k];
-                }
-            }
-            if (job_.spots == Treat::correct || job_.spots == Treat::mask)
-                for (const auto& spot : spots_[row]) {
-                    if (spot.translation < t_begin_ || spot.translation >= t_end_ ||
-                        spot.channel < k_begin_ || spot.channel >= k_end_)
-                        continue;
-                    const std::size_t at =
-                        (spot.translation - t_begin_) * depth + spot.channel - k_begin_;
-                    const float gain = stripes_.factor[spot.translation] * scale_[row];
-                    if (job_.spots == Treat::mask) {
-                        values[at] = variances[at] = missing_value;
-                        continue;
-                    }
-                    const auto weighted = down_weight(spot);
-                    values[at] = gain * weighted.value;
-                    variances[at] = gain * gain * weighted.variance;
-                }
+            const std::size_t row = grid_.row.begin + bin.first + i;
+            for (std::size_t t = 0; t < n_t_; ++t)
+                gain[t] = stripes_.factor[t] * scale_[row];
+            cut_line(lines_.prepared(row), grid_, n_k_, gain, spots_[row], use, values, variances);
             if (!plain)
                 rebinning.add(values, variances, depth, bin.share[i]);
             progress_->update(++done_);
@@ -279,20 +247,8 @@ void Conditioner::write(hdf5::Dataset& intensity, hdf5::Dataset* errors) {
         } else {
             rebinning.finish(out, out_variances);
         }
-        for (std::size_t t = 0; t < t_bins_.size(); ++t) {
-            double sum = 0, n = 0;
-            for (std::size_t k = 0; k < k_bins_.size(); ++k) {
-                const float value = out[t * k_bins_.size() + k];
-                if (std::isnan(value))
-                    continue;
-                sum_after_[k] += value;
-                count_after_[k] += 1;
-                sum += value;
-                n += 1;
-            }
-            map.push_back(n > 0 ? static_cast<float>(sum / n) : missing_value);
-        }
-        const hdf5::Selection where{{j, 0, 0}, {1, t_bins_.size(), k_bins_.size()}};
+        add_written(out, map);
+        const hdf5::Selection where{{j, 0, 0}, shape};
         intensity.write(where, std::span<const float>(out));
         if (errors != nullptr) {
             for (float& variance : out_variances)
@@ -304,8 +260,8 @@ void Conditioner::write(hdf5::Dataset& intensity, hdf5::Dataset* errors) {
                      "as written",
                      "intensity",
                      {map.begin(), map.end()},
-                     out_rotation_,
-                     out_translation_});
+                     grid_.rotation,
+                     grid_.places});
     progress_->finish();
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "conditioning/line_order.hpp"
 #include "conditioning/normalisation.hpp"
 #include "conditioning/outliers.hpp"
 #include "conditioning/stripes.hpp"
@@ -28,8 +29,7 @@ enum class FrameOrder {
     lines,     ///< line after line, the translation being the fast axis
 };
 
-/// Which lines run backwards in what is stored (and are to be turned).
-enum class FlipLines { automatic, none, odd, even };
+using conditioning::FlipLines;
 
 /// What a step that changes single values or gains does with what it finds.
 enum class Treat { off, report, correct, mask };

@@ -33,49 +33,65 @@ const ConditionMap* find(const Conditioner& conditioner, const std::string& name
     return nullptr;
 }
 
-} // namespace
-
-std::vector<std::filesystem::path> condition_report_targets(const std::filesystem::path& folder) {
-    return {folder / "condition.html", folder / "condition.json"};
-}
-
-std::vector<std::filesystem::path> write_condition_report(const ConditionJob& job,
-                                                          const ConditionInput& input,
-                                                          const Conditioner& conditioner,
-                                                          const std::filesystem::path& folder) {
-    std::vector<std::filesystem::path> files;
-    report::PictureOptions options;
-    options.force = true;
-    const auto pictures = folder / "pictures";
-    std::filesystem::create_directories(pictures);
-    const auto keep = [&](const std::vector<std::filesystem::path>& written) {
-        files.insert(files.end(), written.begin(), written.end());
-        return written.front();
-    };
-
-    report::HtmlPage page(
-        job.title.empty() ? "Conditioned scan" : job.title,
-        fmt::format("xrdct {} condition, {}", program_version, job.input.file.filename().string()));
-    if (!conditioner.warnings().empty() || !input.notes.empty()) {
-        page.section("To be looked at");
-        for (const auto& warning : conditioner.warnings())
-            page.note(warning);
-        page.list(input.notes);
+/// Fills the page of a conditioned scan and makes its pictures.
+class ConditionPage {
+  public:
+    ConditionPage(const ConditionJob& job, const ConditionInput& input,
+                  const Conditioner& conditioner, const std::filesystem::path& folder)
+        : job_(job), input_(input), conditioner_(conditioner), pictures_(folder / "pictures"),
+          page_(job.title.empty() ? "Conditioned scan" : job.title,
+                fmt::format("xrdct {} condition, {}", program_version,
+                            job.input.file.filename().string())) {
+        options_.force = true;
+        std::filesystem::create_directories(pictures_);
     }
-    page.section("Steps");
-    std::vector<std::vector<std::string>> rows;
-    for (const auto& step : conditioner.steps())
-        rows.push_back({report::escape_html(step.name), report::escape_html(step.state),
-                        report::escape_html(step.text)});
-    page.table("Every step, whether it was asked for or not.", {"step", "outcome", "what"}, rows);
 
-    page.section("Before and after");
-    const auto figure = [&](const std::vector<const char*>& names, const std::string& stem,
-                            const std::string& title, const std::string& caption) {
+    std::string text() {
+        if (!conditioner_.warnings().empty() || !input_.notes.empty()) {
+            page_.section("To be looked at");
+            for (const auto& warning : conditioner_.warnings())
+                page_.note(warning);
+            page_.list(input_.notes);
+        }
+        page_.section("Steps");
+        std::vector<std::vector<std::string>> rows;
+        for (const auto& step : conditioner_.steps())
+            rows.push_back({report::escape_html(step.name), report::escape_html(step.state),
+                            report::escape_html(step.text)});
+        page_.table("Every step, whether it was asked for or not.", {"step", "outcome", "what"},
+                    rows);
+        page_.section("Before and after");
+        add_steps();
+        if (const auto* map = find(conditioner_, "written"); map && map->rotation.size() > 1)
+            add_axis(map);
+        page_.section("Mean pattern");
+        add_patterns();
+        page_.section("Numbers");
+        for (const auto& step : conditioner_.steps())
+            if (!step.details.empty()) {
+                page_.subsection(step.name);
+                page_.json(step.details.dump());
+            }
+        page_.section("Settings");
+        page_.preformatted(job_.resolved);
+        return page_.str();
+    }
+
+    std::vector<std::filesystem::path> take_files() { return std::move(files_); }
+
+  private:
+    std::filesystem::path keep(const std::vector<std::filesystem::path>& written) {
+        files_.insert(files_.end(), written.begin(), written.end());
+        return written.front();
+    }
+
+    /// Maps side by side with one range; nothing where there are none of these names.
+    void figure(const std::vector<const char*>& names, const std::string& stem,
+                const std::string& title, const std::string& caption) {
         std::vector<report::MapPicture> panels;
         std::vector<double> all;
         for (const char* name : names)
-            if (const auto* map = find(conditioner, name)) {
+            if (const auto* map = find(conditioner_, name)) {
                 panels.push_back(picture_of(*map));
                 all.insert(all.end(), map->values.begin(), map->values.end());
             }
@@ -86,37 +102,43 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
             panel.range = range;
         const report::MapRow row{panels, true, 0};
         const auto png = keep(
-            report::write_map_rows({&row, 1}, title, pictures / ("condition-" + stem), options));
-        page.figure({png, caption});
-    };
-    const std::string mean = "Mean over the channels of every point, rotation [deg] upwards. ";
-    figure({"recorded", "written"}, "whole", "whole chain", mean + "As recorded and as written.");
-    if (find(conditioner, "normalised"))
-        figure({"recorded", "normalised"}, "flux", "monitor and exposure",
-               mean + "Before and after division by monitor or exposure.");
-    if (find(conditioner, "arranged"))
-        figure({find(conditioner, "normalised") ? "normalised" : "recorded", "arranged"},
-               "arranged", "zigzag and lag",
-               mean + "Before and after lines were turned and moved.");
-    if (find(conditioner, "air_subtracted"))
-        figure({find(conditioner, "arranged")     ? "arranged"
-                : find(conditioner, "normalised") ? "normalised"
-                                                  : "recorded",
-                "air_subtracted"},
-               "air", "air scatter", mean + "Before and after air scatter was subtracted.");
-    figure({"spots"}, "spots", "spots",
-           "Sum over the channels of what spots exceed their neighbours by.");
-    if (find(conditioner, "after_spots"))
-        figure(
-            {find(conditioner, "before_spots") ? "before_spots" : "air_subtracted", "after_spots"},
-            "spots-treated", "spots", mean + "Before and after the spots were treated.");
-    figure({"before_stripes", "after_stripes"}, "stripes", "stripes",
-           mean + "Before and after stripes were taken out.");
-    figure({"before_scaling", "after_scaling"}, "scaling", "scaling of projections",
-           mean + "Before and after all projections were brought to one total.");
+            report::write_map_rows({&row, 1}, title, pictures_ / ("condition-" + stem), options_));
+        page_.figure({png, caption});
+    }
 
-    if (const auto* map = find(conditioner, "written"); map && map->rotation.size() > 1) {
-        // The first projection and the one nearest to half a turn from it, mirrored about the axis.
+    /// What every step did to the sinogram.
+    void add_steps() {
+        const std::string mean = "Mean over the channels of every point, rotation [deg] upwards. ";
+        figure({"recorded", "written"}, "whole", "whole chain",
+               mean + "As recorded and as written.");
+        if (find(conditioner_, "normalised"))
+            figure({"recorded", "normalised"}, "flux", "monitor and exposure",
+                   mean + "Before and after division by monitor or exposure.");
+        if (find(conditioner_, "arranged"))
+            figure({find(conditioner_, "normalised") ? "normalised" : "recorded", "arranged"},
+                   "arranged", "zigzag and lag",
+                   mean + "Before and after lines were turned and moved.");
+        if (find(conditioner_, "air_subtracted"))
+            figure({find(conditioner_, "arranged")     ? "arranged"
+                    : find(conditioner_, "normalised") ? "normalised"
+                                                       : "recorded",
+                    "air_subtracted"},
+                   "air", "air scatter", mean + "Before and after air scatter was subtracted.");
+        figure({"spots"}, "spots", "spots",
+               "Sum over the channels of what spots exceed their neighbours by.");
+        if (find(conditioner_, "after_spots"))
+            figure({find(conditioner_, "before_spots") ? "before_spots" : "air_subtracted",
+                    "after_spots"},
+                   "spots-treated", "spots", mean + "Before and after the spots were treated.");
+        figure({"before_stripes", "after_stripes"}, "stripes", "stripes",
+               mean + "Before and after stripes were taken out.");
+        figure({"before_scaling", "after_scaling"}, "scaling", "scaling of projections",
+               mean + "Before and after all projections were brought to one total.");
+    }
+
+    /// The first projection of the written map and the one nearest to half a turn from it, mirrored
+    /// about the axis.
+    void add_axis(const ConditionMap* map) {
         std::size_t opposite = 0;
         const auto off = [&](std::size_t i) {
             return std::abs(std::abs(map->rotation[i] - map->rotation[0]) - 180);
@@ -125,7 +147,7 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
             if (off(i) < off(opposite))
                 opposite = i;
         const std::size_t n = map->translation.size();
-        const double centre = job.centre ? 0 : conditioner.axis();
+        const double centre = job_.centre ? 0 : conditioner_.axis();
         report::CurvePicture::Panel panel;
         panel.quantity = "intensity";
         for (const std::size_t i : {std::size_t{0}, opposite}) {
@@ -146,45 +168,59 @@ std::vector<std::filesystem::path> write_condition_report(const ConditionJob& jo
         picture.x_label = "translation";
         picture.x_units = "mm";
         picture.panels.push_back(std::move(panel));
-        page.figure(
-            {keep(report::write_curve_picture(picture, pictures / "condition-axis", options)),
+        page_.figure(
+            {keep(report::write_curve_picture(picture, pictures_ / "condition-axis", options_)),
              "Mean over the channels of two projections half a turn apart (or as near to it "
              "as the scan has them), the second one mirrored about the axis: they coincide "
              "where the axis is right and the sample does not absorb."});
     }
 
-    page.section("Mean pattern");
-    const auto& before = conditioner.mean_before();
-    const auto curve = [&](const std::string& name, const std::vector<double>& x,
-                           const std::vector<double>& y) {
-        report::CurvePicture::Panel panel;
-        panel.name = name;
-        panel.quantity = "intensity";
-        panel.series.push_back({name, x, y, {}});
-        return panel;
-    };
-    report::CurvePicture patterns;
-    patterns.title = "mean pattern";
-    patterns.x_label = "2θ";
-    patterns.x_units = "deg";
-    patterns.panels.push_back(curve("as recorded", input.two_theta, before));
-    if (!conditioner.air().empty())
-        patterns.panels.push_back(curve("air scatter", input.two_theta, conditioner.air()));
-    patterns.panels.push_back(
-        curve("as written", conditioner.two_theta(), conditioner.mean_after()));
-    page.figure(
-        {keep(report::write_curve_picture(patterns, pictures / "condition-patterns", options)),
-         "Mean over all points. Dead channels are gaps in the lower curve."});
+    void add_patterns() {
+        const auto& before = conditioner_.mean_before();
+        const auto curve = [&](const std::string& name, const std::vector<double>& x,
+                               const std::vector<double>& y) {
+            report::CurvePicture::Panel panel;
+            panel.name = name;
+            panel.quantity = "intensity";
+            panel.series.push_back({name, x, y, {}});
+            return panel;
+        };
+        report::CurvePicture patterns;
+        patterns.title = "mean pattern";
+        patterns.x_label = "2θ";
+        patterns.x_units = "deg";
+        patterns.panels.push_back(curve("as recorded", input_.two_theta, before));
+        if (!conditioner_.air().empty())
+            patterns.panels.push_back(curve("air scatter", input_.two_theta, conditioner_.air()));
+        patterns.panels.push_back(
+            curve("as written", conditioner_.two_theta(), conditioner_.mean_after()));
+        page_.figure({keep(report::write_curve_picture(patterns, pictures_ / "condition-patterns",
+                                                       options_)),
+                      "Mean over all points. Dead channels are gaps in the lower curve."});
+    }
 
-    page.section("Numbers");
-    for (const auto& step : conditioner.steps())
-        if (!step.details.empty()) {
-            page.subsection(step.name);
-            page.json(step.details.dump());
-        }
-    page.section("Settings");
-    page.preformatted(job.resolved);
-    files::write_text_file(folder / "condition.html", page.str());
+    const ConditionJob& job_;
+    const ConditionInput& input_;
+    const Conditioner& conditioner_;
+    std::filesystem::path pictures_;
+    report::HtmlPage page_;
+    report::PictureOptions options_;
+    std::vector<std::filesystem::path> files_;
+};
+
+} // namespace
+
+std::vector<std::filesystem::path> condition_report_targets(const std::filesystem::path& folder) {
+    return {folder / "condition.html", folder / "condition.json"};
+}
+
+std::vector<std::filesystem::path> write_condition_report(const ConditionJob& job,
+                                                          const ConditionInput& input,
+                                                          const Conditioner& conditioner,
+                                                          const std::filesystem::path& folder) {
+    ConditionPage page(job, input, conditioner, folder);
+    files::write_text_file(folder / "condition.html", page.text());
+    auto files = page.take_files();
     files.push_back(folder / "condition.html");
     return files;
 }

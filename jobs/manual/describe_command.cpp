@@ -82,8 +82,8 @@ int command_describe(const std::vector<std::string>& arguments) {
     program::CommandLine line("describe",
                               "print commands and options as JSON, or write their man pages",
                               "[--output FOLDER]", "xrdct describe --output manual");
-    line.add_options()(
-        "output", boost::program_options::value<std::string>()->value_name("FOLDER"),
+    line.optional<std::string>(
+        "output", "FOLDER",
         "write man pages (man/) and completion (bash/, zsh/) into this folder instead");
     if (!line.parse(arguments))
         return 0;

@@ -184,9 +184,8 @@ void read_instrument_table(settings::Settings& s,
             std::vector<std::string> names;
             for (const auto& entry : refinable)
                 names.emplace_back(entry.first);
-            const auto nearest = nearest_name(name, names);
             throw Error(fmt::format("{}: '{}' is no parameter of the instrument{}", s.where(key),
-                                    name, nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                    name, nearest_hint(name, names)));
         }
         require(seen.insert(name).second, s, key, fmt::format("names '{}' twice", name));
         found->second->refine = true;

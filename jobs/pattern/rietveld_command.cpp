@@ -19,8 +19,6 @@
 
 namespace xrdct::pattern {
 
-namespace po = boost::program_options;
-
 namespace {
 
 using Texts = std::vector<std::string>;
@@ -328,44 +326,45 @@ int command_rietveld(const std::vector<std::string>& arguments) {
         "--background 6 --refine-widths\n  xrdct rietveld job.toml --set "
         "rietveld.background_terms=8 --set phase.Cu.refine_size=refined\n\nAll keys of a job: "
         "xrdct reference --pattern");
-    line.add_options()("phase", po::value<Texts>()->composing()->value_name("NAME=CIF"),
-                       "a phase and its structure; may be repeated (not with a job file)")(
-        "peak", po::value<Texts>()->composing()->value_name("NAME=POS[:FWHM]"),
-        "a single peak, degrees 2theta; may be repeated (not with a job file)")(
-        "wavelength", po::value<double>()->value_name("ANGSTROM"),
-        "wavelength (default: the file's)")("energy", po::value<double>()->value_name("KEV"),
-                                            "photon energy instead of the wavelength")(
-        "instrument", po::value<std::string>()->value_name("FILE"),
-        "instrument file of xrdct calibrate: widths, zero, wavelength, distance")(
-        "distance", po::value<double>()->value_name("MM"),
-        "sample to detector, or goniometer radius; for radii and displacements")(
-        "unit", po::value<std::string>()->value_name("UNIT"),
-        "unit of the positions: deg, rad, 1/angstrom, 1/nm, d, mm (default: the file's, else deg)")(
-        "dataset", po::value<std::string>()->value_name("PATH"),
-        "intensities in an HDF5 file (default: its default signal)")(
-        "noise", po::value<std::string>()->value_name("MODEL"),
+    line.list("phase", "NAME=CIF",
+              "a phase and its structure; may be repeated (not with a job file)");
+    line.list("peak", "NAME=POS[:FWHM]",
+              "a single peak, degrees 2theta; may be repeated (not with a job file)");
+    line.optional<double>("wavelength", "ANGSTROM", "wavelength (default: the file's)");
+    line.optional<double>("energy", "KEV", "photon energy instead of the wavelength");
+    line.optional<std::string>(
+        "instrument", "FILE",
+        "instrument file of xrdct calibrate: widths, zero, wavelength, distance");
+    line.optional<double>("distance", "MM",
+                          "sample to detector, or goniometer radius; for radii and displacements");
+    line.optional<std::string>(
+        "unit", "UNIT",
+        "unit of the positions: deg, rad, 1/angstrom, 1/nm, d, mm (default: the file's, else deg)");
+    line.optional<std::string>("dataset", "PATH",
+                               "intensities in an HDF5 file (default: its default signal)");
+    line.optional<std::string>(
+        "noise", "MODEL",
         "errors of the file, counts (Poisson), estimate (from the scatter), none (constant "
-        "weights) or auto (default: auto)")("min", po::value<double>()->value_name("DEG"),
-                                            "2theta to begin with (default: all)")(
-        "max", po::value<double>()->value_name("DEG"), "2theta to end with (default: all)")(
-        "exclude", po::value<Texts>()->composing()->value_name("FROM:TO"),
-        "region that is not fitted, degrees 2theta; may be repeated")(
-        "background", po::value<long>()->value_name("N"),
-        "Chebyshev terms of the background (default: 6)")(
-        "search", po::value<double>()->value_name("FRACTION"),
-        "relative half-range in which cells are searched first (default: 0.01)")(
-        "refine-widths", "refine the instrument's widths u, w, x, y (for a standard)")(
-        "refine", po::value<std::string>()->value_name("A,B"),
-        "refine these out of u,v,w,x,y,z,zero,displacement,wavelength")(
-        "set", po::value<Texts>()->composing()->value_name("KEY=VALUE"),
-        "any key of a job, such as phase.Cu.refine_size=refined; may be repeated")(
-        "output", po::value<std::string>()->value_name("DIR"),
-        "folder of the results (default: the pattern's name with _rietveld added)")(
-        "no-pictures", "write no rietveld.png and rietveld.svg")(
-        "print-job", "print the resolved job as TOML and stop")(
-        "force", "replace results that exist")("json", "print the results as JSON on stdout");
-    line.hidden()("file", po::value<std::string>());
-    line.positional("file", 1);
+        "weights) or auto (default: auto)");
+    line.optional<double>("min", "DEG", "2theta to begin with (default: all)");
+    line.optional<double>("max", "DEG", "2theta to end with (default: all)");
+    line.list("exclude", "FROM:TO", "region that is not fitted, degrees 2theta; may be repeated");
+    line.optional<long>("background", "N", "Chebyshev terms of the background (default: 6)");
+    line.optional<double>("search", "FRACTION",
+                          "relative half-range in which cells are searched first (default: 0.01)");
+    line.flag("refine-widths", "refine the instrument's widths u, w, x, y (for a standard)");
+    line.optional<std::string>("refine", "A,B",
+                               "refine these out of u,v,w,x,y,z,zero,displacement,wavelength");
+    line.list("set", "KEY=VALUE",
+              "any key of a job, such as phase.Cu.refine_size=refined; may be repeated");
+    line.optional<std::string>(
+        "output", "DIR",
+        "folder of the results (default: the pattern's name with _rietveld added)");
+    line.flag("no-pictures", "write no rietveld.png and rietveld.svg");
+    line.flag("print-job", "print the resolved job as TOML and stop");
+    line.flag("force", "replace results that exist");
+    line.flag("json", "print the results as JSON on stdout");
+    line.positional("file", program::CommandLine::Need::optional);
     if (!line.parse(arguments))
         return 0;
     if (!line.has("file"))

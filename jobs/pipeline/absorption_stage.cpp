@@ -215,7 +215,7 @@ absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings&
     if (name == "plateau")
         return absorption::AmountCalibration::plateau;
     return name == "constant" ? absorption::AmountCalibration::given
-                              : absorption::AmountCalibration::ring;
+                              : absorption::AmountCalibration::can_wall;
 }
 
 void write_rays(hdf5::Group& group, const Scan& scan, const std::string& name,
@@ -447,14 +447,14 @@ StageSummary run_absorption_stage(StageContext& context) {
                 nexus::write_value(stage, "amount_constant", result.constant,
                                    {"", "volume fraction over scale times cell volume squared"});
                 write_phases(stage, scan, model, result);
-                if (result.ring) {
+                if (result.wall) {
                     auto ring = nexus::require_class(stage, "ring", "NXcollection");
-                    nexus::write_value(ring, "centre_x", result.ring->centre_x, {"mm", ""});
-                    nexus::write_value(ring, "centre_y", result.ring->centre_y, {"mm", ""});
-                    nexus::write_value(ring, "outer_radius", result.ring->outer_radius, {"mm", ""});
-                    nexus::write_value(ring, "inner_radius", result.ring->inner_radius, {"mm", ""});
+                    nexus::write_value(ring, "centre_x", result.wall->centre_x, {"mm", ""});
+                    nexus::write_value(ring, "centre_y", result.wall->centre_y, {"mm", ""});
+                    nexus::write_value(ring, "outer_radius", result.wall->outer_radius, {"mm", ""});
+                    nexus::write_value(ring, "inner_radius", result.wall->inner_radius, {"mm", ""});
                     nexus::write_value(ring, "hollow_diameter", result.hollow_diameter, {"mm", ""});
-                    nexus::write_value(ring, "misfit", result.ring->misfit, {"", ""});
+                    nexus::write_value(ring, "misfit", result.wall->misfit, {"", ""});
                 }
                 if (!result.changes.empty()) {
                     auto history =

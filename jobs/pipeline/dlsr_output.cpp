@@ -21,15 +21,15 @@ namespace {
 /// A scale below this many e.s.d. is called insignificant, as in the fits of single voxels.
 constexpr double significance = 3;
 
-const DlsrResult::Map* find_map(const DlsrResult& result, const std::string& group,
-                                const std::string& name) {
+const dlsr::Result::Map* find_map(const dlsr::Result& result, const std::string& group,
+                                  const std::string& name) {
     for (const auto& map : result.maps)
         if (map.quantity.group == group && map.quantity.name == name)
             return &map;
     return nullptr;
 }
 
-void check_sizes(const hdf5::Group& stage, const DlsrResult& result) {
+void check_sizes(const hdf5::Group& stage, const dlsr::Result& result) {
     const auto check = [&](const std::string& what, std::size_t size, std::size_t expected) {
         if (size != expected)
             throw Error(fmt::format("{}: {} has {} values, expected {}", stage.describe(), what,
@@ -69,7 +69,7 @@ void describe_map(hdf5::Group& group, const std::string& name, double smoothness
     }
 }
 
-void write_values(hdf5::Group& group, const DlsrResult& result, const DlsrResult::Map& map) {
+void write_values(hdf5::Group& group, const dlsr::Result& result, const dlsr::Result::Map& map) {
     const nexus::Labels labels{map.quantity.unit, map.quantity.name};
     if (map.errors.empty())
         nexus::write_map(group, map.quantity.name, map.values, result.n, result.n, labels);
@@ -82,7 +82,7 @@ void write_values(hdf5::Group& group, const DlsrResult& result, const DlsrResult
 /// Where the phase's amount ended; cells of insignificant voxels stay in the map, smoothness ties
 /// them to their neighbours.
 void write_status(hdf5::Group& group, std::size_t n, const std::vector<unsigned char>& mask,
-                  const DlsrResult::Map& scale) {
+                  const dlsr::Result::Map& scale) {
     std::vector<std::int32_t> status(n * n,
                                      static_cast<std::int32_t>(rietveld::VoxelPhaseStatus::absent));
     for (std::size_t i = 0; i < status.size(); ++i) {
@@ -103,7 +103,7 @@ void write_status(hdf5::Group& group, std::size_t n, const std::vector<unsigned 
                           "model");
 }
 
-void write_phases(hdf5::Group& stage, const DlsrResult& result, std::optional<double> constant) {
+void write_phases(hdf5::Group& stage, const dlsr::Result& result, std::optional<double> constant) {
     const auto& phases = result.model.phases;
     std::vector<PhaseMapView> views;
     for (const auto& phase : phases) {
@@ -127,11 +127,11 @@ void write_phases(hdf5::Group& stage, const DlsrResult& result, std::optional<do
         for (const auto& map : result.maps)
             if (map.quantity.group == phases[p].name)
                 write_values(group, result, map);
-        DlsrResult::Map fraction{{phases[p].name, "weight_fraction", ""},
-                                 fractions[p].values,
-                                 fractions[p].errors,
-                                 scale.smoothness,
-                                 scale.resolution};
+        dlsr::Result::Map fraction{{phases[p].name, "weight_fraction", ""},
+                                   fractions[p].values,
+                                   fractions[p].errors,
+                                   scale.smoothness,
+                                   scale.resolution};
         write_values(group, result, fraction);
         write_map_axes(group, result.x);
         write_status(group, result.n, result.masks[p], scale);
@@ -145,7 +145,7 @@ void write_phases(hdf5::Group& stage, const DlsrResult& result, std::optional<do
 }
 
 /// Single peaks and the background.
-void write_others(hdf5::Group& stage, const DlsrResult& result) {
+void write_others(hdf5::Group& stage, const dlsr::Result& result) {
     std::vector<std::string> groups;
     for (const auto& map : result.maps) {
         const auto& group = map.quantity.group;
@@ -173,7 +173,7 @@ void write_others(hdf5::Group& stage, const DlsrResult& result) {
     write_map_axes(maps, result.x);
 }
 
-void write_globals(hdf5::Group& stage, const DlsrResult& result) {
+void write_globals(hdf5::Group& stage, const dlsr::Result& result) {
     if (result.globals.empty())
         return;
     auto group = nexus::require_class(stage, "globals", "NXcollection");
@@ -191,7 +191,7 @@ void write_globals(hdf5::Group& stage, const DlsrResult& result) {
 }
 
 /// The values that hold for the whole object, in the form of the rietveld stage's start model.
-nlohmann::json model_json(const DlsrResult& result) {
+nlohmann::json model_json(const dlsr::Result& result) {
     const auto number = [](double value) {
         return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
     };
@@ -224,7 +224,7 @@ nlohmann::json model_json(const DlsrResult& result) {
     return json;
 }
 
-void write_residuals(hdf5::Group& stage, const DlsrResult& result) {
+void write_residuals(hdf5::Group& stage, const dlsr::Result& result) {
     if (!result.residual_sinogram.empty()) {
         auto group = nexus::require_data(stage, "residuals", "chi_squared",
                                          {"rotation_angle", "translation"});
@@ -258,11 +258,11 @@ void write_residuals(hdf5::Group& stage, const DlsrResult& result) {
         group.set_attribute(std::string(name) + "_indices", 0);
 }
 
-void write_history(hdf5::Group& stage, const DlsrResult& result) {
+void write_history(hdf5::Group& stage, const dlsr::Result& result) {
     if (!result.history.empty()) {
         auto group = nexus::require_data(stage, "convergence", "objective", {"iteration"});
         const auto write = [&](const std::string& name,
-                               const std::function<double(const DlsrResult::Step&)>& value) {
+                               const std::function<double(const dlsr::Result::Step&)>& value) {
             std::vector<double> values;
             for (const auto& step : result.history)
                 values.push_back(value(step));
@@ -276,8 +276,8 @@ void write_history(hdf5::Group& stage, const DlsrResult& result) {
         write("rwp", [](const auto& step) { return step.rwp; });
         write("linear_iterations", [](const auto& step) { return step.linear_iterations; });
     }
-    if (!result.held_out.empty()) {
-        auto tried = result.held_out;
+    if (!result.validation.empty()) {
+        auto tried = result.validation;
         std::sort(tried.begin(), tried.end(),
                   [](const auto& a, const auto& b) { return a.smoothness < b.smoothness; });
         std::vector<double> smoothness, chi_squared, error;
@@ -295,16 +295,64 @@ void write_history(hdf5::Group& stage, const DlsrResult& result) {
     }
 }
 
+void write_standards(hdf5::Group& group, const dlsr::StandardsScale& radial) {
+    nexus::write_value(group, "radial_scale", radial.factor,
+                       {"", "tan 2theta of the data over that by the cells of the standards"});
+    nexus::write_value(group, "radial_scale_errors", radial.uncertainty, {"", ""});
+    nexus::write_value(group, "radial_scale_chi_squared", radial.chi_squared,
+                       {"", "of the standards about the mean, per degree of freedom"});
+    std::vector<std::string> names;
+    std::vector<double> reference, cell, esd, factor, uncertainty;
+    for (const auto& standard : radial.standards) {
+        names.push_back(standard.phase);
+        reference.push_back(standard.reference);
+        cell.push_back(standard.cell);
+        esd.push_back(standard.esd);
+        factor.push_back(standard.factor);
+        uncertainty.push_back(standard.uncertainty);
+    }
+    group.write_strings("standard", names);
+    nexus::write_axis(group, "standard_reference", reference, {"angstrom", "a of the CIF"});
+    nexus::write_axis(group, "standard_cell", cell, {"angstrom", "a of the fit"});
+    nexus::write_axis(group, "standard_cell_errors", esd, {"angstrom", ""});
+    nexus::write_axis(group, "standard_factor", factor, {"", "radial scale by this standard"});
+    nexus::write_axis(group, "standard_factor_errors", uncertainty,
+                      {"", "reference's uncertainty included"});
+}
+
+/// Group "geometry".
+void write_geometry(hdf5::Group& stage, const dlsr::GeometryResult& geometry) {
+    auto group = nexus::require_class(stage, "geometry", "NXcollection");
+    const auto write = [&](const std::string& name, const dlsr::GeometryEstimate& estimate,
+                           const std::string& meaning) {
+        nexus::write_value(group, name, estimate.found, {"mm", meaning});
+        nexus::write_value(group, name + "_errors", estimate.esd, {"mm", ""});
+        auto dataset = group.open_dataset(name);
+        dataset.set_attribute("given", estimate.given);
+        dataset.set_attribute("refined", estimate.refined ? 1 : 0);
+    };
+    write("axis_offset", geometry.axis_offset, "translation at which the beam hits the axis");
+    if (geometry.sinogram_axis)
+        write("sinogram_axis_offset", *geometry.sinogram_axis,
+              "the same from the summed sinogram alone");
+    if (geometry.distance)
+        write("distance", *geometry.distance, "axis to detector, from the parallax alone");
+    nexus::write_value(group, "radial_scale_applied", geometry.applied_scale,
+                       {"", "tan 2theta of the data over that of the lines in the model"});
+    if (!geometry.radial.standards.empty())
+        write_standards(group, geometry.radial);
+}
+
 } // namespace
 
-void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
+void write_dlsr_result(hdf5::Group& stage, const dlsr::Result& result,
                        std::optional<double> constant) {
     check_sizes(stage, result);
     write_phases(stage, result, constant);
     write_others(stage, result);
     write_globals(stage, result);
     if (result.geometry)
-        write_dlsr_geometry(stage, *result.geometry);
+        write_geometry(stage, *result.geometry);
     stage.write_string("model", model_json(result).dump(1));
     write_residuals(stage, result);
     write_history(stage, result);

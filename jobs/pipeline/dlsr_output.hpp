@@ -1,80 +1,16 @@
 #pragma once
 
-#include "jobs/pipeline/dlsr_geometry.hpp"
-#include "jobs/pipeline/dlsr_model.hpp"
 #include "mpi/hdf5/hdf5.hpp"
+#include "solvers/dlsr/result.hpp"
 
-#include <limits>
 #include <optional>
-#include <string>
-#include <vector>
 
 namespace xrdct::pipeline {
 
-/// What a DLSR found, as its product and the report need it; on the root.
-struct DlsrResult {
-    std::size_t n = 0;
-    std::vector<double> x; ///< mm, both axes of the maps
-    /// Amounts and voxel shapes [y · n + x]; NaN outside the part's mask. `errors` is empty where
-    /// no e.s.d. were asked for.
-    struct Map {
-        DlsrQuantity quantity;
-        std::vector<double> values, errors;
-        double smoothness = 0; ///< strength in force; 0: none
-        double resolution = 0; ///< mm, effective (FWHM), median over the mask; 0: not determined
-    };
-    std::vector<Map> maps;
-    struct Global {
-        DlsrQuantity quantity;
-        double value = 0, esd = 0; ///< esd NaN: not determined
-        bool at_bound = false;
-    };
-    std::vector<Global> globals;
-    rietveld::PatternModel model; ///< with the global values set
-    std::vector<unsigned char> sample;
-    std::vector<std::vector<unsigned char>> masks; ///< per phase
-
-    // Diagnostics.
-    std::vector<double> rotation, translation; ///< deg, mm, as in the scan
-    /// Mean over the channels of squared residual over variance [rotation][translation]; NaN where
-    /// a ray was left out.
-    std::vector<double> residual_sinogram;
-    std::vector<double> two_theta;                        ///< deg [channel]
-    std::vector<double> observed, calculated, background; ///< mean over the rays [channel]
-    /// Observed over calculated intensity of one line as the sample turns, minus 1.
-    struct LineResidual {
-        std::string phase, hkl;
-        double two_theta = 0;
-        std::vector<double> ratio, error; ///< [rotation]
-    };
-    std::vector<LineResidual> lines;
-    struct Step {
-        int iteration = 0;
-        double objective = 0, misfit = 0, gradient_norm = 0, step_length = 0, rwp = 0;
-        int linear_iterations = 0;
-    };
-    std::vector<Step> history;
-    /// Strengths tried on held-out projections and what these say (squared residual over variance):
-    /// all run_and_sync, with the standard error of the difference from the best strength, and
-    /// each.
-    struct HeldOut {
-        double smoothness = 0, chi_squared = 0, error = 0;
-        std::vector<double> projections;
-    };
-    std::vector<HeldOut> held_out;
-    double rwp = 0, gof = 0;
-    /// Shares of the samples that were masked, and beyond the threshold of a robust loss; NaN: all
-    /// samples counted in full.
-    double masked = std::numeric_limits<double>::quiet_NaN(), outlying = masked;
-    std::string stop_reason;
-    bool converged = false;
-    std::optional<DlsrGeometry> geometry;
-    std::vector<std::string> remarks; ///< such as senses tried, axis offset, guards
-};
-
 /// Writes the maps in the layout of the rietveld stage's product, and the diagnostics. `constant`:
-/// volume fraction over S V² when it is known.
-void write_dlsr_result(hdf5::Group& stage, const DlsrResult& result,
+/// volume fraction over S V² when it is known. Throws Error naming the stage's group for arrays
+/// whose sizes do not fit. Serial.
+void write_dlsr_result(hdf5::Group& stage, const dlsr::Result& result,
                        std::optional<double> constant);
 
 } // namespace xrdct::pipeline

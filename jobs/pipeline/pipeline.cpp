@@ -4,6 +4,7 @@
 #include "crystal/phase.hpp"
 #include "jobs/program/run_record.hpp"
 #include "jobs/program/stop_request.hpp"
+#include "mpi/files/cif_file.hpp"
 #include "mpi/nexus/nexus.hpp"
 #include "tomography/rotation_axis.hpp"
 
@@ -209,7 +210,7 @@ RunSummary run_job(const settings::Job& job, const RunOptions& options,
         // Structures are checked before hours go into a reconstruction.
         if (std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end())
             for (const auto& phase : job.phases)
-                crystal::Phase::from_cif(phase.cif, phase.name);
+                files::read_phase(phase.cif, phase.name);
         if (communicator.is_root()) {
             std::error_code code;
             std::filesystem::create_directories(job.output, code);

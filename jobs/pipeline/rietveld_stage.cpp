@@ -1,4 +1,4 @@
-#include "absorption/self_absorption.hpp"
+#include "absorption/image_levels.hpp"
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/pipeline/map_output.hpp"

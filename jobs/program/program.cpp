@@ -126,9 +126,8 @@ int run_program(int argc, char** argv) {
         std::vector<std::string> names;
         for (const auto& command : commands)
             names.emplace_back(command.name);
-        const auto nearest = nearest_name(name, names);
         throw Error(fmt::format("there is no command '{}'{}; see xrdct --help", name,
-                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                nearest_hint(name, names)));
     } catch (const Error& error) {
         if (speaks())
             fmt::print(stderr, "xrdct: error: {}\n", error.what());

@@ -121,10 +121,8 @@ void check_lithium_phases(const std::vector<LithiumSettings>& lithium,
     for (std::size_t i = 0; i < lithium.size(); ++i) {
         if (std::find(phases.begin(), phases.end(), lithium[i].phase) != phases.end())
             continue;
-        const auto nearest = nearest_name(lithium[i].phase, phases);
         throw Error(fmt::format("{}: key 'lithium[{}].phase': there is no phase '{}'{}", source, i,
-                                lithium[i].phase,
-                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                lithium[i].phase, nearest_hint(lithium[i].phase, phases)));
     }
 }
 

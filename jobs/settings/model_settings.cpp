@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "crystal/march_dollase.hpp"
+#include "mpi/files/cif_file.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -237,7 +238,7 @@ void add_phases(rietveld::PatternModel& model, std::span<const PhaseSettings> ph
                 const std::string& source, std::vector<std::string>& notes) {
     for (const auto& settings : phases) {
         const auto where = fmt::format("{}: phase '{}'", source, settings.name);
-        auto structure = crystal::Phase::from_cif(settings.cif, settings.name);
+        auto structure = files::read_phase(settings.cif, settings.name);
         for (const auto& warning : structure.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
         rietveld::PhaseModel phase(structure, settings.name);

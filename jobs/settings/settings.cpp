@@ -222,11 +222,10 @@ struct Settings::Impl {
                     element = candidate;
             }
             if (!element) {
-                const auto nearest = nearest_name(step.element_name, names);
                 throw Error(
                     fmt::format("--set '{}': there is no {} '{}'{}", assignment, step.key,
                                 step.index ? std::to_string(*step.index) : step.element_name,
-                                nearest ? "; nearest is '" + *nearest + "'" : ""));
+                                nearest_hint(step.element_name, names)));
             }
             table = element;
         }
@@ -341,9 +340,8 @@ std::string Settings::choice(const std::string& path, const std::string& fallbac
             impl_->wrong_type(path, list);
         value = *node->value<std::string>();
         if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
-            const auto nearest = nearest_name(value, choices);
             throw Error(fmt::format("{}: '{}' is not {}{}", impl_->where(path), value, list,
-                                    nearest ? fmt::format("; did you mean '{}'?", *nearest) : ""));
+                                    did_you_mean(value, choices)));
         }
     }
     impl_->remember(path, list, "", toml_string(fallback), description, toml_string(value));
@@ -479,9 +477,8 @@ void Settings::refuse_unknown(const std::vector<std::string>& also_known) const 
             throw Error(fmt::format("{}: expected [[{}]] tables", impl_->where(leaf), leaf));
         if (below(leaf + "."))
             throw Error(fmt::format("{}: expected a table [{}]", impl_->where(leaf), leaf));
-        const auto nearest = nearest_name(without_indices(leaf), {names.begin(), names.end()});
         throw Error(fmt::format("{} is not known{}", impl_->where(leaf),
-                                nearest ? fmt::format("; nearest is '{}'", *nearest) : ""));
+                                nearest_hint(without_indices(leaf), {names.begin(), names.end()})));
     }
 }
 

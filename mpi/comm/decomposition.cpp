@@ -24,16 +24,6 @@ std::vector<BlockRange> block_ranges(std::size_t n, std::size_t parts) {
     return ranges;
 }
 
-std::size_t block_owner(std::size_t n, std::size_t parts, std::size_t i) {
-    if (i >= n || parts == 0)
-        throw Error("index " + std::to_string(i) + " is outside " + std::to_string(n) +
-                    " distributed indices");
-    const std::size_t base = n / parts;
-    const std::size_t larger = n % parts;
-    const std::size_t in_larger = larger * (base + 1);
-    return i < in_larger ? i / (base + 1) : larger + (i - in_larger) / base;
-}
-
 std::vector<BlockRange> split_range(BlockRange range, std::size_t largest) {
     largest = std::max<std::size_t>(largest, 1);
     const std::size_t pieces = (range.size() + largest - 1) / largest;

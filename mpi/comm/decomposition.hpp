@@ -24,9 +24,6 @@ BlockRange block_range(std::size_t n, std::size_t parts, std::size_t part);
 /// All parts of block_range in order.
 std::vector<BlockRange> block_ranges(std::size_t n, std::size_t parts);
 
-/// The part of block_range that holds index i < n.
-std::size_t block_owner(std::size_t n, std::size_t parts, std::size_t i);
-
 /// [range.begin, range.end) cut into pieces of at most `largest` indices (at least one), balanced.
 std::vector<BlockRange> split_range(BlockRange range, std::size_t largest);
 

@@ -23,7 +23,7 @@ enum class ShardOrder {
     column_row, ///< [columns][all rows][own channels]
 };
 
-/// Moves float32 arrays between slabs, [own rows][columns][all channels], and shards, [all
+/// Moves float32 arrays from slabs, [own rows][columns][all channels], to shards, [all
 /// rows][columns][own channels], by all-to-all exchanges in rounds that need `buffer_bytes` at
 /// most, on each side, however large the arrays are (one position's channels always fit). A rank
 /// may own no rows or no channels.
@@ -35,7 +35,7 @@ class Redistribution {
     Redistribution(const Communicator& communicator, SlabShape shape,
                    ShardOrder order = ShardOrder::row_column,
                    std::size_t buffer_bytes = default_buffer_bytes);
-    /// Any ranges, given for every rank and the same on all ranks; run_and_sync they cover rows and
+    /// Any ranges, given for every rank and the same on all ranks; together they cover rows and
     /// channels once, in rank order. Throws Error (on all ranks alike) when they do not. Keeps a
     /// reference to the communicator.
     Redistribution(const Communicator& communicator, SlabShape shape, std::vector<BlockRange> rows,
@@ -52,8 +52,6 @@ class Redistribution {
     /// slab: slab_size() floats, read; shard: shard_size() floats, written. Wrong sizes: Error on
     /// all ranks. Collective.
     void to_shards(std::span<const float> slab, std::span<float> shard) const;
-    /// The inverse. Collective.
-    void to_slabs(std::span<const float> shard, std::span<float> slab) const;
 
   private:
     template <class Exchange>

@@ -46,14 +46,13 @@ std::optional<PixelType> sample_of(const std::string& name) {
     return std::nullopt;
 }
 
-/// The block that begins at `offset`; nothing at the end of the file.
-std::optional<EdfBlock> read_block(std::ifstream& file, std::uint64_t offset,
-                                   std::uint64_t file_size, const std::string& path) {
-    if (offset >= file_size)
-        return std::nullopt;
+/// The header's text that begins at `offset`, with `brace` the place of its closing one; nothing
+/// for what is left of the last block's padding.
+std::optional<std::string> read_header(std::ifstream& file, std::uint64_t offset,
+                                       const std::string& path, std::size_t& brace) {
     // A header is a multiple of 512 bytes; its closing brace ends the last.
     std::string text;
-    std::size_t brace = std::string::npos;
+    brace = std::string::npos;
     file.clear();
     file.seekg(static_cast<std::streamoff>(offset));
     while (brace == std::string::npos) {
@@ -72,17 +71,11 @@ std::optional<EdfBlock> read_block(std::ifstream& file, std::uint64_t offset,
             throw Error(fmt::format("{}: the EDF header has no end", path));
         }
     }
-    EdfBlock block;
-    block.data = offset + brace + 2;
-    const auto open = text.find('{');
-    for (std::size_t begin = open + 1; begin < brace;) {
-        const auto end = std::min(text.find(';', begin), brace);
-        const std::string item = text.substr(begin, end - begin);
-        begin = end + 1;
-        const auto equals = item.find('=');
-        if (equals != std::string::npos)
-            block.values[trimmed(item.substr(0, equals))] = trimmed(item.substr(equals + 1));
-    }
+    return text;
+}
+
+/// What the header says of the image.
+void describe_image(EdfBlock& block, const std::string& path) {
     const auto value = [&](const char* key) {
         const auto found = block.values.find(key);
         return found == block.values.end() ? std::string() : found->second;
@@ -110,6 +103,30 @@ std::optional<EdfBlock> read_block(std::ifstream& file, std::uint64_t offset,
     block.swap = value("ByteOrder") == "HighByteFirst";
     block.size = block.image.pixels() * detail::sample_size(*type);
     detail::set_type(block.image, *type);
+}
+
+/// The block that begins at `offset`; nothing at the end of the file.
+std::optional<EdfBlock> read_block(std::ifstream& file, std::uint64_t offset,
+                                   std::uint64_t file_size, const std::string& path) {
+    if (offset >= file_size)
+        return std::nullopt;
+    std::size_t brace = 0;
+    const auto header = read_header(file, offset, path, brace);
+    if (!header)
+        return std::nullopt;
+    const std::string& text = *header;
+    EdfBlock block;
+    block.data = offset + brace + 2;
+    const auto open = text.find('{');
+    for (std::size_t begin = open + 1; begin < brace;) {
+        const auto end = std::min(text.find(';', begin), brace);
+        const std::string item = text.substr(begin, end - begin);
+        begin = end + 1;
+        const auto equals = item.find('=');
+        if (equals != std::string::npos)
+            block.values[trimmed(item.substr(0, equals))] = trimmed(item.substr(equals + 1));
+    }
+    describe_image(block, path);
     return block;
 }
 

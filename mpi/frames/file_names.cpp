@@ -1,8 +1,10 @@
+#include "mpi/frames/file_names.hpp"
 #include "base/error.hpp"
 #include "mpi/frames/frame_series.hpp"
 
 #include <algorithm>
 #include <cctype>
+#include <numeric>
 
 #include <fmt/format.h>
 #include <fnmatch.h>
@@ -43,7 +45,59 @@ bool natural_less(const std::string& a, const std::string& b) {
     return a < b;
 }
 
+/// "scan_0012.cbf" → "scan_", "0012", ".cbf"; no number: empty in the middle.
+struct NumberedName {
+    std::string before, number, after;
+    explicit NumberedName(const std::string& name) {
+        const auto slash = name.rfind('/') == std::string::npos ? 0 : name.rfind('/') + 1;
+        auto end = name.rfind('.');
+        if (end == std::string::npos || end < slash)
+            end = name.size();
+        while (end > slash && !std::isdigit(static_cast<unsigned char>(name[end - 1])))
+            --end;
+        auto begin = end;
+        while (begin > slash && std::isdigit(static_cast<unsigned char>(name[begin - 1])))
+            --begin;
+        if (end - begin > 12)
+            begin = end;
+        before = name.substr(0, begin);
+        number = name.substr(begin, end - begin);
+        after = name.substr(end);
+    }
+};
+
 } // namespace
+
+std::vector<std::pair<std::size_t, std::string>>
+detail::missing_names(const std::vector<std::string>& names) {
+    std::vector<long> numbers;
+    const NumberedName first(names.front());
+    for (const auto& name : names) {
+        const NumberedName one(name);
+        if (one.number.empty() || one.before != first.before || one.after != first.after)
+            return {};
+        numbers.push_back(std::stol(one.number));
+    }
+    long step = 0;
+    for (std::size_t i = 1; i < numbers.size(); ++i) {
+        if (numbers[i] <= numbers[i - 1])
+            return {};
+        step = std::gcd(step, numbers[i] - numbers[i - 1]);
+    }
+    std::vector<std::pair<std::size_t, std::string>> missing; // before which name, and what
+    for (std::size_t i = 1; i < numbers.size() && step > 0; ++i)
+        for (long n = numbers[i - 1] + step; n < numbers[i]; n += step)
+            missing.emplace_back(
+                i, fmt::format("{}{:0{}}{}", first.before, n, first.number.size(), first.after));
+    return missing;
+}
+
+std::string detail::extension_of(const std::string& name) {
+    std::string text = std::filesystem::path(name).extension().string();
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
 
 std::vector<std::string> expand_names(const std::vector<std::string>& inputs) {
     std::vector<std::string> names;

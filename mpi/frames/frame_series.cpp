@@ -1,96 +1,30 @@
 #include "mpi/frames/frame_series.hpp"
 
 #include "base/error.hpp"
-#include "base/names.hpp"
 #include "base/unit_names.hpp"
-#include "mpi/nexus/nexus.hpp"
+#include "mpi/frames/file_names.hpp"
+#include "mpi/frames/frame_headers.hpp"
+#include "mpi/frames/hdf5_frames.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <cstdlib>
-#include <numeric>
 #include <set>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fnmatch.h>
 
 namespace xrdct::frames {
 
-namespace {
+using namespace detail;
 
-std::string extension_of(const std::string& name) {
-    std::string text = std::filesystem::path(name).extension().string();
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
+namespace {
 
 bool is_hdf5(const std::string& name) {
     const auto text = extension_of(name);
     return text == ".h5" || text == ".hdf5" || text == ".nxs" || text == ".hdf" || text == ".he5" ||
            text == ".nx5";
 }
-
-/// "scan_0012.cbf" → "scan_", "0012", ".cbf"; no number: empty in the middle.
-struct NumberedName {
-    std::string before, number, after;
-    explicit NumberedName(const std::string& name) {
-        const auto slash = name.rfind('/') == std::string::npos ? 0 : name.rfind('/') + 1;
-        auto end = name.rfind('.');
-        if (end == std::string::npos || end < slash)
-            end = name.size();
-        while (end > slash && !std::isdigit(static_cast<unsigned char>(name[end - 1])))
-            --end;
-        auto begin = end;
-        while (begin > slash && std::isdigit(static_cast<unsigned char>(name[begin - 1])))
-            --begin;
-        if (end - begin > 12)
-            begin = end;
-        before = name.substr(0, begin);
-        number = name.substr(begin, end - begin);
-        after = name.substr(end);
-    }
-};
-
-/// The step of a series of numbers, and which are left out; nothing when it is no rising series.
-std::vector<std::pair<std::size_t, std::string>>
-missing_names(const std::vector<std::string>& names) {
-    std::vector<long> numbers;
-    const NumberedName first(names.front());
-    for (const auto& name : names) {
-        const NumberedName one(name);
-        if (one.number.empty() || one.before != first.before || one.after != first.after)
-            return {};
-        numbers.push_back(std::stol(one.number));
-    }
-    long step = 0;
-    for (std::size_t i = 1; i < numbers.size(); ++i) {
-        if (numbers[i] <= numbers[i - 1])
-            return {};
-        step = std::gcd(step, numbers[i] - numbers[i - 1]);
-    }
-    std::vector<std::pair<std::size_t, std::string>> missing; // before which name, and what
-    for (std::size_t i = 1; i < numbers.size() && step > 0; ++i)
-        for (long n = numbers[i - 1] + step; n < numbers[i]; n += step)
-            missing.emplace_back(
-                i, fmt::format("{}{:0{}}{}", first.before, n, first.number.size(), first.after));
-    return missing;
-}
-
-struct Quantities {
-    const char* name;
-    units::Quantity quantity;
-    bool has_unit;
-};
-constexpr Quantities kinds[] = {{"rotation_angle", units::Quantity::angle, true},
-                                {"translation", units::Quantity::length, true},
-                                {"monitor", units::Quantity::time, false},
-                                {"exposure_time", units::Quantity::time, true},
-                                {"transmission", units::Quantity::time, false},
-                                {"time", units::Quantity::time, true}};
 
 } // namespace
 
@@ -127,7 +61,8 @@ class FrameSeries::Scanner {
         }
         if (series_.size_ == 0)
             throw Error(fmt::format("{}: holds no frames", names.front()));
-        read_headers();
+        read_header_numbers(options_.headers, series_.parts_, series_.size_, series_.vectors_,
+                            series_.notes_);
         finish_vectors();
     }
 
@@ -200,7 +135,7 @@ class FrameSeries::Scanner {
             return;
         }
         const auto root = file->root();
-        const auto paths = find_datasets(root, name);
+        const auto paths = find_frame_datasets(root, name, options_.dataset);
         const std::size_t before = counted_;
         for (const auto& path : paths) {
             const auto dataset = root.open_dataset(path);
@@ -210,7 +145,7 @@ class FrameSeries::Scanner {
             Image image;
             image.rows = shape[shape.size() - 2];
             image.columns = shape[shape.size() - 1];
-            detail::set_type(image, sample_of(dataset));
+            set_type(image, pixel_type_of(dataset));
             if (series_.rows_ == 0)
                 take_shape(image, dataset.describe());
             else if (image.rows != series_.rows_ || image.columns != series_.columns_)
@@ -234,110 +169,6 @@ class FrameSeries::Scanner {
         read_vectors(root, hdf5::parent_of(root.open_dataset(paths.front())), name,
                      counted_ - before);
         read_pixel_mask(root);
-    }
-
-    static detail::PixelType sample_of(const hdf5::Dataset& dataset) {
-        switch (dataset.element_type()) {
-        case hdf5::ElementType::float32:
-        case hdf5::ElementType::float64:
-        case hdf5::ElementType::other:
-            return detail::PixelType::f32;
-        case hdf5::ElementType::uint16:
-            return detail::PixelType::u16;
-        default:
-            return detail::PixelType::i32;
-        }
-    }
-
-    std::vector<std::string> find_datasets(const hdf5::Group& root, const std::string& name) const {
-        if (!options_.dataset.empty()) {
-            if (options_.dataset.find_first_of("*?") == std::string::npos)
-                return {options_.dataset};
-            const auto slash = options_.dataset.rfind('/');
-            const auto folder = slash == std::string::npos ? std::string("/")
-                                                           : options_.dataset.substr(0, slash + 1);
-            const auto pattern = options_.dataset.substr(slash + 1);
-            const auto group = root.open_group(folder);
-            const auto fits = [&](const std::string& text) {
-                return fnmatch(pattern.c_str(), text.c_str(), 0) == 0;
-            };
-            return in_order(group, fits, name);
-        }
-        // Eiger: data_000001, …, in a group of their own.
-        const auto numbered = [](const std::string& text) {
-            return text.size() > 5 && text.compare(0, 5, "data_") == 0 &&
-                   text.find_first_not_of("0123456789", 5) == std::string::npos;
-        };
-        for (const char* path : {"entry/data", "entry", "entry/instrument/detector"})
-            if (root.has_group(path)) {
-                const auto found = in_order(root.open_group(path), numbered, name);
-                if (!found.empty())
-                    return found;
-            }
-        std::vector<std::string> stacks, images, of_detector;
-        root.visit([&](const std::string& path, hdf5::Kind kind) {
-            if (kind != hdf5::Kind::dataset)
-                return;
-            const auto dataset = root.open_dataset(path);
-            if (!dataset.is_numeric() || dataset.rank() < 2)
-                return;
-            const auto& shape = dataset.shape();
-            // A table of numbers is no image.
-            if (shape[shape.size() - 1] < 8 || shape[shape.size() - 2] < 8)
-                return;
-            (dataset.rank() == 2 ? images : stacks).push_back(dataset.path());
-            const auto parent = hdf5::parent_of(dataset);
-            if (dataset.rank() > 2 && parent.has_attribute("NX_class") &&
-                parent.string_attribute("NX_class") == "NXdetector")
-                of_detector.push_back(dataset.path());
-        });
-        for (const auto* candidates : {&of_detector, &stacks, &images})
-            if (candidates->size() == 1)
-                return *candidates;
-        if (stacks.empty() && images.empty())
-            throw Error(fmt::format("{}: holds no images", name));
-        throw Error(fmt::format("{}: holds several stacks of images ({}); name one with --dataset",
-                                name, fmt::join(stacks.empty() ? images : stacks, ", ")));
-    }
-
-    /// Members of a group that fit, checked to be a gapless series that leads somewhere.
-    template <typename Fits>
-    static std::vector<std::string> in_order(const hdf5::Group& group, const Fits& fits,
-                                             const std::string& name) {
-        std::vector<std::string> found;
-        for (const auto& entry : group.entries())
-            if (entry.kind == hdf5::Kind::dataset && fits(entry.name))
-                found.push_back(entry.name);
-        for (const auto& dead : group.dead_links())
-            if (fits(dead))
-                throw Error(fmt::format("{}: the link {}/{} leads nowhere: the file with these "
-                                        "frames is missing or damaged",
-                                        name, group.path() == "/" ? "" : group.path(), dead));
-        if (found.empty())
-            return {};
-        const auto missing = missing_names(found);
-        if (!missing.empty())
-            throw Error(fmt::format("{}: {} has no {} between {} and {}", name, group.path(),
-                                    missing.front().second, found.front(), found.back()));
-        for (auto& one : found)
-            one = (group.path() == "/" ? "" : group.path()) + "/" + one;
-        return found;
-    }
-
-    /// What the detector was told to take, where the file says so.
-    static void check_eiger_count(const hdf5::Group& root, const std::string& name,
-                                  std::size_t count) {
-        const char* path = "entry/instrument/detector/detectorSpecific";
-        if (!root.has_group(path))
-            return;
-        const auto group = root.open_group(path);
-        const auto images = nexus::read_value(group, "nimages");
-        const double triggers = nexus::read_value(group, "ntrigger").value_or(1);
-        if (images && *images * triggers != static_cast<double>(count))
-            throw Error(fmt::format("{}: the detector was set to {} frames (nimages {}, ntrigger "
-                                    "{}), the file leads to {}; --dataset 'entry/data/data_*' "
-                                    "takes these",
-                                    name, *images * triggers, *images, triggers, count));
     }
 
     void read_pixel_mask(const hdf5::Group& root) {
@@ -372,9 +203,9 @@ class FrameSeries::Scanner {
                 values->assign(counted_ - count, std::nan(""));
             auto read = dataset.read_all<double>();
             const auto units = dataset.string_attribute("units").value_or("");
-            if (kinds[k].has_unit && !units.empty()) {
+            if (frame_kinds[k].has_unit && !units.empty()) {
                 const double factor =
-                    units::unit_factor(kinds[k].quantity, units, dataset.describe());
+                    units::unit_factor(frame_kinds[k].quantity, units, dataset.describe());
                 for (double& value : read)
                     value *= factor;
             }
@@ -384,117 +215,6 @@ class FrameSeries::Scanner {
             seen_[kind].push_back(name);
         }
         files_with_frames_.push_back(name);
-    }
-
-    /// What the headers of CBF and EDF files say of each frame.
-    void read_headers() {
-        if (options_.headers.empty())
-            return;
-        struct Wanted {
-            std::size_t kind;
-            std::string key;
-            std::optional<double> factor; ///< of a stated unit
-            std::size_t known = 0;
-            std::string first_lack; ///< file and what is wrong
-        };
-        const auto vectors = by_name(series_.vectors_);
-        std::vector<Wanted> wanted;
-        for (std::size_t k = 0; k < vectors.size(); ++k) {
-            const auto given = options_.headers.find(vectors[k].first);
-            if (given == options_.headers.end())
-                continue;
-            Wanted one{k, given->second, {}, 0, {}};
-            const auto colon = one.key.rfind(':');
-            if (colon != std::string::npos && kinds[k].has_unit) {
-                one.factor = units::unit_factor(kinds[k].quantity, one.key.substr(colon + 1),
-                                                "header key '" + one.key + "'");
-                one.key.erase(colon);
-            }
-            vectors[k].second->assign(series_.size_, std::nan(""));
-            wanted.push_back(std::move(one));
-        }
-        std::vector<std::string> keys; // of the first header, for messages
-        for (const auto& part : series_.parts_) {
-            if (!part.dataset.empty())
-                throw Error(fmt::format("{}: header keys are for CBF and EDF frames; datasets of "
-                                        "HDF5 files have options of their own",
-                                        part.file));
-            std::vector<FrameHeader> headers;
-            std::string reason = part.missing;
-            if (reason.empty())
-                try {
-                    if (extension_of(part.file) == ".cbf")
-                        read_cbf_header(part.file, &headers.emplace_back());
-                    else
-                        headers = read_edf_headers(part.file);
-                } catch (const Error& error) {
-                    reason = error.what();
-                    headers.clear();
-                }
-            if (keys.empty() && !headers.empty())
-                for (const auto& [key, value] : headers.front())
-                    keys.push_back(key);
-            for (auto& one : wanted)
-                for (std::size_t i = 0; i < part.count; ++i) {
-                    std::string lack = reason;
-                    const auto value = i < headers.size()
-                                           ? header_number(headers[i], one.key, kinds[one.kind],
-                                                           one.factor, part.file, lack)
-                                           : std::nullopt;
-                    if (value) {
-                        (*vectors[one.kind].second)[part.first + i] = *value;
-                        ++one.known;
-                    } else if (one.first_lack.empty()) {
-                        one.first_lack =
-                            lack.rfind(part.file, 0) == 0 ? lack : part.file + ": " + lack;
-                    }
-                }
-        }
-        for (const auto& one : wanted) {
-            const auto& kind = vectors[one.kind].first;
-            if (one.known == 0) {
-                const auto nearest = nearest_name(one.key, keys);
-                throw Error(fmt::format("{} of no frame is known from header key '{}'; {}{}", kind,
-                                        one.key, one.first_lack,
-                                        nearest ? "; nearest is '" + *nearest + "'" : ""));
-            }
-            series_.notes_.push_back(fmt::format(
-                "{} is read from header key '{}'{}", kind, one.key,
-                one.known == series_.size_
-                    ? ""
-                    : fmt::format("; it is not known for {} of {} frames, the first: {}",
-                                  series_.size_ - one.known, series_.size_, one.first_lack)));
-        }
-    }
-
-    /// The number behind a key ("0.5000 deg."), in the canonical unit; nothing, and why, when there
-    /// is none.
-    static std::optional<double> header_number(const FrameHeader& header, const std::string& key,
-                                               const Quantities& kind,
-                                               const std::optional<double>& factor,
-                                               const std::string& file, std::string& lack) {
-        const auto found = header.find(key);
-        if (found == header.end()) {
-            lack = fmt::format("the header has no '{}'", key);
-            return std::nullopt;
-        }
-        const char* text = found->second.c_str();
-        char* end = nullptr;
-        const double value = std::strtod(text, &end);
-        if (end == text || !std::isfinite(value)) {
-            lack = fmt::format("'{}' in the header is '{}', a number is expected", key, text);
-            return std::nullopt;
-        }
-        std::string unit = end;
-        unit.erase(0, unit.find_first_not_of(" \t"));
-        while (!unit.empty() && (unit.back() == ' ' || unit.back() == '.'))
-            unit.pop_back();
-        if (factor)
-            return value * *factor;
-        if (!kind.has_unit || unit.empty())
-            return value;
-        return value * units::unit_factor(kind.quantity, unit,
-                                          fmt::format("{}: '{}' in the header", file, key));
     }
 
     /// Frames of a missing file: as many as its neighbours have.
@@ -607,18 +327,25 @@ void FrameSeries::read(std::size_t i, Image& frame) {
     const std::size_t index = i - part.first;
     if (!part.missing.empty())
         throw Error(fmt::format("{}: {}", part.file, part.missing));
-    if (part.dataset.empty()) {
-        frame =
-            extension_of(part.file) == ".cbf" ? read_cbf(part.file) : read_edf(part.file, index);
-        if (frame.rows != rows_ || frame.columns != columns_)
-            throw Error(fmt::format("{}: the frame has {} x {} pixels, the first one {} x {}",
-                                    part.file, frame.rows, frame.columns, rows_, columns_));
-        if (frame.integer != integer_)
-            throw Error(fmt::format("{}: the frame's numbers are of another kind than the first "
-                                    "one's",
-                                    part.file));
-        return;
-    }
+    if (part.dataset.empty())
+        read_file(part, index, frame);
+    else
+        read_dataset(number, index, frame);
+}
+
+void FrameSeries::read_file(const FramePart& part, std::size_t index, Image& frame) const {
+    frame = extension_of(part.file) == ".cbf" ? read_cbf(part.file) : read_edf(part.file, index);
+    if (frame.rows != rows_ || frame.columns != columns_)
+        throw Error(fmt::format("{}: the frame has {} x {} pixels, the first one {} x {}",
+                                part.file, frame.rows, frame.columns, rows_, columns_));
+    if (frame.integer != integer_)
+        throw Error(fmt::format("{}: the frame's numbers are of another kind than the first "
+                                "one's",
+                                part.file));
+}
+
+void FrameSeries::read_dataset(std::size_t number, std::size_t index, Image& frame) {
+    const FramePart& part = parts_[number];
     if (open_part_ != number || !dataset_) {
         open_part_ = number;
         dataset_.reset();

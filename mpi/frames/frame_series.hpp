@@ -80,6 +80,10 @@ class FrameSeries {
   private:
     class Scanner;
     void broadcast(const mpi::Communicator& communicator);
+    /// Frame `index` of a CBF or EDF file.
+    void read_file(const FramePart& part, std::size_t index, Image& frame) const;
+    /// Frame `index` of the dataset of parts_[number].
+    void read_dataset(std::size_t number, std::size_t index, Image& frame);
 
     std::vector<FramePart> parts_;
     std::size_t size_ = 0, rows_ = 0, columns_ = 0;

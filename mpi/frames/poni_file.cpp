@@ -22,13 +22,18 @@ namespace {
 
 using Block = std::map<std::string, std::string>;
 
+std::string lower_case(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
 /// mm; pixels of detectors that a file may name without stating their size.
 std::optional<double> pixel_of_detector(std::string name) {
     name.erase(
         std::remove_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }),
         name.end());
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    name = lower_case(name);
     static const std::pair<const char*, double> families[] = {
         {"pilatus", 0.172}, {"eiger", 0.075}, {"lambda", 0.055}, {"maxipix", 0.055}};
     for (const auto& [family, size] : families)
@@ -48,12 +53,10 @@ double number_of(const std::string& text, const std::string& key, const std::str
     throw Error(fmt::format("{}: {} is '{}', a number is expected", path, key, text));
 }
 
-} // namespace
-
-PoniFile read_poni_file(const std::filesystem::path& path) {
-    const std::string where = path.string();
-    std::istringstream lines(files::read_text_file(path));
-    // A key that comes again begins a new block, and so does the comment that pyFAI puts before it.
+/// The calibrations of a file, keys in lower case. A key that comes again begins a new block, and
+/// so does the comment that pyFAI puts before it.
+std::vector<Block> blocks_of(const std::string& text, const std::string& where) {
+    std::istringstream lines(text);
     std::vector<Block> blocks(1);
     for (std::string line; std::getline(lines, line);) {
         line = trimmed(line);
@@ -68,9 +71,7 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
         if (colon == std::string::npos)
             throw Error(fmt::format("{}: '{}' is no line of a .poni file (key: value)", where,
                                     line.substr(0, 40)));
-        std::string key = line.substr(0, colon);
-        std::transform(key.begin(), key.end(), key.begin(),
-                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        const std::string key = lower_case(line.substr(0, colon));
         if (blocks.back().count(key) != 0)
             blocks.emplace_back();
         blocks.back()[key] = trimmed(line.substr(colon + 1));
@@ -79,89 +80,73 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
         blocks.pop_back();
     if (blocks.empty())
         throw Error(fmt::format("{}: holds no calibration", where));
-    const Block& last = blocks.back();
-    const auto anywhere = [&](const std::string& key) -> std::optional<std::string> {
-        for (auto block = blocks.rbegin(); block != blocks.rend(); ++block)
-            if (const auto found = block->find(key); found != block->end())
-                return found->second;
-        return std::nullopt;
-    };
+    return blocks;
+}
 
-    PoniFile file;
-    file.blocks = static_cast<int>(blocks.size());
-    if (const auto version = anywhere("poni_version")) {
-        const double value = number_of(*version, "poni_version", where);
-        if (!(value >= 1 && value < 3))
-            throw Error(fmt::format("{}: poni_version {} is not read; 1 and 2 are", where, value));
-        file.version = static_cast<int>(value);
+/// The value of a key in the last block that has it.
+std::optional<std::string> anywhere(const std::vector<Block>& blocks, const std::string& key) {
+    for (auto block = blocks.rbegin(); block != blocks.rend(); ++block)
+        if (const auto found = block->find(key); found != block->end())
+            return found->second;
+    return std::nullopt;
+}
+
+/// The number of a key that the last block must have.
+double required(const std::vector<Block>& blocks, const char* key, const std::string& where) {
+    const auto found = blocks.back().find(lower_case(key));
+    if (found == blocks.back().end())
+        throw Error(fmt::format("{}: {} is missing{}", where, key,
+                                blocks.size() > 1
+                                    ? fmt::format(" in the last of {} calibrations, the one "
+                                                  "that counts",
+                                                  blocks.size())
+                                    : ""));
+    return number_of(found->second, key, where);
+}
+
+/// Pixel sizes and shape from pyFAI's description of the detector, as JSON.
+void read_detector_config(const std::string& text, const std::string& where,
+                          integration::DetectorGeometry& geometry) {
+    const auto config = nlohmann::json::parse(text, nullptr, false);
+    if (!config.is_object())
+        throw Error(fmt::format("{}: Detector_config is no JSON object", where));
+    const auto read = [&](const char* key, double& target) {
+        if (!config.contains(key) || config[key].is_null())
+            return;
+        if (!config[key].is_number())
+            throw Error(fmt::format("{}: '{}' in Detector_config is no number", where, key));
+        target = 1000 * config[key].get<double>();
+    };
+    read("pixel1", geometry.pixel_1);
+    read("pixel2", geometry.pixel_2);
+    if (config.contains("orientation") && config["orientation"].is_number() &&
+        config["orientation"] != 3 && config["orientation"] != 0)
+        throw Error(fmt::format("{}: detector orientation {} is not read; 3 is (first pixel "
+                                "at the lower left, seen from the sample)",
+                                where, config["orientation"].dump()));
+    for (const char* key : {"filename", "splineFile"})
+        if (config.contains(key) && config[key].is_string() &&
+            !config[key].get<std::string>().empty())
+            throw Error(fmt::format("{}: the detector is described by {}; only flat detectors "
+                                    "with equal pixels are read",
+                                    where, config[key].get<std::string>()));
+    if (config.contains("max_shape") && config["max_shape"].is_array() &&
+        config["max_shape"].size() == 2 && config["max_shape"][0].is_number_unsigned() &&
+        config["max_shape"][1].is_number_unsigned()) {
+        geometry.rows = config["max_shape"][0].get<std::size_t>();
+        geometry.columns = config["max_shape"][1].get<std::size_t>();
     }
+}
+
+void read_detector(const std::vector<Block>& blocks, const std::string& where, PoniFile& file) {
     auto& geometry = file.geometry;
-    const std::pair<const char*, double*> lengths[] = {
-        {"Distance", &geometry.distance}, {"Poni1", &geometry.poni_1}, {"Poni2", &geometry.poni_2}};
-    const std::pair<const char*, double*> angles[] = {{"Rot1", &geometry.rotation_1},
-                                                      {"Rot2", &geometry.rotation_2},
-                                                      {"Rot3", &geometry.rotation_3}};
-    const auto required = [&](const char* key) {
-        std::string lower = key;
-        std::transform(lower.begin(), lower.end(), lower.begin(),
-                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        const auto found = last.find(lower);
-        if (found == last.end())
-            throw Error(fmt::format("{}: {} is missing{}", where, key,
-                                    blocks.size() > 1
-                                        ? fmt::format(" in the last of {} calibrations, the one "
-                                                      "that counts",
-                                                      blocks.size())
-                                        : ""));
-        return number_of(found->second, key, where);
-    };
-    for (const auto& [key, target] : lengths)
-        *target = 1000 * required(key);
-    for (const auto& [key, target] : angles)
-        *target = required(key);
-    if (const auto wavelength = anywhere("wavelength"); wavelength && *wavelength != "None")
-        geometry.wavelength = 1e10 * number_of(*wavelength, "Wavelength", where);
-    if (const auto spline = anywhere("splinefile"); spline && !spline->empty() && *spline != "None")
-        throw Error(fmt::format("{}: the detector's distortion ({}) is not corrected here; "
-                                "integrate undistorted frames",
-                                where, *spline));
-
-    file.detector = anywhere("detector").value_or("");
-    if (const auto size = anywhere("pixelsize1"))
+    file.detector = anywhere(blocks, "detector").value_or("");
+    if (const auto size = anywhere(blocks, "pixelsize1"))
         geometry.pixel_1 = 1000 * number_of(*size, "PixelSize1", where);
-    if (const auto size = anywhere("pixelsize2"))
+    if (const auto size = anywhere(blocks, "pixelsize2"))
         geometry.pixel_2 = 1000 * number_of(*size, "PixelSize2", where);
-    if (const auto text = anywhere("detector_config"); text && !text->empty()) {
-        const auto config = nlohmann::json::parse(*text, nullptr, false);
-        if (!config.is_object())
-            throw Error(fmt::format("{}: Detector_config is no JSON object", where));
-        const auto read = [&](const char* key, double& target) {
-            if (!config.contains(key) || config[key].is_null())
-                return;
-            if (!config[key].is_number())
-                throw Error(fmt::format("{}: '{}' in Detector_config is no number", where, key));
-            target = 1000 * config[key].get<double>();
-        };
-        read("pixel1", geometry.pixel_1);
-        read("pixel2", geometry.pixel_2);
-        if (config.contains("orientation") && config["orientation"].is_number() &&
-            config["orientation"] != 3 && config["orientation"] != 0)
-            throw Error(fmt::format("{}: detector orientation {} is not read; 3 is (first pixel "
-                                    "at the lower left, seen from the sample)",
-                                    where, config["orientation"].dump()));
-        for (const char* key : {"filename", "splineFile"})
-            if (config.contains(key) && config[key].is_string() &&
-                !config[key].get<std::string>().empty())
-                throw Error(fmt::format("{}: the detector is described by {}; only flat detectors "
-                                        "with equal pixels are read",
-                                        where, config[key].get<std::string>()));
-        if (config.contains("max_shape") && config["max_shape"].is_array() &&
-            config["max_shape"].size() == 2 && config["max_shape"][0].is_number_unsigned() &&
-            config["max_shape"][1].is_number_unsigned()) {
-            geometry.rows = config["max_shape"][0].get<std::size_t>();
-            geometry.columns = config["max_shape"][1].get<std::size_t>();
-        }
-    }
+    if (const auto text = anywhere(blocks, "detector_config"); text && !text->empty())
+        read_detector_config(*text, where, geometry);
     for (const auto& [target, key] :
          {std::pair{&geometry.pixel_1, "PixelSize1"}, {&geometry.pixel_2, "PixelSize2"}}) {
         if (*target == 0)
@@ -174,6 +159,39 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
                                                       "not known",
                                                       file.detector)));
     }
+}
+
+} // namespace
+
+PoniFile read_poni_file(const std::filesystem::path& path) {
+    const std::string where = path.string();
+    const std::vector<Block> blocks = blocks_of(files::read_text_file(path), where);
+    PoniFile file;
+    file.blocks = static_cast<int>(blocks.size());
+    if (const auto version = anywhere(blocks, "poni_version")) {
+        const double value = number_of(*version, "poni_version", where);
+        if (!(value >= 1 && value < 3))
+            throw Error(fmt::format("{}: poni_version {} is not read; 1 and 2 are", where, value));
+        file.version = static_cast<int>(value);
+    }
+    auto& geometry = file.geometry;
+    const std::pair<const char*, double*> lengths[] = {
+        {"Distance", &geometry.distance}, {"Poni1", &geometry.poni_1}, {"Poni2", &geometry.poni_2}};
+    const std::pair<const char*, double*> angles[] = {{"Rot1", &geometry.rotation_1},
+                                                      {"Rot2", &geometry.rotation_2},
+                                                      {"Rot3", &geometry.rotation_3}};
+    for (const auto& [key, target] : lengths)
+        *target = 1000 * required(blocks, key, where);
+    for (const auto& [key, target] : angles)
+        *target = required(blocks, key, where);
+    if (const auto wavelength = anywhere(blocks, "wavelength"); wavelength && *wavelength != "None")
+        geometry.wavelength = 1e10 * number_of(*wavelength, "Wavelength", where);
+    if (const auto spline = anywhere(blocks, "splinefile");
+        spline && !spline->empty() && *spline != "None")
+        throw Error(fmt::format("{}: the detector's distortion ({}) is not corrected here; "
+                                "integrate undistorted frames",
+                                where, *spline));
+    read_detector(blocks, where, file);
     auto checked = geometry;
     checked.rows = checked.columns = 1;
     try {

@@ -246,128 +246,178 @@ Selection Dataset::checked_selection(const Selection* selection, std::size_t n, 
     return box;
 }
 
+namespace {
+
+/// One transfer of numbers between memory and a dataset. What fails is kept in `error` until the
+/// ranks agree on it.
+struct NumberTransfer {
+    detail::FileState& file;
+    hid_t dataset;
+    std::string where;
+    Selection box;
+    std::byte* data;
+    std::size_t n;
+    hid_t memory; ///< type of the numbers in memory
+    hid_t stored; ///< and in the file
+    StorageInfo layout;
+    bool write;
+    bool together; ///< all ranks of the file take part
+    std::optional<std::string> error;
+
+    /// Bytes of a number in memory, and of the larger of both.
+    std::size_t element() const { return H5Tget_size(memory); }
+    std::size_t larger() const { return std::max(element(), H5Tget_size(stored)); }
+
+    void note(const std::optional<std::string>& why) {
+        if (why)
+            error = where + (write ? ": writing" : ": reading") + " failed: " + *why;
+    }
+
+    void check_room();
+    Handle properties(bool collective) const;
+    void by_chunk(hid_t properties);
+    void by_piece(hid_t properties, bool collective);
+    /// Transfers `piece` (nullptr: nothing, but the other ranks are in the same call).
+    void one_piece(const Selection* piece, hid_t properties, bool convert,
+                   std::vector<std::byte>& converted);
+};
+
+/// Throws Error (agreed on, where all take part) when the disk or the limit of file sizes leaves no
+/// room for what is to be written.
+void NumberTransfer::check_room() {
+    // What is not compressed was allocated when the dataset was made.
+    const bool grows = write && !layout.filters.empty();
+    if (write && file.shared()) {
+        // A full disk is found out before HDF5 meets it: its ranks part ways where a write of
+        // compressed data fails on one.
+        std::size_t bytes = n * larger();
+        if (together)
+            bytes = static_cast<std::size_t>(file.communicator->allreduce(
+                static_cast<std::int64_t>(bytes), mpi::Reduction::sum));
+        if (!together || file.is_root())
+            error = file.missing_space(bytes);
+        if (!error && grows && (!together || file.is_root()))
+            error = file.beyond_size_limit(bytes);
+        if (together)
+            file.agree_on_writing(error);
+        else if (error)
+            throw Error(*error);
+    } else if (grows) {
+        if (const auto limit = file.beyond_size_limit(n * larger()))
+            throw Error(*limit);
+    }
+}
+
+Handle NumberTransfer::properties(bool collective) const {
+    Handle list = own(H5Pcreate(H5P_DATASET_XFER), where, "preparing a transfer");
+    if (file.shared()) {
+        checked(
+            H5Pset_dxpl_mpio(list.get(), collective ? H5FD_MPIO_COLLECTIVE : H5FD_MPIO_INDEPENDENT),
+            where, "preparing a transfer");
+        // Each rank does its own file access: the two-phase writes of OpenMPI 4.1 (OMPIO) lose the
+        // error of a rank that writes for others, and report success.
+        if (collective)
+            checked(H5Pset_dxpl_mpio_collective_opt(list.get(), H5FD_MPIO_INDIVIDUAL_IO), where,
+                    "preparing a transfer");
+    }
+    return list;
+}
+
+/// Files shared for writing have no chunk cache: rows of a chunk would be written one by one.
+void NumberTransfer::by_chunk(hid_t properties) {
+    std::vector<std::byte> buffer;
+    for (const Selection& part :
+         n > 0 ? parts_by_chunk(box, layout.chunk) : std::vector<Selection>{}) {
+        buffer.resize(part.size() * element());
+        if (write)
+            copy_part(box, part, element(), data, buffer.data(), true);
+        note(transfer_once(dataset, &part, memory, properties, buffer.data(), write));
+        if (error)
+            break;
+        if (!write)
+            copy_part(box, part, element(), data, buffer.data(), false);
+    }
+}
+
+void NumberTransfer::one_piece(const Selection* piece, hid_t properties, bool convert,
+                               std::vector<std::byte>& converted) {
+    const std::size_t points = piece != nullptr ? piece->size() : 0;
+    std::byte* buffer = data;
+    if (convert && points > 0) {
+        converted.resize(points * larger());
+        std::copy_n(data, points * element(), converted.begin());
+        if (H5Tconvert(memory, stored, points, converted.data(), nullptr, H5P_DEFAULT) < 0)
+            note(reason());
+        buffer = converted.data();
+    }
+    if (const auto why =
+            transfer_once(dataset, piece, convert ? stored : memory, properties, buffer, write))
+        note(why);
+    data += points * element();
+}
+
+void NumberTransfer::by_piece(hid_t properties, bool collective) {
+    constexpr std::size_t largest = std::size_t{512} << 20;
+    const auto pieces =
+        file.shared() || n == 0 ? cut(box, larger(), layout.chunk, largest) : std::vector{box};
+    std::size_t rounds = pieces.size();
+    if (collective)
+        rounds = static_cast<std::size_t>(
+            file.communicator->allreduce(static_cast<std::int64_t>(rounds), mpi::Reduction::max));
+    // A conversion inside HDF5 would turn a collective transfer into an independent one, which
+    // compressed data refuse.
+    const bool convert = collective && write && H5Tequal(stored, memory) <= 0;
+    std::vector<std::byte> converted;
+    for (std::size_t round = 0; round < rounds && !error; ++round) {
+        // Also with nothing to write any more: the other ranks are in the same call.
+        one_piece(round < pieces.size() ? &pieces[round] : nullptr, properties, convert, converted);
+        if (collective && write)
+            file.agree_on_writing(error);
+        else if (collective)
+            file.agree(error);
+    }
+}
+
+} // namespace
+
 void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std::size_t n,
                                ElementType type, Transfer transfer, bool write) const {
     const std::string where = describe();
-    const bool run_and_sync = file_->shared() && transfer == Transfer::collective;
+    const bool together = file_->shared() && transfer == Transfer::collective;
     Selection box;
     std::optional<std::string> error;
     try {
         box = checked_selection(selection, n, write);
     } catch (const Error& e) {
-        if (!run_and_sync)
+        if (!together)
             throw;
         error = e.what();
     }
-    if (run_and_sync)
+    if (together)
         file_->agree(error);
 
-    const hid_t memory = memory_type(type);
     const Handle stored = own(H5Dget_type(id()), where, "reading the element type");
-    const std::size_t element = H5Tget_size(memory);
-    const std::size_t larger = std::max(element, H5Tget_size(stored.get()));
-    const StorageInfo layout = this->layout();
-    // What is not compressed was allocated when the dataset was made.
-    const bool grows = write && !layout.filters.empty();
-    if (write && file_->shared()) {
-        // A full disk is found out before HDF5 meets it: its ranks part ways where a write of
-        // compressed data fails on one.
-        std::size_t bytes = n * larger;
-        if (run_and_sync)
-            bytes = static_cast<std::size_t>(file_->communicator->allreduce(
-                static_cast<std::int64_t>(bytes), mpi::Reduction::sum));
-        if (!run_and_sync || file_->is_root())
-            error = file_->missing_space(bytes);
-        if (!error && grows && (!run_and_sync || file_->is_root()))
-            error = file_->beyond_size_limit(bytes);
-        if (run_and_sync)
-            file_->agree_on_writing(error);
-        else if (error)
-            throw Error(*error);
-    } else if (grows) {
-        if (const auto limit = file_->beyond_size_limit(n * larger))
-            throw Error(*limit);
-    }
-
-    const bool by_chunk =
-        file_->shared() && file_->writable && !layout.chunk.empty() && layout.filters.empty();
+    NumberTransfer one{*file_,       id(),     where, box,      data, n, memory_type(type),
+                       stored.get(), layout(), write, together, error};
+    one.check_room();
+    const bool by_chunk = file_->shared() && file_->writable && !one.layout.chunk.empty() &&
+                          one.layout.filters.empty();
     // HDF5 need not work collectively where every rank can reach its part alone, which is faster
     // and tells errors surely.
-    const bool collective = run_and_sync && !by_chunk;
-    const Handle properties = own(H5Pcreate(H5P_DATASET_XFER), where, "preparing a transfer");
-    if (file_->shared()) {
-        checked(H5Pset_dxpl_mpio(properties.get(),
-                                 collective ? H5FD_MPIO_COLLECTIVE : H5FD_MPIO_INDEPENDENT),
-                where, "preparing a transfer");
-        // Each rank does its own file access: the two-phase writes of OpenMPI 4.1 (OMPIO) lose the
-        // error of a rank that writes for others, and report success.
-        if (collective)
-            checked(H5Pset_dxpl_mpio_collective_opt(properties.get(), H5FD_MPIO_INDIVIDUAL_IO),
-                    where, "preparing a transfer");
-    }
-
-    const auto note = [&](const std::optional<std::string>& why) {
-        if (why)
-            error = where + (write ? ": writing" : ": reading") + " failed: " + *why;
-    };
-    if (by_chunk) {
-        // Files shared for writing have no chunk cache: rows of a chunk would be written one by
-        // one.
-        std::vector<std::byte> buffer;
-        for (const Selection& part :
-             n > 0 ? parts_by_chunk(box, layout.chunk) : std::vector<Selection>{}) {
-            buffer.resize(part.size() * element);
-            if (write)
-                copy_part(box, part, element, data, buffer.data(), true);
-            note(transfer_once(id(), &part, memory, properties.get(), buffer.data(), write));
-            if (error)
-                break;
-            if (!write)
-                copy_part(box, part, element, data, buffer.data(), false);
-        }
-    } else {
-        constexpr std::size_t largest = std::size_t{512} << 20;
-        const auto pieces =
-            file_->shared() || n == 0 ? cut(box, larger, layout.chunk, largest) : std::vector{box};
-        std::size_t rounds = pieces.size();
-        if (collective)
-            rounds = static_cast<std::size_t>(file_->communicator->allreduce(
-                static_cast<std::int64_t>(rounds), mpi::Reduction::max));
-        // A conversion inside HDF5 would turn a collective transfer into an independent one, which
-        // compressed data refuse.
-        const bool convert = collective && write && H5Tequal(stored.get(), memory) <= 0;
-        std::vector<std::byte> converted;
-        for (std::size_t round = 0; round < rounds && !error; ++round) {
-            const Selection* piece = round < pieces.size() ? &pieces[round] : nullptr;
-            const std::size_t points = piece != nullptr ? piece->size() : 0;
-            std::byte* buffer = data;
-            if (convert && points > 0) {
-                converted.resize(points * larger);
-                std::copy_n(data, points * element, converted.begin());
-                if (H5Tconvert(memory, stored.get(), points, converted.data(), nullptr,
-                               H5P_DEFAULT) < 0)
-                    note(reason());
-                buffer = converted.data();
-            }
-            // Also with nothing to write any more: the other ranks are in the same call.
-            if (const auto why = transfer_once(id(), piece, convert ? stored.get() : memory,
-                                               properties.get(), buffer, write))
-                note(why);
-            if (collective && write)
-                file_->agree_on_writing(error);
-            else if (collective)
-                file_->agree(error);
-            data += points * element;
-        }
-    }
-    if (write && run_and_sync)
-        file_->agree_on_writing(error);
-    else if (run_and_sync)
-        file_->agree(error);
-    else if (error) {
+    const bool collective = together && !by_chunk;
+    const Handle properties = one.properties(collective);
+    if (by_chunk)
+        one.by_chunk(properties.get());
+    else
+        one.by_piece(properties.get(), collective);
+    if (write && together)
+        file_->agree_on_writing(one.error);
+    else if (together)
+        file_->agree(one.error);
+    else if (one.error) {
         if (write && !file_->shared())
-            file_->failure = error;
-        throw Error(*error);
+            file_->failure = one.error;
+        throw Error(*one.error);
     }
 }
 

@@ -50,21 +50,6 @@ Kind kind_of(hid_t file, const std::string& path) {
 
 } // namespace
 
-std::vector<std::string> nearest_names(const std::string& name,
-                                       const std::vector<std::string>& candidates,
-                                       std::size_t count) {
-    std::vector<std::pair<std::size_t, std::string>> ranked;
-    ranked.reserve(candidates.size());
-    for (const std::string& candidate : candidates)
-        ranked.emplace_back(edit_distance(name, candidate), candidate);
-    std::stable_sort(ranked.begin(), ranked.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < std::min(count, ranked.size()); ++i)
-        names.push_back(ranked[i].second);
-    return names;
-}
-
 Group::Group(std::shared_ptr<detail::FileState> file, Handle handle, std::string path)
     : Object(std::move(file), std::move(handle), std::move(path)) {}
 

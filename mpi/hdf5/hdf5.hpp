@@ -361,9 +361,4 @@ class File {
     std::shared_ptr<detail::FileState> state_;
 };
 
-/// The names in `candidates` closest to `name` by edit distance, best first, at most `count`.
-std::vector<std::string> nearest_names(const std::string& name,
-                                       const std::vector<std::string>& candidates,
-                                       std::size_t count = 3);
-
 } // namespace xrdct::hdf5

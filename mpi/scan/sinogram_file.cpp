@@ -77,6 +77,100 @@ std::array<std::size_t, 3> SinogramFile::chunk() const {
     return result;
 }
 
+namespace {
+
+/// Where a piece of three stored axes goes.
+struct PieceTarget {
+    std::array<std::size_t, 3> count{1, 1, 1}; ///< indices along the stored axes
+    std::array<std::size_t, 3> to{0, 0, 0};    ///< their strides in the memory
+};
+
+/// Copies piece[a][b][c] to base[a·to₀ + b·to₁ + c·to₂].
+void copy_piece(const float* piece, const PieceTarget& target_of, float* base) {
+    const auto& [count, to] = target_of;
+    // The axis that is fastest in the memory, and tiles of it with the fastest stored one: both
+    // sides stay in cache.
+    const std::size_t fast = to[0] == 1 ? 0 : to[1] == 1 ? 1 : 2;
+    if (fast == 2) {
+        for (std::size_t a = 0; a < count[0]; ++a)
+            for (std::size_t b = 0; b < count[1]; ++b)
+                std::copy_n(piece + (a * count[1] + b) * count[2], count[2],
+                            base + a * to[0] + b * to[1]);
+        return;
+    }
+    const std::size_t other = 1 - fast;
+    const std::array<std::size_t, 3> from = {count[1] * count[2], count[2], 1};
+    constexpr std::size_t tile = 32;
+    for (std::size_t o = 0; o < count[other]; ++o)
+        for (std::size_t c0 = 0; c0 < count[2]; c0 += tile)
+            for (std::size_t f0 = 0; f0 < count[fast]; f0 += tile) {
+                const std::size_t c1 = std::min(c0 + tile, count[2]);
+                const std::size_t f1 = std::min(f0 + tile, count[fast]);
+                for (std::size_t c = c0; c < c1; ++c) {
+                    const float* in = piece + o * from[other] + c;
+                    float* target = base + o * to[other] + c * to[2];
+                    for (std::size_t f = f0; f < f1; ++f)
+                        target[f] = in[f * from[fast]];
+                }
+            }
+}
+
+/// A part of a scan, [rotation][translation][channel] in any order.
+struct Box {
+    const std::array<mpi::BlockRange, 3>& range; ///< of rotations, translations, channels
+    std::array<std::size_t, 3> stride{};         ///< of each in the memory
+    std::vector<std::size_t> stored;             ///< the stored axes among them, slowest first
+};
+
+/// Reads a selection whose axes lie in another order than the memory's: in pieces along the slowest
+/// stored axis, which is `slow_axis` of the dataset, cut where chunks end.
+void read_in_pieces(const Dataset& dataset, hdf5::Selection selection, const Box& box,
+                    std::size_t slow_axis, std::span<float> out) {
+    const std::size_t slow = box.stored.front();
+    const mpi::BlockRange range = box.range[slow];
+    const std::size_t per_index = out.size() / range.size() * sizeof(float);
+    std::size_t rows = std::max<std::size_t>(1, read_bytes / per_index);
+    const hdf5::Shape chunk = dataset.storage().chunk;
+    if (!chunk.empty())
+        rows = std::max(rows - rows % chunk[slow_axis], chunk[slow_axis]);
+    std::vector<float> piece;
+    for (std::size_t at = range.begin; at < range.end;) {
+        const std::size_t end = std::min(range.end, at - at % rows + rows);
+        selection.start[slow_axis] = at;
+        selection.count[slow_axis] = end - at;
+        piece.resize(selection.size());
+        dataset.read(selection, std::span<float>(piece));
+        // stored = [a][b][c] (a leading axis of one index where there are two).
+        PieceTarget target;
+        const std::size_t lead = 3 - box.stored.size();
+        for (std::size_t k = 0; k < box.stored.size(); ++k) {
+            const std::size_t axis = box.stored[k];
+            target.count[lead + k] = axis == slow ? end - at : box.range[axis].size();
+            target.to[lead + k] = box.stride[axis];
+        }
+        copy_piece(piece.data(), target, out.data() + (at - range.begin) * box.stride[slow]);
+        at = end;
+    }
+}
+
+void refuse_infinite(const Dataset& dataset, const Box& box, std::span<const float> out) {
+    std::size_t infinite = 0;
+    for (const float value : out)
+        infinite += is_infinite(value) ? 1 : 0;
+    if (infinite == 0)
+        return;
+    const auto at =
+        static_cast<std::size_t>(std::find_if(out.begin(), out.end(), is_infinite) - out.begin());
+    std::array<std::size_t, 3> index{};
+    for (std::size_t i = 0; i < 3; ++i)
+        index[i] = box.range[i].begin + at / box.stride[i] % box.range[i].size();
+    throw Error(fmt::format("{}: infinite value at rotation {}, translation {}, channel {}; "
+                            "missing points are marked with NaN",
+                            dataset.describe(), index[0], index[1], index[2]));
+}
+
+} // namespace
+
 void SinogramFile::read_box(const Dataset& dataset, const std::array<mpi::BlockRange, 3>& box,
                             const std::array<int, 3>& order, std::span<float> out) const {
     const std::array<std::size_t, 3> extent = {metadata_.n_rotation(), metadata_.n_translation(),
@@ -95,20 +189,17 @@ void SinogramFile::read_box(const Dataset& dataset, const std::array<mpi::BlockR
     if (n == 0)
         return;
 
-    // Strides of rotation, translation and channel in `out`.
-    std::array<std::size_t, 3> stride{};
+    Box part{box, {}, {}};
     std::size_t step = 1;
     for (std::size_t i = 3; i-- > 0;) {
-        stride[static_cast<std::size_t>(order[i])] = step;
+        part.stride[static_cast<std::size_t>(order[i])] = step;
         step *= box[static_cast<std::size_t>(order[i])].size();
     }
 
-    // The stored axes, slowest first, as canonical indices.
-    std::vector<std::size_t> stored;
     for (std::size_t d = 0; d < dataset.rank(); ++d)
         for (std::size_t i = 0; i < 3; ++i)
             if (axis_[i] == static_cast<int>(d))
-                stored.push_back(i);
+                part.stored.push_back(i);
 
     hdf5::Selection selection;
     selection.start.resize(dataset.rank());
@@ -117,83 +208,22 @@ void SinogramFile::read_box(const Dataset& dataset, const std::array<mpi::BlockR
         selection.start[static_cast<std::size_t>(stack_axis_)] = stack_index_;
         selection.count[static_cast<std::size_t>(stack_axis_)] = 1;
     }
-    for (const std::size_t i : stored) {
+    for (const std::size_t i : part.stored) {
         selection.start[static_cast<std::size_t>(axis_[i])] = box[i].begin;
         selection.count[static_cast<std::size_t>(axis_[i])] = box[i].size();
     }
 
     const bool in_order =
-        std::is_sorted(stored.begin(), stored.end(),
-                       [&](std::size_t a, std::size_t b) { return stride[a] > stride[b]; });
+        std::is_sorted(part.stored.begin(), part.stored.end(), [&](std::size_t a, std::size_t b) {
+            return part.stride[a] > part.stride[b];
+        });
     if (in_order) {
         dataset.read(selection, out);
     } else {
-        // Pieces along the slowest stored axis, cut where chunks end.
-        const std::size_t slow = stored.front();
-        const auto slow_axis = static_cast<std::size_t>(axis_[slow]);
-        const std::size_t per_index = n / box[slow].size() * sizeof(float);
-        std::size_t rows = std::max<std::size_t>(1, read_bytes / per_index);
-        const hdf5::Shape chunk = dataset.storage().chunk;
-        if (!chunk.empty())
-            rows = std::max(rows - rows % chunk[slow_axis], chunk[slow_axis]);
-        std::vector<float> piece;
-        for (std::size_t at = box[slow].begin; at < box[slow].end;) {
-            const std::size_t end = std::min(box[slow].end, at - at % rows + rows);
-            selection.start[slow_axis] = at;
-            selection.count[slow_axis] = end - at;
-            piece.resize(selection.size());
-            dataset.read(selection, std::span<float>(piece));
-            // stored = [a][b][c] (a leading axis of one index where there are two).
-            std::array<std::size_t, 3> count{1, 1, 1};
-            std::array<std::size_t, 3> to{0, 0, 0};
-            const std::size_t lead = 3 - stored.size();
-            for (std::size_t k = 0; k < stored.size(); ++k) {
-                count[lead + k] = stored[k] == slow ? end - at : box[stored[k]].size();
-                to[lead + k] = stride[stored[k]];
-            }
-            float* base = out.data() + (at - box[slow].begin) * stride[slow];
-            // The axis that is fastest in `out`, and tiles of it with the fastest stored one: both
-            // sides stay in cache.
-            const std::size_t fast = to[0] == 1 ? 0 : to[1] == 1 ? 1 : 2;
-            if (fast == 2) {
-                for (std::size_t a = 0; a < count[0]; ++a)
-                    for (std::size_t b = 0; b < count[1]; ++b)
-                        std::copy_n(piece.data() + (a * count[1] + b) * count[2], count[2],
-                                    base + a * to[0] + b * to[1]);
-            } else {
-                const std::size_t other = 1 - fast;
-                const std::array<std::size_t, 3> from = {count[1] * count[2], count[2], 1};
-                constexpr std::size_t tile = 32;
-                for (std::size_t o = 0; o < count[other]; ++o)
-                    for (std::size_t c0 = 0; c0 < count[2]; c0 += tile)
-                        for (std::size_t f0 = 0; f0 < count[fast]; f0 += tile) {
-                            const std::size_t c1 = std::min(c0 + tile, count[2]);
-                            const std::size_t f1 = std::min(f0 + tile, count[fast]);
-                            for (std::size_t c = c0; c < c1; ++c) {
-                                const float* in = piece.data() + o * from[other] + c;
-                                float* target = base + o * to[other] + c * to[2];
-                                for (std::size_t f = f0; f < f1; ++f)
-                                    target[f] = in[f * from[fast]];
-                            }
-                        }
-            }
-            at = end;
-        }
+        read_in_pieces(dataset, selection, part,
+                       static_cast<std::size_t>(axis_[part.stored.front()]), out);
     }
-
-    std::size_t infinite = 0;
-    for (const float value : out)
-        infinite += is_infinite(value) ? 1 : 0;
-    if (infinite > 0) {
-        const auto at = static_cast<std::size_t>(std::find_if(out.begin(), out.end(), is_infinite) -
-                                                 out.begin());
-        std::array<std::size_t, 3> index{};
-        for (std::size_t i = 0; i < 3; ++i)
-            index[i] = box[i].begin + at / stride[i] % box[i].size();
-        throw Error(fmt::format("{}: infinite value at rotation {}, translation {}, channel {}; "
-                                "missing points are marked with NaN",
-                                dataset.describe(), index[0], index[1], index[2]));
-    }
+    refuse_infinite(dataset, part, out);
 }
 
 void SinogramFile::read_rows(mpi::BlockRange rotations, mpi::BlockRange channels,

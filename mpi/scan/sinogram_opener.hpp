@@ -3,25 +3,14 @@
 // How a scan file is understood; the part of SinogramFile that deals with names, units and axis
 // orders.
 #include "mpi/hdf5/hdf5.hpp"
+#include "mpi/scan/sinogram_axes.hpp"
 #include "mpi/scan/sinogram_file.hpp"
 
 #include <array>
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace xrdct::scan::detail {
-
-enum Role { rotation = 0, translation = 1, channel = 2, stack = 3 };
-inline constexpr std::array<const char*, 4> role_names = {"rotation", "translation", "radial",
-                                                          "height"};
-
-/// What a name of the field ("omega", "dty", "q", …) says about an axis.
-std::optional<Role> role_by_name(const std::string& path);
-
-/// @axes as an array of names, or in the old style as one text "a:b:c" or "[a,b,c]"; empty when
-/// there is none.
-std::vector<std::string> axes_attribute(const hdf5::Object& object);
 
 inline constexpr std::size_t chunk_cache_bytes = std::size_t{32} << 20;
 

@@ -11,7 +11,7 @@
 namespace xrdct::dlsr {
 
 namespace {
-constexpr int most_iterations = 100;
+constexpr int max_iterations = 100;
 /// Channels and rays of which less than this part is there are left out: what they tell is little
 /// and found slowly.
 constexpr double min_part = 0.1;
@@ -59,26 +59,20 @@ void WeightFactors::add(std::size_t ray, std::span<const float> intensity,
     }
 }
 
-FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
-                                      std::span<const unsigned char> excluded, double floor) const {
+/// Sums over rays and over channels determine the factors, also when samples are missing:
+/// sum_k = c_k Σ_i r_i, sum_i = r_i Σ_k c_k, each over the samples that are there.
+WeightFactors::Factors WeightFactors::find_factors(const mpi::Communicator& communicator,
+                                                   std::span<const double> count,
+                                                   double rays) const {
     const std::size_t channels = channel_sum_.size(), own = ray_sum_.size();
-    communicator.collectively([&] {
-        if (excluded.size() != channels)
-            throw Error(fmt::format("DLSR weights: {} marks of excluded channels for {} channels",
-                                    excluded.size(), channels));
-    });
     auto sum = channel_sum_;
-    auto count = channel_count_;
     communicator.allreduce(std::span<double>(sum), mpi::Reduction::sum);
-    communicator.allreduce(std::span<double>(count), mpi::Reduction::sum);
-    const double rays = communicator.allreduce(static_cast<double>(own), mpi::Reduction::sum);
-
-    // Sums over rays and over channels determine the factors, also when samples are missing:
-    // sum_k = c_k Σ_i r_i, sum_i = r_i Σ_k c_k, each over the samples that are there.
-    std::vector<double> channel(channels, 0.0), ray(own, 0.0), seen(channels);
+    Factors factors{std::vector<double>(channels, 0.0), std::vector<double>(own, 0.0)};
+    auto& [channel, ray] = factors;
+    std::vector<double> seen(channels);
     for (std::size_t k = 0; k < channels; ++k)
         channel[k] = count[k] > 0 ? sum[k] / count[k] : 0;
-    for (int iteration = 0; iteration < most_iterations; ++iteration) {
+    for (int iteration = 0; iteration < max_iterations; ++iteration) {
         double all = 0;
         for (const double variance : channel)
             all += variance;
@@ -108,6 +102,21 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
         if (change < 1e-9)
             break;
     }
+    return factors;
+}
+
+FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
+                                      std::span<const unsigned char> excluded, double floor) const {
+    const std::size_t channels = channel_sum_.size(), own = ray_sum_.size();
+    communicator.collectively([&] {
+        if (excluded.size() != channels)
+            throw Error(fmt::format("DLSR weights: {} marks of excluded channels for {} channels",
+                                    excluded.size(), channels));
+    });
+    auto count = channel_count_;
+    communicator.allreduce(std::span<double>(count), mpi::Reduction::sum);
+    const double rays = communicator.allreduce(static_cast<double>(own), mpi::Reduction::sum);
+    const Factors factors = find_factors(communicator, count, rays);
 
     FactoredWeights result;
     result.channel_variance.assign(channels, nan_value);
@@ -116,8 +125,8 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
     for (std::size_t k = 0; k < channels; ++k) {
         if (excluded[k] || !(count[k] > min_part * most))
             continue;
-        result.channel_variance[k] = channel[k];
-        total += channel[k];
+        result.channel_variance[k] = factors.channel[k];
+        total += factors.channel[k];
         kept += 1;
     }
     const double mean = kept > 0 ? total / kept : 0;
@@ -127,11 +136,11 @@ FactoredWeights WeightFactors::finish(const mpi::Communicator& communicator,
     result.ray_variance.assign(own, nan_value);
     if (mean > 0) {
         double rays_mean = 0;
-        for (const double variance : ray)
+        for (const double variance : factors.ray)
             rays_mean += variance;
         rays_mean = communicator.allreduce(rays_mean, mpi::Reduction::sum) / rays;
         for (std::size_t i = 0; i < own; ++i)
-            result.ray_variance[i] = std::max(ray[i], floor * rays_mean);
+            result.ray_variance[i] = std::max(factors.ray[i], floor * rays_mean);
     }
     for (std::size_t i = 0; i < missing_.size(); ++i) {
         double there = kept;

@@ -37,6 +37,13 @@ class WeightFactors {
                            std::span<const unsigned char> excluded, double floor = 0.01) const;
 
   private:
+    struct Factors {
+        std::vector<double> channel, ray;
+    };
+    /// `count` [channel] samples that are there, of all ranks; `rays` of all ranks. Collective.
+    Factors find_factors(const mpi::Communicator& communicator, std::span<const double> count,
+                         double rays) const;
+
     std::vector<double> channel_sum_, channel_count_;
     std::vector<double> ray_sum_;
     std::vector<std::vector<std::uint32_t>> missing_; ///< channels, per ray that misses any

@@ -41,7 +41,7 @@ enum class GeometryParameter {
 /// of projections over a small part of a step (a few 1e-3 of the distance). Uses the threads of
 /// OpenMP. Objects are not shared by threads.
 ///
-/// The members of a team hold what the voxels have once, make it run_and_sync and add up what their
+/// The members of a team hold what the voxels have once, make it together and add up what their
 /// rays give: calls marked collective are so over the team, with the same arguments but for rays.
 /// Where such a call fills a vector of values, that is memory of the team (SharedArray), the same
 /// for all, and the sum over its members; in double it depends on who is in a team as little as on
@@ -78,7 +78,8 @@ class Operator {
     const std::vector<GeometryParameter>& geometry_parameters() const;
 
     /// Fixes the point at which everything below is taken. With `derivatives` the columns of the
-    /// global parameters are made, too, which the products and the gradient need. Throws Error for
+    /// global parameters are made, too, which matrix-vector products and the gradient
+    /// need. Throws Error for
     /// a wrong length, a distance of which nothing is left. Collective.
     void set_point(std::span<const double> values, bool derivatives);
     /// The same in two steps, the first of which, the work on patterns that does not depend on the
@@ -92,13 +93,13 @@ class Operator {
     void set_point(std::span<const double> values, bool derivatives, std::span<const double> rows);
 
     /// Gives up the memory of the global parameters' columns until the next point with derivatives;
-    /// until then products and gradients are not those of this point.
+    /// until then matrix-vector products and gradients are not those of this point.
     void release_columns();
     /// Whether set_point() makes the columns of the geometry's parameters, which cost two
     /// projections each; where not (from the next point on) their derivatives count as 0.
     void set_geometry_columns(bool made);
     /// Replaces the rays' weights (held-out projections). The diagonal blocks keep those of
-    /// construction. Throws Error for a wrong length or a ray that had weight 0 and gets one.
+    /// construction. Throws Error for a ray that had weight 0 and gets one.
     void set_ray_weight(std::span<const float> ray_weight);
 
     /// Factors A [own rotation][translation][layer] of what a ray gets from its depths, which its
@@ -132,15 +133,13 @@ class Operator {
     /// the derivatives at this point need: `tolerance` is the part of them (norm) that may be left
     /// out, and of the patterns' change with depth. A few times cheaper; 0: exact again.
     /// Collective.
-    void condense(double tolerance);
+    void set_low_rank_tolerance(double tolerance);
     /// out = Jᵀ W J direction. Collective.
     void gauss_newton(std::span<const float> direction, std::span<float> out) const;
     void gauss_newton(std::span<const float> direction, std::span<double> out) const;
 
-    /// Own rays' share of the diagonal of Jᵀ W J, the depths of a voxel taken as 0 and depth
-    /// factors as 1; exact for the global parameters (after set_point with derivatives).
-    std::vector<float> diagonal() const;
-    /// The global parameters' part of it.
+    /// Own rays' share of the global parameters' part of the diagonal of Jᵀ W J (after set_point
+    /// with derivatives).
     std::vector<float> global_diagonal() const;
     /// Σ_j w_jv² W_j T_j² per pixel [y · n + x] over own rays.
     const std::vector<float>& pixel_weight() const;
@@ -155,12 +154,12 @@ class Operator {
     void pixel_block(std::size_t i, std::size_t& pixel, std::vector<std::size_t>& values,
                      std::vector<float>& gram) const;
 
-    /// Numbers per ray in which depth and lanes meet the pattern tables (after set_point).
+    /// Numbers per ray in which depth and components meet the pattern tables (after set_point).
     std::size_t packed_size() const;
-    /// The same of the products as they were condensed last; 0: never.
-    std::size_t condensed_size() const;
-    /// Floating-point operations and bytes of one gauss_newton() of this rank, as it is condensed,
-    /// counted.
+    /// The same of the last low-rank operator; 0: there was none.
+    std::size_t low_rank_size() const;
+    /// Floating-point operations and bytes of one gauss_newton() of this rank, with the low-rank
+    /// operator if there is one, counted.
     struct Cost {
         double projection_flops = 0, table_flops = 0;
         double bytes = 0;

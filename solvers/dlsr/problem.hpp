@@ -4,50 +4,14 @@
 #include "mpi/comm/decomposition.hpp"
 #include "mpi/comm/node_team.hpp"
 #include "solvers/dlsr/operator.hpp"
+#include "solvers/dlsr/unknowns.hpp"
 #include "solvers/least_squares_problem.hpp"
 
-#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
 
 namespace xrdct::dlsr {
-
-/// How one kind of value of the model is determined.
-enum class FieldTreatment {
-    fixed,  ///< stays at its start map
-    voxel,  ///< one unknown per voxel
-    scaled, ///< start map times one unknown factor
-};
-
-/// Unknowns of a map of so many voxels.
-inline std::size_t unknowns_of(FieldTreatment treatment, std::size_t voxels) {
-    return treatment == FieldTreatment::voxel    ? voxels
-           : treatment == FieldTreatment::scaled ? 1
-                                                 : 0;
-}
-
-/// A map of the model: the amounts (shape < 0) or a voxel shape parameter of a part.
-struct Field {
-    std::size_t part = 0;
-    int shape = -1;
-    FieldTreatment treatment = FieldTreatment::voxel;
-    double lower = 0, upper = 0; ///< bounds of a voxel's value
-    double unit = 1;             ///< a change that matters: unknowns are values / unit
-    /// Weight λ of smoothness ½ λ Σ s_ij ((θ_i − θ_j) / unit)² over neighbours i, j of the part
-    /// along x and along y; the next voxel of the part counts as a neighbour across a gap of d
-    /// voxels with s = 1 / d (springs in series), up to max_gap.
-    double smoothness = 0;
-    /// Differences beyond `edge` units cost linearly rather than quadratically
-    /// (edge² (√(1 + (Δ/edge)²) − 1)); infinity: quadratic.
-    double edge = std::numeric_limits<double>::infinity();
-    std::size_t max_gap = 1; ///< voxels
-};
-
-/// A global parameter of the operator: bounds and scale.
-struct Global {
-    double lower = 0, upper = 0, unit = 1;
-};
 
 /// The DLSR as a bounded least-squares problem:
 ///
@@ -56,7 +20,7 @@ struct Global {
 /// Unknowns: voxel fields one after the other (voxels in the operator's order), factors of scaled
 /// fields at their place, global parameters last; cut over the ranks by block_range. Every
 /// rank holds the rays of its operator; all two-dimensional maps exist once in every team, which
-/// works on them run_and_sync; what teams exchange is parameter-sized. The preconditioner inverts
+/// works on them together; what teams exchange is parameter-sized. The preconditioner inverts
 /// the diagonal blocks of the voxels and the common spectrum of the projection (1 / frequency,
 /// times the beam's) and the smoothness.
 class Problem final : public solvers::LeastSquaresProblem {
@@ -89,9 +53,9 @@ class Problem final : public solvers::LeastSquaresProblem {
     const std::vector<Field>& fields() const;
     /// Changes a field's smoothness. Throws Error for one below 0, an edge that is not positive.
     void set_smoothness(std::size_t field, double smoothness, double edge);
-    /// Tolerance to which the operator is condensed for the products (Operator::condense):
-    /// steps and samples of noise become approximate to about this part, the objective and its
-    /// gradient stay exact. 0, the start: exact products.
+    /// Tolerance of the low-rank operator that matrix-vector products are made with
+    /// (Operator::set_low_rank_tolerance): steps and samples of noise become approximate to about
+    /// this part, the objective and its gradient stay exact. 0, the start: exact products.
     void set_product_tolerance(double tolerance);
     /// Changes the bounds of a global parameter; equal ones hold it. A solver reads bounds once.
     /// Throws Error for a parameter that does not exist, bounds that cross.
@@ -104,9 +68,9 @@ class Problem final : public solvers::LeastSquaresProblem {
     void set_operator_point(std::span<const double> x, bool derivatives);
     /// The operator was changed (columns of the geometry): its point is set again when it is
     /// needed.
-    void forget_point();
-    /// The same, and its largest arrays are given up until then.
-    void rest();
+    void invalidate();
+    /// The same, and the memory of its largest arrays is given up until then.
+    void release();
     /// Replaces the data, of the same length.
     void set_data(std::span<const float> data);
     /// Own share of Jᵀ W rays at the point of linearise(), rays [own ray][M]: the right-hand side
@@ -124,9 +88,8 @@ class Problem final : public solvers::LeastSquaresProblem {
     void bounds(std::span<double> lower, std::span<double> upper) const override;
     double objective(std::span<const double> x) override;
     double objective_and_gradient(std::span<const double> x, std::span<double> gradient) override;
-    /// A voxel's pattern is amount × pattern(shape), so that a step (Δa, Δη) misses ΔaΔη of it. The
-    /// shape moves instead to where amount × change of the pattern is what the step meant, as far
-    /// as the smoothness lets it, and not farther than changes the pattern by as much as itself.
+    /// Moves the shapes of voxels to where their patterns are what the step meant, see
+    /// ShapeCurvature.
     void retract(std::span<const double> base, std::span<double> trial) override;
     void linearise(std::span<const double> x) override;
     void gauss_newton_product(std::span<const double> v, std::span<double> out) override;

@@ -33,7 +33,7 @@ struct BoundedGaussNewtonOptions {
     /// Relative noise of f: when the decrease and its prediction are both below this part of
     /// max(1, f), the step is taken. 0: PETSc's 4e-11. -tao_bnk_epsilon
     double objective_noise = 0;
-    /// Evaluate f and gradient run_and_sync at every trial point: the gradient is lost when the
+    /// Evaluate f and gradient together at every trial point: the gradient is lost when the
     /// trial is rejected, but an accepted point (the rule) costs one evaluation instead of two.
     bool gradient_at_trial = true;
     /// See CallbackGuard: how long a rank that threw alone waits for the others before it ends

@@ -11,7 +11,7 @@
 namespace xrdct::petsc {
 
 /// Carries exceptions of callbacks through PETSc, which is C: a callback's work runs under the
-/// guard, all ranks agree on its outcome, all return an error code to PETSc run_and_sync, and the
+/// guard, all ranks agree on its outcome, all return an error code to PETSc together, and the
 /// caller of PETSc rethrows: the rank that threw its own exception, unchanged, the others an Error
 /// with the text of the lowest rank that did.
 ///

@@ -225,15 +225,13 @@ void Session::Impl::require_used(bool after_solve) const {
     for (const std::string& name : unused()) {
         if (!after_solve && is_read_late(name))
             continue;
-        const auto* near = std::min_element(
-            known_options.begin(), known_options.end(), [&](const char* a, const char* b) {
-                return edit_distance(a, name) < edit_distance(b, name);
-            });
+        const std::string near =
+            nearest_names(name, {known_options.begin(), known_options.end()}, 1).front();
         if (!text.empty())
             text += "; ";
         text += fmt::format("{} is unknown or has no effect here", name);
-        if (edit_distance(*near, name) <= 3 && *near != name)
-            text += fmt::format(" (did you mean {}?)", *near);
+        if (edit_distance(near, name) <= 3 && near != name)
+            text += fmt::format(" (did you mean {}?)", near);
     }
     if (!text.empty())
         throw Error("PETSc options: " + text);

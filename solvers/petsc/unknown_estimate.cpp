@@ -1,5 +1,6 @@
 #include "solvers/petsc/unknown_estimate.hpp"
 
+#include "base/assertions.hpp"
 #include "base/error.hpp"
 
 #include <algorithm>
@@ -22,12 +23,9 @@ UnknownEstimate estimate_unknown(const Session& session, const mpi::Communicator
             first = all;
         all += static_cast<std::size_t>(sizes[rank]);
     }
-    communicator.collectively([&] {
-        if (unknown >= all)
-            throw Error(fmt::format("estimate of unknown {} of {}", unknown, all));
-        if (x.size() != size)
-            throw Error("estimate of an unknown: the point has another size than the problem");
-    });
+    if (unknown >= all)
+        throw Error(fmt::format("estimate of unknown {} of {}", unknown, all));
+    XRDCT_ASSERT(x.size() == size, "a point of the size of the problem");
     std::vector<double> lower(size), upper(size), gradient(size), right(size, 0.0), u(size, 0.0);
     problem.bounds(lower, upper);
     BoundedGaussNewton solver(session, communicator, problem, x);

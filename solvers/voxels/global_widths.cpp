@@ -50,13 +50,164 @@ rietveld::Parameter& parameter_of(rietveld::PatternModel& model, const GlobalWid
     return phase.microstrain;
 }
 
+/// χ² of all ranks' patterns, each at the minimum of its own parameters.
+class SampleObjective {
+  public:
+    SampleObjective(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
+                    const rietveld::VoxelFitOptions& options, std::span<const PatternTile> own)
+        : communicator_(communicator), team_(communicator), axis_(axis), options_(options),
+          own_(own) {}
+
+    /// Collective.
+    double operator()(const rietveld::PatternModel& model) {
+        double sum = 0;
+        communicator_.collectively([&] { sum = own_sum(model); });
+        ++evaluations_;
+        return communicator_.allreduce(sum, mpi::Reduction::sum) *
+               static_cast<double>(axis_.size());
+    }
+    int evaluations() const { return evaluations_; }
+
+  private:
+    double own_sum(const rietveld::PatternModel& model) {
+        if (!first_)
+            first_.emplace(axis_, model, options_, team_);
+        const rietveld::VoxelFitter fitter(*first_, model, team_);
+        rietveld::VoxelFitter::Workspace workspace(fitter);
+        rietveld::VoxelFit fit;
+        const std::size_t n = fitter.channel_count(), phases = model.phases.size();
+        double sum = 0;
+        for (const auto& tile : own_)
+            for (std::size_t i = 0; i < tile.voxels.size(); ++i) {
+                const std::span<const float> y(tile.intensity.data() + i * n, n);
+                std::span<const float> v;
+                if (!tile.variance.empty())
+                    v = {tile.variance.data() + (tile.variance.size() == n ? 0 : i * n), n};
+                std::span<const unsigned char> present;
+                if (!tile.present.empty())
+                    present = {tile.present.data() + i * phases, phases};
+                fitter.fit(y, v, workspace, fit, present);
+                // Without variances the weighted squares are all there is.
+                const double size = v.empty() ? fit.rwp : fit.gof;
+                if (std::isfinite(size))
+                    sum += size * size;
+            }
+        return sum;
+    }
+
+    const mpi::Communicator& communicator_;
+    mpi::NodeTeam team_;
+    const rietveld::RadialAxis& axis_;
+    const rietveld::VoxelFitOptions& options_;
+    std::span<const PatternTile> own_;
+    std::optional<rietveld::VoxelFitter> first_;
+    int evaluations_ = 0;
+};
+
+/// Three variables, the middle one of the lowest χ², unless that is at a bound.
+struct Bracket {
+    double lower, x, upper;
+    double f_lower, best, f_upper;
+};
+
+/// Downhill until the minimum is enclosed or a bound is met.
+template <class Objective>
+void enclose(Bracket& b, double lowest, double highest, Objective&& at) {
+    for (int move = 0; move < 8; ++move) {
+        if (b.f_upper < b.best && b.f_upper <= b.f_lower) {
+            const double stride = 2 * (b.upper - b.x);
+            b.lower = b.x, b.f_lower = b.best, b.x = b.upper, b.best = b.f_upper;
+            b.upper = std::min(highest, b.x + stride);
+            b.f_upper = b.upper > b.x ? at(b.upper) : b.best;
+        } else if (b.f_lower < b.best) {
+            const double stride = 2 * (b.x - b.lower);
+            b.upper = b.x, b.f_upper = b.best, b.x = b.lower, b.best = b.f_lower;
+            b.lower = std::max(lowest, b.x - stride);
+            b.f_lower = b.lower < b.x ? at(b.lower) : b.best;
+        } else {
+            break;
+        }
+    }
+}
+
+/// Cuts the larger part of the bracket, by the vertex of the parabola if it lies well inside, else
+/// in the golden section. `curvature` becomes that of the last parabola.
+template <class Objective>
+void narrow(Bracket& b, double& curvature, Objective&& at) {
+    for (int cut = 0; cut < 6 && b.upper > b.lower; ++cut) {
+        double next = b.upper - b.x > b.x - b.lower ? b.x + 0.382 * (b.upper - b.x)
+                                                    : b.x - 0.382 * (b.x - b.lower);
+        if (b.lower < b.x && b.x < b.upper) {
+            const double left = (b.best - b.f_lower) / (b.x - b.lower),
+                         right = (b.f_upper - b.best) / (b.upper - b.x);
+            curvature = 2 * (right - left) / (b.upper - b.lower);
+            if (curvature > 0) {
+                const double vertex = 0.5 * (b.x + b.lower) - left / curvature;
+                // A change of χ² by less than a tenth says nothing.
+                if (0.5 * curvature * (vertex - b.x) * (vertex - b.x) < 0.1 && cut > 1)
+                    break;
+                if (vertex > b.lower + 0.02 * (b.upper - b.lower) &&
+                    vertex < b.upper - 0.02 * (b.upper - b.lower) &&
+                    std::abs(vertex - b.x) > 1e-3 * (b.upper - b.lower))
+                    next = vertex;
+            }
+        }
+        const double value = at(next);
+        if (value < b.best) {
+            (next > b.x ? b.lower : b.upper) = b.x;
+            (next > b.x ? b.f_lower : b.f_upper) = b.best;
+            b.x = next;
+            b.best = value;
+        } else {
+            (next > b.x ? b.upper : b.lower) = next;
+            (next > b.x ? b.f_upper : b.f_lower) = value;
+        }
+    }
+}
+
+double first_step(GlobalWidth::Kind kind, double value) {
+    const double min_size = 1.0 / 3000, min_strain = 5e-4;
+    const double floor = kind == GlobalWidth::Kind::size                ? min_size
+                         : kind == GlobalWidth::Kind::gauss_microstrain ? min_strain * min_strain
+                                                                        : min_strain;
+    return 0.4 * std::max(to_variable(kind, value), floor);
+}
+
+/// Minimises χ² along one width from `current`, its value now; returns the new one. `step`: of the
+/// variable, adapted to the curvature.
+double refine_width(SampleObjective& objective, rietveld::PatternModel& model,
+                    const GlobalWidth& width, double current, double& step, double& curvature) {
+    const auto kind = width.kind;
+    auto& parameter = parameter_of(model, width);
+    const double lowest = kind == GlobalWidth::Kind::size ? 0 : to_variable(kind, parameter.lower);
+    const double highest =
+        to_variable(kind, kind == GlobalWidth::Kind::size ? parameter.lower : parameter.upper);
+    const auto at = [&](double variable) {
+        parameter.value = from_variable(kind, variable);
+        return objective(model);
+    };
+    Bracket b{};
+    b.x = to_variable(kind, parameter.value);
+    b.best = current;
+    b.lower = std::max(lowest, b.x - step);
+    b.upper = std::min(highest, b.x + step);
+    b.f_lower = b.lower < b.x ? at(b.lower) : b.best;
+    b.f_upper = b.upper > b.x ? at(b.upper) : b.best;
+    enclose(b, lowest, highest, at);
+    narrow(b, curvature, at);
+    parameter.value = from_variable(kind, b.x);
+    if (curvature > 0)
+        step = std::clamp(4 * std::sqrt(2 / curvature), 0.05 * step, step);
+    return b.best;
+}
+
 } // namespace
 
 GlobalWidthsResult
 refine_global_widths(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
                      const rietveld::PatternModel& start, const rietveld::VoxelFitOptions& options,
                      const std::vector<GlobalWidth>& widths, std::span<const PatternTile> own) {
-    const mpi::NodeTeam team(communicator);
+    SampleObjective objective(communicator, axis, options, own);
     GlobalWidthsResult result;
     result.model = start;
     std::size_t patterns = 0;
@@ -65,122 +216,22 @@ refine_global_widths(const mpi::Communicator& communicator, const rietveld::Radi
     result.patterns = static_cast<std::size_t>(
         communicator.allreduce(static_cast<std::int64_t>(patterns), mpi::Reduction::sum));
 
-    // χ² of all patterns, each at the minimum of its own parameters.
-    std::optional<rietveld::VoxelFitter> first;
-    const auto evaluate = [&](const rietveld::PatternModel& model) {
-        double sum = 0;
-        communicator.collectively([&] {
-            if (!first)
-                first.emplace(axis, model, options, team);
-            const rietveld::VoxelFitter fitter(*first, model, team);
-            rietveld::VoxelFitter::Workspace workspace(fitter);
-            rietveld::VoxelFit fit;
-            const std::size_t n = fitter.channel_count(), phases = model.phases.size();
-            for (const auto& tile : own)
-                for (std::size_t i = 0; i < tile.voxels.size(); ++i) {
-                    const std::span<const float> y(tile.intensity.data() + i * n, n);
-                    std::span<const float> v;
-                    if (!tile.variance.empty())
-                        v = {tile.variance.data() + (tile.variance.size() == n ? 0 : i * n), n};
-                    std::span<const unsigned char> present;
-                    if (!tile.present.empty())
-                        present = {tile.present.data() + i * phases, phases};
-                    fitter.fit(y, v, workspace, fit, present);
-                    // Without variances the weighted squares are all there is.
-                    const double size = v.empty() ? fit.rwp : fit.gof;
-                    if (std::isfinite(size))
-                        sum += size * size;
-                }
-        });
-        ++result.evaluations;
-        return communicator.allreduce(sum, mpi::Reduction::sum) * static_cast<double>(axis.size());
-    };
-
-    double current = evaluate(result.model);
+    double current = objective(result.model);
     result.chi_squared_before = current;
-    std::vector<double> step(widths.size()), curvature(widths.size(), 0.0);
-    for (std::size_t i = 0; i < widths.size(); ++i) {
-        const double value = parameter_of(result.model, widths[i]).value;
-        const double min_size = 1.0 / 3000, min_strain = 5e-4;
-        const double floor = widths[i].kind == GlobalWidth::Kind::size ? min_size
-                             : widths[i].kind == GlobalWidth::Kind::gauss_microstrain
-                                 ? min_strain * min_strain
-                                 : min_strain;
-        step[i] = 0.4 * std::max(to_variable(widths[i].kind, value), floor);
-    }
+    std::vector<double> step, curvature(widths.size(), 0.0);
+    for (const GlobalWidth& width : widths)
+        step.push_back(first_step(width.kind, parameter_of(result.model, width).value));
     for (int round = 0; round < 3 && result.patterns > 0; ++round) {
         const double before = current;
-        for (std::size_t i = 0; i < widths.size(); ++i) {
-            const auto kind = widths[i].kind;
-            auto& parameter = parameter_of(result.model, widths[i]);
-            const double lowest =
-                kind == GlobalWidth::Kind::size ? 0 : to_variable(kind, parameter.lower);
-            const double highest = to_variable(
-                kind, kind == GlobalWidth::Kind::size ? parameter.lower : parameter.upper);
-            const auto at = [&](double variable) {
-                parameter.value = from_variable(kind, variable);
-                return evaluate(result.model);
-            };
-            // Downhill until the minimum is enclosed or a bound is met.
-            double x = to_variable(kind, parameter.value), best = current;
-            double lower = std::max(lowest, x - step[i]), upper = std::min(highest, x + step[i]);
-            double f_lower = lower < x ? at(lower) : best, f_upper = upper > x ? at(upper) : best;
-            for (int move = 0; move < 8; ++move) {
-                if (f_upper < best && f_upper <= f_lower) {
-                    const double stride = 2 * (upper - x);
-                    lower = x, f_lower = best, x = upper, best = f_upper;
-                    upper = std::min(highest, x + stride);
-                    f_upper = upper > x ? at(upper) : best;
-                } else if (f_lower < best) {
-                    const double stride = 2 * (x - lower);
-                    upper = x, f_upper = best, x = lower, best = f_lower;
-                    lower = std::max(lowest, x - stride);
-                    f_lower = lower < x ? at(lower) : best;
-                } else {
-                    break;
-                }
-            }
-            // Then the larger part of the bracket is cut, by the vertex of the parabola if it lies
-            // well inside, else in the golden section.
-            for (int cut = 0; cut < 6 && upper > lower; ++cut) {
-                double next =
-                    upper - x > x - lower ? x + 0.382 * (upper - x) : x - 0.382 * (x - lower);
-                if (lower < x && x < upper) {
-                    const double left = (best - f_lower) / (x - lower),
-                                 right = (f_upper - best) / (upper - x);
-                    curvature[i] = 2 * (right - left) / (upper - lower);
-                    if (curvature[i] > 0) {
-                        const double vertex = 0.5 * (x + lower) - left / curvature[i];
-                        // A change of χ² by less than a tenth says nothing.
-                        if (0.5 * curvature[i] * (vertex - x) * (vertex - x) < 0.1 && cut > 1)
-                            break;
-                        if (vertex > lower + 0.02 * (upper - lower) &&
-                            vertex < upper - 0.02 * (upper - lower) &&
-                            std::abs(vertex - x) > 1e-3 * (upper - lower))
-                            next = vertex;
-                    }
-                }
-                const double value = at(next);
-                if (value < best) {
-                    (next > x ? lower : upper) = x;
-                    (next > x ? f_lower : f_upper) = best;
-                    x = next;
-                    best = value;
-                } else {
-                    (next > x ? upper : lower) = next;
-                    (next > x ? f_upper : f_lower) = value;
-                }
-            }
-            parameter.value = from_variable(kind, x);
-            current = best;
-            if (curvature[i] > 0)
-                step[i] = std::clamp(4 * std::sqrt(2 / curvature[i]), 0.05 * step[i], step[i]);
-        }
+        for (std::size_t i = 0; i < widths.size(); ++i)
+            current =
+                refine_width(objective, result.model, widths[i], current, step[i], curvature[i]);
         // What one width gains by another's change shows in a second round.
         if (widths.size() < 2 || before - current < 1)
             break;
     }
     result.chi_squared = current;
+    result.evaluations = objective.evaluations();
     for (std::size_t i = 0; i < widths.size(); ++i) {
         const auto kind = widths[i].kind;
         const double value = parameter_of(result.model, widths[i]).value;

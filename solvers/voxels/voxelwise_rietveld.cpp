@@ -8,6 +8,9 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace xrdct::voxels {
 
@@ -75,6 +78,60 @@ void fit_tile(const rietveld::VoxelFitter& fitter, const PatternTile& tile,
     own.summary.fit_seconds += elapsed.count();
 }
 
+/// The sums over the ranks, on all of them. Collective.
+VoxelwiseSummary sum(const mpi::Communicator& communicator, VoxelwiseSummary summary) {
+    std::int64_t counts[3] = {static_cast<std::int64_t>(summary.fitted),
+                              static_cast<std::int64_t>(summary.converged),
+                              static_cast<std::int64_t>(summary.iterations)};
+    communicator.allreduce(std::span<std::int64_t>(counts), mpi::Reduction::sum);
+    summary.fitted = static_cast<std::size_t>(counts[0]);
+    summary.converged = static_cast<std::size_t>(counts[1]);
+    summary.iterations = static_cast<std::size_t>(counts[2]);
+    summary.fit_seconds = communicator.allreduce(summary.fit_seconds, mpi::Reduction::sum);
+    return summary;
+}
+
+void require_different(std::span<const std::uint64_t> voxels, std::size_t voxel_count) {
+    std::vector<bool> seen(voxel_count, false);
+    for (const std::uint64_t voxel : voxels) {
+        if (seen[voxel])
+            throw Error(fmt::format("voxel {} stands in two tiles", voxel));
+        seen[voxel] = true;
+    }
+}
+
+/// The maps of all ranks' voxels, on the root; one quantity at a time keeps the root's extra memory
+/// to a map. Collective.
+std::vector<VoxelMap> gather_maps(const mpi::Communicator& communicator, OwnResults own,
+                                  const std::vector<rietveld::VoxelQuantity>& quantities,
+                                  std::size_t voxel_count) {
+    const auto voxels = communicator.gather(own.voxels);
+    own.voxels = {};
+    communicator.collectively([&] {
+        if (communicator.is_root())
+            require_different(voxels, voxel_count);
+    });
+    std::vector<VoxelMap> maps;
+    const std::size_t width = quantities.size();
+    std::vector<double> column(width > 0 ? own.rows.size() / width : 0);
+    for (std::size_t q = 0; q < width; ++q) {
+        for (std::size_t i = 0; i < column.size(); ++i)
+            column[i] = own.rows[i * width + q];
+        const auto gathered = communicator.gather(column);
+        if (!communicator.is_root())
+            continue;
+        VoxelMap map;
+        map.quantity = quantities[q];
+        const bool status = map.quantity.group.empty() && map.quantity.quantity == "status";
+        map.values.assign(voxel_count, status ? static_cast<double>(rietveld::FitStatus::masked)
+                                              : std::numeric_limits<double>::quiet_NaN());
+        for (std::size_t i = 0; i < voxels.size(); ++i)
+            map.values[voxels[i]] = gathered[i];
+        maps.push_back(std::move(map));
+    }
+    return maps;
+}
+
 } // namespace
 
 VoxelwiseRietveld::VoxelwiseRietveld(const mpi::Communicator& communicator,
@@ -83,7 +140,6 @@ VoxelwiseRietveld::VoxelwiseRietveld(const mpi::Communicator& communicator,
 
 VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel_count,
                                        const TileReader& read, const Progress& progress) const {
-    const std::size_t width = fitter_.quantities().size();
     OwnResults own;
     // The counter lives inside: a rank that fails still meets the others in its destructor.
     communicator_.collectively([&] {
@@ -113,54 +169,8 @@ VoxelwiseResult VoxelwiseRietveld::run(std::size_t tile_count, std::size_t voxel
     });
 
     VoxelwiseResult result;
-    auto& summary = result.summary;
-    summary = own.summary;
-    std::int64_t counts[3] = {static_cast<std::int64_t>(summary.fitted),
-                              static_cast<std::int64_t>(summary.converged),
-                              static_cast<std::int64_t>(summary.iterations)};
-    communicator_.allreduce(std::span<std::int64_t>(counts), mpi::Reduction::sum);
-    summary.fitted = static_cast<std::size_t>(counts[0]);
-    summary.converged = static_cast<std::size_t>(counts[1]);
-    summary.iterations = static_cast<std::size_t>(counts[2]);
-    summary.fit_seconds = communicator_.allreduce(summary.fit_seconds, mpi::Reduction::sum);
-
-    const auto voxels = communicator_.gather(own.voxels);
-    own.voxels = {};
-    // One quantity at a time keeps the root's extra memory to a map.
-    std::vector<double> column;
-    const std::size_t patterns = width > 0 ? own.rows.size() / width : 0;
-    std::vector<bool> seen;
-    communicator_.collectively([&] {
-        if (!communicator_.is_root()) {
-            return;
-        }
-        seen.assign(voxel_count, false);
-        for (const std::uint64_t voxel : voxels) {
-            if (seen[voxel]) {
-                throw Error(fmt::format("voxel {} stands in two tiles", voxel));
-            }
-            seen[voxel] = true;
-        }
-    });
-    for (std::size_t q = 0; q < width; ++q) {
-        column.resize(patterns);
-        for (std::size_t i = 0; i < patterns; ++i) {
-            column[i] = own.rows[i * width + q];
-        }
-        const auto gathered = communicator_.gather(column);
-        if (!communicator_.is_root()) {
-            continue;
-        }
-        VoxelMap map;
-        map.quantity = fitter_.quantities()[q];
-        const bool status = map.quantity.group.empty() && map.quantity.quantity == "status";
-        map.values.assign(voxel_count, status ? static_cast<double>(rietveld::FitStatus::masked)
-                                              : std::numeric_limits<double>::quiet_NaN());
-        for (std::size_t i = 0; i < voxels.size(); ++i) {
-            map.values[voxels[i]] = gathered[i];
-        }
-        result.maps.push_back(std::move(map));
-    }
+    result.summary = sum(communicator_, own.summary);
+    result.maps = gather_maps(communicator_, std::move(own), fitter_.quantities(), voxel_count);
     return result;
 }
 

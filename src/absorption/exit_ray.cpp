@@ -132,12 +132,9 @@ class LineIntegrals {
     std::vector<float> row_;
 };
 
-} // namespace
-
-std::vector<float> exit_ray_factors(const tomography::ScanGeometry& geometry,
-                                    const tomography::ImageGrid& grid, std::span<const float> mu,
-                                    const tomography::DepthLayers& layers,
-                                    const ExitRayOptions& options) {
+void check(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+           std::span<const float> mu, const tomography::DepthLayers& layers,
+           const ExitRayOptions& options) {
     geometry.validate();
     grid.validate();
     if (mu.size() != grid.size())
@@ -152,7 +149,15 @@ std::vector<float> exit_ray_factors(const tomography::ScanGeometry& geometry,
         throw Error("exit rays: there must be at least one azimuth and one layer");
     if (options.detector_side != 1 && options.detector_side != -1)
         throw Error("exit rays: the detector's side must be 1 or -1");
+}
 
+} // namespace
+
+std::vector<float> exit_ray_factors(const tomography::ScanGeometry& geometry,
+                                    const tomography::ImageGrid& grid, std::span<const float> mu,
+                                    const tomography::DepthLayers& layers,
+                                    const ExitRayOptions& options) {
+    check(geometry, grid, mu, layers, options);
     const std::size_t translations = geometry.translation.size();
     std::vector<float> factors(geometry.rotation.size() * translations * layers.count, 1.0F);
     const Sample sample(grid, mu);

@@ -11,7 +11,7 @@ namespace xrdct::absorption {
 
 struct ExitRayOptions {
     double two_theta = 0; ///< deg, the one angle that stands for all channels
-    /// Nodes of the Gauss-Chebyshev mean over the azimuth χ of half the ring, which the other half
+    /// Nodes of the Gauss-Chebyshev mean over the azimuth χ of half a turn, which the other half
     /// repeats.
     std::size_t azimuths = 8;
     /// +1: the detector lies at large depths, as ScanGeometry has it; −1: on the other side, what a
@@ -26,8 +26,8 @@ struct ExitRayOptions {
 ///                  / exp(−∫_z μ(s, z') dz')
 ///
 /// with s the lateral position of the ray, z' up to the detector's side of the sample and χ even
-/// over the ring (integrated patterns). The sample is taken to be the same above and below the
-/// slice. Rays are lines through the middle of their strip; the distance of the detector has no
+/// over the whole turn (integrated patterns). The sample is taken to be the same above and below
+/// the slice. Rays are lines through the middle of their strip; the distance of the detector has no
 /// say.
 ///
 /// `mu` [y][x] in 1/mm, interpolated bilinearly and integrated in steps of half a pixel, 0 outside

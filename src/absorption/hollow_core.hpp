@@ -1,6 +1,6 @@
 #pragma once
 
-#include "absorption/self_absorption.hpp"
+#include "absorption/can_wall.hpp"
 #include "tomography/fbp.hpp"
 #include "tomography/scan_geometry.hpp"
 #include "tomography/strip_projector.hpp"
@@ -19,7 +19,7 @@ std::vector<double> weighted_smooth(std::span<const double> values, std::span<co
                                     std::size_t rows, std::size_t columns, double sigma_rows,
                                     double sigma_columns);
 
-/// Outline of a hollow core about the centre of a ring: radii [mm] in equal steps of direction.
+/// Outline of a hollow core about the centre of a can wall: radii [mm] in equal steps of direction.
 class HollowCore {
   public:
     static constexpr std::size_t directions = 72;
@@ -28,10 +28,10 @@ class HollowCore {
     explicit HollowCore(double radius = 0) { radius_.fill(radius); }
 
     /// Where means of the total image [y][x] over sectors have risen, outwards, by 15 % of the way
-    /// from the bottom of the hollow to what they are half-way to the ring. The bottom counts as
+    /// from the bottom of the hollow to what they are half-way to the wall. The bottom counts as
     /// zero: a correction that is still off lifts or sinks it.
     static HollowCore find(std::span<const float> image, const tomography::ImageGrid& grid,
-                           const RingFit& ring);
+                           const CanWall& wall);
 
     double radius(double direction) const;
     double diameter() const; ///< of the disc of equal area [mm]
@@ -43,27 +43,27 @@ class HollowCore {
 /// Share of every pixel [y][x] that belongs to the hollow, 0 or 1, by the total image; `typical`
 /// is its radius [mm], roughly. Hollow are the pixels about its border where the image, smoothed
 /// over 0.06 mm, has not risen by 5 % of the way from its bottom to what it is half-way to the
-/// ring, and all further in.
+/// wall, and all further in.
 std::vector<float> hollow_by_total(std::span<const float> image, const tomography::ImageGrid& grid,
-                                   const RingFit& ring, double typical);
+                                   const CanWall& wall, double typical);
 
-/// A ring that shines through all that is inside it; values [rotation][translation].
-struct RingLight {
-    /// Path in the ring by its corrected amounts less the path it has [mm]; NaN: missing.
+/// A can wall that shines through all that is inside it; values [rotation][translation].
+struct WallLight {
+    /// Path in the wall by its corrected amounts less the path it has [mm]; NaN: missing.
     std::span<const float> excess;
     /// How much the former grows per mm of filling that is added to the model of a ray.
     std::span<const float> response;
     std::span<const float> hollow; ///< path in what the model takes for hollow [mm]
 };
 
-/// Share of every pixel [y][x] that belongs to the hollow, by the light of the ring (theory in
-/// docs): nothing of the ring is inside it, so that what its image shows there is filling that the
+/// Share of every pixel [y][x] that belongs to the hollow, by the light of the wall (theory in
+/// docs): nothing of the wall is inside it, so that what its image shows there is filling that the
 /// model has in the wrong place. Tells the hollow from matter that scatters little and needs no
 /// threshold of intensity, whatever the model took for hollow. The hollow is the largest connected
 /// region, at most 0.8 inner radii from the centre; all 0 when there is none. nullopt when the
 /// image, smoothed over 0.04 inner radii, is still too noisy to tell, or nothing is filled.
-std::optional<std::vector<float>> hollow_by_ring(tomography::FilteredBackProjection& fbp,
+std::optional<std::vector<float>> hollow_by_wall(tomography::FilteredBackProjection& fbp,
                                                  const tomography::StripProjector& projector,
-                                                 const RingLight& light, const RingFit& ring);
+                                                 const WallLight& light, const CanWall& wall);
 
 } // namespace xrdct::absorption

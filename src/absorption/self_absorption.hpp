@@ -1,10 +1,12 @@
 #pragma once
 
+#include "absorption/can_wall.hpp"
 #include "tomography/fbp.hpp"
 #include "tomography/scan_geometry.hpp"
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -12,37 +14,23 @@
 
 namespace xrdct::absorption {
 
-/// A ring such as the wall of a can, found from the amounts of a phase along all rays.
-struct RingFit {
-    double centre_x = 0, centre_y = 0;         ///< mm
-    double outer_radius = 0, inner_radius = 0; ///< mm
-    double constant = 0; ///< factor that turns the amounts into path lengths [mm] of the full ring
-    double misfit = 0;   ///< rms of the relative difference of the mean profile
-};
-
-/// Fits amounts [rotation][translation] of one phase by a homogeneous circular ring seen through
-/// the strip of step and beam: centre from the centre of mass of every projection, radii and
-/// constant from the mean profile about it. NaN rays are left out. Throws Error when no ring
-/// explains the profile (misfit above 0.25) or fewer than 8 rays see the phase.
-RingFit fit_ring(const tomography::ScanGeometry& geometry, std::span<const float> amounts);
-
 /// Where the constant that turns amounts into volumes comes from.
 enum class AmountCalibration {
     given,        ///< SelfAbsorptionOptions::constant
-    ring,         ///< the reference phase is a homogeneous ring: fit_ring
+    can_wall,     ///< the reference phase is the homogeneous wall of a round can
     plateau,      ///< the upper plateau of the reference phase's map
     transmission, ///< the measured transmission, least squares over all rays
 };
 
 struct SelfAbsorptionOptions {
-    AmountCalibration calibration = AmountCalibration::ring;
+    AmountCalibration calibration = AmountCalibration::can_wall;
     double constant = 0;
     std::size_t reference = 0;     ///< index of the phase that calibrates
     double reference_fraction = 1; ///< its volume fraction there
     double filling = 0; ///< μ [1/mm] of what fills the rest of the sample (binder, electrolyte)
-    /// With a ring the filling fills it but for a hollow disc at its centre, of this diameter [mm];
-    /// nullopt: found from the radial mean of the total image. Without a ring it fills the places
-    /// where the total image exceeds mask_threshold times its 99th percentile.
+    /// With a can wall the filling fills it but for a hollow disc at its centre, of this diameter
+    /// [mm]; nullopt: found from the radial mean of the total image. Without a wall it fills the
+    /// places where the total image exceeds mask_threshold times its 99th percentile.
     std::optional<double> hollow_diameter;
     double mask_threshold = 0.025;
     tomography::FbpOptions fbp;
@@ -66,8 +54,8 @@ struct SelfAbsorptionResult {
     int iterations = 0;
     std::vector<double> changes; ///< largest change of a transmission per iteration
     double constant = 0;         ///< K: path length [mm] = K ∫ S V² dl, volume fraction K S V²
-    double hollow_diameter = 0;  ///< mm, with a ring
-    std::optional<RingFit> ring; ///< of the last iteration
+    double hollow_diameter = 0;  ///< mm, with a can wall
+    std::optional<CanWall> wall; ///< of the last iteration
     std::vector<float> transmission;                  ///< [rotation][translation]
     std::vector<std::vector<float>> path_lengths;     ///< per phase [rotation][translation], mm
     std::vector<std::vector<float>> volume_fractions; ///< per phase [y][x]
@@ -82,17 +70,45 @@ struct SelfAbsorptionResult {
 /// and mass attenuation give the transmission, until it no longer changes. It works on rays, where
 /// the blur of step and beam is that of the transmission itself; images are made of the result.
 ///
-/// With a measured transmission nothing is iterated: amounts are corrected, calibrated and imaged.
-/// `progress` is told iteration and largest change; `false` from it stops. Throws Error for sizes
-/// that do not match, an unknown reference, fit_ring's reasons.
+/// With a measured transmission nothing is iterated: the constructor corrects and calibrates the
+/// amounts, and the state has converged.
+class SelfAbsorption {
+  public:
+    /// What is passed must live as long as the object. Throws Error for sizes that do not match, an
+    /// unknown reference, options out of range, and, with a measured transmission, for all that
+    /// step() throws for.
+    SelfAbsorption(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
+                   const SelfAbsorptionInput& input, const SelfAbsorptionOptions& options);
+    ~SelfAbsorption();
+    SelfAbsorption(const SelfAbsorption&) = delete;
+    SelfAbsorption& operator=(const SelfAbsorption&) = delete;
+
+    /// One iteration: where the sample is, the constant, the transmission of every ray; sets
+    /// `converged` when neither the transmission nor the hollow's outline changes any more. Throws
+    /// Error when fewer than 8 bins of distance see the reference phase, or it fills no region of
+    /// 3 × 3 voxels (plateau).
+    void step();
+
+    /// All but path lengths, volume fractions and the map of attenuation coefficients, which
+    /// finish() makes.
+    const SelfAbsorptionResult& state() const;
+
+    /// The result as far as the steps have come. Throws Error when the reference phase does not
+    /// look like a can wall that is to calibrate.
+    SelfAbsorptionResult finish() &&;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+/// Steps of SelfAbsorption until it has converged or max_iterations are over. `progress` is told
+/// iteration and largest change of a transmission; `false` from it stops. Throws Error for the
+/// reasons of SelfAbsorption.
 SelfAbsorptionResult correct_self_absorption(const tomography::ScanGeometry& geometry,
                                              const tomography::ImageGrid& grid,
                                              const SelfAbsorptionInput& input,
                                              const SelfAbsorptionOptions& options,
                                              const std::function<bool(int, double)>& progress = {});
-
-/// Threshold mask [y][x]: pixels above `threshold` times the 99th percentile of the positive
-/// values.
-std::vector<unsigned char> sample_mask(std::span<const double> total, double threshold);
 
 } // namespace xrdct::absorption

@@ -1,6 +1,8 @@
 #include "base/names.hpp"
 
 #include <algorithm>
+#include <cctype>
+#include <utility>
 
 namespace xrdct {
 
@@ -33,6 +35,53 @@ std::optional<std::string> nearest_name(std::string_view word,
         }
     }
     return best;
+}
+
+std::vector<std::string> nearest_names(std::string_view word,
+                                       const std::vector<std::string>& candidates,
+                                       std::size_t count) {
+    std::vector<std::pair<std::size_t, std::string>> ranked;
+    ranked.reserve(candidates.size());
+    for (const std::string& candidate : candidates)
+        ranked.emplace_back(edit_distance(word, candidate), candidate);
+    std::stable_sort(ranked.begin(), ranked.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < std::min(count, ranked.size()); ++i)
+        names.push_back(ranked[i].second);
+    return names;
+}
+
+namespace {
+
+std::string lower(std::string_view text) {
+    std::string result(text);
+    std::transform(result.begin(), result.end(), result.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return result;
+}
+
+} // namespace
+
+std::string nearest_hint(std::string_view word, const std::vector<std::string>& candidates,
+                         LetterCase letters) {
+    if (letters == LetterCase::matters) {
+        const auto nearest = nearest_name(word, candidates);
+        return nearest ? "; nearest is '" + *nearest + "'" : "";
+    }
+    std::vector<std::string> lowered;
+    for (const auto& candidate : candidates)
+        lowered.push_back(lower(candidate));
+    const auto nearest = nearest_name(lower(word), lowered);
+    if (!nearest)
+        return "";
+    const auto index = std::find(lowered.begin(), lowered.end(), *nearest) - lowered.begin();
+    return "; nearest is '" + candidates[static_cast<std::size_t>(index)] + "'";
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
+    const auto nearest = nearest_name(word, candidates);
+    return nearest ? "; did you mean '" + *nearest + "'?" : "";
 }
 
 } // namespace xrdct

@@ -13,7 +13,7 @@
 namespace xrdct {
 
 /// Processes that share memory, so that what each of them needs whole exists once and is made
-/// run_and_sync. This one is a team of a single process; mpi::NodeTeam has the ranks of a node.
+/// together. This one is a team of a single process; mpi::NodeTeam has the ranks of a node.
 /// Calls marked collective must be made by all members in the same order.
 class SharedMemoryTeam {
   public:

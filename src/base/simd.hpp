@@ -1,7 +1,7 @@
 #pragma once
 
-// Private to the library: eight-lane vectors of the compiler's own (GCC, Clang), which become AVX
-// registers where there are any and pairs of SSE or NEON registers elsewhere.
+// Private to the library: vectors of eight floats in the compiler's own type (GCC, Clang), which
+// become AVX registers where there are any and pairs of SSE or NEON registers elsewhere.
 
 #include <array>
 #include <bit>
@@ -29,10 +29,15 @@
 
 namespace xrdct::simd {
 
-inline constexpr std::size_t lanes = 8;
+/// Elements of a vector.
+inline constexpr std::size_t width = 8;
 
 typedef float Float8 __attribute__((vector_size(32), may_alias));
 typedef std::int32_t Int8 __attribute__((vector_size(32), may_alias));
+
+/// Half as wide, and sums of it in double precision.
+typedef float Float4 __attribute__((vector_size(16)));
+typedef double Double4 __attribute__((vector_size(32)));
 
 [[gnu::always_inline]] inline Float8 load(const float* p) {
     Float8 v;
@@ -67,19 +72,19 @@ typedef std::int32_t Int8 __attribute__((vector_size(32), may_alias));
 }
 
 #ifdef __AVX2__
-/// Lanes that are set in a mask, moved to the front.
+/// The byte order that moves the elements set in a mask to the front.
 inline constexpr auto compress_order = [] {
-    std::array<std::array<std::uint8_t, lanes>, 256> order{};
+    std::array<std::array<std::uint8_t, width>, 256> order{};
     for (std::size_t mask = 0; mask < 256; ++mask)
-        for (std::size_t lane = 0, n = 0; lane < lanes; ++lane)
+        for (std::size_t lane = 0, n = 0; lane < width; ++lane)
             if (mask >> lane & 1)
                 order[mask][n++] = static_cast<std::uint8_t>(lane);
     return order;
 }();
 #endif
 
-/// Stores the lanes of `values` that are above 0, and those of `companions`, one after the other;
-/// writes eight of each, returns how many count.
+/// Stores the elements of `values` that are above 0, and those of `companions` beside them, one
+/// after the other; writes eight of each, returns how many count.
 [[gnu::always_inline]] inline std::size_t store_positive(Float8 values, Int8 companions, float* to,
                                                          std::int32_t* to_companions) {
 #ifdef __AVX2__
@@ -94,7 +99,7 @@ inline constexpr auto compress_order = [] {
     return static_cast<std::size_t>(std::popcount(mask));
 #else
     std::size_t n = 0;
-    for (std::size_t lane = 0; lane < lanes; ++lane) {
+    for (std::size_t lane = 0; lane < width; ++lane) {
         to[n] = values[lane];
         to_companions[n] = companions[lane];
         n += values[lane] > 0 ? 1 : 0;
@@ -154,15 +159,15 @@ class Buffer {
     std::size_t size_ = 0, alignment_ = 64;
 };
 
-/// Copies `channels` floats and fills up to `width` with zeros.
+/// Copies `channels` floats and fills up to `padded` with zeros.
 [[gnu::always_inline]] inline void copy_padded(float* to, const float* from, std::size_t channels,
-                                               std::size_t width) {
-    if (channels == width) {
-        for (std::size_t i = 0; i < width; i += lanes)
+                                               std::size_t padded) {
+    if (channels == padded) {
+        for (std::size_t i = 0; i < padded; i += width)
             store(to + i, load(from + i));
     } else {
         std::memcpy(to, from, channels * sizeof(float));
-        std::memset(to + channels, 0, (width - channels) * sizeof(float));
+        std::memset(to + channels, 0, (padded - channels) * sizeof(float));
     }
 }
 

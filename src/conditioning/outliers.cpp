@@ -9,8 +9,7 @@ namespace xrdct::conditioning {
 
 namespace {
 
-constexpr std::size_t block =
-    256; ///< channels worked on run_and_sync; their extremes stay in cache
+constexpr std::size_t block = 256; ///< channels worked on together; their extremes stay in cache
 constexpr float infinite = std::numeric_limits<float>::infinity();
 
 /// Extremes and sums of the neighbours, per channel of a block.

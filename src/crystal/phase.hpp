@@ -4,7 +4,6 @@
 
 #include <complex>
 #include <cstddef>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,12 +35,10 @@ struct ScatteringOptions {
 /// A crystalline phase: cell, symmetry, atoms. Immutable; copies are cheap (shared structure).
 class Phase {
   public:
-    /// Reads the first structure of a CIF. The file's symmetry operators win over its space-group
-    /// name; warnings() says where they differ. Throws Error, naming the file and the item, for a
-    /// missing file, no cell, no symmetry, no atoms, an unknown element or a density inconsistent
-    /// with the one stated in the file (> 3 %).
-    static Phase from_cif(const std::filesystem::path& file, std::string name = {});
-    /// The same from CIF text; `source` names it in messages.
+    /// The first structure of a CIF's text; `source`, as the file's path, names it in messages. The
+    /// symmetry operators win over the space-group name; warnings() says where they differ. Throws
+    /// Error, naming `source` and the item, for no CIF, no cell, no symmetry, no atoms, an unknown
+    /// element or a density inconsistent with the one stated (> 3 %).
     static Phase from_cif_text(std::string_view text, const std::string& source,
                                std::string name = {});
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace xrdct::crystal {
 
@@ -67,23 +68,16 @@ const std::vector<PowderStandard>& powder_standards() {
 
 const PowderStandard& powder_standard(std::string_view name) {
     const std::string wanted = lower(name);
-    const PowderStandard* nearest = nullptr;
-    std::size_t distance = 0;
-    std::string known;
+    std::vector<std::string> known;
     for (const PowderStandard& standard : powder_standards()) {
-        const std::size_t away = edit_distance(wanted, lower(standard.name));
-        if (away == 0) {
+        if (lower(standard.name) == wanted)
             return standard;
-        }
-        if (nearest == nullptr || away < distance) {
-            nearest = &standard;
-            distance = away;
-        }
-        known += (known.empty() ? "" : ", ") + standard.name;
+        known.push_back(standard.name);
     }
-    throw Error(fmt::format("there is no standard '{}'; nearest is '{}' (known: {}); another one "
-                            "needs its structure as a CIF",
-                            name, nearest->name, known));
+    throw Error(fmt::format("there is no standard '{}'{} (known: {}); another one needs its "
+                            "structure as a CIF",
+                            name, nearest_hint(name, known, LetterCase::ignored),
+                            fmt::join(known, ", ")));
 }
 
 } // namespace xrdct::crystal

@@ -170,115 +170,147 @@ bool contains(const std::vector<const gemmi::SpaceGroup*>& groups,
     });
 }
 
+/// What a block says of its symmetry, item by item.
+struct StatedGroup {
+    std::string hall, name, number;
+    std::vector<const gemmi::SpaceGroup*> named; ///< what the name may mean
+    std::optional<gemmi::GroupOps> by_hall;
+};
+
+StatedGroup read_stated_group(const gemmi::cif::Block& block, double alpha, double gamma,
+                              std::vector<std::string>& warnings) {
+    StatedGroup stated;
+    stated.hall = value_of(block, {"_space_group_name_Hall", "_symmetry_space_group_name_Hall",
+                                   "_space_group.name_Hall"});
+    stated.name = value_of(block, {"_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M",
+                                   "_space_group_name_H-M", "_space_group.name_H-M_alt",
+                                   "_space_group_name_H-M_full"});
+    stated.number = value_of(
+        block, {"_space_group_IT_number", "_symmetry_Int_Tables_number", "_space_group.IT_number"});
+    if (!stated.name.empty())
+        stated.named = groups_of_name(stated.name, alpha, gamma);
+    if (!stated.hall.empty()) {
+        try {
+            stated.by_hall = gemmi::symops_from_hall(stated.hall.c_str());
+        } catch (const std::exception& e) {
+            warnings.push_back(
+                fmt::format("Hall symbol \"{}\" was ignored: {}", stated.hall, e.what()));
+        }
+    }
+    return stated;
+}
+
+void take_operators(const gemmi::GroupOps& operations, const StatedGroup& stated,
+                    SymmetryStatement& statement) {
+    const auto& name = stated.name;
+    const std::string used = group_name(operations, name.empty() ? "unnamed" : name);
+    if (stated.by_hall && !stated.by_hall->is_same_as(operations))
+        statement.warnings.push_back(fmt::format("the symmetry operators ({}) differ from the Hall "
+                                                 "symbol \"{}\"; the operators were used",
+                                                 used, stated.hall));
+    if (!name.empty() && stated.named.empty())
+        statement.warnings.push_back(
+            fmt::format("space group \"{}\" is not known; the symmetry operators were used", name));
+    else if (!stated.named.empty() && !contains(stated.named, operations))
+        statement.warnings.push_back(
+            fmt::format("the symmetry operators ({}) differ from the space group \"{}\"; the "
+                        "operators were used",
+                        used, name));
+    statement.candidates.push_back({operations, used});
+}
+
+void take_hall_symbol(const StatedGroup& stated, SymmetryStatement& statement) {
+    const std::string used = group_name(*stated.by_hall, stated.hall);
+    if (!stated.named.empty() && !contains(stated.named, *stated.by_hall))
+        statement.warnings.push_back(
+            fmt::format("the Hall symbol \"{}\" ({}) differs from the space group \"{}\"; the "
+                        "Hall symbol was used",
+                        stated.hall, used, stated.name));
+    statement.candidates.push_back({*stated.by_hall, used});
+}
+
+void take_name(const StatedGroup& stated, SymmetryStatement& statement) {
+    const auto& named = stated.named;
+    for (const gemmi::SpaceGroup* group : named)
+        statement.candidates.push_back({group->operations(), group->xhm()});
+    int number = 0;
+    try {
+        number = stated.number.empty() ? 0 : std::stoi(stated.number);
+    } catch (const std::exception&) {
+        statement.warnings.push_back(
+            fmt::format("space-group number \"{}\" is no number", stated.number));
+    }
+    if (number != 0 && number != named.front()->number)
+        statement.warnings.push_back(
+            fmt::format("space group \"{}\" is number {}, the file says {}; the name was used",
+                        stated.name, named.front()->number, number));
+}
+
+/// The standard setting of a space-group number, with the other origin where there are two; none
+/// for a number that is not one.
+std::vector<SymmetryCandidate> groups_of_number(int number, double alpha, double gamma) {
+    std::vector<SymmetryCandidate> groups;
+    for (const gemmi::SpaceGroup& group : gemmi::spacegroup_tables::main)
+        if (group.number == number && group.is_reference_setting()) {
+            if (group.ext == 'H' && gamma < 1.125 * alpha)
+                continue;
+            groups.push_back({group.operations(), group.xhm()});
+            if (group.ext == '2')
+                for (const gemmi::SpaceGroup& other : gemmi::spacegroup_tables::main)
+                    if (other.number == number && other.ext == '1' &&
+                        std::string_view(other.hm) == group.hm)
+                        groups.push_back({other.operations(), other.xhm()});
+            break;
+        }
+    if (groups.empty())
+        for (const gemmi::SpaceGroup& group : gemmi::spacegroup_tables::main)
+            if (group.number == number && group.ext == 'R')
+                groups.push_back({group.operations(), group.xhm()});
+    return groups;
+}
+
+void take_number(const StatedGroup& stated, double alpha, double gamma, const std::string& source,
+                 SymmetryStatement& statement) {
+    int value = 0;
+    try {
+        value = std::stoi(stated.number);
+    } catch (const std::exception&) {
+        throw Error(
+            fmt::format("{}: space-group number \"{}\" is no number", source, stated.number));
+    }
+    statement.candidates = groups_of_number(value, alpha, gamma);
+    if (statement.candidates.empty())
+        throw Error(fmt::format("{}: {} is no space-group number", source, stated.number));
+    statement.warnings.push_back(fmt::format(
+        "only the space-group number {} is {}; its standard setting {} was used", value,
+        stated.name.empty() ? "given" : "understood (the name \"" + stated.name + "\" is not)",
+        statement.candidates.front().name));
+}
+
 } // namespace
 
 SymmetryStatement read_symmetry(gemmi::cif::Block& block, double alpha, double gamma,
                                 const std::string& source) {
     SymmetryStatement statement;
-    const std::string hall =
-        value_of(block, {"_space_group_name_Hall", "_symmetry_space_group_name_Hall",
-                         "_space_group.name_Hall"});
-    const std::string name =
-        value_of(block, {"_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M",
-                         "_space_group_name_H-M", "_space_group.name_H-M_alt",
-                         "_space_group_name_H-M_full"});
-    const std::string number = value_of(
-        block, {"_space_group_IT_number", "_symmetry_Int_Tables_number", "_space_group.IT_number"});
-    const auto named =
-        name.empty() ? std::vector<const gemmi::SpaceGroup*>{} : groups_of_name(name, alpha, gamma);
-
-    std::optional<gemmi::GroupOps> by_hall;
-    if (!hall.empty()) {
-        try {
-            by_hall = gemmi::symops_from_hall(hall.c_str());
-        } catch (const std::exception& e) {
-            statement.warnings.push_back(
-                fmt::format("Hall symbol \"{}\" was ignored: {}", hall, e.what()));
-        }
-    }
-
-    if (auto operations = read_operators(block, source, statement.warnings)) {
-        const std::string used = group_name(*operations, name.empty() ? "unnamed" : name);
-        if (by_hall && !by_hall->is_same_as(*operations))
-            statement.warnings.push_back(fmt::format("the symmetry operators ({}) differ from the "
-                                                     "Hall symbol \"{}\"; the operators were used",
-                                                     used, hall));
-        if (!name.empty() && named.empty())
-            statement.warnings.push_back(fmt::format(
-                "space group \"{}\" is not known; the symmetry operators were used", name));
-        else if (!named.empty() && !contains(named, *operations))
-            statement.warnings.push_back(
-                fmt::format("the symmetry operators ({}) differ from the space group \"{}\"; the "
-                            "operators were used",
-                            used, name));
-        statement.candidates.push_back({*operations, used});
-        return statement;
-    }
-    if (by_hall) {
-        const std::string used = group_name(*by_hall, hall);
-        if (!named.empty() && !contains(named, *by_hall))
-            statement.warnings.push_back(
-                fmt::format("the Hall symbol \"{}\" ({}) differs from the space group \"{}\"; the "
-                            "Hall symbol was used",
-                            hall, used, name));
-        statement.candidates.push_back({*by_hall, used});
-        return statement;
-    }
-    if (!named.empty()) {
-        for (const gemmi::SpaceGroup* group : named)
-            statement.candidates.push_back({group->operations(), group->xhm()});
-        int stated = 0;
-        try {
-            stated = number.empty() ? 0 : std::stoi(number);
-        } catch (const std::exception&) {
-            statement.warnings.push_back(
-                fmt::format("space-group number \"{}\" is no number", number));
-        }
-        if (stated != 0 && stated != named.front()->number)
-            statement.warnings.push_back(
-                fmt::format("space group \"{}\" is number {}, the file says {}; the name was used",
-                            name, named.front()->number, stated));
-        return statement;
-    }
-    if (!number.empty()) {
-        int value = 0;
-        try {
-            value = std::stoi(number);
-        } catch (const std::exception&) {
-            throw Error(fmt::format("{}: space-group number \"{}\" is no number", source, number));
-        }
-        for (const gemmi::SpaceGroup& group : gemmi::spacegroup_tables::main)
-            if (group.number == value && group.is_reference_setting()) {
-                if (group.ext == 'H' && gamma < 1.125 * alpha)
-                    continue;
-                statement.candidates.push_back({group.operations(), group.xhm()});
-                if (group.ext == '2')
-                    for (const gemmi::SpaceGroup& other : gemmi::spacegroup_tables::main)
-                        if (other.number == value && other.ext == '1' &&
-                            std::string_view(other.hm) == group.hm)
-                            statement.candidates.push_back({other.operations(), other.xhm()});
-                break;
-            }
-        if (statement.candidates.empty())
-            for (const gemmi::SpaceGroup& group : gemmi::spacegroup_tables::main)
-                if (group.number == value && group.ext == 'R')
-                    statement.candidates.push_back({group.operations(), group.xhm()});
-        if (!statement.candidates.empty()) {
-            statement.warnings.push_back(fmt::format(
-                "only the space-group number {} is {}; its standard setting {} was used", value,
-                name.empty() ? "given" : "understood (the name \"" + name + "\" is not)",
-                statement.candidates.front().name));
-            return statement;
-        }
-        throw Error(fmt::format("{}: {} is no space-group number", source, number));
-    }
-    if (!name.empty())
+    const StatedGroup stated = read_stated_group(block, alpha, gamma, statement.warnings);
+    if (const auto operations = read_operators(block, source, statement.warnings)) {
+        take_operators(*operations, stated, statement);
+    } else if (stated.by_hall) {
+        take_hall_symbol(stated, statement);
+    } else if (!stated.named.empty()) {
+        take_name(stated, statement);
+    } else if (!stated.number.empty()) {
+        take_number(stated, alpha, gamma, source, statement);
+    } else if (!stated.name.empty()) {
         throw Error(fmt::format("{}: space group \"{}\" is not known, and neither symmetry "
                                 "operators nor a Hall symbol are given",
-                                source, name));
-    throw Error(fmt::format("{}: no symmetry: expected _space_group_symop_operation_xyz, "
-                            "_space_group_name_Hall or _space_group_name_H-M_alt",
-                            source));
+                                source, stated.name));
+    } else {
+        throw Error(fmt::format("{}: no symmetry: expected _space_group_symop_operation_xyz, "
+                                "_space_group_name_Hall or _space_group_name_H-M_alt",
+                                source));
+    }
+    return statement;
 }
 
 LatticeSymmetry lattice_symmetry(const gemmi::GroupOps& operations, const std::string& source) {

@@ -68,9 +68,9 @@ constexpr std::size_t bracket_room = 1024;
 struct Bracket {
     float from = 0, to = 0;
     std::size_t size = 0;
-    // Stored as bits: what picks lanes out moves whole numbers along. Garbage follows the last.
-    std::array<std::int32_t, bracket_room + simd::lanes> bits;
-    std::array<float, bracket_room + simd::lanes> values;
+    // Stored as bits: what picks elements out moves whole numbers along. Garbage follows the last.
+    std::array<std::int32_t, bracket_room + simd::width> bits;
+    std::array<float, bracket_room + simd::width> values;
 
     /// False when there is no room for eight more.
     [[gnu::always_inline]] bool take(simd::Float8 v) {
@@ -110,15 +110,14 @@ std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t
     if (!(low.to < high.from))
         return std::nullopt;
 
-    typedef double Double4 __attribute__((vector_size(32)));
-    typedef float Float4 __attribute__((vector_size(16)));
+    using simd::Double4, simd::Float4;
     Trimmed trimmed;
     trimmed.centre = sample[sample_size / 2];
     Double4 sum{}, squares{};
     simd::Int8 below{}, above{};
     const float centre = sample[sample_size / 2];
     std::size_t i = 0;
-    for (; i + simd::lanes <= n; i += simd::lanes) {
+    for (; i + simd::width <= n; i += simd::width) {
         const simd::Float8 v = simd::load(values.data() + i);
         below += v < low.from;
         above += v > high.to;
@@ -137,7 +136,7 @@ std::optional<Trimmed> trim_by_sample(std::span<const float> values, std::size_t
     low.unpack();
     high.unpack();
     std::size_t n_below = 0, n_above = 0, n_between = 0;
-    for (std::size_t lane = 0; lane < simd::lanes; ++lane) {
+    for (std::size_t lane = 0; lane < simd::width; ++lane) {
         n_below += static_cast<std::size_t>(-below[lane]);
         n_above += static_cast<std::size_t>(-above[lane]);
     }

@@ -67,44 +67,67 @@ void check(const CellDesign& d) {
         require(std::abs(value) < 1e5, name, value, "less than 100000");
 }
 
+/// A plane wave of the lithium excess.
+struct Wave {
+    double kx, ky, phase, amplitude;
+};
+
 } // namespace
 
 CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, double wavelength)
     : energy_(energy_from_wavelength(wavelength)), design_(design) {
     check(design);
-    outer_radius_ = 0.5 * design.outer_diameter;
-    can_inner_radius_ = outer_radius_ - design.can_thickness;
-    core_radius_ = 0.5 * design.core_diameter;
-    period_ = design.layers.period();
-    turns_ = (can_inner_radius_ - design.can_gap - core_radius_) / period_ - 1;
+    set_shape();
+    set_phases(sizes);
+    set_textures();
+    const auto mu_of = [&](const char* formula, double density) {
+        return 0.1 * density * crystal::mass_attenuation(formula, energy_);
+    };
+    mu_electrolyte_ = mu_of(electrolyte_formula, electrolyte_density);
+    mu_binder_ = mu_of(binder_formula, binder_density);
+    mu_polymer_ = mu_of(polymer_formula, polymer_density);
+    make_materials();
+
+    set_tab();
+    make_fields();
+}
+
+void CellModel::set_shape() {
+    outer_radius_ = 0.5 * design_.outer_diameter;
+    can_inner_radius_ = outer_radius_ - design_.can_thickness;
+    core_radius_ = 0.5 * design_.core_diameter;
+    period_ = design_.layers.period();
+    turns_ = (can_inner_radius_ - design_.can_gap - core_radius_) / period_ - 1;
     if (!(turns_ >= 1))
         throw Error(fmt::format("simulated cell: there is no room for a winding of {} mm between a "
                                 "core of {} mm and a can of {} mm outside and {} mm thickness",
-                                period_, design.core_diameter, design.outer_diameter,
-                                design.can_thickness));
-    const LayerThickness& t = design.layers;
+                                period_, design_.core_diameter, design_.outer_diameter,
+                                design_.can_thickness));
+    const LayerThickness& t = design_.layers;
     const std::array<double, n_layers> thickness{t.cathode, t.aluminium, t.cathode, t.separator,
                                                  t.anode,   t.copper,    t.anode,   t.separator};
     for (int i = 0; i < n_layers; ++i)
         bounds_[i + 1] = bounds_[i] + thickness[i] / period_;
     bounds_[n_layers] = 1;
+}
 
-    const bool discharged = design.preset == Preset::discharged;
+void CellModel::set_phases(const CrystalliteSizes& sizes) {
+    const bool discharged = design_.preset == Preset::discharged;
     const auto metal = [](const char* name, double ppm) {
         return crystal::Phase::from_cif_text(structure_file(name).text, name).cell().a *
                (1 + 1e-6 * ppm);
     };
-    iron_ = add_phase("Fe", "Fe", metal("Fe", design.iron_ppm), 0, sizes.metal);
-    copper_ = add_phase("Cu", "Cu", metal("Cu", design.copper_ppm), 0, sizes.metal);
-    aluminium_ = add_phase("Al", "Al", metal("Al", design.aluminium_ppm), 0, sizes.metal);
+    iron_ = add_phase("Fe", "Fe", metal("Fe", design_.iron_ppm), 0, sizes.metal);
+    copper_ = add_phase("Cu", "Cu", metal("Cu", design_.copper_ppm), 0, sizes.metal);
+    aluminium_ = add_phase("Al", "Al", metal("Al", design_.aluminium_ppm), 0, sizes.metal);
 
     // A discharged cathode of the given mean (2.859, 14.316 Å) has its lithium-poor bulk a little
     // below in a.
     const auto or_preset = [](double value, double preset) {
         return std::isnan(value) ? preset : value;
     };
-    const bool varying = design.preset != Preset::charged;
-    const CathodeLattice& lattice = design.cathode;
+    const bool varying = design_.preset != Preset::charged;
+    const CathodeLattice& lattice = design_.cathode;
     cathode_bulk_.a = cathode_bulk_.b = or_preset(lattice.a, discharged ? 2.8549 : 2.822);
     cathode_bulk_.c = or_preset(lattice.c, discharged ? 14.3527 : 14.507);
     cathode_bulk_.gamma = 120;
@@ -119,7 +142,7 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
 
     primary_ = add_phase("NMC532", "NMC532", cathode_bulk_.a, cathode_bulk_.c, sizes.cathode);
     phases_[static_cast<std::size_t>(primary_)].info.varying_cell = delta_a_ != 0 || delta_c_ != 0;
-    if (design.hot_spots_per_mm2 > 0)
+    if (design_.hot_spots_per_mm2 > 0)
         secondary_ = add_phase("NMC532_secondary", "NMC532", 2.872, 14.25, sizes.cathode);
     if (discharged) {
         anode_surface_ = add_phase("LiC_dilute", "graphite", 2.468, 7.04, sizes.anode);
@@ -128,34 +151,25 @@ CellModel::CellModel(const CellDesign& design, const CrystalliteSizes& sizes, do
         anode_surface_ = add_phase("LiC6", "LiC6", 4.305, 3.706, sizes.anode);
         anode_bulk_ = add_phase("LiC12", "LiC12", 4.288, 7.065, sizes.anode);
     }
+}
 
-    set_textures();
-
-    const auto mu_of = [&](const char* formula, double density) {
-        return 0.1 * density * crystal::mass_attenuation(formula, energy_);
-    };
-    mu_electrolyte_ = mu_of(electrolyte_formula, electrolyte_density);
-    mu_binder_ = mu_of(binder_formula, binder_density);
-    mu_polymer_ = mu_of(polymer_formula, polymer_density);
-    make_materials();
-
-    // The tab sits half-way along the foil in radius.
-    if (design.tab_length > 0) {
-        const double turn = std::floor(0.5 * turns_) + 0.2;
-        const double radius = core_radius_ + period_ * turn;
-        const double half = 0.5 * design.tab_length / (2 * pi * radius);
-        if (half < 0.4) {
-            tab_from_ = turn - half;
-            tab_to_ = turn + half;
-        } else {
-            throw Error(fmt::format("simulated cell: tab_length is {} mm, longer than most of a "
-                                    "winding ({:.2f} mm)",
-                                    design.tab_length, 2 * pi * radius));
-        }
-        tab_x_ = radius * std::cos(2 * pi * turn);
-        tab_y_ = radius * std::sin(2 * pi * turn);
+/// The tab sits half-way along the foil in radius.
+void CellModel::set_tab() {
+    if (!(design_.tab_length > 0))
+        return;
+    const double turn = std::floor(0.5 * turns_) + 0.2;
+    const double radius = core_radius_ + period_ * turn;
+    const double half = 0.5 * design_.tab_length / (2 * pi * radius);
+    if (half < 0.4) {
+        tab_from_ = turn - half;
+        tab_to_ = turn + half;
+    } else {
+        throw Error(fmt::format("simulated cell: tab_length is {} mm, longer than most of a "
+                                "winding ({:.2f} mm)",
+                                design_.tab_length, 2 * pi * radius));
     }
-    make_fields();
+    tab_x_ = radius * std::cos(2 * pi * turn);
+    tab_y_ = radius * std::sin(2 * pi * turn);
 }
 
 void CellModel::set_textures() {
@@ -208,25 +222,8 @@ crystal::UnitCell CellModel::cathode_cell(double lithium) const {
     return cell;
 }
 
-void CellModel::make_fields() {
-    // Lengths are those of a cell of ten millimetres and shrink with a smaller one.
-    const double scale = std::min(1.0, outer_radius_ / 5.085);
-    const double roll = roll_radius() - 0.5 * period_;
-    RayRandom random(design_.seed, 0x66696c64, 0);
-
-    struct Wave {
-        double kx, ky, phase, amplitude;
-    };
-    std::vector<Wave> waves;
-    for (int i = 0; i < 6; ++i) {
-        const double length = scale * (2.0 + 3.0 * random.uniform());
-        const double direction = 2 * pi * random.uniform();
-        waves.push_back({2 * pi / length * std::cos(direction),
-                         2 * pi / length * std::sin(direction), 2 * pi * random.uniform(), 0.06});
-    }
-    struct Spot {
-        double x, y, radius;
-    };
+/// Hot spots between the core and the radius `roll` [mm].
+std::vector<CellModel::Spot> CellModel::draw_spots(RayRandom& random, double roll) const {
     std::vector<Spot> spots;
     const double area = pi * (roll * roll - core_radius_ * core_radius_);
     const auto n_spots = static_cast<int>(std::lround(design_.hot_spots_per_mm2 * area));
@@ -238,11 +235,11 @@ void CellModel::make_fields() {
             random.uniform() * (design_.hot_spot_radius_max - design_.hot_spot_radius_min);
         spots.push_back({r * std::cos(angle), r * std::sin(angle), radius});
     }
+    return spots;
+}
 
-    field_pitch_ = std::clamp(std::min(0.02, design_.hot_spot_radius_min / 5),
-                              2 * outer_radius_ / 2000, 2 * outer_radius_ / 50);
-    field_size_ = static_cast<std::size_t>(std::ceil(2 * outer_radius_ / field_pitch_)) + 2;
-    field_origin_ = -0.5 * static_cast<double>(field_size_ - 1) * field_pitch_;
+/// Sum of the spots' bells [y][x] on the grid of the fields.
+std::vector<double> CellModel::heat_of(const std::vector<Spot>& spots) const {
     std::vector<double> heat(field_size_ * field_size_, 0.0);
     const auto coordinate = [&](std::size_t i) {
         return field_origin_ + static_cast<double>(i) * field_pitch_;
@@ -260,6 +257,32 @@ void CellModel::make_fields() {
                     std::exp2(-(dx * dx + dy * dy) / (spot.radius * spot.radius));
             }
     }
+    return heat;
+}
+
+void CellModel::make_fields() {
+    // Lengths are those of a cell of ten millimetres and shrink with a smaller one.
+    const double scale = std::min(1.0, outer_radius_ / 5.085);
+    const double roll = roll_radius() - 0.5 * period_;
+    RayRandom random(design_.seed, 0x66696c64, 0);
+
+    std::vector<Wave> waves;
+    for (int i = 0; i < 6; ++i) {
+        const double length = scale * (2.0 + 3.0 * random.uniform());
+        const double direction = 2 * pi * random.uniform();
+        waves.push_back({2 * pi / length * std::cos(direction),
+                         2 * pi / length * std::sin(direction), 2 * pi * random.uniform(), 0.06});
+    }
+    const std::vector<Spot> spots = draw_spots(random, roll);
+
+    field_pitch_ = std::clamp(std::min(0.02, design_.hot_spot_radius_min / 5),
+                              2 * outer_radius_ / 2000, 2 * outer_radius_ / 50);
+    field_size_ = static_cast<std::size_t>(std::ceil(2 * outer_radius_ / field_pitch_)) + 2;
+    field_origin_ = -0.5 * static_cast<double>(field_size_ - 1) * field_pitch_;
+    const auto coordinate = [&](std::size_t i) {
+        return field_origin_ + static_cast<double>(i) * field_pitch_;
+    };
+    const std::vector<double> heat = heat_of(spots);
     fields_.resize(field_size_ * field_size_);
     for (std::size_t iy = 0; iy < field_size_; ++iy)
         for (std::size_t ix = 0; ix < field_size_; ++ix) {

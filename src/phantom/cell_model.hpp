@@ -38,6 +38,8 @@ struct Material {
     float mass = 0;    ///< g/cm³, everything
 };
 
+class RayRandom;
+
 /// The cell as a function of position. Windings are one Archimedean spiral: with polar coordinates
 /// (r, θ) and period P, w = (r − r_core)/P − θ/2π counts windings outwards; its fraction says which
 /// layer, and floor(w) + θ/2π how far along the spiral the point is (in turns).
@@ -79,9 +81,18 @@ class CellModel {
     struct Field {
         float lithium, secondary;
     };
+    /// A hot spot of the secondary cathode phase [mm].
+    struct Spot {
+        double x, y, radius;
+    };
+    void set_shape();
+    void set_phases(const CrystalliteSizes& sizes);
     void set_textures();
+    void set_tab();
     int add_phase(const char* name, const char* structure, double a, double c, double size);
     void make_fields();
+    std::vector<Spot> draw_spots(RayRandom& random, double roll) const;
+    std::vector<double> heat_of(const std::vector<Spot>& spots) const;
     Field field(double x, double y) const;
     void make_materials();
     /// A matrix with two phases in it; no second one when its fraction is 0.

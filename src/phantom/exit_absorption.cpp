@@ -63,21 +63,18 @@ ExitAbsorption::Place ExitAbsorption::place(double tangent) const {
             static_cast<float>(std::clamp((tangent * tangent - from) / (to - from), 0.0, 1.0))};
 }
 
-void ExitAbsorption::fill(double omega, std::span<const double> depths, Table& table) const {
-    table.depths = depths.size();
-    table.factor.assign(nodes * depths.size() * columns_, 0.0F);
+double ExitAbsorption::depth_of(std::size_t row) const {
+    return -first_ - static_cast<double>(row) * pixel_;
+}
 
-    // The slice turned: rows of one depth, from the detector's side inwards, with room for columns
-    // that a shear brings in.
-    const std::size_t rows = n_, width = columns_ + 2 * room_;
+/// The slice turned: rows of one depth, from the detector's side inwards, with room for columns
+/// that a shear brings in.
+void ExitAbsorption::turn_section(double omega, Table& table) const {
     const std::size_t row_size = columns_ + 4 * room_;
-    table.section.assign(rows * row_size, 0.0F);
+    table.section.assign(n_ * row_size, 0.0F);
     const double cosine = std::cos(omega), sine = std::sin(omega);
     const double limit = static_cast<double>(n_) - 1.001;
-    const auto depth_of = [&](std::size_t row) {
-        return -first_ - static_cast<double>(row) * pixel_;
-    };
-    for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t row = 0; row < n_; ++row) {
         const double z = depth_of(row);
         float* to = &table.section[row * row_size + 2 * room_];
         for (std::size_t i = 0; i < columns_; ++i) {
@@ -94,48 +91,54 @@ void ExitAbsorption::fill(double omega, std::span<const double> depths, Table& t
             to[i] = lower + fy * (upper - lower);
         }
     }
+}
 
-    // Calls each(depth, exponent [column]) with ∫ μ dz from the depth on along lines of one slope.
-    table.exponent.resize(columns_);
-    const auto integrate = [&](double slope, const auto& each) {
-        table.sums.assign(width, 0.0F);
-        std::size_t row = 0;
-        for (std::size_t d = depths.size(); d-- > 0;) {
-            const double z = std::clamp(depths[d], first_, -first_);
-            // Rows reach half a pixel to either side of their depth.
-            const auto sheared = [&](std::size_t r) {
-                const Shift shift(slope * depth_of(r) / pixel_);
-                return std::pair{&table.section[r * row_size] + static_cast<std::ptrdiff_t>(room_) +
-                                     shift.whole,
-                                 shift.part};
-            };
-            while (row < rows && depth_of(row) - 0.5 * pixel_ >= z) {
-                const auto [from, part] = sheared(row);
-                const auto h = static_cast<float>(pixel_);
-                for (std::size_t i = 0; i < width; ++i)
-                    table.sums[i] += h * (from[i] + part * (from[i + 1] - from[i]));
-                ++row;
-            }
-            const auto rest =
-                row < rows ? static_cast<float>(std::max(0.0, depth_of(row) + 0.5 * pixel_ - z))
-                           : 0.0F;
-            const auto [base, part] = sheared(std::min(row, rows - 1));
-            const Shift back(-slope * z / pixel_);
-            const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(room_) + back.whole;
-            const float* sums = table.sums.data() + offset;
-            const float* from = base + offset;
-            for (std::size_t i = 0; i < columns_; ++i) {
-                const float a = sums[i] + rest * (from[i] + part * (from[i + 1] - from[i])),
-                            b = sums[i + 1] +
-                                rest * (from[i + 1] + part * (from[i + 2] - from[i + 1]));
-                table.exponent[i] = a + back.part * (b - a);
-            }
-            each(d, table.exponent.data());
+/// Calls each(depth, exponent [column]) with ∫ μ dz from the depth on along lines of one slope.
+template <typename Each>
+void ExitAbsorption::integrate(double slope, std::span<const double> depths, Table& table,
+                               const Each& each) const {
+    const std::size_t rows = n_, width = columns_ + 2 * room_, row_size = columns_ + 4 * room_;
+    table.sums.assign(width, 0.0F);
+    std::size_t row = 0;
+    for (std::size_t d = depths.size(); d-- > 0;) {
+        const double z = std::clamp(depths[d], first_, -first_);
+        // Rows reach half a pixel to either side of their depth.
+        const auto sheared = [&](std::size_t r) {
+            const Shift shift(slope * depth_of(r) / pixel_);
+            return std::pair{&table.section[r * row_size] + static_cast<std::ptrdiff_t>(room_) +
+                                 shift.whole,
+                             shift.part};
+        };
+        while (row < rows && depth_of(row) - 0.5 * pixel_ >= z) {
+            const auto [from, part] = sheared(row);
+            const auto h = static_cast<float>(pixel_);
+            for (std::size_t i = 0; i < width; ++i)
+                table.sums[i] += h * (from[i] + part * (from[i + 1] - from[i]));
+            ++row;
         }
-    };
+        const auto rest =
+            row < rows ? static_cast<float>(std::max(0.0, depth_of(row) + 0.5 * pixel_ - z)) : 0.0F;
+        const auto [base, part] = sheared(std::min(row, rows - 1));
+        const Shift back(-slope * z / pixel_);
+        const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(room_) + back.whole;
+        const float* sums = table.sums.data() + offset;
+        const float* from = base + offset;
+        for (std::size_t i = 0; i < columns_; ++i) {
+            const float a = sums[i] + rest * (from[i] + part * (from[i + 1] - from[i])),
+                        b = sums[i + 1] + rest * (from[i + 1] + part * (from[i + 2] - from[i + 1]));
+            table.exponent[i] = a + back.part * (b - a);
+        }
+        each(d, table.exponent.data());
+    }
+}
 
+void ExitAbsorption::fill(double omega, std::span<const double> depths, Table& table) const {
+    table.depths = depths.size();
+    table.factor.assign(nodes * depths.size() * columns_, 0.0F);
+    turn_section(omega, table);
+    table.exponent.resize(columns_);
     table.straight.resize(depths.size() * columns_);
-    integrate(0, [&](std::size_t d, const float* path) {
+    integrate(0, depths, table, [&](std::size_t d, const float* path) {
         std::copy_n(path, columns_, &table.straight[d * columns_]);
     });
     const auto n = static_cast<Eigen::Index>(columns_);
@@ -143,13 +146,14 @@ void ExitAbsorption::fill(double omega, std::span<const double> depths, Table& t
         const auto length = static_cast<float>(std::sqrt(1 + tangents_[j] * tangents_[j]));
         for (std::size_t k = 0; k < azimuths; ++k) {
             const double chi = pi * (static_cast<double>(k) + 0.5) / azimuths;
-            integrate(tangents_[j] * std::cos(chi), [&](std::size_t d, const float* path) {
-                Eigen::Map<Eigen::ArrayXf> factor(&table.factor[(j * depths.size() + d) * columns_],
-                                                  n);
-                const Eigen::Map<const Eigen::ArrayXf> along(path, n),
-                    straight(&table.straight[d * columns_], n);
-                factor += (straight - length * along).exp() * (1.0F / azimuths);
-            });
+            integrate(tangents_[j] * std::cos(chi), depths, table,
+                      [&](std::size_t d, const float* path) {
+                          Eigen::Map<Eigen::ArrayXf> factor(
+                              &table.factor[(j * depths.size() + d) * columns_], n);
+                          const Eigen::Map<const Eigen::ArrayXf> along(path, n),
+                              straight(&table.straight[d * columns_], n);
+                          factor += (straight - length * along).exp() * (1.0F / azimuths);
+                      });
         }
     }
 }

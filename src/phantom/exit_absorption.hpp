@@ -55,6 +55,12 @@ class ExitAbsorption {
     void along(const Table& table, double s, std::span<float> out) const;
 
   private:
+    double depth_of(std::size_t row) const;
+    void turn_section(double omega, Table& table) const;
+    template <typename Each>
+    void integrate(double slope, std::span<const double> depths, Table& table,
+                   const Each& each) const;
+
     double pixel_ = 1, radius_ = 0;
     std::size_t n_ = 0;                  ///< pixels per side of the cell's map
     double first_ = 0;                   ///< mm, centre of its first pixel

@@ -31,6 +31,23 @@ void require_scan(bool condition, const char* setting, double value, const char*
         throw Error(fmt::format("simulated scan: {} is {}, expected {}", setting, value, expected));
 }
 
+void check_signs_and_strengths(const ScanDesign& s) {
+    require_scan(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense",
+                 s.rotation_sense, "1 or -1");
+    require_scan(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
+                 s.translation_sense, "1 or -1");
+    require_scan(std::isfinite(s.axis_offset), "axis_offset", s.axis_offset, "a length in mm");
+    require_scan(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
+    require_scan(s.background >= 0, "background", s.background, "zero or more");
+    require_scan(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
+    require_scan(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
+    require_scan(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
+    for (const auto& [name, value] :
+         {std::pair{"sizes.metal", s.sizes.metal}, std::pair{"sizes.cathode", s.sizes.cathode},
+          std::pair{"sizes.anode", s.sizes.anode}})
+        require_scan(value > 0, name, value, "a size in Å");
+}
+
 ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
     require_scan(cell.outer_diameter > 0 && std::isfinite(cell.outer_diameter), "outer_diameter",
                  cell.outer_diameter, "a positive length in mm");
@@ -64,20 +81,7 @@ ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
                  cell.centre_y, "a length in mm");
     require_scan(s.distance > 2 * (cell.outer_diameter + std::hypot(cell.centre_x, cell.centre_y)),
                  "distance", s.distance, "more than two outer diameters, in mm");
-    require_scan(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense",
-                 s.rotation_sense, "1 or -1");
-    require_scan(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
-                 s.translation_sense, "1 or -1");
-    require_scan(std::isfinite(s.axis_offset), "axis_offset", s.axis_offset, "a length in mm");
-    require_scan(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
-    require_scan(s.background >= 0, "background", s.background, "zero or more");
-    require_scan(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
-    require_scan(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
-    require_scan(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
-    for (const auto& [name, value] :
-         {std::pair{"sizes.metal", s.sizes.metal}, std::pair{"sizes.cathode", s.sizes.cathode},
-          std::pair{"sizes.anode", s.sizes.anode}})
-        require_scan(value > 0, name, value, "a size in Å");
+    check_signs_and_strengths(s);
     for (std::size_t k = 0; k < 3; ++k) {
         const double two_theta = s.two_theta_first + 0.5 * static_cast<double>(k) *
                                                          static_cast<double>(s.channels - 1) *
@@ -103,7 +107,14 @@ ScanSimulator::Model::Model(const CellDesign& cell_design, const ScanDesign& sca
     for (std::size_t i = 0; i < scan.rotations; ++i)
         if (!std::binary_search(scan.missing_rotations.begin(), scan.missing_rotations.end(), i))
             rotation_index.push_back(i);
-    set_up_lines();
+    set_up_depths();
+    set_up_groups();
+    const std::vector<double> bragg = set_up_phases();
+    // Amounts over the whole cell set the strength of the peak of the separator and of the diffuse
+    // scattering.
+    const Totals total = totals(bragg);
+    set_up_polymer(total);
+    set_up_diffuse(total);
     set_up_rays();
 }
 
@@ -209,7 +220,7 @@ void ScanSimulator::Model::set_up_points(PointComponent& component,
         component.texture.emplace(phases[component.phase].march, angles, padded);
 }
 
-void ScanSimulator::Model::set_up_lines() {
+void ScanSimulator::Model::set_up_depths() {
     const double radius = reach();
     // Neighbouring depth bins are a thirtieth of a channel apart.
     const double pitch = radians(scan.two_theta_width) / 30 * scan.distance /
@@ -228,7 +239,9 @@ void ScanSimulator::Model::set_up_lines() {
             1,
         2, 4096);
     depth_pitch = 2 * radius / static_cast<double>(depth_bins - 1);
+}
 
+void ScanSimulator::Model::set_up_groups() {
     const double margin = line_margin + 1.5 * largest_shift();
     std::vector<double> sizes;
     for (const PhantomPhase& phase : phases) {
@@ -246,9 +259,12 @@ void ScanSimulator::Model::set_up_lines() {
         group.offset = spectrum_size;
         spectrum_size += group.smearing.bins();
     }
+}
 
+/// Components of the phases, and their intensity per volume, summed over the channels' range.
+std::vector<double> ScanSimulator::Model::set_up_phases() {
     point_offset.assign(groups.size(), npos);
-    std::vector<double> bragg(phases.size(), 0.0); ///< per volume, summed over the channels' range
+    std::vector<double> bragg(phases.size(), 0.0);
     for (std::size_t p = 0; p < phases.size(); ++p) {
         const auto& phase = cell.phases()[p];
         FixedComponent component{group_of[p], 0, {}, {}};
@@ -279,33 +295,42 @@ void ScanSimulator::Model::set_up_lines() {
         }
         fixed.push_back(std::move(component));
     }
+    return bragg;
+}
 
-    // Amounts over the whole cell set the strength of the peak of the separator and of the diffuse
-    // scattering.
+/// Sums over points of the whole cell; `bragg` is the intensity per volume by phase.
+ScanSimulator::Model::Totals ScanSimulator::Model::totals(const std::vector<double>& bragg) const {
     constexpr int samples = 500;
-    double total_bragg = 0, total_polymer = 0, total_mass = 0;
+    Totals total;
     for (int iy = 0; iy < samples; ++iy)
         for (int ix = 0; ix < samples; ++ix) {
             const Material m = cell.at(((ix + 0.5) / samples * 2 - 1) * cell.outer_radius(),
                                        ((iy + 0.5) / samples * 2 - 1) * cell.outer_radius());
             for (int i = 0; i < m.n_parts; ++i)
-                total_bragg +=
+                total.bragg +=
                     m.part[static_cast<std::size_t>(i)].fraction *
                     bragg[static_cast<std::size_t>(m.part[static_cast<std::size_t>(i)].phase)];
-            total_polymer += m.polymer;
-            total_mass += m.mass;
+            total.polymer += m.polymer;
+            total.mass += m.mass;
         }
+    return total;
+}
+
+/// The peak of the separator's polymer.
+void ScanSimulator::Model::set_up_polymer(const Totals& total) {
     FixedComponent polymer{groups.size() - 1, 0, {}, {}};
     const double sine = scan.wavelength / (2 * scan.separator_d);
     if (scan.separator_peak > 0 && sine < 0.7 && within_reach(two_theta_of(sine * sine)) &&
-        total_polymer > 0) {
+        total.polymer > 0) {
         const double two_theta = radians(two_theta_of(sine * sine));
         place(polymer,
               {{sine * sine, std::tan(two_theta), std::sin(two_theta) * std::sin(two_theta),
-                scan.separator_peak * total_bragg / total_polymer}});
+                scan.separator_peak * total.bragg / total.polymer}});
     }
     fixed.push_back(std::move(polymer));
+}
 
+void ScanSimulator::Model::set_up_diffuse(const Totals& total) {
     diffuse.resize(scan.channels);
     std::vector<double> shape(scan.channels);
     double sum = 0;
@@ -317,7 +342,7 @@ void ScanSimulator::Model::set_up_lines() {
     }
     for (std::size_t k = 0; k < scan.channels; ++k)
         diffuse[k] =
-            static_cast<float>(scan.background * total_bragg / total_mass * shape[k] / sum);
+            static_cast<float>(scan.background * total.bragg / total.mass * shape[k] / sum);
 }
 
 void ScanSimulator::Model::set_up_rays() {

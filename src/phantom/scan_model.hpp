@@ -10,6 +10,7 @@
 #include "phantom/scan_simulator.hpp"
 #include "phantom/smearing.hpp"
 
+#include <array>
 #include <cmath>
 #include <optional>
 #include <span>
@@ -50,7 +51,7 @@ struct ScanSimulator::Model {
         std::size_t offset = 0; ///< of its spectrum among those of a ray
     };
     std::vector<Group> groups;
-    std::size_t spectrum_size = 0; ///< of all groups run_and_sync
+    std::size_t spectrum_size = 0; ///< of all groups together
 
     /// Where the lines of a fixed-cell component fall, [line][depth bin].
     struct Placement {
@@ -131,7 +132,15 @@ struct ScanSimulator::Model {
         return two_theta > lowest() - line_margin && two_theta < highest() + line_margin;
     }
     void place(FixedComponent& component, const std::vector<Diffraction>& lines) const;
-    void set_up_lines();
+    void set_up_depths();
+    void set_up_groups();
+    std::vector<double> set_up_phases();
+    struct Totals {
+        double bragg = 0, polymer = 0, mass = 0;
+    };
+    Totals totals(const std::vector<double>& bragg) const;
+    void set_up_polymer(const Totals& total);
+    void set_up_diffuse(const Totals& total);
     void set_up_points(PointComponent& component, const std::vector<Line>& lines) const;
     void set_up_rays();
     /// Rays through a cell whose centre lies at the lateral position `centre` [mm]; positions s are
@@ -148,8 +157,36 @@ struct ScanSimulator::Model {
     /// `omega` is relative to the cell's own frame, `depth` the depth of the cell's centre.
     double trace(const RayTable& table, const Ray& ray, double omega, double depth,
                  Workspace& work) const;
+    std::array<float, ExitAbsorption::nodes> leaving_at(float depth,
+                                                        std::span<const float> exit_factors) const;
     void deposit_points(const PointComponent& component, const std::vector<Point>& list,
                         std::span<const float> exit_factors, float* spectrum) const;
+    struct Walk;
+
+    /// One rotation: lateral position and depth of the cell's centre [mm], and the angle relative
+    /// to the cell's own frame [rad].
+    struct Pose {
+        double lateral, depth, omega;
+    };
+    Pose pose(std::size_t i_rotation) const;
+    std::size_t ray_size() const { return depth_rows() * depth_bins; }
+    std::size_t depth_size() const { return exit_nodes() * ray_size(); }
+    /// Strips in the order of the recorded translations.
+    std::size_t strip_of(std::size_t translation) const {
+        return scan.translation_sense > 0 ? translation : scan.translations - 1 - translation;
+    }
+    void start_rotation(const Pose& pose, Workspace& work) const;
+    void add_ray(const RayTable& table, std::size_t i, const Pose& pose, Workspace& work) const;
+    void write_diffuse(const Workspace& work, std::span<float> intensity,
+                       std::span<float> transmission) const;
+    void deposit_fixed(const FixedComponent& component, const float* amounts,
+                       float* spectrum) const;
+    bool make_spectra(std::size_t group, Workspace& work) const;
+
+    struct PixelTruth;
+    void sum_pixel(double x, double y, std::size_t samples, PixelTruth& truth) const;
+    void write_truth(const PixelTruth& truth, double inverse, double counts_scale,
+                     std::size_t pixel, std::vector<TruthMap>& maps) const;
 };
 
 struct ScanSimulator::Model::Workspace {

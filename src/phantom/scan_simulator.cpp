@@ -11,95 +11,76 @@
 
 namespace xrdct::phantom {
 
-namespace {
-
-constexpr double truth_spacing = 0.0025; ///< mm
-
-} // namespace
-
 float ScanSimulator::Model::angle_to_beam(double s, double z) const {
     // The gradient of r/P − θ/2π, up to a factor.
     const double k = cell.period() / (2 * pi) / std::hypot(s, z);
     return static_cast<float>(std::atan2(std::abs(s + k * z), std::abs(z - k * s)));
 }
 
-/// Walks along one ray; collects amounts by depth and returns ∫μ dl.
-double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double omega,
-                                   double depth, Workspace& work) const {
-    std::fill(work.depth.begin(), work.depth.end(), 0.0F);
-    work.points.resize(points.size());
-    for (auto& list : work.points)
-        list.clear();
-    work.mass = 0;
-    const double outer = cell.outer_radius(), inner = cell.can_inner_radius();
-    if (std::abs(ray.s) >= outer)
-        return 0;
-    double attenuation = 0;
-    const double inverse_pitch = 1 / depth_pitch,
-                 centre = 0.5 * static_cast<double>(depth_bins - 1);
-    const auto collect = [&](std::size_t component, double z, double amount) {
+/// One ray on its way through the cell.
+struct ScanSimulator::Model::Walk {
+    const Model& model;
+    const Ray& ray;
+    Workspace& work;
+    double depth; ///< of the cell's centre [mm]
+    double inverse_pitch = 1 / model.depth_pitch;
+    double centre = 0.5 * static_cast<double>(model.depth_bins - 1);
+    double attenuation = 0; ///< ∫μ dl so far
+
+    void collect(std::size_t component, double z, double amount) const {
         const double position = (z + depth) * inverse_pitch + centre;
         const auto bin = static_cast<std::size_t>(position);
         const auto part = static_cast<float>(position - static_cast<double>(bin));
-        float* row = &work.depth[component * depth_bins + bin];
+        float* row = &work.depth[component * model.depth_bins + bin];
         row[0] += static_cast<float>(amount) * (1 - part);
         row[1] += static_cast<float>(amount) * part;
-    };
-    const std::size_t polymer = fixed.size() - 1;
-    const auto pass = [&](const Material& m, double z, double length) {
+    }
+
+    void pass(const Material& m, double z, double length) {
         attenuation += m.mu * length;
         work.mass += m.mass * length;
-        if (exit)
-            collect(fixed.size(), z, m.mass * length);
+        if (model.exit)
+            collect(model.fixed.size(), z, m.mass * length);
         for (int i = 0; i < m.n_parts; ++i) {
             const Material::Part& part = m.part[static_cast<std::size_t>(i)];
-            const int to = points_of[static_cast<std::size_t>(part.phase)];
+            const int to = model.points_of[static_cast<std::size_t>(part.phase)];
             if (to >= 0) {
-                const PointComponent& component = points[static_cast<std::size_t>(to)];
+                const PointComponent& component = model.points[static_cast<std::size_t>(to)];
                 work.points[static_cast<std::size_t>(to)].push_back(
                     {component.varying_cell ? m.lithium : 0.0F, static_cast<float>(z + depth),
                      static_cast<float>(part.fraction * length),
-                     component.texture ? angle_to_beam(ray.s, z) : 0.0F});
+                     component.texture ? model.angle_to_beam(ray.s, z) : 0.0F});
             } else {
                 collect(static_cast<std::size_t>(part.phase), z, part.fraction * length);
             }
         }
         if (m.polymer > 0)
-            collect(polymer, z, m.polymer * length);
-    };
-    const auto uniform = [&](const Material& m, double from, double to) {
+            collect(model.fixed.size() - 1, z, m.polymer * length);
+    }
+
+    void uniform(const Material& m, double from, double to) {
         if (to <= from)
             return;
-        const auto n = static_cast<int>(std::ceil((to - from) / depth_step));
+        const auto n = static_cast<int>(std::ceil((to - from) / model.depth_step));
         const double length = (to - from) / n;
         for (int i = 0; i < n; ++i)
             pass(m, from + (i + 0.5) * length, length);
-    };
+    }
 
-    const double z_outer = std::sqrt(outer * outer - ray.s * ray.s);
-    const double z_inner = std::abs(ray.s) < inner ? std::sqrt(inner * inner - ray.s * ray.s) : 0.0;
-    uniform(cell.can(), -z_outer, -z_inner);
-    uniform(cell.can(), z_inner, z_outer);
-    if (z_inner == 0)
-        return attenuation;
-    const double z_roll = ray.n_steps > 0 ? -ray.z0 : 0.0;
-    uniform(cell.gap(), -z_inner, -z_roll);
-    uniform(cell.gap(), z_roll, z_inner);
-    if (ray.n_steps == 0)
-        return attenuation;
+    void find_layers(const RayTable& table, double rotation,
+                     const std::array<float, n_layers + 1>& bounds) const;
+    void roll(const RayTable& table, double omega);
+};
 
-    const double cosine = std::cos(omega), sine = std::sin(omega);
-    const double rotation = omega / (2 * pi);
-    const auto shift = static_cast<float>(cell.core_radius() / cell.period() + rotation);
+/// Winding coordinates and layers at the ends of the depth steps.
+void ScanSimulator::Model::Walk::find_layers(const RayTable& table, double rotation,
+                                             const std::array<float, n_layers + 1>& bounds) const {
+    const auto shift =
+        static_cast<float>(model.cell.core_radius() / model.cell.period() + rotation);
     const float* winding_row = &table.winding[ray.first];
-    const float* turn_row = &table.turn[ray.first];
     const std::size_t n = ray.n_steps + 1;
     work.w.resize(n);
     work.layer.resize(n);
-    std::array<float, n_layers + 1> bounds{};
-    for (int i = 0; i <= n_layers; ++i)
-        bounds[static_cast<std::size_t>(i)] =
-            static_cast<float>(cell.layer_bounds()[static_cast<std::size_t>(i)]);
     float* const w = work.w.data();
     int* const layer = work.layer.data();
     for (std::size_t i = 0; i < n; ++i) {
@@ -110,17 +91,30 @@ double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double
             l += u >= bounds[static_cast<std::size_t>(j)] ? 1 : 0;
         layer[i] = n_layers * static_cast<int>(k) + l;
     }
+}
 
+/// Through the layers of the roll.
+void ScanSimulator::Model::Walk::roll(const RayTable& table, double omega) {
+    const double cosine = std::cos(omega), sine = std::sin(omega);
+    const double rotation = omega / (2 * pi);
+    std::array<float, n_layers + 1> bounds{};
+    for (int i = 0; i <= n_layers; ++i)
+        bounds[static_cast<std::size_t>(i)] =
+            static_cast<float>(model.cell.layer_bounds()[static_cast<std::size_t>(i)]);
+    find_layers(table, rotation, bounds);
+    const float* turn_row = &table.turn[ray.first];
+    const float* const w = work.w.data();
+    const int* const layer = work.layer.data();
     const auto segment = [&](int index, double z, double length, double u_mid, double angle) {
         if (length <= 0)
             return;
         const int k = index >> 3, l = index & 7;
-        pass(cell.roll(l, u_mid - k, k + angle + rotation, ray.s * cosine - z * sine,
-                       ray.s * sine + z * cosine),
+        pass(model.cell.roll(l, u_mid - k, k + angle + rotation, ray.s * cosine - z * sine,
+                             ray.s * sine + z * cosine),
              z, length);
     };
     static_assert(n_layers == 8);
-    for (std::size_t i = 0; i + 1 < n; ++i) {
+    for (std::size_t i = 0; i < ray.n_steps; ++i) {
         const double z = ray.z0 + static_cast<double>(i) * ray.step;
         const double angle = 0.5 * (turn_row[i] + turn_row[i + 1]);
         const double w0 = w[i], slope = static_cast<double>(w[i + 1]) - w0;
@@ -140,7 +134,48 @@ double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double
         const double middle = 0.5 * (from + 1);
         segment(index, z + middle * ray.step, (1 - from) * ray.step, w0 + middle * slope, angle);
     }
-    return attenuation;
+}
+
+/// Walks along one ray; collects amounts by depth and returns ∫μ dl.
+double ScanSimulator::Model::trace(const RayTable& table, const Ray& ray, double omega,
+                                   double depth, Workspace& work) const {
+    std::fill(work.depth.begin(), work.depth.end(), 0.0F);
+    work.points.resize(points.size());
+    for (auto& list : work.points)
+        list.clear();
+    work.mass = 0;
+    const double outer = cell.outer_radius(), inner = cell.can_inner_radius();
+    if (std::abs(ray.s) >= outer)
+        return 0;
+    Walk walk{*this, ray, work, depth};
+    const double z_outer = std::sqrt(outer * outer - ray.s * ray.s);
+    const double z_inner = std::abs(ray.s) < inner ? std::sqrt(inner * inner - ray.s * ray.s) : 0.0;
+    walk.uniform(cell.can(), -z_outer, -z_inner);
+    walk.uniform(cell.can(), z_inner, z_outer);
+    if (z_inner == 0)
+        return walk.attenuation;
+    const double z_roll = ray.n_steps > 0 ? -ray.z0 : 0.0;
+    walk.uniform(cell.gap(), -z_inner, -z_roll);
+    walk.uniform(cell.gap(), z_roll, z_inner);
+    if (ray.n_steps > 0)
+        walk.roll(table, omega);
+    return walk.attenuation;
+}
+
+/// Exit factors of one ray at a depth [mm], by 2θ node.
+std::array<float, ExitAbsorption::nodes>
+ScanSimulator::Model::leaving_at(float depth, std::span<const float> exit_factors) const {
+    std::array<float, ExitAbsorption::nodes> leaving{};
+    const float place =
+        (depth + static_cast<float>(0.5 * static_cast<double>(depth_bins - 1) * depth_pitch)) /
+        static_cast<float>(depth_pitch);
+    const auto bin = std::min(static_cast<std::size_t>(place), depth_bins - 2);
+    const float between = place - static_cast<float>(bin);
+    for (std::size_t j = 0; j < leaving.size(); ++j) {
+        const float* factor = &exit_factors[j * depth_bins + bin];
+        leaving[j] = factor[0] + between * (factor[1] - factor[0]);
+    }
+    return leaving;
 }
 
 void ScanSimulator::Model::deposit_points(const PointComponent& component,
@@ -166,18 +201,8 @@ void ScanSimulator::Model::deposit_points(const PointComponent& component,
         if (component.texture)
             texture = component.texture->at(point.psi);
         std::array<float, ExitAbsorption::nodes> leaving{};
-        if (exit) {
-            const float place =
-                (point.depth +
-                 static_cast<float>(0.5 * static_cast<double>(depth_bins - 1) * depth_pitch)) /
-                static_cast<float>(depth_pitch);
-            const auto bin = std::min(static_cast<std::size_t>(place), depth_bins - 2);
-            const float between = place - static_cast<float>(bin);
-            for (std::size_t j = 0; j < leaving.size(); ++j) {
-                const float* factor = &exit_factors[j * depth_bins + bin];
-                leaving[j] = factor[0] + between * (factor[1] - factor[0]);
-            }
-        }
+        if (exit)
+            leaving = leaving_at(point.depth, exit_factors);
         for (std::size_t first = 0; first < component.lines; first += block) {
             const std::size_t count = std::min(block, padded - first);
             const float* t0 = row + first;
@@ -268,6 +293,154 @@ std::vector<double> ScanSimulator::two_theta() const {
     return values;
 }
 
+ScanSimulator::Model::Pose ScanSimulator::Model::pose(std::size_t i_rotation) const {
+    const double recorded = static_cast<double>(rotation_index[i_rotation]) * scan.rotation_range /
+                            static_cast<double>(scan.rotations);
+    const double omega = radians(scan.rotation_sense * recorded);
+    const CellDesign& design = cell.design();
+    const double cosine = std::cos(omega), sine = std::sin(omega);
+    return {design.centre_x * cosine + design.centre_y * sine,
+            -design.centre_x * sine + design.centre_y * cosine, omega - radians(design.rotation)};
+}
+
+void ScanSimulator::Model::start_rotation(const Pose& pose, Workspace& work) const {
+    const std::size_t n = scan.translations;
+    work.depth.assign(ray_size(), 0.0F);
+    if (exit) {
+        work.exit_depth.resize(depth_bins);
+        for (std::size_t b = 0; b < depth_bins; ++b)
+            work.exit_depth[b] =
+                (static_cast<double>(b) - 0.5 * static_cast<double>(depth_bins - 1)) * depth_pitch -
+                pose.depth;
+        exit->fill(pose.omega, work.exit_depth, work.exit);
+        work.exit_factors.resize(exit_nodes() * depth_bins);
+        work.leaving.resize(depth_size());
+    }
+    work.strip_depth.assign(n * depth_size(), 0.0F);
+    work.strip_spectra.assign(n * point_bins, 0.0F);
+    work.strip_mass.assign(n, 0.0F);
+    work.strip_transmission.assign(n, 0.0);
+    if (centred.rays.empty())
+        make_rays(pose.lateral, work.rays);
+}
+
+/// Traces ray i and adds it to the strips.
+void ScanSimulator::Model::add_ray(const RayTable& table, std::size_t i, const Pose& pose,
+                                   Workspace& work) const {
+    const double attenuation = trace(table, table.rays[i], pose.omega, pose.depth, work);
+    const double through = std::exp(-attenuation);
+    const float* amounts = work.depth.data();
+    if (exit) {
+        exit->along(work.exit, table.rays[i].s, work.exit_factors);
+        for (std::size_t j = 0; j < exit_nodes(); ++j)
+            for (std::size_t row = 0; row < depth_rows(); ++row)
+                for (std::size_t b = 0; b < depth_bins; ++b)
+                    work.leaving[(j * depth_rows() + row) * depth_bins + b] =
+                        work.depth[row * depth_bins + b] * work.exit_factors[j * depth_bins + b];
+        amounts = work.leaving.data();
+    }
+    work.spectrum.assign(point_bins, 0.0F);
+    bool any_points = false;
+    for (std::size_t c = 0; c < points.size(); ++c) {
+        if (work.points[c].empty())
+            continue;
+        any_points = true;
+        deposit_points(points[c], work.points[c], work.exit_factors,
+                       work.spectrum.data() + point_offset[points[c].group]);
+    }
+    // Strip j takes rays j n_sub … j n_sub + n_sub − 1 + 2 half.
+    const std::size_t width = stencil.size(), amount_count = depth_size();
+    const std::size_t first = i + 1 > width ? (i + 1 - width + n_sub - 1) / n_sub : 0;
+    for (std::size_t j = first; j < scan.translations && j * n_sub <= i; ++j) {
+        const double weight = stencil[i - j * n_sub];
+        work.strip_transmission[j] += weight * through;
+        if (work.mass == 0)
+            continue;
+        const auto factor = static_cast<float>(weight * through);
+        work.strip_mass[j] += factor * static_cast<float>(work.mass);
+        float* depth = &work.strip_depth[j * amount_count];
+        for (std::size_t b = 0; b < amount_count; ++b)
+            depth[b] += factor * amounts[b];
+        if (any_points) {
+            float* spectrum = &work.strip_spectra[j * point_bins];
+            for (std::size_t b = 0; b < point_bins; ++b)
+                spectrum[b] += factor * work.spectrum[b];
+        }
+    }
+}
+
+/// Transmissions, and intensities of diffuse scattering [translation][channel].
+void ScanSimulator::Model::write_diffuse(const Workspace& work, std::span<float> intensity,
+                                         std::span<float> transmission) const {
+    const std::size_t n_channels = scan.channels;
+    for (std::size_t t = 0; t < scan.translations; ++t) {
+        const std::size_t strip = strip_of(t);
+        transmission[t] = static_cast<float>(work.strip_transmission[strip]);
+        const float mass = work.strip_mass[strip];
+        for (std::size_t k = 0; k < n_channels; ++k)
+            intensity[t * n_channels + k] = mass * diffuse[k];
+        if (!exit)
+            continue;
+        std::array<float, ExitAbsorption::nodes> leaving{};
+        for (std::size_t j = 0; j < leaving.size(); ++j) {
+            const float* row = &work.strip_depth[strip * depth_size() + j * ray_size() +
+                                                 fixed.size() * depth_bins];
+            leaving[j] = std::accumulate(row, row + depth_bins, 0.0F);
+        }
+        for (std::size_t k = 0; k < n_channels; ++k) {
+            const auto [node, part] = channel_exit[k];
+            intensity[t * n_channels + k] =
+                (leaving[node] + part * (leaving[node + 1] - leaving[node])) * diffuse[k];
+        }
+    }
+}
+
+/// Adds the lines of a fixed component, by its amounts [depth bin] in one strip.
+void ScanSimulator::Model::deposit_fixed(const FixedComponent& component, const float* amounts,
+                                         float* spectrum) const {
+    const std::size_t node_size = ray_size();
+    for (std::size_t b = 0; b < depth_bins; ++b) {
+        if (amounts[b] == 0)
+            continue;
+        const Placement* placement = &component.placements[b];
+        if (exit) {
+            for (std::size_t l = 0; l < component.n_lines; ++l, placement += depth_bins) {
+                const auto [node, part] = component.exit[l];
+                const float* amount = amounts + b + node * node_size;
+                Smearing::deposit(spectrum, placement->bin,
+                                  placement->weights *
+                                      (amount[0] + part * (amount[node_size] - amount[0])));
+            }
+            continue;
+        }
+        for (std::size_t l = 0; l < component.n_lines; ++l, placement += depth_bins)
+            Smearing::deposit(spectrum, placement->bin, placement->weights * amounts[b]);
+    }
+}
+
+/// Line spectra [translation][bin] of a group of phases; false: it has none.
+bool ScanSimulator::Model::make_spectra(std::size_t g, Workspace& work) const {
+    const std::size_t n = scan.translations, bins = groups[g].smearing.bins();
+    work.group_spectra.assign(n * bins, 0.0F);
+    bool any = false;
+    for (std::size_t t = 0; t < n; ++t) {
+        const std::size_t strip = strip_of(t);
+        float* spectrum = &work.group_spectra[t * bins];
+        if (point_offset[g] != npos) {
+            std::copy_n(&work.strip_spectra[strip * point_bins + point_offset[g]], bins, spectrum);
+            any = true;
+        }
+        for (std::size_t c = 0; c < fixed.size(); ++c) {
+            if (fixed[c].group != g || fixed[c].n_lines == 0)
+                continue;
+            any = true;
+            deposit_fixed(fixed[c], &work.strip_depth[strip * depth_size() + c * depth_bins],
+                          spectrum);
+        }
+    }
+    return any;
+}
+
 void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> intensity,
                                       std::span<float> transmission) const {
     const Model& m = *model_;
@@ -279,149 +452,16 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
                         "transmissions, expected {} and {}",
                         i_rotation, m.rotation_index.size(), intensity.size(), transmission.size(),
                         n * n_channels, n));
-    const double recorded = static_cast<double>(m.rotation_index[i_rotation]) *
-                            m.scan.rotation_range / static_cast<double>(m.scan.rotations);
-    const double omega = radians(m.scan.rotation_sense * recorded);
-    const CellDesign& design = m.cell.design();
-    const double cosine = std::cos(omega), sine = std::sin(omega);
-    const double lateral = design.centre_x * cosine + design.centre_y * sine,
-                 depth_of_centre = -design.centre_x * sine + design.centre_y * cosine;
-    const double own_omega = omega - radians(design.rotation);
-
+    const Model::Pose pose = m.pose(i_rotation);
     thread_local Model::Workspace work;
-    const std::size_t components = m.fixed.size(), ray_size = m.depth_rows() * m.depth_bins,
-                      depth_size = m.exit_nodes() * ray_size, point_bins = m.point_bins;
-    work.depth.assign(ray_size, 0.0F);
-    if (m.exit) {
-        work.exit_depth.resize(m.depth_bins);
-        for (std::size_t b = 0; b < m.depth_bins; ++b)
-            work.exit_depth[b] =
-                (static_cast<double>(b) - 0.5 * static_cast<double>(m.depth_bins - 1)) *
-                    m.depth_pitch -
-                depth_of_centre;
-        m.exit->fill(own_omega, work.exit_depth, work.exit);
-        work.exit_factors.resize(m.exit_nodes() * m.depth_bins);
-        work.leaving.resize(depth_size);
-    }
-    work.strip_depth.assign(n * depth_size, 0.0F);
-    work.strip_spectra.assign(n * point_bins, 0.0F);
-    work.strip_mass.assign(n, 0.0F);
-    work.strip_transmission.assign(n, 0.0);
-
-    if (m.centred.rays.empty())
-        m.make_rays(lateral, work.rays);
+    m.start_rotation(pose, work);
     const Model::RayTable& table = m.centred.rays.empty() ? work.rays : m.centred;
-    for (std::size_t i = 0; i < table.rays.size(); ++i) {
-        const double attenuation = m.trace(table, table.rays[i], own_omega, depth_of_centre, work);
-        const double through = std::exp(-attenuation);
-        const float* amounts = work.depth.data();
-        if (m.exit) {
-            m.exit->along(work.exit, table.rays[i].s, work.exit_factors);
-            for (std::size_t j = 0; j < m.exit_nodes(); ++j)
-                for (std::size_t row = 0; row < m.depth_rows(); ++row)
-                    for (std::size_t b = 0; b < m.depth_bins; ++b)
-                        work.leaving[(j * m.depth_rows() + row) * m.depth_bins + b] =
-                            work.depth[row * m.depth_bins + b] *
-                            work.exit_factors[j * m.depth_bins + b];
-            amounts = work.leaving.data();
-        }
-        work.spectrum.assign(point_bins, 0.0F);
-        bool any_points = false;
-        for (std::size_t c = 0; c < m.points.size(); ++c) {
-            if (work.points[c].empty())
-                continue;
-            any_points = true;
-            m.deposit_points(m.points[c], work.points[c], work.exit_factors,
-                             work.spectrum.data() + m.point_offset[m.points[c].group]);
-        }
-        // Strip j takes rays j n_sub … j n_sub + n_sub − 1 + 2 half.
-        const std::size_t width = m.stencil.size();
-        const std::size_t first = i + 1 > width ? (i + 1 - width + m.n_sub - 1) / m.n_sub : 0;
-        for (std::size_t j = first; j < n && j * m.n_sub <= i; ++j) {
-            const double weight = m.stencil[i - j * m.n_sub];
-            work.strip_transmission[j] += weight * through;
-            if (work.mass == 0)
-                continue;
-            const auto factor = static_cast<float>(weight * through);
-            work.strip_mass[j] += factor * static_cast<float>(work.mass);
-            float* depth = &work.strip_depth[j * depth_size];
-            for (std::size_t b = 0; b < depth_size; ++b)
-                depth[b] += factor * amounts[b];
-            if (any_points) {
-                float* spectrum = &work.strip_spectra[j * point_bins];
-                for (std::size_t b = 0; b < point_bins; ++b)
-                    spectrum[b] += factor * work.spectrum[b];
-            }
-        }
-    }
-
-    // Strips in the order of the recorded translations.
-    const auto strip_of = [&](std::size_t t) {
-        return m.scan.translation_sense > 0 ? t : n - 1 - t;
-    };
-    for (std::size_t t = 0; t < n; ++t) {
-        transmission[t] = static_cast<float>(work.strip_transmission[strip_of(t)]);
-        const float mass = work.strip_mass[strip_of(t)];
-        for (std::size_t k = 0; k < n_channels; ++k)
-            intensity[t * n_channels + k] = mass * m.diffuse[k];
-        if (!m.exit)
-            continue;
-        std::array<float, ExitAbsorption::nodes> leaving{};
-        for (std::size_t j = 0; j < leaving.size(); ++j) {
-            const float* row = &work.strip_depth[strip_of(t) * depth_size + j * ray_size +
-                                                 components * m.depth_bins];
-            leaving[j] = std::accumulate(row, row + m.depth_bins, 0.0F);
-        }
-        for (std::size_t k = 0; k < n_channels; ++k) {
-            const auto [node, part] = m.channel_exit[k];
-            intensity[t * n_channels + k] =
-                (leaving[node] + part * (leaving[node + 1] - leaving[node])) * m.diffuse[k];
-        }
-    }
-    for (std::size_t g = 0; g < m.groups.size(); ++g) {
-        const Smearing& smearing = m.groups[g].smearing;
-        const std::size_t bins = smearing.bins();
-        work.group_spectra.assign(n * bins, 0.0F);
-        bool empty = true;
-        for (std::size_t t = 0; t < n; ++t) {
-            const std::size_t strip = strip_of(t);
-            float* spectrum = &work.group_spectra[t * bins];
-            if (m.point_offset[g] != Model::npos) {
-                std::copy_n(&work.strip_spectra[strip * point_bins + m.point_offset[g]], bins,
-                            spectrum);
-                empty = false;
-            }
-            for (std::size_t c = 0; c < components; ++c) {
-                const Model::FixedComponent& component = m.fixed[c];
-                if (component.group != g || component.n_lines == 0)
-                    continue;
-                empty = false;
-                const float* amounts = &work.strip_depth[strip * depth_size + c * m.depth_bins];
-                for (std::size_t b = 0; b < m.depth_bins; ++b) {
-                    if (amounts[b] == 0)
-                        continue;
-                    const Model::Placement* placement = &component.placements[b];
-                    if (m.exit) {
-                        for (std::size_t l = 0; l < component.n_lines;
-                             ++l, placement += m.depth_bins) {
-                            const auto [node, part] = component.exit[l];
-                            const float* amount = amounts + b + node * ray_size;
-                            Smearing::deposit(
-                                spectrum, placement->bin,
-                                placement->weights *
-                                    (amount[0] + part * (amount[ray_size] - amount[0])));
-                        }
-                        continue;
-                    }
-                    for (std::size_t l = 0; l < component.n_lines; ++l, placement += m.depth_bins)
-                        Smearing::deposit(spectrum, placement->bin,
-                                          placement->weights * amounts[b]);
-                }
-            }
-        }
-        if (!empty)
-            smearing.add(n, work.group_spectra.data(), intensity.data());
-    }
+    for (std::size_t i = 0; i < table.rays.size(); ++i)
+        m.add_ray(table, i, pose, work);
+    m.write_diffuse(work, intensity, transmission);
+    for (std::size_t g = 0; g < m.groups.size(); ++g)
+        if (m.make_spectra(g, work))
+            m.groups[g].smearing.add(n, work.group_spectra.data(), intensity.data());
 }
 
 double ScanSimulator::counts_scale(const LogHistogram& histogram) const {
@@ -447,108 +487,6 @@ void ScanSimulator::finish_rotation(std::size_t i_rotation, double scale,
             value = static_cast<float>(m.scan.noise ? random.poisson(mean) : mean);
         }
     }
-}
-
-std::vector<TruthMap> ScanSimulator::truth_rows(std::size_t y_begin, std::size_t y_end,
-                                                double counts_scale) const {
-    const Model& m = *model_;
-    const std::size_t n = m.scan.translations;
-    if (y_begin > y_end || y_end > n)
-        throw Error(fmt::format("simulated scan: truth of rows {} to {} of {}", y_begin, y_end, n));
-    const std::size_t n_values = (y_end - y_begin) * n;
-    const std::size_t n_phases = m.phases.size();
-    const auto samples =
-        std::max<std::size_t>(8, static_cast<std::size_t>(std::ceil(m.scan.step / truth_spacing)));
-    const auto primary = static_cast<std::size_t>(m.cell.primary_cathode());
-
-    enum { fraction, density, weight, scale, cell_a, cell_c, n_quantities };
-    std::vector<TruthMap> maps;
-    const std::array<std::pair<const char*, const char*>, n_quantities> quantities{
-        {{"volume_fraction", ""},
-         {"density", "g/cm^3"},
-         {"weight_fraction", ""},
-         {"scale", ""},
-         {"a", "angstrom"},
-         {"c", "angstrom"}}};
-    for (const PhantomPhase& phase : m.phases)
-        for (const auto& [quantity, units] : quantities)
-            maps.push_back({phase.name, quantity, units, std::vector<double>(n_values, 0.0)});
-    maps.push_back({"", "mu", "1/mm", std::vector<double>(n_values, 0.0)});
-
-    // Density, scale and cell of the cathode as functions of its lithium excess.
-    const auto& crystal = m.cell.phases()[primary];
-    const double reference_volume = crystal.info.cell.volume();
-
-    const std::vector<double> centres = axis();
-    const CellDesign& design = m.cell.design();
-    const double cosine = std::cos(radians(design.rotation)),
-                 sine = std::sin(radians(design.rotation));
-    const double inverse = 1.0 / static_cast<double>(samples * samples);
-    std::vector<std::array<double, n_quantities>> sums(n_phases);
-    for (std::size_t iy = y_begin; iy < y_end; ++iy)
-        for (std::size_t ix = 0; ix < n; ++ix) {
-            for (auto& sum : sums)
-                sum.fill(0);
-            double mu = 0;
-            const double margin = m.scan.step;
-            if (std::hypot(centres[ix] - design.centre_x, centres[iy] - design.centre_y) >
-                m.cell.outer_radius() + margin) {
-                // nothing there
-            } else {
-                for (std::size_t sy = 0; sy < samples; ++sy)
-                    for (std::size_t sx = 0; sx < samples; ++sx) {
-                        const auto offset = [&](std::size_t s) {
-                            return ((static_cast<double>(s) + 0.5) / static_cast<double>(samples) -
-                                    0.5) *
-                                   m.scan.step;
-                        };
-                        const double dx = centres[ix] + offset(sx) - design.centre_x,
-                                     dy = centres[iy] + offset(sy) - design.centre_y;
-                        const Material material =
-                            m.cell.at(dx * cosine + dy * sine, -dx * sine + dy * cosine);
-                        mu += material.mu;
-                        for (int i = 0; i < material.n_parts; ++i) {
-                            const auto& part = material.part[static_cast<std::size_t>(i)];
-                            const auto p = static_cast<std::size_t>(part.phase);
-                            const PhantomPhase& info = m.phases[p];
-                            const double phi = part.fraction;
-                            crystal::UnitCell unit_cell = info.cell;
-                            double volume = 0, rho = info.density;
-                            if (p == primary && info.varying_cell) {
-                                unit_cell = m.cell.cathode_cell(material.lithium);
-                                volume = unit_cell.volume();
-                                rho *= reference_volume / volume;
-                            }
-                            auto& sum = sums[p];
-                            sum[fraction] += phi;
-                            sum[density] += phi * rho;
-                            sum[scale] += volume > 0 ? phi / (volume * volume) : 0;
-                            sum[cell_a] += phi * unit_cell.a;
-                            sum[cell_c] += phi * unit_cell.c;
-                        }
-                    }
-            }
-            const std::size_t pixel = (iy - y_begin) * n + ix;
-            double total = 0;
-            for (const auto& sum : sums)
-                total += sum[density];
-            for (std::size_t p = 0; p < n_phases; ++p) {
-                const auto& sum = sums[p];
-                TruthMap* map = &maps[p * n_quantities];
-                const double volume = m.phases[p].cell.volume();
-                const double scaled = p == primary && m.phases[p].varying_cell
-                                          ? sum[scale]
-                                          : sum[fraction] / (volume * volume);
-                map[fraction].values[pixel] = sum[fraction] * inverse;
-                map[density].values[pixel] = sum[density] * inverse;
-                map[weight].values[pixel] = total > 0 ? sum[density] / total : NAN;
-                map[scale].values[pixel] = counts_scale * scaled * inverse;
-                map[cell_a].values[pixel] = sum[fraction] > 0 ? sum[cell_a] / sum[fraction] : NAN;
-                map[cell_c].values[pixel] = sum[fraction] > 0 ? sum[cell_c] / sum[fraction] : NAN;
-            }
-            maps.back().values[pixel] = mu * inverse;
-        }
-    return maps;
 }
 
 } // namespace xrdct::phantom

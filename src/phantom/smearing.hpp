@@ -1,5 +1,6 @@
 #pragma once
 
+#include "base/simd.hpp"
 #include "phantom/design.hpp"
 
 #include <array>
@@ -62,7 +63,7 @@ class Smearing {
 
     /// Weights of a line at a fraction d (−½ to ½) from bin i, for bins i − 1, i, i + 1 and
     /// nothing.
-    using Vector = float __attribute__((vector_size(16)));
+    using Vector = simd::Float4;
     static Vector weights(float d) {
         constexpr Vector c0{0.125F, 0.75F, 0.125F, 0.0F}, c1{-0.5F, 0.0F, 0.5F, 0.0F},
             c2{0.5F, -1.0F, 0.5F, 0.0F};

@@ -31,7 +31,7 @@ PixelGrid regrid(const PixelGrid& grid, double pixel);
 /// channel that agrees nearly perfectly, such as a ring of steel, from outweighing all others.
 inline constexpr double model_error = 0.003;
 
-/// Correlations of channels put run_and_sync: the correlation whose unexplained variance 1 − r² is
+/// Correlations of channels put together: the correlation whose unexplained variance 1 − r² is
 /// the weighted geometric mean of theirs, each raised by model_error. A channel that agrees tells
 /// where the images match; one that does not (amounts that changed) hardly dilutes it. Negative
 /// correlations count as 0.

@@ -1,73 +1,47 @@
 #include "registration/coarse_search.hpp"
 
+#include "base/fft.hpp"
 #include "base/units.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <complex>
-
-#include <fftw3.h>
+#include <vector>
 
 namespace xrdct::registration {
 
 namespace {
 
-using Complex = std::complex<float>;
+using fft::Complex;
 
-/// Real transforms of n × n images.
+/// Transforms and circular correlations of real n × n images.
 class Fourier {
   public:
-    explicit Fourier(int n)
-        : n_(n), real_(allocate<float>(points())), half_(allocate<fftwf_complex>(coefficients())) {
-        forward_ = fftwf_plan_dft_r2c_2d(n, n, real_, half_, FFTW_ESTIMATE);
-        backward_ = fftwf_plan_dft_c2r_2d(n, n, half_, real_, FFTW_ESTIMATE);
-    }
-    ~Fourier() {
-        fftwf_destroy_plan(forward_);
-        fftwf_destroy_plan(backward_);
-        fftwf_free(real_);
-        fftwf_free(half_);
-    }
-    Fourier(const Fourier&) = delete;
-    Fourier& operator=(const Fourier&) = delete;
+    explicit Fourier(std::size_t n)
+        : transform_(n), map_(transform_.map_size()), spectrum_(transform_.spectrum_size()) {}
 
-    std::size_t points() const {
-        return static_cast<std::size_t>(n_) * static_cast<std::size_t>(n_);
-    }
-    std::size_t coefficients() const {
-        return static_cast<std::size_t>(n_) * static_cast<std::size_t>(n_ / 2 + 1);
-    }
+    std::size_t length() const { return transform_.length(); }
+    std::size_t points() const { return transform_.map_size(); }
 
     std::vector<Complex> forward(const std::vector<float>& image) {
-        std::copy(image.begin(), image.end(), real_);
-        fftwf_execute(forward_);
-        std::vector<Complex> out(coefficients());
-        for (std::size_t i = 0; i < out.size(); ++i)
-            out[i] = {half_[i][0], half_[i][1]};
-        return out;
+        std::copy(image.begin(), image.end(), map_.begin());
+        transform_.forward(map_.data(), spectrum_.data());
+        return {spectrum_.begin(), spectrum_.end()};
     }
 
     /// Σ_p a(p) b(p + u) for all u, circular.
     std::vector<float> correlate(const std::vector<Complex>& a, const std::vector<Complex>& b) {
         const float scale = 1.0F / static_cast<float>(points());
-        for (std::size_t i = 0; i < a.size(); ++i) {
-            const Complex product = std::conj(a[i]) * b[i] * scale;
-            half_[i][0] = product.real();
-            half_[i][1] = product.imag();
-        }
-        fftwf_execute(backward_);
-        return {real_, real_ + points()};
+        for (std::size_t i = 0; i < a.size(); ++i)
+            spectrum_[i] = std::conj(a[i]) * b[i] * scale;
+        transform_.backward(spectrum_.data(), map_.data());
+        return {map_.begin(), map_.end()};
     }
 
   private:
-    template <typename T>
-    static T* allocate(std::size_t n) {
-        return static_cast<T*>(fftwf_malloc(n * sizeof(T)));
-    }
-    int n_;
-    float* real_;
-    fftwf_complex* half_;
-    fftwf_plan forward_, backward_;
+    fft::RealSquare transform_;
+    fft::Array<float> map_;
+    fft::Array<Complex> spectrum_;
 };
 
 /// An image with its mask: transforms of mask, masked values and their squares.
@@ -76,22 +50,11 @@ struct Transformed {
     double pixels = 0;
 };
 
-int fast_size(std::size_t least) {
-    for (std::size_t n = least;; ++n) {
-        std::size_t rest = n;
-        for (const std::size_t factor : {2U, 3U, 5U})
-            while (rest % factor == 0)
-                rest /= factor;
-        if (rest == 1 && n % 2 == 0)
-            return static_cast<int>(n);
-    }
-}
-
 /// Values of a smooth image at transform(p) of the pixels p of a grid, bilinear; put into an n × n
 /// field.
-Transformed place(Fourier& fourier, int n, const SmoothImage& image, const PixelGrid& grid,
+Transformed place(Fourier& fourier, const SmoothImage& image, const PixelGrid& grid,
                   const RigidTransform& turn) {
-    const auto side = static_cast<std::size_t>(n);
+    const std::size_t side = fourier.length();
     std::vector<float> mask(fourier.points()), values(fourier.points()), squares(fourier.points());
     Transformed out;
     const PixelGrid& from = image.grid;
@@ -155,12 +118,11 @@ std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange&
     const auto n_moving = static_cast<std::size_t>(
         std::ceil(1.25 * static_cast<double>(std::max(moving.nx, moving.ny))));
     const std::size_t reach = std::max(n_reference, n_moving) / 2;
-    const int n = fast_size((n_reference + n_moving) / 2 + reach + 2);
-    const auto side = static_cast<std::size_t>(n);
-    Fourier fourier(n);
+    const std::size_t side = fft::good_length((n_reference + n_moving) / 2 + reach + 2);
+    Fourier fourier(side);
     std::vector<Transformed> still;
     for (const SmoothImage& image : pairs.reference)
-        still.push_back(place(fourier, n, image, reference, {}));
+        still.push_back(place(fourier, image, reference, {}));
 
     std::vector<double> angles;
     if (range.angle) {
@@ -190,7 +152,7 @@ std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange&
             std::vector<unsigned char> allowed(fourier.points(), 1);
             double weight = 0;
             for (std::size_t c = 0; c < channels; ++c) {
-                const Transformed g = place(fourier, n, pairs.moving[c], grid, turn);
+                const Transformed g = place(fourier, pairs.moving[c], grid, turn);
                 const Transformed& r = still[c];
                 const auto common = fourier.correlate(r.mask, g.mask);
                 const auto sr = fourier.correlate(r.values, g.mask),

@@ -28,10 +28,9 @@ struct Ray {
 
 struct BinTuning {
     std::size_t lines = 16; // slow lines in a strip, multiple of 8
-    std::size_t tile = 64;  // fast pixels packed run_and_sync (second-level cache)
-    std::size_t group =
-        8; // fast pixels whose samples are worked on run_and_sync (first-level cache)
-    std::size_t rotations = 12; // worked on run_and_sync
+    std::size_t tile = 64;  // fast pixels packed together (second-level cache)
+    std::size_t group = 8;  // fast pixels whose samples are worked on together (first-level cache)
+    std::size_t rotations = 12; // worked on together
     std::size_t chunk = 108;    // rotations whose sums are held at a time (third-level cache)
     std::size_t parts = 4;      // blocks of channels that share weights
 };
@@ -72,7 +71,7 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
     using namespace simd;
     constexpr bool last_is_optional = n_taps > 2;
     const std::size_t taps = n_taps ? n_taps : run_time_taps;
-    constexpr std::size_t width = V * lanes;
+    constexpr std::size_t width = V * simd::width;
     constexpr std::size_t sets = V >= 8 ? 1 : 2;
     const Int8 line_offset =
         static_cast<std::int32_t>(strip.pitch * width) * Int8{0, 1, 2, 3, 4, 5, 6, 7};
@@ -96,7 +95,7 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
             for (std::size_t part = 0; part < strip.parts; ++part)
                 for (std::size_t c = 0; c < width; c += 16)
                     __builtin_prefetch(sums + part * out_part + c, 1, 2);
-            for (std::size_t line = 0; line < strip.lines; line += lanes) {
+            for (std::size_t line = 0; line < strip.lines; line += simd::width) {
                 const double place_0 = run.origin + static_cast<double>(j) * ray.per_sample +
                                        static_cast<double>(line) * ray.per_line + 0.5 - half_width;
                 const double lowest = std::floor(place_0 + lowest_line);
@@ -141,14 +140,14 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
                     t = broadcast(0);
             tomography::gather::WeightCursor cursor(work.table, place.index, strip.lines,
                                                     taps - (last_is_optional ? 1 : 0));
-            accumulate<n_taps, last_is_optional>(work.table, cursor, strip.lines / lanes, taps,
-                                                 data, total);
+            accumulate<n_taps, last_is_optional>(work.table, cursor, strip.lines / simd::width,
+                                                 taps, data, total);
             float* const to = out + part * out_part + place.sums;
             for (std::size_t v = 0; v < V; ++v) {
                 Float8 sum = total[0][v];
                 if constexpr (sets == 2)
                     sum += total[1][v];
-                store(to + v * lanes, load(to + v * lanes) + place.scale * sum);
+                store(to + v * simd::width, load(to + v * simd::width) + place.scale * sum);
             }
         }
     }

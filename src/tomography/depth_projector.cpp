@@ -13,12 +13,11 @@
 namespace xrdct::tomography {
 
 using simd::Float8;
-using simd::lanes;
 
 namespace {
 
 constexpr std::size_t tile = 16;                ///< pixels
-constexpr std::size_t group_size = tile * tile; ///< voxels that are worked on run_and_sync: a tile
+constexpr std::size_t group_size = tile * tile; ///< voxels that are worked on together: a tile
 
 /// Rank of a pixel within its tile. Neighbours touch the same rays and layers, and an addition that
 /// waits for the one before it is slow: voxels follow each other with a stride (7, 5) instead.
@@ -95,21 +94,21 @@ struct DepthProjector::Impl {
     /// Where the voxels of a group go in one rotation: the first ray's lower layer in a block's
     /// plane, the weights of rays and the share of the upper layer.
     struct Places {
-        alignas(32) std::array<std::int32_t, group_size + simd::lanes> place;
-        alignas(32) std::array<float, group_size + simd::lanes> share;
+        alignas(32) std::array<std::int32_t, group_size + simd::width> place;
+        alignas(32) std::array<float, group_size + simd::width> share;
         std::vector<float> weight; ///< [tap][voxel], the taps group_size apart
     };
 
     void prepare(const Rotation& r, const Group& group, Places& places) const {
         using namespace simd;
-        places.weight.resize(taps * group_size + lanes);
-        std::array<float, max_taps * lanes> tap_weight;
+        places.weight.resize(taps * group_size + simd::width);
+        std::array<float, max_taps * simd::width> tap_weight;
         const auto rays = static_cast<std::int32_t>(translations + taps);
         const auto whole_row = static_cast<std::int32_t>(row),
                    padding = static_cast<std::int32_t>(taps);
         const Float8 last = broadcast(static_cast<float>(layers.count - 1));
         const Float8 last_lower = broadcast(std::max(0.0F, static_cast<float>(layers.count) - 2));
-        for (std::size_t i = 0; i < group.count; i += lanes) {
+        for (std::size_t i = 0; i < group.count; i += simd::width) {
             const Float8 x = load(&layout->xs[group.begin + i]),
                          y = load(&layout->ys[group.begin + i]);
             const Float8 u = x * static_cast<float>(r.kx) + y * static_cast<float>(r.ky) +
@@ -132,11 +131,12 @@ struct DepthProjector::Impl {
             const Int8 ray = first + padding;
             const Int8 inside = (ray >= 0) & (ray <= rays);
             const Int8 place =
-                (ray * whole_row + layer * static_cast<std::int32_t>(lanes)) & inside;
+                (ray * whole_row + layer * static_cast<std::int32_t>(simd::width)) & inside;
             std::memcpy(&places.place[i], &place, sizeof place);
             const Float8 in_scale = inside ? broadcast(scale) : broadcast(0);
             for (std::size_t t = 0; t < taps; ++t)
-                store(&places.weight[t * group_size + i], load(&tap_weight[t * lanes]) * in_scale);
+                store(&places.weight[t * group_size + i],
+                      load(&tap_weight[t * simd::width]) * in_scale);
         }
     }
 
@@ -197,8 +197,8 @@ DepthProjector::Impl::Layout::Layout(const SharedMemoryTeam& team, const ImageGr
     made.voxels.assign(of_voxels.begin(), of_voxels.end());
     std::sort(made.voxels.begin(), made.voxels.end(),
               [&](const VoxelBlocks& a, const VoxelBlocks& b) { return place(a) < place(b); });
-    made.xs.reserve(made.voxels.size() + lanes);
-    made.ys.reserve(made.voxels.size() + lanes);
+    made.xs.reserve(made.voxels.size() + simd::width);
+    made.ys.reserve(made.voxels.size() + simd::width);
     made.voxel_group.reserve(made.voxels.size());
     for (std::size_t i = 0; i < made.voxels.size(); ++i) {
         const std::size_t y = made.voxels[i].pixel / grid.n, x = made.voxels[i].pixel % grid.n;
@@ -221,14 +221,14 @@ DepthProjector::Impl::Layout::Layout(const SharedMemoryTeam& team, const ImageGr
                 }
             if (list.count == 0)
                 continue;
-            coefficients += list.count * lanes;
+            coefficients += list.count * simd::width;
             made.lists.push_back(list);
             ++group.lists;
         }
     }
     // Groups are read eight voxels at a time, the last one beyond its end.
-    made.xs.resize(made.xs.size() + lanes, 0.0F);
-    made.ys.resize(made.ys.size() + lanes, 0.0F);
+    made.xs.resize(made.xs.size() + simd::width, 0.0F);
+    made.ys.resize(made.ys.size() + simd::width, 0.0F);
     voxels = {team, made.voxels};
     groups = {team, made.groups};
     lists = {team, made.lists};
@@ -248,7 +248,7 @@ DepthProjector::Impl::Impl(std::shared_ptr<const Layout> of, const ScanGeometry&
     // One layer is kept as two, so that every voxel has a lower and an upper one.
     const std::size_t kept = std::max<std::size_t>(2, layers.count);
     layers.count = kept;
-    row = (kept | 1) * lanes;
+    row = (kept | 1) * simd::width;
 
     const double step = geometry.step(), width = std::abs(step);
     scale = static_cast<float>(grid.pixel * grid.pixel / width);
@@ -307,7 +307,7 @@ std::size_t DepthProjector::offset(std::size_t i, std::size_t block) const {
         const auto* members = m.layout->list_members.data() + list.first_member;
         const auto* found = std::lower_bound(members, members + list.count, i - group.begin);
         if (found != members + list.count && *found == i - group.begin)
-            return list.coefficient + lanes * static_cast<std::size_t>(found - members);
+            return list.coefficient + simd::width * static_cast<std::size_t>(found - members);
     }
     throw Error("depth projector: a voxel does not carry the block");
 }
@@ -353,7 +353,7 @@ void DepthProjector::forward(std::size_t i_rotation, std::span<const float> coef
             float* to = buffer.data() + list.block * plane_size;
             const float* weights = places.weight.data();
             const std::uint8_t* members = m.layout->list_members.data() + list.first_member;
-            for (std::size_t v = 0; v < list.count; ++v, from += lanes) {
+            for (std::size_t v = 0; v < list.count; ++v, from += simd::width) {
                 const std::size_t i = members[v];
                 const Float8 upper = load(from) * places.share[i], lower = load(from) - upper;
                 float* p = to + places.place[i];
@@ -361,7 +361,7 @@ void DepthProjector::forward(std::size_t i_rotation, std::span<const float> coef
                 for (std::size_t t = 0; t < taps; ++t, p += row) {
                     const float w = weights[t * group_size + i];
                     store(p, load(p) + lower * w);
-                    store(p + lanes, load(p + lanes) + upper * w);
+                    store(p + simd::width, load(p + simd::width) + upper * w);
                 }
             }
         });
@@ -381,7 +381,7 @@ void DepthProjector::adjoint(std::size_t i_rotation, std::span<const float> buff
             const float* from = buffer.data() + list.block * plane_size;
             const float* weights = places.weight.data();
             const std::uint8_t* members = m.layout->list_members.data() + list.first_member;
-            for (std::size_t v = 0; v < list.count; ++v, to += lanes) {
+            for (std::size_t v = 0; v < list.count; ++v, to += simd::width) {
                 const std::size_t i = members[v];
                 const float* p = from + places.place[i];
                 Float8 lower = broadcast(0), upper = broadcast(0);
@@ -389,7 +389,7 @@ void DepthProjector::adjoint(std::size_t i_rotation, std::span<const float> buff
                 for (std::size_t t = 0; t < taps; ++t, p += row) {
                     const float w = weights[t * group_size + i];
                     lower += load(p) * w;
-                    upper += load(p + lanes) * w;
+                    upper += load(p + simd::width) * w;
                 }
                 store(to, load(to) + lower + (upper - lower) * places.share[i]);
             }

@@ -34,7 +34,7 @@ std::vector<double> angular_weights(std::span<const double> rotation_degrees,
         throw Error("filtered back-projection: there is no usable rotation");
     std::ranges::stable_sort(entries, {}, &Entry::angle);
 
-    // Start behind the widest gap, so that rotations that coincide stand run_and_sync.
+    // Start behind the widest gap, so that rotations that coincide stand together.
     const auto gap_to_next = [&](std::size_t i) {
         return i + 1 < entries.size() ? entries[i + 1].angle - entries[i].angle
                                       : entries[0].angle + 180 - entries[i].angle;
@@ -216,11 +216,11 @@ float* FilteredBackProjection::Impl::prepare(const float* sinogram, std::size_t 
         for (std::size_t t = 0; t < n_translations; ++t) {
             copy_padded(rows + t * width, sinogram + (r * n_translations + t) * stride, channels,
                         width);
-            for (std::size_t c = 0; c < width; c += lanes)
+            for (std::size_t c = 0; c < width; c += simd::width)
                 finite += 0.0F * load(rows + t * width + c);
         }
         float all_finite = 0;
-        for (std::size_t lane = 0; lane < lanes; ++lane)
+        for (std::size_t lane = 0; lane < simd::width; ++lane)
             all_finite += finite[lane];
         if (all_finite != 0)
             for (std::size_t c = 0; c < channels; ++c)
@@ -273,7 +273,7 @@ void set_missing(float* image, std::size_t stride, const tomography::gather::Pro
 template <std::size_t V>
 void FilteredBackProjection::Impl::reconstruct_block(const float* sinogram, std::size_t stride,
                                                      std::size_t channels, float* image) {
-    constexpr std::size_t width = V * simd::lanes;
+    constexpr std::size_t width = V * simd::width;
     std::vector<unsigned char> no_data;
     const float* block = prepare(sinogram, stride, channels, width, 1, no_data,
                                  [&](std::size_t, float* rows, const float* factors) {
@@ -296,7 +296,7 @@ void FilteredBackProjection::Impl::variance_block(const float* variance, std::si
                                                   const tomography::gather::Problem& coarse,
                                                   float* image) {
     using namespace simd;
-    constexpr std::size_t width = V * lanes;
+    constexpr std::size_t width = V * simd::width;
     const std::size_t n_translations = geometry.translation.size();
     const auto reach = static_cast<std::ptrdiff_t>(reach_size);
     Buffer line_buffer;
@@ -321,10 +321,12 @@ void FilteredBackProjection::Impl::variance_block(const float* variance, std::si
                     const std::ptrdiff_t lag = j <= at ? at - j : j - at - 1;
                     const Float8 q = broadcast(square[lag]);
                     for (std::size_t v = 0; v < V; ++v)
-                        sum[v] += q * load(line + static_cast<std::size_t>(j) * width + v * lanes);
+                        sum[v] +=
+                            q * load(line + static_cast<std::size_t>(j) * width + v * simd::width);
                 }
                 for (std::size_t v = 0; v < V; ++v)
-                    store(rows + i * width + v * lanes, sum[v] * load(factors + v * lanes));
+                    store(rows + i * width + v * simd::width,
+                          sum[v] * load(factors + v * simd::width));
             }
         });
     tomography::gather::gather_pixels<tomography::gather::LinearTaps, V>(

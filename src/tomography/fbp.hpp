@@ -23,7 +23,7 @@ struct FbpOptions {
     RampFilterOptions filter;
     double max_angular_gap = 5; ///< see angular_weights
     /// Back-project every rotation onto every pixel. By default neighbouring rotations are first
-    /// added on a coarser grid along their rays where they lie close enough run_and_sync: about
+    /// added on a coarser grid along their rays where they lie close enough together: about
     /// twice as fast, with a blur below that of the linear interpolation between samples.
     bool direct = false;
 };

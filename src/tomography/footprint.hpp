@@ -36,7 +36,7 @@ struct FootprintEdge {
 /// from the centre.
 template <bool with_beam>
 struct FootprintEdge8 {
-    // One parameter per lane: lanes may be eight rotations or eight pixels of one rotation.
+    // One parameter per element: the eight may be rotations or pixels of one rotation.
     simd::Float8 flat, narrow, inverse_wide, quadratic, cubic, half_beam, inverse_beam;
 
     [[gnu::always_inline]] simd::Float8 without_beam(simd::Float8 u) const {
@@ -80,18 +80,18 @@ struct FootprintEdge8 {
                 quadratic * (d_rise * d_rise - d_fall * d_fall) + inverse_wide * (d - d_rise);
             const Float8 last = quadratic * (e_rise * e_rise) + inverse_wide * (e - e_rise);
             store(w, first);
-            store(w + lanes, 1.0F - first - last);
-            store(w + 2 * lanes, last);
+            store(w + simd::width, 1.0F - first - last);
+            store(w + 2 * simd::width, last);
         } else {
             Float8 u = first_edge, before = broadcast(0);
             XRDCT_UNROLL(16)
             for (std::size_t t = 0; t + 1 < taps; ++t) {
                 const Float8 here = (*this)(u);
-                store(w + t * lanes, here - before);
+                store(w + t * simd::width, here - before);
                 before = here;
                 u += 1.0F;
             }
-            store(w + (taps - 1) * lanes, 1.0F - before);
+            store(w + (taps - 1) * simd::width, 1.0F - before);
         }
     }
 
@@ -104,7 +104,7 @@ struct FootprintEdge8 {
         half_beam[lane] = static_cast<float>(0.5 * edge.beam);
         inverse_beam[lane] = edge.beam > 0 ? static_cast<float>(1 / edge.beam) : 0;
     }
-    /// The same in all lanes.
+    /// The same in all elements.
     void set(const FootprintEdge& edge) {
         set(0, edge);
         for (simd::Float8* parameter :

@@ -1,7 +1,7 @@
 #pragma once
 
 // Private to the library: back-projection with linear interpolation of rotations that lie close
-// run_and_sync. The sum over a group of neighbouring rotations varies fast across their rays and
+// together. The sum over a group of neighbouring rotations varies fast across their rays and
 // slowly along them. So it is formed on every depth-th line of the image only, at half pixels, and
 // each pixel takes it from the two lines around it, displaced along the rays of the group's middle
 // rotation. The cost per pixel and rotation falls from 2 weights to about 2 · 2 / depth + 2 /
@@ -25,7 +25,7 @@
 namespace xrdct::tomography::gather {
 
 struct RotationGroup {
-    std::array<std::size_t, simd::lanes> rotations{};
+    std::array<std::size_t, simd::width> rotations{};
     std::size_t count = 0;
     bool fast_is_x = true; // axis most nearly perpendicular to the rays
     double shear = 0; // pixels along the fast axis that a ray moves per pixel along the slow one,
@@ -54,7 +54,7 @@ group_rotations(const std::vector<tomography::gather::Line>& lines) {
                     {is_x ? lines[r].ky / lines[r].kx : lines[r].kx / lines[r].ky, r});
         }
         std::ranges::sort(entries, {}, &Entry::shear);
-        const std::size_t count = (entries.size() + simd::lanes - 1) / simd::lanes;
+        const std::size_t count = (entries.size() + simd::width - 1) / simd::width;
         for (std::size_t g = 0, begin = 0; g < count; ++g) {
             const std::size_t end = entries.size() * (g + 1) / count; // even sizes
             RotationGroup group;
@@ -93,7 +93,7 @@ void back_project_groups(const tomography::gather::Problem& problem,
                          const std::vector<RotationGroup>& groups, const float* sinogram,
                          float* image, std::size_t image_stride, std::size_t channels) {
     using namespace simd;
-    constexpr std::size_t width = V * lanes, tile = group_tile, batch = 16;
+    constexpr std::size_t width = V * simd::width, tile = group_tile, batch = 16;
     constexpr std::size_t sets = V >= 8 ? 1 : 2;
     const std::size_t n = problem.n;
     const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations) - 1;
@@ -121,10 +121,10 @@ void back_project_groups(const tomography::gather::Problem& problem,
         max_points = std::max(max_points, lines_of(group) * 2 * fast);
     }
     Buffer packed_buffer, points_buffer, sums_buffer;
-    float* const packed = packed_buffer.reserve(lanes * max_samples * width);
+    float* const packed = packed_buffer.reserve(simd::width * max_samples * width);
     float* const points = points_buffer.reserve(max_points * width);
     float* const sums = sums_buffer.reserve(tile * tile * width);
-    tomography::gather::WeightTable table(batch, lanes, 2);
+    tomography::gather::WeightTable table(batch, simd::width, 2);
     // Not when offsets would overflow, nor when the rows of neighbouring rotations fall onto the
     // same sets of the first-level cache.
     const bool may_read_in_place =
@@ -155,11 +155,12 @@ void back_project_groups(const tomography::gather::Problem& problem,
 
                 // Places of the tile's first point on the samples below the tile. Those are read
                 // where they are if all exist, else copied with the outermost ones repeated.
-                alignas(32) float place_0[lanes] = {}, per_point[lanes] = {}, per_line[lanes] = {};
-                alignas(32) std::int32_t row_offset[lanes] = {};
-                std::array<std::ptrdiff_t, lanes> first_sample{};
-                std::array<std::ptrdiff_t, lanes> sample_count{};
-                bool in_place = group.count == lanes && may_read_in_place;
+                alignas(32) float place_0[simd::width] = {}, per_point[simd::width] = {},
+                                  per_line[simd::width] = {};
+                alignas(32) std::int32_t row_offset[simd::width] = {};
+                std::array<std::ptrdiff_t, simd::width> first_sample{};
+                std::array<std::ptrdiff_t, simd::width> sample_count{};
+                bool in_place = group.count == simd::width && may_read_in_place;
                 for (std::size_t r = 0; r < group.count; ++r) {
                     const std::size_t rotation = group.rotations[r];
                     const tomography::gather::Line& line = problem.lines[rotation];
@@ -183,7 +184,7 @@ void back_project_groups(const tomography::gather::Problem& problem,
                                first_sample[r] + sample_count[r] - 1 <= last_translation;
                 }
                 const float* const data = in_place ? sinogram : packed;
-                for (std::size_t r = 0; r < lanes; ++r) {
+                for (std::size_t r = 0; r < simd::width; ++r) {
                     if (in_place) {
                         row_offset[r] =
                             static_cast<std::int32_t>((group.rotations[r] * problem.translations +
@@ -243,7 +244,7 @@ void back_project_groups(const tomography::gather::Problem& problem,
                             const Int8 sample = truncate(place);
                             const Float8 fraction = place - to_float(sample);
                             store(writer.weights(), 1.0F - fraction);
-                            store(writer.weights() + lanes, fraction);
+                            store(writer.weights() + simd::width, fraction);
                             writer.append<false>(sample * static_cast<std::int32_t>(width) + rows,
                                                  2, width);
                         }
@@ -259,7 +260,7 @@ void back_project_groups(const tomography::gather::Problem& problem,
                                 Float8 sum = total[0][v];
                                 if constexpr (sets == 2)
                                     sum += total[1][v];
-                                store(to + v * lanes, sum);
+                                store(to + v * simd::width, sum);
                             }
                         }
                     }
@@ -286,9 +287,9 @@ void back_project_groups(const tomography::gather::Problem& problem,
                     for (std::size_t fast = 0; fast < fast_end; ++fast) {
                         XRDCT_UNROLL(8)
                         for (std::size_t v = 0; v < V; ++v)
-                            store(sum + v * lanes, load(sum + v * lanes) +
-                                                       w0 * load(before + v * lanes) +
-                                                       w1 * load(after + v * lanes));
+                            store(sum + v * simd::width, load(sum + v * simd::width) +
+                                                             w0 * load(before + v * simd::width) +
+                                                             w1 * load(after + v * simd::width));
                         sum += to_next;
                         before += 2 * width;
                         after += 2 * width;

@@ -50,7 +50,7 @@ struct LinearTaps {
         void set(std::size_t, const Parameters&) {}
         [[gnu::always_inline]] void weights(simd::Float8 fraction, float* w, std::size_t) const {
             simd::store(w, 1.0F - fraction);
-            simd::store(w + simd::lanes, fraction);
+            simd::store(w + simd::width, fraction);
         }
     };
 };
@@ -79,7 +79,7 @@ struct StripTaps {
 
 struct Tuning {
     std::size_t tile =
-        48; // pixels, edge of the tile whose samples are packed run_and_sync (second-level cache)
+        48; // pixels, edge of the tile whose samples are packed together (second-level cache)
     std::size_t lines = 16, columns = 4; // pixels, patch worked on at a time, see PatchWalk
     std::size_t rotations = 16;          // worked on at a time, multiple of 8
     std::size_t parts = 4;               // blocks of channels that share weights
@@ -92,8 +92,8 @@ class WeightTable {
   public:
     WeightTable(std::size_t places, std::size_t neighbours, std::size_t taps)
         : weights_(places * neighbours * taps), offsets_(places * neighbours),
-          extra_weights_(places * neighbours + simd::lanes),
-          extra_offsets_(places * neighbours + simd::lanes), extra_end_(places) {}
+          extra_weights_(places * neighbours + simd::width),
+          extra_offsets_(places * neighbours + simd::width), extra_end_(places) {}
 
     /// Fills the table from the start. A local object, so that its pointers stay in registers.
     class Writer {
@@ -111,16 +111,16 @@ class WeightTable {
             std::memcpy(offset_, &offsets, sizeof offsets);
             if constexpr (last_is_optional) {
                 const std::size_t count =
-                    simd::store_positive(simd::load(weight_ + (taps - 1) * simd::lanes),
+                    simd::store_positive(simd::load(weight_ + (taps - 1) * simd::width),
                                          offsets + static_cast<std::int32_t>((taps - 1) * width),
                                          extra_weight_, extra_offset_);
                 extra_weight_ += count;
                 extra_offset_ += count;
-                weight_ += (taps - 1) * simd::lanes;
+                weight_ += (taps - 1) * simd::width;
             } else {
-                weight_ += taps * simd::lanes;
+                weight_ += taps * simd::width;
             }
-            offset_ += simd::lanes;
+            offset_ += simd::width;
         }
         void end_place() {
             *extra_end_++ = static_cast<std::uint32_t>(extra_weight_ - first_extra_);
@@ -170,22 +170,22 @@ template <std::size_t n_taps, bool last_is_optional, std::size_t V, std::size_t 
                                               std::size_t groups, std::size_t run_time_taps,
                                               const float* data, simd::Float8 (&total)[sets][V]) {
     using namespace simd;
-    constexpr std::size_t width = V * lanes;
+    constexpr std::size_t width = V * simd::width;
     const std::size_t taps = (n_taps ? n_taps : run_time_taps) - (last_is_optional ? 1 : 0);
     for (std::size_t g = 0; g < groups; ++g) {
         XRDCT_UNROLL(8)
-        for (std::size_t a = 0; a < lanes; ++a) {
+        for (std::size_t a = 0; a < simd::width; ++a) {
             const float* p = data + cursor.offset[a];
             XRDCT_UNROLL(16)
             for (std::size_t t = 0; t < taps; ++t) {
-                const Float8 factor = broadcast(cursor.weight[t * lanes + a]);
+                const Float8 factor = broadcast(cursor.weight[t * simd::width + a]);
                 XRDCT_UNROLL(8)
                 for (std::size_t v = 0; v < V; ++v)
-                    total[a % sets][v] += factor * load(p + t * width + v * lanes);
+                    total[a % sets][v] += factor * load(p + t * width + v * simd::width);
             }
         }
-        cursor.weight += taps * lanes;
-        cursor.offset += lanes;
+        cursor.weight += taps * simd::width;
+        cursor.offset += simd::width;
     }
     if constexpr (last_is_optional) {
         const std::size_t end = table.extra_end(cursor.place++);
@@ -194,12 +194,12 @@ template <std::size_t n_taps, bool last_is_optional, std::size_t V, std::size_t 
             const Float8 factor = broadcast(table.extra_weights()[cursor.extra]);
             XRDCT_UNROLL(8)
             for (std::size_t v = 0; v < V; ++v)
-                total[0][v] += factor * load(p + v * lanes);
+                total[0][v] += factor * load(p + v * simd::width);
         }
     }
 }
 
-/// Pixels of a tile that are worked on run_and_sync, in the order of the work, by their distance
+/// Pixels of a tile that are worked on together, in the order of the work, by their distance
 /// from a reference pixel (which need not lie in the image).
 struct Patch {
     struct Pixel {
@@ -362,7 +362,7 @@ class PixelGather {
         : problem_(problem), parameters_(parameters), clamp_(clamp), sinogram_(sinogram),
           sinogram_stride_(sinogram_stride), channels_(channels),
           parts_((channels + width - 1) / width), tuning_(tuning),
-          taps_(Taps::taps ? Taps::taps : run_time_taps), groups_(tuning.rotations / simd::lanes),
+          taps_(Taps::taps ? Taps::taps : run_time_taps), groups_(tuning.rotations / simd::width),
           sums_pitch_(tuning.tile + 1), sums_part_(tuning.tile * sums_pitch_ * width),
           lanes_(groups_), first_sample_(tuning.rotations),
           table_(tuning.lines * tuning.columns, tuning.rotations, taps_), prefetcher_(channels) {
@@ -400,7 +400,7 @@ class PixelGather {
             while (walk.next(patch_)) {
                 // Weights of the patch first, then the sums: mixed, they wait for each other.
                 place(r0, here);
-                const std::size_t here_groups = (here + simd::lanes - 1) / simd::lanes;
+                const std::size_t here_groups = (here + simd::width - 1) / simd::width;
                 make_weights(here_groups);
                 for (std::size_t part = 0; part < parts_; ++part)
                     sum(packed_ + part * packed_part_, sums_ + part * sums_part_, here_groups);
@@ -423,7 +423,7 @@ class PixelGather {
     }
 
   private:
-    static constexpr std::size_t width = V * simd::lanes;
+    static constexpr std::size_t width = V * simd::width;
     /// Eight sums at least, to hide the latency of the multiply-add.
     static constexpr std::size_t sets = V >= 8 ? 1 : 2;
 
@@ -462,19 +462,19 @@ class PixelGather {
 
     /// Packs the samples below one tile for rotations r0 …, a row per rotation and part.
     void pack(std::size_t r0, std::size_t here, std::size_t x0, std::size_t y0) {
-        for (std::size_t r = 0; r < (here + simd::lanes - 1) / simd::lanes * simd::lanes; ++r) {
-            Lanes& lanes = lanes_[r / simd::lanes];
+        for (std::size_t r = 0; r < (here + simd::width - 1) / simd::width * simd::width; ++r) {
+            Lanes& lanes = lanes_[r / simd::width];
             float* const rows = packed_ + r * row_;
             if (r >= here) { // fills up the last eight
                 for (std::size_t part = 0; part < parts_; ++part)
                     std::memset(rows + part * packed_part_, 0, row_ * sizeof(float));
-                lanes.kx[r % simd::lanes] = lanes.ky[r % simd::lanes] = 0;
-                lanes.taps.set(r % simd::lanes, parameters_[r0 + here - 1]);
+                lanes.kx[r % simd::width] = lanes.ky[r % simd::width] = 0;
+                lanes.taps.set(r % simd::width, parameters_[r0 + here - 1]);
                 continue;
             }
-            lanes.kx[r % simd::lanes] = static_cast<float>(problem_.lines[r0 + r].kx);
-            lanes.ky[r % simd::lanes] = static_cast<float>(problem_.lines[r0 + r].ky);
-            lanes.taps.set(r % simd::lanes, parameters_[r0 + r]);
+            lanes.kx[r % simd::width] = static_cast<float>(problem_.lines[r0 + r].kx);
+            lanes.ky[r % simd::width] = static_cast<float>(problem_.lines[r0 + r].ky);
+            lanes.taps.set(r % simd::width, parameters_[r0 + r]);
             first_sample_[r] = first_sample(r0 + r, x0, y0);
             for_samples(r0 + r, x0, y0, [&](std::size_t s, const float* from) {
                 for (std::size_t part = 0; part < parts_; ++part) {
@@ -491,10 +491,10 @@ class PixelGather {
 
     /// Place of the patch on the translation axis at every rotation.
     void place(std::size_t r0, std::size_t here) {
-        for (std::size_t r = 0; r < (here + simd::lanes - 1) / simd::lanes * simd::lanes; ++r) {
-            Lanes& lanes = lanes_[r / simd::lanes];
-            std::int32_t& offset = reinterpret_cast<std::int32_t*>(&lanes.offset)[r % simd::lanes];
-            lanes.origin[r % simd::lanes] = 0;
+        for (std::size_t r = 0; r < (here + simd::width - 1) / simd::width * simd::width; ++r) {
+            Lanes& lanes = lanes_[r / simd::width];
+            std::int32_t& offset = reinterpret_cast<std::int32_t*>(&lanes.offset)[r % simd::width];
+            lanes.origin[r % simd::width] = 0;
             offset = static_cast<std::int32_t>(r * row_);
             if (r >= here)
                 continue;
@@ -506,7 +506,7 @@ class PixelGather {
                 lowest = std::min(lowest, patch_.corner_dx[corner] * line.kx +
                                               patch_.corner_dy[corner] * line.ky);
             lowest = std::floor(origin + lowest);
-            lanes.origin[r % simd::lanes] = static_cast<float>(origin - lowest);
+            lanes.origin[r % simd::width] = static_cast<float>(origin - lowest);
             offset +=
                 static_cast<std::int32_t>((static_cast<std::ptrdiff_t>(lowest) - first_sample_[r]) *
                                           static_cast<std::ptrdiff_t>(width));
@@ -548,7 +548,7 @@ class PixelGather {
                 Float8 s = total[0][v];
                 if constexpr (sets == 2)
                     s += total[1][v];
-                store(sum + v * lanes, load(sum + v * lanes) + s);
+                store(sum + v * simd::width, load(sum + v * simd::width) + s);
             }
         }
     }
@@ -597,13 +597,13 @@ void gather_pixels(const Problem& problem, const std::vector<typename Taps::Para
 /// at most `most` (8 or 4), up to `parts` of the widest at a time.
 template <std::size_t most, class Block>
 void for_channel_blocks(std::size_t channels, std::size_t parts, Block&& block) {
-    constexpr std::size_t widest = most * simd::lanes;
+    constexpr std::size_t widest = most * simd::width;
     for (std::size_t first = 0; first < channels;) {
         const std::size_t left = channels - first;
         std::size_t count = left;
-        if (left <= simd::lanes) {
+        if (left <= simd::width) {
             block.template operator()<1>(first, count);
-        } else if (most > 4 && left <= 4 * simd::lanes) {
+        } else if (most > 4 && left <= 4 * simd::width) {
             block.template operator()<4>(first, count);
         } else {
             count = std::min(left, parts * widest);

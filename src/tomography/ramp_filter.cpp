@@ -7,13 +7,12 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <type_traits>
 #include <utility>
 
-#include <fftw3.h>
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/fft.hpp"
 #include "base/simd.hpp"
 #include "base/units.hpp"
 
@@ -46,57 +45,17 @@ double window_value(FilterWindow window, double f) {
     }
 }
 
-/// Next length that FFTW handles well: 2^a 3^b 5^c with a ≥ 4.
-std::size_t good_length(std::size_t least) {
-    for (std::size_t n = (std::max<std::size_t>(least, 16) + 15) / 16 * 16;; n += 16) {
-        std::size_t rest = n;
-        for (const std::size_t factor : {2, 3, 5})
-            while (rest % factor == 0)
-                rest /= factor;
-        if (rest == 1)
-            return n;
-    }
-}
-
 // Two real channels make one complex one: the filter is real and even, so they do not mix.
 constexpr std::size_t block_channels = 32;
 constexpr std::size_t block_pairs = block_channels / 2;
 
-/// In-place transforms of a block [padded length][pair] in both directions. Making and destroying
-/// plans is not thread-safe in FFTW, executing them is.
-class Plans {
-  public:
-    explicit Plans(std::size_t length) {
-        simd::Buffer buffer;
-        auto* data = reinterpret_cast<fftwf_complex*>(buffer.reserve(length * block_channels));
-        const int n = static_cast<int>(length), pairs = static_cast<int>(block_pairs);
-        const auto make = [&](int direction) {
-            return Plan(fftwf_plan_many_dft(1, &n, pairs, data, nullptr, pairs, 1, data, nullptr,
-                                            pairs, 1, direction, FFTW_ESTIMATE));
-        };
-        forward_ = make(FFTW_FORWARD);
-        backward_ = make(FFTW_BACKWARD);
-        if (!forward_ || !backward_)
-            throw Error(fmt::format("ramp filter: no Fourier transform of length {}", length));
-    }
-    void forward(fftwf_complex* data) const { fftwf_execute_dft(forward_.get(), data, data); }
-    void backward(fftwf_complex* data) const { fftwf_execute_dft(backward_.get(), data, data); }
-
-  private:
-    struct Destroy {
-        void operator()(fftwf_plan plan) const { fftwf_destroy_plan(plan); }
-    };
-    using Plan = std::unique_ptr<std::remove_pointer_t<fftwf_plan>, Destroy>;
-    Plan forward_, backward_;
-};
-
-/// Made once per length and kept for the life of the process. Plans that are chosen by measuring
-/// differ from run to run, and so would the maps in their last digits.
-const Plans& plans_for(std::size_t length) {
+/// In-place transforms of a block [padded length][pair], made once per length and kept for the life
+/// of the process.
+const fft::Interleaved& transform_of(std::size_t length) {
     static std::mutex mutex;
-    static std::map<std::size_t, Plans> known;
+    static std::map<std::size_t, fft::Interleaved> known;
     const std::scoped_lock lock(mutex);
-    return known.try_emplace(length, length).first->second;
+    return known.try_emplace(length, length, block_pairs).first->second;
 }
 
 } // namespace
@@ -123,7 +82,7 @@ struct RampFilter::Impl {
     std::size_t translations, padded;
     std::vector<double> kernel;  // lag 0 … translations − 1
     std::vector<float> response; // per frequency, over the padded length (FFTW does not normalise)
-    const Plans* plans;
+    const fft::Interleaved* transform;
 
     Impl(std::size_t n, double step, const RampFilterOptions& options);
     void filter_block(const float* input, std::size_t input_stride, float* output,
@@ -141,8 +100,8 @@ RampFilter::Impl::Impl(std::size_t n, double step, const RampFilterOptions& opti
         throw Error(fmt::format("ramp filter: cutoff is {}, expected above 0 and at most 1",
                                 options.cutoff));
 
-    padded = good_length(2 * n);
-    plans = &plans_for(padded);
+    padded = fft::good_length(std::max<std::size_t>(2 * n, 16), 16);
+    transform = &transform_of(padded);
     std::vector<double> cosine(padded);
     for (std::size_t i = 0; i < padded; ++i)
         cosine[i] = std::cos(2 * pi * static_cast<double>(i) / static_cast<double>(padded));
@@ -182,16 +141,16 @@ void RampFilter::Impl::filter_block(const float* input, std::size_t input_stride
     std::memset(work + translations * block_channels, 0,
                 (padded - translations) * block_channels * sizeof(float));
 
-    auto* const complex = reinterpret_cast<fftwf_complex*>(work);
-    plans->forward(complex);
+    auto* const complex = reinterpret_cast<fft::Complex*>(work);
+    transform->forward(complex);
     for (std::size_t k = 0; k < padded; ++k) {
         const Float8 factor = broadcast(response[k]);
-        for (std::size_t c = 0; c < block_channels; c += lanes) {
+        for (std::size_t c = 0; c < block_channels; c += simd::width) {
             float* p = work + k * block_channels + c;
             store(p, load(p) * factor);
         }
     }
-    plans->backward(complex);
+    transform->backward(complex);
 
     alignas(64) float factors[block_channels];
     for (std::size_t c = 0; c < block_channels; ++c)
@@ -200,7 +159,7 @@ void RampFilter::Impl::filter_block(const float* input, std::size_t input_stride
         const float* from = work + t * block_channels;
         float* to = output + t * output_stride;
         if (channels == block_channels)
-            for (std::size_t c = 0; c < block_channels; c += lanes)
+            for (std::size_t c = 0; c < block_channels; c += simd::width)
                 store(to + c, load(from + c) * load(factors + c));
         else
             for (std::size_t c = 0; c < channels; ++c)

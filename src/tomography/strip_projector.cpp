@@ -134,7 +134,7 @@ StripProjector::Impl::Impl(ScanGeometry scan, ImageGrid image, StripProjectorOpt
                 "much in size; at most about {} of one may lie below another",
                 grid.pixel, width, beam, max_taps - 4));
     }
-    // Rays worked on run_and_sync are to be nearly parallel, in whatever order they were measured.
+    // Rays worked on together are to be nearly parallel, in whatever order they were measured.
     for (auto& some : rays)
         std::sort(some.begin(), some.end(),
                   [](const Ray& a, const Ray& b) { return a.per_line < b.per_line; });
@@ -182,7 +182,7 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
                                          std::size_t channels, std::size_t line_0,
                                          const BinTuning& tuning, tomography::gather::BinWork& work,
                                          float* packed, float* out, std::size_t out_part) const {
-    constexpr std::size_t width = V * simd::lanes;
+    constexpr std::size_t width = V * simd::width;
     const std::size_t parts = (channels + width - 1) / width;
     const std::size_t n = grid.n, lines = tuning.lines;
     const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations);
@@ -300,7 +300,7 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
 template <std::size_t V>
 void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
                                          std::size_t channels, float* sinogram) const {
-    constexpr std::size_t width = V * simd::lanes;
+    constexpr std::size_t width = V * simd::width;
     const BinTuning tuning;
     const std::size_t parts = (channels + width - 1) / width;
     // Chunks of equal size, of whole batches of rotations: each reads the image once.

@@ -98,9 +98,9 @@ TEST_F(DlsrCheckpoints, OfAnotherJobOrScanOrVersion) {
     expect_refused(results, resuming, 2, {checkpoint_name, "other settings", "--force"});
     spoilt([](auto& state) { state.inputs = "{}"; });
     expect_refused(results, resuming, 1, {checkpoint_name, "another job", "--force"});
-    spoilt([](auto& state) { state.x.pop_back(); });
+    spoilt([](auto& state) { state.state.fit.x.pop_back(); });
     expect_refused(results, resuming, 2, {checkpoint_name, "--force"});
-    spoilt([](auto& state) { state.x[3] = NAN; });
+    spoilt([](auto& state) { state.state.fit.x[3] = NAN; });
     expect_refused(results, resuming, 2, {checkpoint_name, "not finite", "--force"});
     spoilt([](auto&) {});
     hdf5::File::open(path, hdf5::Access::read_write)
@@ -183,8 +183,8 @@ class DlsrResume : public ::testing::Test {
     }
 
     /// Runs, goes on from every checkpoint that was seen, compares; returns them.
-    static std::vector<pipeline::DlsrCheckpoint>
-    expect_equal(const std::string& name, const std::vector<std::string>& settings) {
+    static std::vector<dlsr::State> expect_equal(const std::string& name,
+                                                 const std::vector<std::string>& settings) {
         const auto reference = new_results(name);
         // They are replaced and never changed, so that a link keeps each.
         std::vector<fs::path> saved;
@@ -201,13 +201,14 @@ class DlsrResume : public ::testing::Test {
             return false;
         });
         EXPECT_EQ(undisturbed.exit_code, 0) << undisturbed.errors;
-        std::vector<pipeline::DlsrCheckpoint> states;
+        std::vector<dlsr::State> states;
         for (const auto& checkpoint : saved) {
-            auto state = *pipeline::read_dlsr_checkpoint(checkpoint);
-            const auto place = state.phase + ", step " + std::to_string(state.iteration) +
-                               ", parameter " + std::to_string(state.geometry.parameter) +
-                               ", round " + std::to_string(state.geometry.round) + ", " +
-                               std::to_string(state.held_out.size()) + " strengths";
+            auto state = pipeline::read_dlsr_checkpoint(checkpoint)->state;
+            const auto place = std::string(to_string(state.phase)) + ", step " +
+                               std::to_string(state.fit.iteration) + ", parameter " +
+                               std::to_string(state.geometry.progress.parameter) + ", round " +
+                               std::to_string(state.geometry.progress.round) + ", " +
+                               std::to_string(state.validation.tried.size()) + " weights";
             SCOPED_TRACE(place);
             states.push_back(std::move(state));
             const auto results = new_results("from-" + checkpoint.filename().string());
@@ -231,7 +232,7 @@ class DlsrResume : public ::testing::Test {
 };
 std::unique_ptr<TemporaryDirectory> DlsrResume::folder_;
 
-int count_of(const std::vector<pipeline::DlsrCheckpoint>& states,
+int count_of(const std::vector<dlsr::State>& states,
              const std::function<bool(const pipeline::DlsrCheckpoint&)>& holds) {
     return static_cast<int>(std::count_if(states.begin(), states.end(), holds));
 }
@@ -240,9 +241,10 @@ int count_of(const std::vector<pipeline::DlsrCheckpoint>& states,
 // between the samples of the errors.
 TEST_F(DlsrResume, WhereRangesMove) {
     const auto states = expect_equal("ranges", {"dlsr.smoothness=1", "dlsr.convergence=1e-5"});
-    EXPECT_GE(count_of(states, [](auto& s) { return s.iteration > 0 && s.range_moves == 0; }), 1);
-    EXPECT_GE(count_of(states, [](auto& s) { return s.range_moves > 0; }), 3);
-    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "errors"; }), 1);
+    EXPECT_GE(
+        count_of(states, [](auto& s) { return s.fit.iteration > 0 && s.fit.range_moves == 0; }), 1);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.fit.range_moves > 0; }), 3);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == dlsr::Phase::esd; }), 1);
 }
 
 // Outlying samples get what the model says, again and again.
@@ -250,7 +252,11 @@ TEST_F(DlsrResume, WhereDataAreReplaced) {
     const auto states =
         expect_equal("replaced", {"dlsr.loss=\"huber\"", "dlsr.smoothness=1",
                                   "dlsr.convergence=1e-3", "dlsr.check_senses=false"});
-    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "final" && !s.data_x.empty(); }), 2);
+    EXPECT_GE(count_of(states,
+                       [](auto& s) {
+                           return s.phase == dlsr::Phase::last_steps && !s.fit.data_x.empty();
+                       }),
+              2);
 }
 
 // While the geometry is refined and the strength of the smoothness is chosen.
@@ -258,9 +264,11 @@ TEST_F(DlsrResume, WhereGeometryAndStrengthAreChosen) {
     const auto states =
         expect_equal("geometry", {"dlsr.axis_offset=\"refine\"", "dlsr.distance=\"refine\"",
                                   "dlsr.radial_scale=\"metals\"", "dlsr.convergence=1e-3"});
-    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "geometry" && s.iteration > 0; }),
-              1);
-    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == "held-out"; }), 2);
+    EXPECT_GE(
+        count_of(states,
+                 [](auto& s) { return s.phase == dlsr::Phase::geometry && s.fit.iteration > 0; }),
+        1);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == dlsr::Phase::validation; }), 2);
 }
 
 /// Results on a small file system of their own.

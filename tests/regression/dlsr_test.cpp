@@ -215,7 +215,7 @@ void kill_at(const std::filesystem::path& results, const std::string& phase,
     const auto checkpoint = results / "dlsr-checkpoint.nxs";
     const auto killed = run([&] {
         const auto state = pipeline::read_dlsr_checkpoint(checkpoint);
-        return state && state->phase == phase;
+        return state && to_string(state->state.phase) == phase;
     });
     EXPECT_NE(killed.exit_code, 0) << "it ended before it could be killed";
     EXPECT_FALSE(std::filesystem::exists(results / "dlsr.nxs"));

@@ -1,15 +1,15 @@
 #include "rietveld/fit/calibration.hpp"
 
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 #include "base/units.hpp"
+#include "rietveld/fit/calibrator.hpp"
 
-#include <Eigen/Core>
-#include <Eigen/LU>
-#include <Eigen/QR>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fmt/format.h>
-#include <numeric>
+#include <limits>
 
 namespace xrdct::rietveld {
 
@@ -29,27 +29,16 @@ constexpr double min_significance = 2;
 /// Relative variation of 1/cos θ below which X and Z are one parameter.
 constexpr double min_variation = 0.02;
 
-double line_fwhm(const InstrumentProfile& profile, double two_theta, double wavelength) {
-    return pseudo_voigt(peak_widths(profile, two_theta, wavelength)).fwhm;
-}
-
 /// Width at half height [deg] of the pattern's strongest peaks above their surroundings: median of
 /// up to five.
 double typical_width(const RadialAxis& axis, std::span<const double> intensity) {
     const std::size_t n = axis.size();
-    std::vector<double> sorted;
-    for (const double value : intensity) {
-        if (std::isfinite(value)) {
-            sorted.push_back(value);
-        }
-    }
+    const std::vector<double> finite = finite_values(intensity);
     const double channel = (axis.edges().back() - axis.edges().front()) / static_cast<double>(n);
-    if (sorted.empty()) {
+    if (finite.empty()) {
         return 3 * channel;
     }
-    std::nth_element(sorted.begin(),
-                     sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
-    const double base = sorted[sorted.size() / 2];
+    const double base = median(finite);
     std::vector<bool> used(n, false);
     std::vector<double> widths;
     for (int peak = 0; peak < 5; ++peak) {
@@ -94,8 +83,7 @@ double typical_width(const RadialAxis& axis, std::span<const double> intensity) 
     if (widths.empty()) {
         return 3 * channel;
     }
-    std::sort(widths.begin(), widths.end());
-    return std::max(widths[widths.size() / 2], 1.5 * channel);
+    return std::max(median(std::move(widths)), 1.5 * channel);
 }
 
 void check_lines_in_range(const RadialAxis& axis, const crystal::Phase& standard) {
@@ -114,36 +102,13 @@ void check_lines_in_range(const RadialAxis& axis, const crystal::Phase& standard
     }
 }
 
-/// The fit, with a judgement of whether it is one at all.
-class Calibrator {
-  public:
-    Calibrator(const RadialAxis& axis, std::span<const double> intensity,
-               std::span<const double> variance, const crystal::Phase& standard,
-               const CalibrationOptions& options)
-        : axis_(axis), intensity_(intensity), variance_(variance), standard_(standard),
-          options_(options) {}
+/// One of U, V, W, X, Y, Z.
+Parameter& profile_parameter(PatternModel& model, std::size_t i) {
+    auto& p = model.instrument;
+    return *std::array<Parameter*, 6>{&p.u, &p.v, &p.w, &p.x, &p.y, &p.z}[i];
+}
 
-    Calibration run();
-
-  private:
-    PatternModel start_model() const;
-    double find_ratio(PatternModel& model) const;
-    void apply_scale(PatternModel& model, double ratio) const;
-    RefinementResult fit(const PatternModel& model) const;
-    double unexplained(const RefinementResult& result) const;
-    void check(const RefinementResult& result) const;
-    void reduce_profile(PatternModel& model);
-    void find_foreign_peaks();
-    void fit_single_lines();
-    void explain_shifts();
-    void collect();
-
-    RadialAxis axis_;
-    std::span<const double> intensity_, variance_;
-    crystal::Phase standard_;
-    CalibrationOptions options_;
-    Calibration result_;
-};
+} // namespace
 
 PatternModel Calibrator::start_model() const {
     const double width = typical_width(axis_, intensity_);
@@ -273,19 +238,31 @@ void Calibrator::check(const RefinementResult& result) const {
     }
 }
 
-/// Fits and drops the least significant profile term until all that are left are significant.
-void Calibrator::reduce_profile(PatternModel& model) {
+/// Whether the line intensities are taken from the pattern.
+void Calibrator::choose_intensities(const PatternModel& model) {
+    if (options_.intensities == IntensitySource::extracted) {
+        result_.extracted = true;
+    } else if (options_.intensities == IntensitySource::automatic) {
+        const auto first = fit(model);
+        const double r_bragg = first.phases.empty() ? std::nan("") : first.phases[0].r_bragg;
+        if (!(r_bragg <= poor_intensities)) {
+            result_.extracted = true;
+            result_.notes.push_back(fmt::format(
+                "the structure's intensities do not fit (R_Bragg {:.2f}: texture, coarse grains "
+                "or background removal): they are extracted from the pattern instead",
+                r_bragg));
+        }
+    }
+}
+
+/// All profile terms free, but for one that the range cannot tell from another.
+void Calibrator::start_profile(PatternModel& model) {
     auto& terms = result_.profile;
-    const auto parameter = [&](PatternModel& m, std::size_t i) -> Parameter& {
-        auto& p = m.instrument;
-        return *std::array<Parameter*, 6>{&p.u, &p.v, &p.w, &p.x, &p.y, &p.z}[i];
-    };
     const char* const names[] = {"U", "V", "W", "X", "Y", "Z"};
-    // Width in degrees² or degrees at which a term makes itself felt over the range.
     for (std::size_t i = 0; i < terms.size(); ++i) {
         terms[i].name = names[i];
         terms[i].unit = i < 3 ? "deg^2" : "deg";
-        Parameter& p = parameter(model, i);
+        Parameter& p = profile_parameter(model, i);
         p.refine = true;
         if (i != 1) {
             p.lower = 0;
@@ -294,44 +271,57 @@ void Calibrator::reduce_profile(PatternModel& model) {
     const auto centres = axis_.two_theta();
     const double secant_low = 1 / std::cos(radians(centres.front() / 2));
     const double secant_high = 1 / std::cos(radians(centres.back() / 2));
-    const auto drop = [&](std::size_t i, const std::string& reason) {
-        parameter(model, i) = Parameter{};
-        terms[i].reason = reason;
-    };
     if (secant_high / secant_low - 1 < min_variation) {
-        drop(5, fmt::format("1/cos(theta) varies by {:.2g} % over the range: X and Z are one "
-                            "parameter there",
-                            100 * (secant_high / secant_low - 1)));
+        drop(model, 5,
+             fmt::format("1/cos(theta) varies by {:.2g} % over the range: X and Z are one "
+                         "parameter there",
+                         100 * (secant_high / secant_low - 1)));
     }
+}
+
+Calibrator::Dropped Calibrator::least_significant(PatternModel& model) const {
+    // last to go: W, X; first: what is hardest to tell
+    constexpr std::array<std::size_t, 6> order{5, 1, 4, 0, 3, 2};
+    Dropped worst;
+    std::size_t left = 0;
+    double least = min_significance;
+    for (const std::size_t i : order) {
+        if (!profile_parameter(model, i).refine) {
+            continue;
+        }
+        ++left;
+        const auto& refined = result_.fit.parameters;
+        const auto found = std::find_if(refined.begin(), refined.end(), [&](const auto& p) {
+            return p.name == result_.profile[i].name;
+        });
+        const double value = found->value, esd = found->esd;
+        const bool blind = !std::isfinite(esd);
+        const double significance =
+            found->at_bound || blind || value == 0 ? 0 : std::abs(value) / esd;
+        if (significance < least) {
+            least = significance;
+            worst.term = i;
+            worst.reason = found->at_bound || value == 0 ? "at its least value, 0"
+                           : blind                       ? "not determined by the data"
+                                   : fmt::format("{:.2g} with an e.s.d. of {:.2g}", value, esd);
+        }
+    }
+    return left == 1 ? Dropped() : worst;
+}
+
+void Calibrator::drop(PatternModel& model, std::size_t term, const std::string& reason) {
+    profile_parameter(model, term) = Parameter{};
+    result_.profile[term].reason = reason;
+}
+
+/// Fits and drops the least significant profile term until all that are left are significant.
+void Calibrator::reduce_profile(PatternModel& model) {
+    start_profile(model);
     while (true) {
         result_.fit = fit(model);
         check(result_.fit);
-        // last to go: W, X; first: what is hardest to tell
-        constexpr std::array<std::size_t, 6> order{5, 1, 4, 0, 3, 2};
-        std::size_t worst = 6, left = 0;
-        double least = min_significance;
-        std::string reason;
-        for (const std::size_t i : order) {
-            if (!parameter(model, i).refine) {
-                continue;
-            }
-            ++left;
-            const auto& refined = result_.fit.parameters;
-            const auto found = std::find_if(refined.begin(), refined.end(),
-                                            [&](const auto& p) { return p.name == terms[i].name; });
-            const double value = found->value, esd = found->esd;
-            const bool blind = !std::isfinite(esd);
-            const double significance =
-                found->at_bound || blind || value == 0 ? 0 : std::abs(value) / esd;
-            if (significance < least) {
-                least = significance;
-                worst = i;
-                reason = found->at_bound || value == 0 ? "at its least value, 0"
-                         : blind                       ? "not determined by the data"
-                                 : fmt::format("{:.2g} with an e.s.d. of {:.2g}", value, esd);
-            }
-        }
-        if (worst == 6 || left == 1) {
+        const Dropped worst = least_significant(model);
+        if (worst.term == 6) {
             break;
         }
         const PatternModel refined = result_.fit.model;
@@ -341,7 +331,7 @@ void Calibrator::reduce_profile(PatternModel& model) {
         model.zero = refined.zero;
         model.phases[0].cell = refined.phases[0].cell;
         model.phases[0].b_overall = refined.phases[0].b_overall;
-        drop(worst, reason);
+        drop(model, worst.term, worst.reason);
     }
 }
 
@@ -376,150 +366,6 @@ void Calibrator::find_foreign_peaks() {
     }
     if (strange > foreign_peak * highest) {
         result_.notes.push_back(text);
-    }
-}
-
-/// The strong lines one by one: the rest of the calculated pattern is taken off, a pseudo-Voigt
-/// and a straight line are fitted.
-void Calibrator::fit_single_lines() {
-    constexpr double half_window = 4; // FWHM
-    constexpr double neighbour = 1.5; // FWHM; closer lines are not told apart
-    constexpr double weakest = 0.01;  // of the strongest height
-    constexpr std::size_t most = 60;
-    const auto& fit = result_.fit;
-    const InstrumentProfile profile = result_.instrument();
-    const double wavelength = result_.wavelength.value;
-    std::vector<double> height;
-    for (const PatternLine& line : fit.lines) {
-        height.push_back(line.intensity / line_fwhm(profile, line.two_theta, wavelength));
-    }
-    const double strongest = height.empty() ? 0 : *std::max_element(height.begin(), height.end());
-    std::vector<std::size_t> order(fit.lines.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(),
-              [&](std::size_t a, std::size_t b) { return height[a] > height[b]; });
-    for (const std::size_t index : order) {
-        if (result_.lines.size() == most || height[index] < weakest * strongest) {
-            break;
-        }
-        const PatternLine& line = fit.lines[index];
-        const auto shape = pseudo_voigt(peak_widths(profile, line.two_theta, wavelength));
-        const bool alone = std::none_of(fit.lines.begin(), fit.lines.end(), [&](const auto& other) {
-            return &other != &line &&
-                   std::abs(other.two_theta - line.two_theta) < neighbour * shape.fwhm &&
-                   other.intensity > 0.02 * line.intensity;
-        });
-        const auto centres = axis_.two_theta();
-        const auto first =
-            static_cast<std::size_t>(std::lower_bound(centres.begin(), centres.end(),
-                                                      line.two_theta - half_window * shape.fwhm) -
-                                     centres.begin());
-        const auto last =
-            static_cast<std::size_t>(std::upper_bound(centres.begin(), centres.end(),
-                                                      line.two_theta + half_window * shape.fwhm) -
-                                     centres.begin());
-        const bool inside = line.two_theta - half_window * shape.fwhm > axis_.edges().front() &&
-                            line.two_theta + half_window * shape.fwhm < axis_.edges().back();
-        if (!alone || !inside || last < first + 9) {
-            continue;
-        }
-        ProfileBuffer own;
-        channel_averaged_profile(axis_, line.two_theta, shape.fwhm, shape.mixing,
-                                 default_profile_range, false, own);
-        std::vector<double> net, variance;
-        bool whole = true;
-        for (std::size_t k = first; k < last; ++k) {
-            const double mine = k >= own.first && k - own.first < own.size()
-                                    ? line.intensity * own.value[k - own.first]
-                                    : 0;
-            net.push_back(intensity_[k] - (fit.calculated[k] - mine));
-            variance.push_back(variance_[k]);
-            whole = whole && std::isfinite(net.back()) && variance_[k] > 0;
-        }
-        if (!whole) {
-            continue;
-        }
-        const auto window =
-            RadialAxis::from_two_theta(centres.subspan(first, last - first), wavelength);
-        PatternModel model;
-        model.set_background(2);
-        SinglePeak peak;
-        peak.name = "line";
-        peak.position = {line.two_theta, true, line.two_theta - 2 * shape.fwhm,
-                         line.two_theta + 2 * shape.fwhm};
-        peak.fwhm = {shape.fwhm, true, 0.1 * shape.fwhm, 6 * shape.fwhm};
-        peak.mixing = {std::clamp(shape.mixing, 0.01, 0.99), true, 0, 1};
-        peak.area.value = line.intensity;
-        model.peaks.push_back(peak);
-        RefinementOptions options;
-        options.scale_errors = true;
-        const auto single = refine(window, net, variance, model, options);
-        const auto value = [&](const char* name) {
-            const auto found = std::find_if(single.parameters.begin(), single.parameters.end(),
-                                            [&](const auto& p) { return p.name == name; });
-            return found != single.parameters.end() && !found->at_bound
-                       ? std::pair{found->value, found->esd}
-                       : std::pair{std::nan(""), std::nan("")};
-        };
-        const auto [position, position_esd] = value("line position");
-        const auto [fwhm, fwhm_esd] = value("line fwhm");
-        if (single.status != FitStatus::converged || !std::isfinite(position_esd) ||
-            !(fwhm_esd < 0.2 * fwhm)) {
-            continue;
-        }
-        result_.lines.push_back({line.hkl, line.two_theta, position - line.two_theta, position_esd,
-                                 fwhm, fwhm_esd, shape.fwhm});
-    }
-    std::sort(result_.lines.begin(), result_.lines.end(),
-              [](const auto& a, const auto& b) { return a.two_theta < b.two_theta; });
-}
-
-/// What is left of the lines' places, against sin² 2θ: a detector tilted by φ and integrated as if
-/// it were not moves a line at azimuth χ by tan φ cos χ sin² 2θ, which cancels over full rings
-/// only.
-void Calibrator::explain_shifts() {
-    constexpr std::size_t fewest = 6;
-    constexpr double better = 4, significant = 5;
-    const auto& lines = result_.lines;
-    if (lines.size() < fewest) {
-        return;
-    }
-    const auto count = static_cast<Eigen::Index>(lines.size());
-    Eigen::MatrixXd basis(count, 3); // scale, zero, tilt; in deg over e.s.d.
-    Eigen::VectorXd shift(count);
-    for (Eigen::Index i = 0; i < count; ++i) {
-        const SingleLine& line = lines[static_cast<std::size_t>(i)];
-        const double angle = radians(line.two_theta);
-        basis.row(i) << degrees(2 * std::tan(angle / 2)), 1, degrees(std::pow(std::sin(angle), 2));
-        basis.row(i) /= line.shift_esd;
-        shift[i] = line.shift / line.shift_esd;
-    }
-    const auto misfit = [&](const Eigen::MatrixXd& columns) {
-        const Eigen::VectorXd solution = columns.colPivHouseholderQr().solve(shift);
-        return (shift - columns * solution).squaredNorm();
-    };
-    const Eigen::MatrixXd without =
-        options_.refine_zero ? Eigen::MatrixXd(basis.leftCols(2)) : Eigen::MatrixXd(basis.col(0));
-    Eigen::MatrixXd with(count, 2);
-    with << basis.col(0), basis.col(2);
-    // The zero of the fit is undone by the scale and the tilt only if it stood for them.
-    const double zero = options_.refine_zero ? result_.zero.value : 0;
-    const Eigen::VectorXd residual_shift = shift + zero * basis.col(1);
-    const double before = misfit(without);
-    const Eigen::VectorXd solution = with.colPivHouseholderQr().solve(residual_shift);
-    const double after = (residual_shift - with * solution).squaredNorm();
-    const double freedom = static_cast<double>(count - 2);
-    const Eigen::MatrixXd covariance = (with.transpose() * with).inverse();
-    const double esd = std::sqrt(covariance(1, 1) * std::max(1.0, after / freedom));
-    if (after * better < before && std::abs(solution[1]) > significant * esd) {
-        result_.notes.push_back(fmt::format(
-            "the places of the lines deviate by a term {:.1f}({:.1f})e-3 sin^2(2theta) rad, which "
-            "{}explains {:.0f} % of what the fit leaves (chi^2): a detector tilted by about {:.2f} "
-            "deg and seen over part of the rings makes that. The wavelength or cell found here is "
-            "off by up to {:.0f} ppm; integrate with the tilt",
-            1e3 * solution[1], 1e3 * esd, options_.refine_zero ? "in place of the zero " : "",
-            100 * (1 - after / before), degrees(std::atan(std::abs(solution[1]))),
-            1e6 * std::abs(solution[0])));
     }
 }
 
@@ -563,24 +409,62 @@ void Calibrator::collect() {
     }
 }
 
+/// The guard against combinations that move all lines alike.
+void Calibrator::note_correlations() {
+    const auto& fit = result_.fit;
+    const auto& names = fit.parameters;
+    const auto place = [&](const std::string& name) {
+        return std::find_if(names.begin(), names.end(),
+                            [&](const auto& p) { return p.name == name; }) -
+               names.begin();
+    };
+    if (!options_.refine_zero || options_.scale == RadialScale::none) {
+        return;
+    }
+    const std::string scale = options_.scale == RadialScale::wavelength ? "wavelength"
+                              : options_.scale == RadialScale::distance ? "displacement"
+                                                                        : "";
+    const auto zero = place("zero");
+    for (std::ptrdiff_t j = 0; j < static_cast<std::ptrdiff_t>(names.size()); ++j) {
+        const auto& other = names[static_cast<std::size_t>(j)].name;
+        const bool is_cell = scale.empty() && other.starts_with(standard_.name() + " ") &&
+                             other != standard_.name() + " scale" &&
+                             other != standard_.name() + " b_overall";
+        if (other != scale && !is_cell) {
+            continue;
+        }
+        const double r = fit.correlation[static_cast<std::size_t>(zero) * names.size() +
+                                         static_cast<std::size_t>(j)];
+        if (std::abs(r) > max_correlated) {
+            throw Error(fmt::format(
+                "zero and {} cannot be refined together over this range: they move the lines "
+                "alike (correlation {:.3f}); refine one of them, or use a longer range",
+                other == "displacement" ? "distance" : other, r));
+        }
+        result_.notes.push_back(
+            fmt::format("zero and {} are correlated by {:.2f}: neither is better than its e.s.d.",
+                        other == "displacement" ? "distance" : other, r));
+    }
+}
+
+void Calibrator::note_vanishing_width() {
+    const InstrumentProfile profile = result_.instrument();
+    const double turning = -profile.v / (2 * profile.u);
+    const auto centres = axis_.two_theta();
+    if (profile.u > 0 && turning > std::tan(radians(centres.front() / 2)) &&
+        turning < std::tan(radians(centres.back() / 2)) &&
+        profile.v * profile.v > 4 * profile.u * profile.w) {
+        result_.notes.push_back(fmt::format("the Gaussian width vanishes at {:.2f} deg",
+                                            2 * degrees(std::atan(turning))));
+    }
+}
+
 Calibration Calibrator::run() {
     check_lines_in_range(axis_, standard_);
     PatternModel model = start_model();
     const double ratio = find_ratio(model);
     apply_scale(model, ratio);
-    if (options_.intensities == IntensitySource::extracted) {
-        result_.extracted = true;
-    } else if (options_.intensities == IntensitySource::automatic) {
-        const auto first = fit(model);
-        const double r_bragg = first.phases.empty() ? std::nan("") : first.phases[0].r_bragg;
-        if (!(r_bragg <= poor_intensities)) {
-            result_.extracted = true;
-            result_.notes.push_back(fmt::format(
-                "the structure's intensities do not fit (R_Bragg {:.2f}: texture, coarse grains "
-                "or background removal): they are extracted from the pattern instead",
-                r_bragg));
-        }
-    }
+    choose_intensities(model);
     reduce_profile(model);
     const auto& fit = result_.fit;
     if (fit.status == FitStatus::singular) {
@@ -588,40 +472,7 @@ Calibration Calibrator::run() {
     }
     collect();
     find_foreign_peaks();
-
-    // The guard against combinations that move all lines alike.
-    const auto& names = fit.parameters;
-    const auto place = [&](const std::string& name) {
-        return std::find_if(names.begin(), names.end(),
-                            [&](const auto& p) { return p.name == name; }) -
-               names.begin();
-    };
-    if (options_.refine_zero && options_.scale != RadialScale::none) {
-        const std::string scale = options_.scale == RadialScale::wavelength ? "wavelength"
-                                  : options_.scale == RadialScale::distance ? "displacement"
-                                                                            : "";
-        const auto zero = place("zero");
-        for (std::ptrdiff_t j = 0; j < static_cast<std::ptrdiff_t>(names.size()); ++j) {
-            const auto& other = names[static_cast<std::size_t>(j)].name;
-            const bool is_cell = scale.empty() && other.starts_with(standard_.name() + " ") &&
-                                 other != standard_.name() + " scale" &&
-                                 other != standard_.name() + " b_overall";
-            if (other != scale && !is_cell) {
-                continue;
-            }
-            const double r = fit.correlation[static_cast<std::size_t>(zero) * names.size() +
-                                             static_cast<std::size_t>(j)];
-            if (std::abs(r) > max_correlated) {
-                throw Error(fmt::format(
-                    "zero and {} cannot be refined together over this range: they move the lines "
-                    "alike (correlation {:.3f}); refine one of them, or use a longer range",
-                    other == "displacement" ? "distance" : other, r));
-            }
-            result_.notes.push_back(fmt::format(
-                "zero and {} are correlated by {:.2f}: neither is better than its e.s.d.",
-                other == "displacement" ? "distance" : other, r));
-        }
-    }
+    note_correlations();
     if (!fit.message.empty()) {
         result_.notes.push_back(fit.message);
     }
@@ -633,19 +484,9 @@ Calibration Calibrator::run() {
         fit_single_lines();
         explain_shifts();
     }
-    const InstrumentProfile profile = result_.instrument();
-    const double turning = -profile.v / (2 * profile.u);
-    const auto centres = axis_.two_theta();
-    if (profile.u > 0 && turning > std::tan(radians(centres.front() / 2)) &&
-        turning < std::tan(radians(centres.back() / 2)) &&
-        profile.v * profile.v > 4 * profile.u * profile.w) {
-        result_.notes.push_back(fmt::format("the Gaussian width vanishes at {:.2f} deg",
-                                            2 * degrees(std::atan(turning))));
-    }
+    note_vanishing_width();
     return std::move(result_);
 }
-
-} // namespace
 
 InstrumentProfile Calibration::instrument() const {
     return fit.model.instrument.profile();

@@ -70,4 +70,15 @@ class LineCalculator {
     bool valid_ = false;
 };
 
+/// Least Gaussian FWHM [deg] that calculated lines get: a twentieth of the mean channel.
+inline double width_floor(const RadialAxis& axis) {
+    const auto edges = axis.edges();
+    return 0.05 * (edges.back() - edges.front()) / static_cast<double>(axis.size());
+}
+
+/// Wavelength [Å] of a model, or that of the axis where the model has none.
+inline double model_wavelength(const RadialAxis& axis, const PatternModel& model) {
+    return model.wavelength.value > 0 ? model.wavelength.value : axis.wavelength();
+}
+
 } // namespace xrdct::rietveld

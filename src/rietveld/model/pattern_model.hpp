@@ -189,6 +189,9 @@ class PatternCalculator {
                                                     std::size_t count) const;
 
   private:
+    /// Takes a phase in whose reflections are `families`.
+    void add_lines(const PatternModel& model, const PhaseModel& phase,
+                   const std::vector<crystal::Reflection>& families);
     /// Of a phase whose texture is not the one at construction: factors [line] to get from that one
     /// to its own; else empty.
     std::vector<double> texture_factors(const PhaseModel& phase, std::size_t index) const;

@@ -12,6 +12,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
 #include <vector>
 
 namespace xrdct::rietveld {
@@ -157,7 +158,9 @@ struct VoxelTables {
     void list_search(Mover& mover, std::size_t first) const;
     void make_search(const SharedMemoryTeam& team);
     void list_quantities();
-    double width_floor() const;
+    void choose_movers();
+    std::optional<double> least_width(const PhaseModel& phase, const crystal::PowderLine& line,
+                                      double low, double high) const;
 };
 
 /// Memory of one thread.
@@ -169,7 +172,7 @@ struct VoxelScratch {
     Rows weighted; ///< weight · column [total_columns]
     std::vector<const float*> column, rows;
     std::vector<double> gram, right, x, lower, upper;          ///< linear problem
-    std::vector<double> joint, gradient, slope, step, inverse; ///< linear and moving run_and_sync
+    std::vector<double> joint, gradient, slope, step, inverse; ///< linear and moving together
     std::vector<double> dot;
     std::vector<std::int8_t> state;
     std::vector<double> values, trial; ///< parameters of all movers

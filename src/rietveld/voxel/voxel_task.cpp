@@ -1,16 +1,17 @@
-#include "rietveld/voxel/voxel_tables.hpp"
+#include "rietveld/voxel/voxel_task.hpp"
 
 #include "base/numbers.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace xrdct::rietveld {
 
 namespace {
 
-constexpr double voxel_pivot = 1e-7;  ///< of float32 normal equations
 constexpr double newton_pivot = 1e-3; ///< below it the second-order term is not trusted
 constexpr double search_gain = 20;    ///< in χ², needed to leave the start cell
 
@@ -45,67 +46,7 @@ void dots(const float* a, const float* const* b, std::size_t count, std::size_t 
     }
 }
 
-/// One pattern's fit. Variable projection: for given cells the linear parameters follow from a
-/// bounded linear problem; the cells move by Newton steps on the joint normal equations
-/// (Gauss–Newton plus the curvature of the profiles against the residual, without which misfitted
-/// patterns converge slowly), guarded by the objective Σ w' r'².
-class VoxelTask {
-  public:
-    VoxelTask(const VoxelTables& tables, VoxelScratch& scratch,
-              std::span<const unsigned char> present)
-        : f_(tables), s_(scratch), present_(present), stride_(tables.stride),
-          linear_(tables.columns.size()), total_(tables.total_columns) {}
-
-    bool load(std::span<const float> intensity, std::span<const float> variance);
-    void run(VoxelFit& result);
-
-  private:
-    float* y() { return s_.data[0]; }
-    float* w() { return s_.data[1]; }
-    float* residual() { return s_.data[2]; }
-    float* weighted_residual() { return s_.data[3]; }
-    float* weighted_y() { return s_.data[4]; }
-    double unit(std::size_t column) const { return f_.columns[column].factor * data_scale_; }
-
-    void weigh(std::size_t column);
-    void gram_row(std::size_t column);
-    void list_linear(std::size_t count);
-    void start_columns();
-    void solve_linear();
-    void update_residual();
-    double unit_variance() const;
-    std::size_t nonlinear() const;
-
-    void search();
-    void refresh(const std::vector<double>& values);
-    void rest(std::size_t mover);
-    std::size_t list_joint();
-    void fill_joint(std::size_t count);
-    void add_curvature(std::size_t count);
-    double solve_step(std::size_t count, double damping);
-    bool take_step(std::size_t count);
-    bool refine(int& iterations);
-    std::size_t weakest();
-
-    int position_of(std::size_t column) const;
-    double coefficient_esd(std::size_t column, double variance_factor) const;
-    void write(bool converged, VoxelFit& result);
-    bool write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out, double* cell);
-    void write_weight_fractions(double variance_factor, VoxelFit& result);
-
-    bool absent(std::size_t phase) const { return !present_.empty() && !present_[phase]; }
-
-    const VoxelTables& f_;
-    VoxelScratch& s_;
-    std::span<const unsigned char> present_;
-    std::size_t stride_, linear_, total_;
-    bool unit_weights_ = false;
-    std::size_t valid_ = 0;
-    double data_scale_ = 1;       ///< y = data_scale · y'
-    double chi_unit_ = 1;         ///< χ² = chi_unit · Σ w' r'²
-    double weighted_squares_ = 0; ///< Σ w' y'²
-    double objective_ = 0;        ///< Σ w' r'²
-};
+} // namespace
 
 /// Brings intensities and weights to the order of 1 (float32 sums); false when too few channels are
 /// valid.
@@ -344,7 +285,7 @@ void VoxelTask::refresh(const std::vector<double>& values) {
 }
 
 /// Puts a mover back to its start, where it stays.
-void VoxelTask::rest(std::size_t m) {
+void VoxelTask::release(std::size_t m) {
     const Mover& mover = f_.movers[m];
     s_.active[m] = false;
     s_.column[mover.column] = f_.start_rows[mover.column];
@@ -591,204 +532,20 @@ void VoxelTask::run(VoxelFit& result) {
     update_residual();
     search();
     bool converged = true;
-    // What proves insignificant rests, one at a time, and the others are fitted again.
+    // What proves insignificant stays at its start, one at a time, and the others are fitted again.
     for (std::size_t round = 0; nonlinear() > 0; ++round) {
         converged = refine(result.iterations);
         const std::size_t failing = weakest();
         if (failing == f_.movers.size()) {
             break;
         }
-        rest(failing);
+        release(failing);
         solve_linear();
         update_residual();
         converged = true;
     }
     write(converged, result);
 }
-
-// ---- results
-
-int VoxelTask::position_of(std::size_t column) const {
-    const auto found = std::find(s_.list.begin(), s_.list.end(), static_cast<int>(column));
-    return found == s_.list.end() ? -1 : static_cast<int>(found - s_.list.begin());
-}
-
-double VoxelTask::coefficient_esd(std::size_t c, double variance_factor) const {
-    if (!f_.columns[c].refined) {
-        return 0;
-    }
-    const std::size_t count = s_.list.size();
-    if (const int i = position_of(c); i >= 0) {
-        const double v =
-            s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)];
-        return v > 0 ? unit(c) * std::sqrt(v * variance_factor) : nan_value;
-    }
-    // On its bound: what it would be if free, from the Schur complement.
-    const double* row = &s_.gram[c * total_];
-    double schur = row[c];
-    for (std::size_t a = 0; a < count; ++a) {
-        const double ga = row[static_cast<std::size_t>(s_.list[a])] * s_.slope[a];
-        for (std::size_t b = 0; b < count; ++b) {
-            const double gb = row[static_cast<std::size_t>(s_.list[b])] * s_.slope[b];
-            schur -= ga * gb * s_.inverse[a * count + b];
-        }
-    }
-    return schur > 0 ? unit(c) * std::sqrt(variance_factor / schur) : nan_value;
-}
-
-/// Cell of a phase that moves; `cell` holds the start values and gets what was found. True when on
-/// a bound.
-bool VoxelTask::write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out,
-                           double* cell) {
-    const Mover& mover = f_.movers[static_cast<std::size_t>(f_.phase_mover[phase])];
-    for (std::size_t j = 0; j < mover.size(); ++j) {
-        const double value = s_.values[mover.place + j];
-        if (value <= mover.lower[j] || value >= mover.upper[j]) {
-            return true;
-        }
-    }
-    const std::size_t count = s_.list.size();
-    for (std::size_t j = 0; j < mover.size(); ++j) {
-        const int i = position_of(mover.derivative + j);
-        const double v =
-            i >= 0 ? s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)]
-                   : 0;
-        if (v > 0) {
-            cell[mover.which[j]] = out.cell[mover.which[j]] = s_.values[mover.place + j];
-            out.cell_esd[mover.which[j]] = std::sqrt(v * variance_factor);
-        }
-    }
-    return false;
-}
-
-/// Hill & Howard, with the covariance of all scales; s_.mass holds (ZMV)_p.
-void VoxelTask::write_weight_fractions(double variance_factor, VoxelFit& result) {
-    double mass = 0;
-    for (std::size_t p = 0; p < result.phases.size(); ++p) {
-        mass += absent(p) ? 0 : result.phases[p].scale * s_.mass[p];
-    }
-    if (!(mass > 0)) {
-        return;
-    }
-    const std::size_t count = s_.list.size();
-    for (std::size_t p = 0; p < result.phases.size(); ++p) {
-        VoxelPhaseFit& phase = result.phases[p];
-        if (absent(p)) {
-            continue;
-        }
-        phase.weight_fraction = phase.scale * s_.mass[p] / mass;
-        const auto slope = [&](std::size_t q) {
-            return s_.mass[q] / mass * ((q == p ? 1.0 : 0.0) - phase.weight_fraction) *
-                   unit(f_.phase_column[q]);
-        };
-        double variance = 0;
-        for (std::size_t q = 0; q < result.phases.size(); ++q) {
-            const int i = position_of(f_.phase_column[q]);
-            if (i < 0) {
-                continue;
-            }
-            for (std::size_t r = 0; r < result.phases.size(); ++r) {
-                if (const int j = position_of(f_.phase_column[r]); j >= 0) {
-                    variance += slope(q) * slope(r) *
-                                s_.inverse[static_cast<std::size_t>(i) * count +
-                                           static_cast<std::size_t>(j)];
-                }
-            }
-        }
-        phase.weight_fraction_esd = std::sqrt(std::max(variance, 0.0) * variance_factor);
-    }
-}
-
-void VoxelTask::write(bool converged, VoxelFit& result) {
-    const std::size_t count = list_joint();
-    fill_joint(count);
-    const int size = static_cast<int>(count);
-    const int dependent = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
-    s_.cholesky.invert(s_.inverse.data());
-
-    const double freedom = std::max(1.0, static_cast<double>(valid_) -
-                                             static_cast<double>(f_.refined_columns + nonlinear()));
-    const double reduced = objective_ / freedom;
-    double variance_factor = 1 / chi_unit_;
-    if (unit_weights_ || (f_.options.scale_errors && reduced > variance_factor)) {
-        variance_factor = reduced;
-    }
-    result.rwp = weighted_squares_ > 0 ? std::sqrt(objective_ / weighted_squares_) : nan_value;
-    result.gof = unit_weights_ ? 1 : std::sqrt(reduced * chi_unit_);
-
-    bool any_significant = false, any_bound = false;
-    // Significance counts misfit as noise even where the e.s.d. do not.
-    const double judging = std::sqrt(unit_variance() / variance_factor);
-    for (std::size_t p = 0; p < result.phases.size(); ++p) {
-        VoxelPhaseFit& phase = result.phases[p];
-        const std::size_t c = f_.phase_column[p];
-        if (absent(p)) {
-            phase.status = VoxelPhaseStatus::absent;
-            s_.mass[p] = 0;
-            continue;
-        }
-        phase.scale = s_.x[c] * unit(c);
-        phase.scale_esd = coefficient_esd(c, variance_factor);
-        const bool significant =
-            phase.scale > 0 && phase.scale >= f_.options.significance * phase.scale_esd * judging;
-        any_significant = any_significant || significant;
-        phase.status = significant ? VoxelPhaseStatus::refined : VoxelPhaseStatus::insignificant;
-
-        const PhaseModel& model = f_.model.phases[p];
-        std::array<double, 6> cell{};
-        for (std::size_t j = 0; j < model.cell.size(); ++j) {
-            cell[j] = model.cell[j].value;
-        }
-        const int m = f_.phase_mover[p];
-        if (m >= 0 && s_.active[static_cast<std::size_t>(m)] && significant &&
-            write_cell(p, variance_factor, phase, cell.data())) {
-            phase.status = VoxelPhaseStatus::at_bound;
-            any_bound = true;
-        }
-        const crystal::UnitCell unit_cell = cell_from_independent(
-            model.phase.crystal_system(), std::span<const double>(cell.data(), model.cell.size()),
-            model.phase.unique_axis());
-        s_.mass[p] = f_.phase_weight[p] * unit_cell.volume();
-    }
-    write_weight_fractions(variance_factor, result);
-
-    for (std::size_t i = 0; i < result.peaks.size(); ++i) {
-        VoxelPeakFit& peak = result.peaks[i];
-        const std::size_t c = f_.peak_column[i];
-        peak.area = s_.x[c] * unit(c);
-        peak.area_esd = coefficient_esd(c, variance_factor);
-        const int m = f_.peak_mover[i];
-        if (m < 0) {
-            peak.position = f_.model.peaks[i].position.value;
-            continue;
-        }
-        const Mover& mover = f_.movers[static_cast<std::size_t>(m)];
-        const int j = position_of(mover.derivative);
-        const double v =
-            j >= 0 ? s_.inverse[static_cast<std::size_t>(j) * count + static_cast<std::size_t>(j)]
-                   : 0;
-        if (s_.active[static_cast<std::size_t>(m)] && v > 0) {
-            peak.position = s_.values[mover.place];
-            peak.position_esd = std::sqrt(v * variance_factor);
-        }
-    }
-    for (std::size_t i = 0; i < result.background.size(); ++i) {
-        const std::size_t c = f_.background_column[i];
-        result.background[i] = s_.x[c] * unit(c);
-        result.background_esd[i] = coefficient_esd(c, variance_factor);
-    }
-    if (!result.phases.empty() && !any_significant) {
-        result.status = FitStatus::no_signal;
-    } else if (dependent > 0) {
-        result.status = FitStatus::singular;
-    } else if (!converged) {
-        result.status = FitStatus::not_converged;
-    } else {
-        result.status = any_bound ? FitStatus::at_bound : FitStatus::converged;
-    }
-}
-
-} // namespace
 
 void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const float> intensity,
                std::span<const float> variance, std::span<const unsigned char> present,

@@ -126,11 +126,6 @@ TEST(JobFile, ReferenceHasEveryKeyDescribed) {
     }
 }
 
-TEST(NearestName, FindsMisspellingsAndNothingElse) {
-    EXPECT_EQ(nearest_name("windwo", {"window", "cutoff"}), "window");
-    EXPECT_FALSE(nearest_name("zzzzzz", {"window", "cutoff"}).has_value());
-}
-
 TEST(Bytes, UnitsAndMistakes) {
     EXPECT_EQ(program::parse_bytes("1.5GB", "--memory"), 1'500'000'000ULL);
     EXPECT_EQ(program::parse_bytes("2 GiB", "--memory"), 2'147'483'648ULL);

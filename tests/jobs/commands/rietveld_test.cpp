@@ -2,6 +2,7 @@
 
 #include "crystal/phase.hpp"
 #include "jobs/settings/instrument_file.hpp"
+#include "mpi/files/cif_file.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "mpi/nexus/nexus.hpp"
 #include "phantom/structures.hpp"
@@ -55,7 +56,7 @@ class RietveldCommand : public ::testing::Test {
         write_pattern("pattern.xy");
     }
     crystal::Phase structure(const std::string& name) const {
-        return crystal::Phase::from_cif(folder_ / (name + ".cif"), name);
+        return files::read_phase(folder_ / (name + ".cif"), name);
     }
     std::string row(std::size_t k) const {
         return fmt::format("{:.6f} {:.4f}\n", axis_->two_theta()[k], y_[k]);

@@ -37,8 +37,8 @@ std::string text_of(const std::filesystem::path& path) {
 }
 
 /// Iron in the left half with a cell of its own per voxel, copper everywhere with one cell.
-pipeline::DlsrResult small_result() {
-    pipeline::DlsrResult result;
+dlsr::Result small_result() {
+    dlsr::Result result;
     result.n = n;
     for (std::size_t i = 0; i < n; ++i)
         result.x.push_back(0.1 * (static_cast<double>(i) - 5.5));
@@ -100,7 +100,7 @@ pipeline::DlsrResult small_result() {
     result.lines.push_back({"Fe", "1 1 0", 14.2, {0.1, -0.1, 7.0}, {0.02, 0.02, 0.9}});
     result.lines.push_back({"Cu", "1 1 1", 13.8, {0.3, 0.3, 0.3}, {0.1, 0.1, 0.1}});
     result.history = {{0, 400, 390, 50, 0, 0.2, 0}, {1, 200, 180, 5, 1, 0.1, 9}};
-    result.held_out = {{1.0, 1.3, 0.02, {}}, {0.1, 1.1, 0.0, {}}, {0.0, 1.2, 0.01, {}}};
+    result.validation = {{1.0, 1.3, 0.02, {}}, {0.1, 1.1, 0.0, {}}, {0.0, 1.2, 0.01, {}}};
     result.rwp = 0.1;
     result.gof = 1.5;
     result.converged = true;
@@ -108,7 +108,7 @@ pipeline::DlsrResult small_result() {
     result.geometry.emplace();
     result.geometry->step = 0.1;
     result.geometry->axis_offset = {0.0, 0.03, 0.002, true};
-    result.geometry->distance = pipeline::GeometryEstimate{1000, 990, 2, false};
+    result.geometry->distance = dlsr::GeometryEstimate{1000, 990, 2, false};
     result.geometry->radial.standards.push_back({"Cu", 3.6149, 3.6113, 1e-5, 1.001, 1e-4});
     result.geometry->radial.factor = 1.001;
     result.geometry->radial.uncertainty = 1e-4;
@@ -120,7 +120,7 @@ class DlsrOutput : public ::testing::Test {
   protected:
     test::TemporaryDirectory folder_;
 
-    void write(const pipeline::DlsrResult& result, std::optional<double> constant = {},
+    void write(const dlsr::Result& result, std::optional<double> constant = {},
                const std::string& stage = "dlsr") {
         auto file = hdf5::File::open(folder_ / (stage + ".nxs"), hdf5::Access::create);
         auto root = file.root();
@@ -277,24 +277,23 @@ TEST_F(DlsrOutput, AnalysisTakesTheGlobalCell) {
 }
 
 TEST_F(DlsrOutput, WhatDoesNotFitIsRefused) {
-    const auto refused = [&](const std::function<void(pipeline::DlsrResult&)>& spoil,
-                             const char* word) {
+    const auto refused = [&](const std::function<void(dlsr::Result&)>& spoil, const char* word) {
         auto result = small_result();
         spoil(result);
         EXPECT_THAT([&] { write(result); },
                     ThrowsMessage<Error>(AllOf(HasSubstr("dlsr.nxs"), HasSubstr(word))));
     };
-    refused([](pipeline::DlsrResult& r) { r.maps[1].values.pop_back(); }, "Fe/a");
-    refused([](pipeline::DlsrResult& r) { r.maps[0].errors.pop_back(); }, "e.s.d. of Fe/scale");
-    refused([](pipeline::DlsrResult& r) { r.maps.erase(r.maps.begin()); }, "scale of Fe");
-    refused([](pipeline::DlsrResult& r) { r.x.pop_back(); }, "axis");
-    refused([](pipeline::DlsrResult& r) { r.sample.pop_back(); }, "sample mask");
-    refused([](pipeline::DlsrResult& r) { r.masks.pop_back(); }, "phase masks");
-    refused([](pipeline::DlsrResult& r) { r.masks[1].pop_back(); }, "mask of Cu");
-    refused([](pipeline::DlsrResult& r) { r.residual_sinogram.pop_back(); }, "sinogram");
-    refused([](pipeline::DlsrResult& r) { r.calculated.pop_back(); }, "mean pattern");
-    refused([](pipeline::DlsrResult& r) { r.lines[0].ratio.pop_back(); }, "1 1 0");
-    refused([](pipeline::DlsrResult& r) { r.lines[1].error.pop_back(); }, "1 1 1");
+    refused([](dlsr::Result& r) { r.maps[1].values.pop_back(); }, "Fe/a");
+    refused([](dlsr::Result& r) { r.maps[0].errors.pop_back(); }, "e.s.d. of Fe/scale");
+    refused([](dlsr::Result& r) { r.maps.erase(r.maps.begin()); }, "scale of Fe");
+    refused([](dlsr::Result& r) { r.x.pop_back(); }, "axis");
+    refused([](dlsr::Result& r) { r.sample.pop_back(); }, "sample mask");
+    refused([](dlsr::Result& r) { r.masks.pop_back(); }, "phase masks");
+    refused([](dlsr::Result& r) { r.masks[1].pop_back(); }, "mask of Cu");
+    refused([](dlsr::Result& r) { r.residual_sinogram.pop_back(); }, "sinogram");
+    refused([](dlsr::Result& r) { r.calculated.pop_back(); }, "mean pattern");
+    refused([](dlsr::Result& r) { r.lines[0].ratio.pop_back(); }, "1 1 0");
+    refused([](dlsr::Result& r) { r.lines[1].error.pop_back(); }, "1 1 1");
 }
 
 TEST_F(DlsrOutput, ReportNeedsNoConventionalResult) {

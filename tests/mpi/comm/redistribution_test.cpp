@@ -36,12 +36,9 @@ void check(const mpi::Redistribution& redistribution, mpi::SlabShape shape, mpi:
                              : 1U;
             }
     EXPECT_EQ(wrong, 0U);
-    std::vector<float> back(redistribution.slab_size(), -1);
-    redistribution.to_slabs(shard, back);
-    EXPECT_EQ(back, slab);
 }
 
-TEST(RedistributionTest, MovesSlabsToShardsAndBack) {
+TEST(RedistributionTest, MovesSlabsToShards) {
     const auto world = mpi::Communicator::world();
     // With fewer rows or channels than ranks, none at all, and buffers from one position to
     // everything.
@@ -82,7 +79,6 @@ TEST(RedistributionTest, RefusesWrongSizesAndRangesOnAllRanks) {
     std::vector<float> slab(redistribution.slab_size() + (world.rank() == 0 ? 1 : 0));
     std::vector<float> shard(redistribution.shard_size());
     EXPECT_THROW(redistribution.to_shards(slab, shard), Error);
-    EXPECT_THROW(redistribution.to_slabs(shard, slab), Error);
     const auto ranks = static_cast<std::size_t>(world.size());
     EXPECT_THROW(mpi::Redistribution(world, shape, block_ranges(5, ranks), block_ranges(3, ranks)),
                  Error);

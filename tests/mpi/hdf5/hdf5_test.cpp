@@ -403,11 +403,5 @@ TEST_F(Hdf5Test, ObjectsOutliveTheirFileAndCanBeReplaced) {
     EXPECT_TRUE(again.root().entries().empty());
 }
 
-TEST(NearestNamesTest, OrdersByEditDistance) {
-    EXPECT_THAT(nearest_names("intensty", {"q", "monitor", "intensity", "density"}, 2),
-                ElementsAre("intensity", "density"));
-    EXPECT_TRUE(nearest_names("a", {}, 3).empty());
-}
-
 } // namespace
 } // namespace xrdct::hdf5

@@ -103,10 +103,10 @@ TEST(DepthFactors, OnesChangeNothing) {
         EXPECT_EQ(adjoint(*op, rays), adjoint(without, rays));
         EXPECT_EQ(gauss_newton(*op, direction), gauss_newton(without, direction));
         EXPECT_EQ(op->part_sums(), without.part_sums());
-        EXPECT_EQ(op->diagonal(), without.diagonal());
+        EXPECT_EQ(test::diagonal(*op), test::diagonal(without));
     }
-    without.condense(0.1);
-    with.condense(0.1);
+    without.set_low_rank_tolerance(0.1);
+    with.set_low_rank_tolerance(0.1);
     EXPECT_EQ(gauss_newton(with, direction), gauss_newton(without, direction));
 }
 
@@ -218,8 +218,8 @@ TEST(DepthFactors, CondensedProductsHaveThem) {
     plain.set_point(values_of(scan, op), true);
     const auto exact = scaled(gauss_newton(op, direction), scale);
     const double other = test::distance(scaled(gauss_newton(plain, direction), scale), exact);
-    op.condense(0.02);
-    EXPECT_LT(op.condensed_size(), op.packed_size());
+    op.set_low_rank_tolerance(0.02);
+    EXPECT_LT(op.low_rank_size(), op.packed_size());
     const double error = test::distance(scaled(gauss_newton(op, direction), scale), exact);
     EXPECT_LT(error, 0.02 * norm(exact));
     EXPECT_LT(error, 0.2 * other);

@@ -337,18 +337,18 @@ void check_condensed_products(const SmallScan& scan) {
     double last = 1;
     std::size_t size = 0;
     for (const double tolerance : {0.3, 0.03, 0.003}) {
-        op.condense(tolerance);
+        op.set_low_rank_tolerance(tolerance);
         op.gauss_newton(direction, condensed);
         EXPECT_LT(difference(condensed), 2 * tolerance) << tolerance;
         EXPECT_LE(difference(condensed), last) << tolerance;
-        EXPECT_GE(op.condensed_size(), size) << tolerance;
+        EXPECT_GE(op.low_rank_size(), size) << tolerance;
         last = difference(condensed);
-        size = op.condensed_size();
+        size = op.low_rank_size();
     }
-    op.condense(0.3);
+    op.set_low_rank_tolerance(0.3);
     op.gauss_newton(direction, condensed);
     EXPECT_GT(difference(condensed), 1e-5);
-    EXPECT_LT(op.condensed_size(), op.packed_size());
+    EXPECT_LT(op.low_rank_size(), op.packed_size());
     op.set_point(values, true);
     op.gauss_newton(direction, again);
     EXPECT_EQ(again, exact);
@@ -505,7 +505,7 @@ TEST(Operator, RaysWithoutWeightAreIgnored) {
         ASSERT_TRUE(std::isfinite(value));
     for (const float value : jacobian(other, direction))
         ASSERT_TRUE(std::isfinite(value));
-    for (const float value : other.diagonal())
+    for (const float value : test::diagonal(other))
         ASSERT_TRUE(std::isfinite(value));
 }
 
@@ -547,7 +547,7 @@ TEST(Operator, DiagonalAndBlocksAreThoseOfTheColumns) {
         for (std::size_t k = 0; k < columns.back().size(); ++k)
             columns.back()[k] *= std::sqrt(scan.weight[k / m]);
     }
-    const auto diagonal = op.diagonal();
+    const auto diagonal = test::diagonal(op);
     ASSERT_EQ(diagonal.size(), op.value_count());
     for (std::size_t i = 0; i < diagonal.size(); ++i) {
         const double expected = dot(columns[i], columns[i]);
@@ -587,7 +587,7 @@ TEST(Operator, BlocksWithTextureAreMeansOverATurn) {
     dlsr::Operator op = scan.make_operator();
     op.set_point(scan.values(op), true);
     const std::size_t m = scan.basis->size();
-    const auto found = op.diagonal();
+    const auto found = test::diagonal(op);
     double worst = 0, without = 0;
     const SmallScan untextured({.n = 7,
                                 .rotations = 24,
@@ -597,7 +597,7 @@ TEST(Operator, BlocksWithTextureAreMeansOverATurn) {
                                 .globals = false});
     dlsr::Operator plain = untextured.make_operator();
     plain.set_point(untextured.values(plain), true);
-    const auto plain_diagonal = plain.diagonal();
+    const auto plain_diagonal = test::diagonal(plain);
     for (std::size_t v = 0; v < op.pixels(cathode_part).size(); ++v) {
         std::vector<float> unit(op.value_count(), 0.0F);
         unit[op.offset(cathode_part) + v] = 1;

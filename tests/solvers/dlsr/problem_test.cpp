@@ -2,8 +2,8 @@
 
 #include "base/error.hpp"
 #include "small_scan.hpp"
-#include "solvers/petsc/assembled_normal_matrix.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
+#include "support/assembled_normal_matrix.hpp"
 
 #include <Eigen/Dense>
 #include <algorithm>
@@ -585,7 +585,7 @@ TEST(Problem, AssembledJacobianGivesTheSameProducts) {
         // Columns of ∂values/∂x by the values, which are linear in x.
         const auto origin = copy_of(s.problem->values(s.share(x)));
         s.op.set_point(origin, true);
-        std::vector<petsc::JacobianEntry> entries;
+        std::vector<test::JacobianEntry> entries;
         std::vector<float> rays(s.op.coefficient_count());
         for (std::size_t i = 0; i < n; ++i) {
             auto next = x;
@@ -625,8 +625,8 @@ TEST(Problem, AssembledJacobianGivesTheSameProducts) {
         }
         EXPECT_LT(entries.size(), rows * n / 2);
         const petsc::Session session(world());
-        const petsc::AssembledNormalMatrix matrix(session, world(), rows, s.problem->local_size(),
-                                                  entries);
+        const test::AssembledNormalMatrix matrix(session, world(), rows, s.problem->local_size(),
+                                                 entries);
         for (unsigned seed = 0; seed < 3; ++seed) {
             const auto v = random_numbers(n, 20 + seed);
             std::vector<double> own(s.problem->local_size());

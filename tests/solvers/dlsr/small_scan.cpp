@@ -304,6 +304,22 @@ double dot(std::span<const float> a, std::span<const float> b) {
         sum += static_cast<double>(a[i]) * b[i];
     return sum;
 }
+std::vector<float> diagonal(const dlsr::Operator& op) {
+    std::vector<float> result(op.value_count(), 0.0F);
+    std::vector<std::size_t> values;
+    std::vector<float> gram;
+    for (std::size_t i = 0; i < op.pixel_count(); ++i) {
+        std::size_t pixel = 0;
+        op.pixel_block(i, pixel, values, gram);
+        for (std::size_t a = 0; a < values.size(); ++a)
+            result[values[a]] = gram[a * values.size() + a] * op.pixel_weight()[pixel];
+    }
+    const auto of_globals = op.global_diagonal();
+    std::copy(of_globals.begin(), of_globals.end(),
+              result.begin() + static_cast<std::ptrdiff_t>(op.global_offset()));
+    return result;
+}
+
 double norm(std::span<const float> a) {
     return std::sqrt(dot(a, a));
 }

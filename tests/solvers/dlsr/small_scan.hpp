@@ -92,6 +92,9 @@ std::vector<dlsr::Global> globals_of(const SmallScan& scan);
 std::vector<float> predict(const dlsr::Operator& op); ///< at its point
 std::vector<float> predict(dlsr::Operator& op, std::span<const double> values);
 std::vector<float> jacobian(const dlsr::Operator& op, std::span<const float> direction);
+/// Diagonal of Jᵀ W J at the operator's point, the depths of a voxel taken as 0 and depth factors
+/// as 1; exact for the global parameters.
+std::vector<float> diagonal(const dlsr::Operator& op);
 /// Expects J d to be the change of predict() at `values` along d, for every kind of values of a
 /// part and every global one; `scale`: typical size of each value.
 void check_jacobian(dlsr::Operator& op, const std::vector<double>& values,

@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "dense_problem.hpp"
-#include "solvers/petsc/assembled_normal_matrix.hpp"
+#include "support/assembled_normal_matrix.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -631,7 +631,7 @@ TEST(AssembledNormalMatrix, AgreesWithTheShellProducts) {
     Eigen::MatrixXd dense = Eigen::MatrixXd::Zero(rows, columns);
     const mpi::BlockRange own_rows = mpi::block_range(50, static_cast<std::size_t>(world().size()),
                                                       static_cast<std::size_t>(world().rank()));
-    std::vector<JacobianEntry> entries;
+    std::vector<test::JacobianEntry> entries;
     for (Eigen::Index i = 0; i < rows; ++i)
         for (Eigen::Index k = 0; k < 4; ++k) {
             const Eigen::Index j = (i * 7 + k * k * 5) % columns;
@@ -641,7 +641,8 @@ TEST(AssembledNormalMatrix, AgreesWithTheShellProducts) {
                                    static_cast<std::uint64_t>(j), noise(i, k)});
         }
     DenseProblem problem(world(), 30, test::linear(dense, Eigen::VectorXd::Zero(rows)));
-    AssembledNormalMatrix matrix(session, world(), own_rows.size(), problem.local_size(), entries);
+    test::AssembledNormalMatrix matrix(session, world(), own_rows.size(), problem.local_size(),
+                                       entries);
     EXPECT_EQ(matrix.local_rows(), own_rows.size());
     EXPECT_EQ(matrix.local_columns(), problem.local_size());
 
@@ -667,12 +668,12 @@ TEST(AssembledNormalMatrix, AgreesWithTheShellProducts) {
     EXPECT_LT((problem.whole(back) - v).norm(), 1e-8);
 
     EXPECT_THROW(matrix.multiply(residual, {}), Error);
-    std::vector<JacobianEntry> outside = entries;
+    std::vector<test::JacobianEntry> outside = entries;
     if (world().rank() == 0)
         outside.push_back({0, 30, 1.0});
-    EXPECT_THROW(
-        AssembledNormalMatrix(session, world(), own_rows.size(), problem.local_size(), outside),
-        Error);
+    EXPECT_THROW(test::AssembledNormalMatrix(session, world(), own_rows.size(),
+                                             problem.local_size(), outside),
+                 Error);
 }
 
 } // namespace

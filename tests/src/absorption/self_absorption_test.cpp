@@ -106,9 +106,9 @@ TEST_P(Sizes, TransmissionAndConstantFollowFromTheRing) {
     EXPECT_LE(difference.rms, 0.006);
     EXPECT_LE(difference.largest, 0.025);
     EXPECT_NEAR(result.constant, constant, 0.01 * constant);
-    ASSERT_TRUE(result.ring);
-    EXPECT_NEAR(result.ring->outer_radius, outer, 0.1 * scan.geometry.step());
-    EXPECT_NEAR(result.ring->inner_radius, inner, 0.1 * scan.geometry.step());
+    ASSERT_TRUE(result.wall);
+    EXPECT_NEAR(result.wall->outer_radius, outer, 0.1 * scan.geometry.step());
+    EXPECT_NEAR(result.wall->inner_radius, inner, 0.1 * scan.geometry.step());
     // The second phase's volume fraction inside its disc.
     double mean = 0;
     std::size_t count = 0;
@@ -177,9 +177,9 @@ INSTANTIATE_TEST_SUITE_P(SelfAbsorption, Hollows, testing::Values(0.5, 0.9));
 TEST(SelfAbsorption, OffTheAxis) {
     const Scan scan(80, 150, 0.11);
     const auto result = correct_self_absorption(scan.geometry, scan.grid, scan.input(), options());
-    ASSERT_TRUE(result.ring);
-    EXPECT_NEAR(result.ring->centre_x, 0.11, 0.005);
-    EXPECT_NEAR(result.ring->centre_y, 0, 0.005);
+    ASSERT_TRUE(result.wall);
+    EXPECT_NEAR(result.wall->centre_x, 0.11, 0.005);
+    EXPECT_NEAR(result.wall->centre_y, 0, 0.005);
     EXPECT_LE(compare(result.transmission, scan.transmission).rms, 0.008);
 }
 
@@ -199,7 +199,7 @@ TEST(SelfAbsorption, GivenConstantAndMeasuredTransmission) {
     EXPECT_EQ(measured.transmission, scan.transmission);
     // Edges, where a strip mixes paths, leave a few per cent.
     EXPECT_NEAR(measured.constant, constant, 0.03 * constant);
-    o.calibration = absorption::AmountCalibration::ring;
+    o.calibration = absorption::AmountCalibration::can_wall;
     EXPECT_NEAR(correct_self_absorption(scan.geometry, scan.grid, input, o).constant, constant,
                 0.01 * constant);
 }

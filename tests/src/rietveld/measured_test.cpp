@@ -36,8 +36,9 @@ std::optional<Measured> read_pattern(const std::string& name) {
 }
 
 rietveld::PhaseModel read_phase(const std::string& file, const std::string& name) {
+    const auto path = test::measured_data("cif/" + file).value();
     return rietveld::PhaseModel(
-        crystal::Phase::from_cif(test::measured_data("cif/" + file).value(), name));
+        crystal::Phase::from_cif_text(test::read_text(path), path.string(), name));
 }
 
 #define MEASURED_OR_SKIP(variable, name)                                                           \

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "crystal/phase.hpp"
+
+#include <filesystem>
+#include <string>
+
+namespace xrdct::files {
+
+/// The first structure of a CIF file; `name` names the phase, empty: the file's data block does.
+/// Throws Error naming the file, if it cannot be read and for the reasons of
+/// crystal::Phase::from_cif_text().
+crystal::Phase read_phase(const std::filesystem::path& file, std::string name = {});
+
+} // namespace xrdct::files

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "solvers/dlsr/fit.hpp"
+
+#include <vector>
+
+namespace xrdct::dlsr {
+
+/// First regularisation weight of the smoothness that is tried, the largest one too. Larger ones
+/// leave so few independent values that samples of noise do not tell their e.s.d.
+inline constexpr double first_weight = 8;
+
+/// Weights of the own rays of the validation projections (every n-th), or of the others, which the
+/// fit sees while they validate. Not collective.
+std::vector<float> validation_rays(const System& system);
+std::vector<float> training_rays(const System& system);
+
+/// Sets the largest regularisation weight that predicts the validation projections no worse than
+/// the best one, within one standard error of their differences, projection by projection (the
+/// one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984), and goes
+/// to its maps. Weights are tried from the first one, which is the largest, downwards as long as
+/// they predict better than that. The fit stands at that of the first one, or where a run stopped
+/// that is resumed here; it must not see the validation projections. Collective.
+void choose_by_cross_validation(Fit& fit);
+
+} // namespace xrdct::dlsr

@@ -1,0 +1,32 @@
+#include "solvers/dlsr/state.hpp"
+
+#include <array>
+#include <utility>
+
+namespace xrdct::dlsr {
+
+namespace {
+
+constexpr std::array<std::pair<Phase, std::string_view>, 5> names{{{Phase::first_steps, "fit"},
+                                                                   {Phase::geometry, "geometry"},
+                                                                   {Phase::validation, "held-out"},
+                                                                   {Phase::last_steps, "final"},
+                                                                   {Phase::esd, "errors"}}};
+
+} // namespace
+
+std::string_view to_string(Phase phase) {
+    for (const auto& [value, name] : names)
+        if (value == phase)
+            return name;
+    return {};
+}
+
+std::optional<Phase> parse_phase(std::string_view text) {
+    for (const auto& [value, name] : names)
+        if (name == text)
+            return value;
+    return {};
+}
+
+} // namespace xrdct::dlsr

@@ -1,0 +1,60 @@
+#include "absorption/image_levels.hpp"
+
+#include "base/error.hpp"
+
+#include <algorithm>
+
+namespace xrdct::absorption {
+
+namespace {
+
+float quantile(std::vector<float> values, double q) {
+    if (values.empty())
+        return 0;
+    const auto at =
+        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), at, values.end());
+    return *at;
+}
+
+} // namespace
+
+double plateau_constant(std::span<const float> image, std::size_t n, double fraction) {
+    std::vector<float> positive;
+    for (const float value : image)
+        if (value > 0)
+            positive.push_back(value);
+    const float half = 0.5F * quantile(positive, 0.995);
+    std::vector<float> inside;
+    for (std::size_t y = 1; y + 1 < n; ++y)
+        for (std::size_t x = 1; x + 1 < n; ++x) {
+            bool all = half > 0;
+            for (std::size_t v = y - 1; v <= y + 1 && all; ++v)
+                for (std::size_t u = x - 1; u <= x + 1; ++u)
+                    all = all && image[v * n + u] > half;
+            if (all)
+                inside.push_back(image[y * n + x]);
+        }
+    if (inside.size() < 5)
+        throw Error("absorption: the reference phase fills no region of three by three voxels; a "
+                    "ring or a given constant calibrates thin layers");
+    return fraction / quantile(inside, 0.5);
+}
+
+std::vector<unsigned char> sample_mask(std::span<const double> total, double threshold) {
+    std::vector<double> values;
+    for (const double value : total)
+        if (value > 0)
+            values.push_back(value);
+    std::vector<unsigned char> mask(total.size(), 0);
+    if (values.empty())
+        return mask;
+    const auto position =
+        values.begin() + static_cast<std::ptrdiff_t>(0.99 * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), position, values.end());
+    for (std::size_t i = 0; i < total.size(); ++i)
+        mask[i] = total[i] > threshold * *position;
+    return mask;
+}
+
+} // namespace xrdct::absorption
