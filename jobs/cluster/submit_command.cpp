@@ -1,7 +1,7 @@
 #include "base/error.hpp"
 #include "jobs/cluster/batch.hpp"
 #include "jobs/cluster/submission.hpp"
-#include "jobs/pipeline/pipeline.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/pipeline/scan.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
@@ -136,13 +136,7 @@ Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& 
     for (auto& member : batch.members) {
         settings::Job one = settings::parse_job(text, job_path, member_settings(member));
         member.checksum = files::sha256_of_text(one.resolved);
-        for (const auto& stage : one.stages)
-            if (const auto product = pipeline::product_path(one, stage);
-                !force && !resume && fs::exists(product) &&
-                !(stage == "absorption" && one.absorption.method == "none"))
-                throw Error(fmt::format("{} exists; --force replaces it, --resume keeps it if it "
-                                        "was made with the same settings",
-                                        product.string()));
+        pipeline::refuse_existing_products(one, force, resume);
         auto scan = std::make_unique<pipeline::Scan>(pipeline::Scan::open(one));
         opened.push_back({std::move(one), std::move(scan)});
     }

@@ -1,6 +1,7 @@
 #include "base/error.hpp"
 #include "jobs/compare/comparison.hpp"
 #include "jobs/compare/output.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/report/gnuplot.hpp"
@@ -194,13 +195,15 @@ int command_compare(const std::vector<std::string>& arguments) {
     print_registrations(comparison);
     const std::string& compared = comparison.cells.front().stage;
     fmt::print(stderr, "maps of the stage {}\n", compared);
-    if (stage.empty() && compared != "dlsr")
+    const auto improves = [&](const pipeline::Stage* one) { return one->improves() == compared; };
+    for (const auto* finer : pipeline::stages())
         for (const auto& cell : comparison.cells)
-            if (fs::exists(cell.path / "dlsr.nxs"))
+            if (stage.empty() && improves(finer) &&
+                fs::exists(cell.path / (finer->name() + ".nxs")))
                 fmt::print(stderr,
-                           "note: {} has maps of the stage dlsr, which not all have; they are not "
+                           "note: {} has maps of the stage {}, which not all have; they are not "
                            "compared\n",
-                           cell.label);
+                           cell.label, finer->name());
     for (const auto& note : comparison.notes)
         fmt::print(stderr, "note: {}\n", note);
 

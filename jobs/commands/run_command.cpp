@@ -13,6 +13,7 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace xrdct::commands {
@@ -46,9 +47,9 @@ int command_run(const std::vector<std::string>& arguments) {
     line.list(
         "set", "KEY=VALUE",
         "replace a key of the job, such as fbp.window=hann or phase.Cu.a=voxel; may be repeated");
-    line.optional<std::string>(
-        "stages", "A,B",
-        "run these stages only: absorption, fbp, rietveld, dlsr (default: those of the job)");
+    line.optional<std::string>("stages", "A,B",
+                               fmt::format("run these stages only: {} (default: those of the job)",
+                                           fmt::join(settings::stage_names(), ", ")));
     line.flag("force", "replace products that exist");
     line.flag("resume", "keep products made with the same settings and inputs");
     line.optional<std::string>("memory", "SIZE",

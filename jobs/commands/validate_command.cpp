@@ -3,7 +3,7 @@
 #include "jobs/condition/job.hpp"
 #include "jobs/pattern/pattern_job.hpp"
 #include "jobs/pipeline/estimate.hpp"
-#include "jobs/pipeline/pipeline.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
@@ -36,7 +36,7 @@ int command_validate(const std::vector<std::string>& arguments) {
 
     const settings::Job job = settings::read_job(line.get<std::string>("job"), line.texts("set"));
     const auto scan = pipeline::Scan::open(job);
-    if (job.absorption.method == "transmission")
+    if (job.absorption.method == settings::AbsorptionMethod::transmission)
         scan.transmission();
     std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
@@ -51,13 +51,8 @@ int command_validate(const std::vector<std::string>& arguments) {
                           {"b", phase.cell().b},
                           {"c", phase.cell().c}});
     }
-    for (const auto& stage : job.stages) {
-        const auto path = pipeline::product_path(job, stage);
-        if (std::filesystem::exists(path) &&
-            !(stage == "absorption" && job.absorption.method == "none"))
-            notes.push_back(
-                fmt::format("{} exists; a run needs --force or --resume", path.string()));
-    }
+    for (const auto& path : pipeline::existing_products(job))
+        notes.push_back(fmt::format("{} exists; a run needs --force or --resume", path.string()));
     const auto needs = estimate(job, scan, ranks, memory);
     const auto& metadata = scan.metadata();
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/report/text.hpp"
 #include "jobs/settings/settings.hpp"
 #include "mpi/files/checksum.hpp"
@@ -37,7 +38,7 @@ std::string name_of(const fs::path& path) {
         clean = clean.parent_path();
     if (clean.extension() == ".nxs") {
         std::string stem = clean.stem().string();
-        if (stem != "rietveld" && stem != "dlsr" && stem != "fbp")
+        if (!pipeline::find_stage(stem))
             return stem;
         clean = clean.parent_path();
     }

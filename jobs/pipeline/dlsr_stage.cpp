@@ -35,7 +35,7 @@ std::vector<float> attenuation_map(const StageContext& context, const tomography
     const auto& job = context.job;
     std::vector<float> mu;
     std::string source = job.input.file.string() + ": the transmission";
-    if (job.absorption.method == "phases") {
+    if (job.absorption.method == settings::AbsorptionMethod::phases) {
         source = product_path(job, "absorption").string() + ": entry/absorption/attenuation/mu";
         mu = read_absorption_product(job).mu;
         if (mu.size() != grid.size())
@@ -81,29 +81,15 @@ std::optional<dlsr::State> earlier_state(const StageContext& context, const Dlsr
     return earlier;
 }
 
-/// Volume fraction over S V² where the absorption stage found it. Collective.
-std::optional<double> amount_constant(const StageContext& context) {
-    const auto& job = context.job;
-    if (job.absorption.method == "none")
-        return {};
-    return context.communicator.collectively([&]() -> std::optional<double> {
-        if (!std::filesystem::exists(product_path(job, "absorption")))
-            return {};
-        return read_absorption_product(job).constant;
-    });
-}
-
 /// Collective.
 void write_product(const StageContext& context, const dlsr::Result& result,
                    program::Timings& timings) {
-    const auto constant = amount_constant(context);
+    const auto constant = read_amount_constant(context.job, context.communicator);
     context.communicator.collectively([&] {
         if (!context.communicator.is_root())
             return;
         auto product = nexus::ProductFile::create(product_path(context.job, "dlsr"),
-                                                  context.options.force
-                                                      ? nexus::ProductFile::Existing::replace
-                                                      : nexus::ProductFile::Existing::refuse);
+                                                  existing(context.options));
         {
             auto stage = write_provenance(product.root(), context.provenance, context.job.title);
             write_dlsr_result(stage, result, constant);

@@ -1,30 +1,24 @@
 #include "jobs/pipeline/map_output.hpp"
 
-#include "base/numbers.hpp"
-#include "base/units.hpp"
 #include "mpi/nexus/nexus.hpp"
-
-#include <cmath>
 
 namespace xrdct::pipeline {
 
-std::vector<double> cell_volumes(const rietveld::PhaseModel& phase, const PhaseMapView& maps) {
-    std::vector<double> volumes(maps.scale->size()), values(phase.cell.size());
-    for (std::size_t i = 0; i < volumes.size(); ++i) {
-        for (std::size_t j = 0; j < values.size(); ++j) {
-            const double voxel = maps.cell[j] ? (*maps.cell[j])[i] : nan_value;
-            values[j] = std::isfinite(voxel) ? voxel : phase.cell[j].value;
-        }
-        volumes[i] =
-            cell_from_independent(phase.phase.crystal_system(), values, phase.phase.unique_axis())
-                .volume();
-    }
-    return volumes;
+nexus::ProductFile::Existing existing(const RunOptions& options) {
+    return options.force ? nexus::ProductFile::Existing::replace
+                         : nexus::ProductFile::Existing::refuse;
 }
 
 void write_map_axes(hdf5::Group& group, const std::vector<double>& x) {
     nexus::write_axis(group, "y", x, {"mm", "y"});
     nexus::write_axis(group, "x", x, {"mm", "x"});
+}
+
+void write_image_axes(hdf5::Group& group, const tomography::ImageGrid& grid) {
+    std::vector<double> axis(grid.n);
+    for (std::size_t i = 0; i < grid.n; ++i)
+        axis[i] = grid.coordinate(i);
+    write_map_axes(group, axis);
 }
 
 void write_mask_map(hdf5::Group& group, const std::vector<unsigned char>& mask, std::size_t n,
@@ -34,81 +28,17 @@ void write_mask_map(hdf5::Group& group, const std::vector<unsigned char>& mask, 
 }
 
 void write_amounts(hdf5::Group& group, std::size_t n, const rietveld::PhaseModel& phase,
-                   const PhaseMapView& maps, double constant) {
-    const auto volumes = cell_volumes(phase, maps);
-    const auto& scale = *maps.scale;
-    std::vector<double> fraction(n * n, nan_value), density = fraction;
-    std::vector<double> fraction_errors, density_errors;
-    if (maps.scale_errors)
-        fraction_errors = density_errors = fraction;
-    for (std::size_t i = 0; i < n * n; ++i) {
-        if (!std::isfinite(scale[i]))
-            continue;
-        const double rho = atomic_mass_g_per_cm3 * phase.phase.cell_mass() / volumes[i];
-        const double factor = constant * volumes[i] * volumes[i];
-        fraction[i] = factor * scale[i];
-        density[i] = rho * fraction[i];
-        if (maps.scale_errors) {
-            fraction_errors[i] = factor * (*maps.scale_errors)[i];
-            density_errors[i] = rho * fraction_errors[i];
-        }
-    }
-    const auto write = [&](const std::string& name, const std::vector<double>& values,
-                           const std::vector<double>& errors, const nexus::Labels& labels) {
-        if (errors.empty())
-            nexus::write_map(group, name, values, n, n, labels);
+                   const PhaseMapView& view, double constant) {
+    const auto amounts = phase_amounts(phase, view, constant);
+    const auto write = [&](const std::string& name, const maps::ValuesWithErrors& map,
+                           const nexus::Labels& labels) {
+        if (map.errors.empty())
+            nexus::write_map(group, name, map.values, n, n, labels);
         else
-            nexus::write_map(group, name, values, errors, n, n, labels);
+            nexus::write_map(group, name, map.values, map.errors, n, n, labels);
     };
-    write("volume_fraction", fraction, fraction_errors, {"", "volume fraction"});
-    write("density", density, density_errors,
-          {"g/cm^3", "mass of the phase per volume of the voxel"});
-}
-
-std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseModel>& phases,
-                                              const std::vector<PhaseMapView>& maps) {
-    std::vector<WeightFractions> fractions(phases.size());
-    if (phases.empty())
-        return fractions;
-    const std::size_t size = maps.front().scale->size();
-    std::vector<std::vector<double>> masses(phases.size());
-    std::vector<double> total(size, 0.0);
-    bool errors = true;
-    for (std::size_t p = 0; p < phases.size(); ++p) {
-        masses[p] = cell_volumes(phases[p], maps[p]);
-        errors = errors && maps[p].scale_errors;
-        for (std::size_t i = 0; i < size; ++i) {
-            masses[p][i] *= phases[p].phase.cell_mass();
-            const double scale = (*maps[p].scale)[i];
-            if (std::isfinite(scale))
-                total[i] += scale * masses[p][i];
-        }
-    }
-    for (std::size_t p = 0; p < phases.size(); ++p) {
-        auto& fraction = fractions[p];
-        fraction.values.assign(size, nan_value);
-        if (errors)
-            fraction.errors.assign(size, nan_value);
-        for (std::size_t i = 0; i < size; ++i) {
-            const double scale = (*maps[p].scale)[i];
-            if (!std::isfinite(scale) || !(total[i] > 0))
-                continue;
-            fraction.values[i] = scale * masses[p][i] / total[i];
-            if (!errors)
-                continue;
-            double variance = 0;
-            for (std::size_t q = 0; q < phases.size(); ++q) {
-                // A phase that is not in the voxel has none of its uncertainty either.
-                if (!std::isfinite((*maps[q].scale)[i]))
-                    continue;
-                const double slope =
-                    masses[q][i] / total[i] * ((q == p ? 1.0 : 0.0) - fraction.values[i]);
-                variance += std::pow(slope * (*maps[q].scale_errors)[i], 2);
-            }
-            fraction.errors[i] = std::sqrt(variance);
-        }
-    }
-    return fractions;
+    write("volume_fraction", amounts.volume_fraction, {"", "volume fraction"});
+    write("density", amounts.density, {"g/cm^3", "mass of the phase per volume of the voxel"});
 }
 
 void write_mean_pattern(hdf5::Group& stage, const MeanPatternView& pattern,

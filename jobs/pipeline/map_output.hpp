@@ -1,7 +1,11 @@
 #pragma once
 
+#include "jobs/pipeline/stage.hpp"
+#include "maps/amounts.hpp"
 #include "mpi/hdf5/hdf5.hpp"
+#include "mpi/nexus/product_file.hpp"
 #include "rietveld/model/pattern_model.hpp"
+#include "tomography/scan_geometry.hpp"
 
 #include <string>
 #include <vector>
@@ -10,38 +14,26 @@
 /// one rank.
 namespace xrdct::pipeline {
 
-/// Maps [y · n + x] of one phase; NaN: the phase is not in the voxel's model.
-struct PhaseMapView {
-    const std::vector<double>* scale = nullptr;
-    const std::vector<double>* scale_errors = nullptr; ///< null: not known
-    /// Per independent cell parameter, in the order of PhaseModel::cell; null or NaN: the model's.
-    std::vector<const std::vector<double>*> cell;
-};
+using maps::cell_volumes;
+using maps::PhaseMapView;
+using maps::weight_fractions;
+using maps::WeightFractions;
 
-/// Cell volume [Å³] in every voxel.
-std::vector<double> cell_volumes(const rietveld::PhaseModel& phase, const PhaseMapView& maps);
+/// Whether a product may take the place of one that exists.
+nexus::ProductFile::Existing existing(const RunOptions& options);
 
 /// Axes y and x [mm] of square maps.
 void write_map_axes(hdf5::Group& group, const std::vector<double>& x);
+/// The same of an image.
+void write_image_axes(hdf5::Group& group, const tomography::ImageGrid& grid);
 
 /// The map "mask".
 void write_mask_map(hdf5::Group& group, const std::vector<unsigned char>& mask, std::size_t n,
                     const std::string& long_name);
 
-/// The maps "volume_fraction", K S V² with `constant` for K, and "density" [g/cm³]; their errors
-/// are those of the scale.
+/// The maps "volume_fraction" and "density" of maps::phase_amounts().
 void write_amounts(hdf5::Group& group, std::size_t n, const rietveld::PhaseModel& phase,
-                   const PhaseMapView& maps, double constant);
-
-/// A weight fraction in every voxel [y · n + x]; `errors` empty where those of a scale are missing.
-struct WeightFractions {
-    std::vector<double> values, errors;
-};
-/// W_p = S_p (ZMV)_p / Σ S (ZMV) in every voxel for all phases (Hill & Howard, J. Appl. Cryst. 20
-/// (1987) 467), with the cells of the voxels; the errors take those of the scales as independent. A
-/// phase with a NaN as scale does not count; nothing but NaN where the sum is not positive.
-std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseModel>& phases,
-                                              const std::vector<PhaseMapView>& maps);
+                   const PhaseMapView& view, double constant);
 
 /// A mean pattern [channel] and its model.
 struct MeanPatternView {

@@ -1,6 +1,7 @@
 #include "jobs/pipeline/scan.hpp"
 
 #include "base/error.hpp"
+#include "jobs/pipeline/registry.hpp"
 
 #include <cmath>
 
@@ -45,11 +46,9 @@ namespace {
 
 scan::SinogramSource source_of(const settings::Job& job) {
     auto source = sinogram_source(job.input, job.geometry);
-    const bool fits_patterns =
-        std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end();
-    source.require_wavelength = fits_patterns;
+    source.require_wavelength = fits_patterns(job);
     source.require_distance = false;
-    source.allow_single_channel = !fits_patterns;
+    source.allow_single_channel = !fits_patterns(job);
     return source;
 }
 

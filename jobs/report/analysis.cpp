@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/report/labels.hpp"
 
 #include <fmt/format.h>
@@ -359,7 +360,8 @@ std::string find_main(const Analysis& analysis, const std::string& wanted) {
         names += (names.empty() ? "" : ", ") + stage.stage;
         if (stage.stage == wanted)
             return wanted;
-        if (main.empty() || stage.stage != "absorption")
+        if (const auto* known = pipeline::find_stage(stage.stage);
+            main.empty() || !known || !known->is_auxiliary())
             main = stage.stage;
     }
     if (!wanted.empty())

@@ -1,5 +1,6 @@
 #include "jobs/report/analysis_page.hpp"
 
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 
@@ -260,8 +261,10 @@ std::string profile_note(const StageResult& stage) {
 }
 
 void add_summary(HtmlPage& page, const Analysis& analysis, const StageResult& main) {
-    if (std::count_if(analysis.stages.begin(), analysis.stages.end(),
-                      [](const StageResult& s) { return s.stage != "absorption"; }) > 1)
+    if (std::count_if(analysis.stages.begin(), analysis.stages.end(), [](const StageResult& s) {
+            const auto* known = pipeline::find_stage(s.stage);
+            return !known || !known->is_auxiliary();
+        }) > 1)
         page.paragraph(fmt::format(
             "Lattice parameters, lithium contents and pictures of this section are of the stage "
             "{} ({}); those of the other stages are in their sections, and the report can be made "

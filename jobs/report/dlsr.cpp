@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/report/weighted.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "mpi/nexus/nexus.hpp"
@@ -153,10 +154,11 @@ const DlsrDiagnostics::MapState* DlsrDiagnostics::find(const std::string& group,
 }
 
 std::optional<DlsrDiagnostics> read_dlsr_diagnostics(const ProductStage& stage) {
-    if (stage.name != "dlsr")
-        return std::nullopt;
     const auto file = hdf5::File::open(stage.file, hdf5::Access::read_only);
-    const auto group = file.root().open_group("entry/dlsr");
+    const std::string path = "entry/" + stage.name;
+    if (!file.root().has_group(path))
+        return std::nullopt;
+    const auto group = file.root().open_group(path);
     if (!group.has_dataset("stop_reason"))
         return std::nullopt;
     DlsrDiagnostics out;
@@ -239,7 +241,8 @@ std::vector<std::string> compared_quantities(const ProductStage& conventional,
 
 const ProductStage* conventional_stage(const Products& products, const ProductStage& dlsr) {
     for (const ProductStage& stage : products.stages) {
-        if (stage.name != "rietveld" || dlsr.name != "dlsr")
+        const auto* refined = pipeline::find_stage(dlsr.name);
+        if (!refined || stage.name != refined->improves())
             continue;
         for (const ProductData& data : dlsr.data)
             if (const auto* other = data.is_phase() ? find_data(stage, data.name) : nullptr;

@@ -1,5 +1,6 @@
 #include "jobs/report/labels.hpp"
 
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/report/text.hpp"
 
 #include <algorithm>
@@ -10,59 +11,62 @@ namespace xrdct::report {
 
 namespace {
 
-struct Known {
-    std::string_view name, text, enhanced, html; // empty enhanced or html: as text
-    Palette palette;
-    bool from_zero;
+using pipeline::QuantityKind;
+using pipeline::QuantityLabel;
+
+/// Of axes, patterns and what several stages or none find; the other labels are those of the
+/// stages.
+constexpr std::array common{
+    QuantityLabel{"a", "a", "{/:Italic a}", "<i>a</i>", QuantityKind::value},
+    QuantityLabel{"b", "b", "{/:Italic b}", "<i>b</i>", QuantityKind::value},
+    QuantityLabel{"c", "c", "{/:Italic c}", "<i>c</i>", QuantityKind::value},
+    QuantityLabel{"alpha", "α", "", "<i>α</i>", QuantityKind::value},
+    QuantityLabel{"beta", "β", "", "<i>β</i>", QuantityKind::value},
+    QuantityLabel{"gamma", "γ", "", "<i>γ</i>", QuantityKind::value},
+    QuantityLabel{"cell_volume", "cell volume", "", "", QuantityKind::value},
+    QuantityLabel{"rwp", "Rwp", "{/:Italic R}_{wp}", "<i>R</i><sub>wp</sub>", QuantityKind::misfit},
+    QuantityLabel{"rp", "Rp", "{/:Italic R}_{p}", "<i>R</i><sub>p</sub>", QuantityKind::misfit},
+    QuantityLabel{"rexp", "Rexp", "{/:Italic R}_{exp}", "<i>R</i><sub>exp</sub>",
+                  QuantityKind::misfit},
+    QuantityLabel{"r_bragg", "RBragg", "{/:Italic R}_{Bragg}", "<i>R</i><sub>Bragg</sub>",
+                  QuantityKind::misfit},
+    QuantityLabel{"gof", "goodness of fit", "", "", QuantityKind::misfit},
+    QuantityLabel{"mask", "mask", "", "", QuantityKind::value},
+    QuantityLabel{"lithium", "lithium content x", "lithium content {/:Italic x}",
+                  "lithium content <i>x</i>", QuantityKind::value},
+    QuantityLabel{"two_theta", "2θ", "2{/:Italic θ}", "2<i>θ</i>", QuantityKind::value},
+    QuantityLabel{"x", "x", "{/:Italic x}", "<i>x</i>", QuantityKind::value},
+    QuantityLabel{"y", "y", "{/:Italic y}", "<i>y</i>", QuantityKind::value},
+    QuantityLabel{"q", "q", "{/:Italic q}", "<i>q</i>", QuantityKind::value},
+    QuantityLabel{"rotation", "rotation angle", "", "", QuantityKind::value},
 };
 
-constexpr std::array known{
-    Known{"scale", "scale factor", "", "", Palette::inferno, true},
-    Known{"volume_fraction", "volume fraction", "", "", Palette::inferno, true},
-    Known{"weight_fraction", "weight fraction", "", "", Palette::inferno, true},
-    Known{"density", "mass per voxel volume", "", "", Palette::inferno, true},
-    Known{"a", "a", "{/:Italic a}", "<i>a</i>", Palette::viridis, false},
-    Known{"b", "b", "{/:Italic b}", "<i>b</i>", Palette::viridis, false},
-    Known{"c", "c", "{/:Italic c}", "<i>c</i>", Palette::viridis, false},
-    Known{"alpha", "α", "", "<i>α</i>", Palette::viridis, false},
-    Known{"beta", "β", "", "<i>β</i>", Palette::viridis, false},
-    Known{"gamma", "γ", "", "<i>γ</i>", Palette::viridis, false},
-    Known{"cell_volume", "cell volume", "", "", Palette::viridis, false},
-    Known{"size", "crystallite size", "", "", Palette::viridis, false},
-    Known{"microstrain", "microstrain", "", "", Palette::viridis, false},
-    Known{"area", "peak area", "", "", Palette::inferno, true},
-    Known{"position", "peak position", "", "", Palette::viridis, false},
-    Known{"fwhm", "peak width (FWHM)", "", "", Palette::viridis, false},
-    Known{"rwp", "Rwp", "{/:Italic R}_{wp}", "<i>R</i><sub>wp</sub>", Palette::magma, false},
-    Known{"rp", "Rp", "{/:Italic R}_{p}", "<i>R</i><sub>p</sub>", Palette::magma, false},
-    Known{"rexp", "Rexp", "{/:Italic R}_{exp}", "<i>R</i><sub>exp</sub>", Palette::magma, false},
-    Known{"r_bragg", "RBragg", "{/:Italic R}_{Bragg}", "<i>R</i><sub>Bragg</sub>", Palette::magma,
-          false},
-    Known{"gof", "goodness of fit", "", "", Palette::magma, false},
-    Known{"status", "status of the fit", "", "", Palette::viridis, false},
-    Known{"iterations", "iterations", "", "", Palette::cividis, false},
-    Known{"total", "total intensity", "", "", Palette::inferno, false},
-    Known{"mask", "mask", "", "", Palette::viridis, false},
-    Known{"mu", "attenuation coefficient μ", "attenuation coefficient {/:Italic μ}",
-          "attenuation coefficient <i>μ</i>", Palette::inferno, true},
-    Known{"transmission", "transmission I/I₀", "transmission {/:Italic I}/{/:Italic I}_0",
-          "transmission <i>I</i>/<i>I</i><sub>0</sub>", Palette::viridis, false},
-    Known{"correction_factor", "correction factor", "", "", Palette::magma, false},
-    Known{"chi_squared", "squared residual over variance", "", "", Palette::magma, false},
-    Known{"ratio", "observed / calculated − 1", "", "", Palette::diverging, false},
-    Known{"residuals", "residuals of the projections", "", "", Palette::magma, false},
-    Known{"gradient_norm", "gradient", "", "", Palette::viridis, false},
-    Known{"gauss_microstrain", "Gaussian microstrain", "", "", Palette::viridis, false},
-    Known{"path_length", "path length", "", "", Palette::inferno, true},
-    Known{"change", "change of the transmission", "", "", Palette::viridis, false},
-    Known{"lithium", "lithium content x", "lithium content {/:Italic x}",
-          "lithium content <i>x</i>", Palette::viridis, false},
-    Known{"two_theta", "2θ", "2{/:Italic θ}", "2<i>θ</i>", Palette::viridis, false},
-    Known{"x", "x", "{/:Italic x}", "<i>x</i>", Palette::viridis, false},
-    Known{"y", "y", "{/:Italic y}", "<i>y</i>", Palette::viridis, false},
-    Known{"q", "q", "{/:Italic q}", "<i>q</i>", Palette::viridis, false},
-    Known{"rotation", "rotation angle", "", "", Palette::viridis, false},
-};
+Quantity quantity_of(const QuantityLabel& label) {
+    Quantity q;
+    q.text = label.text;
+    q.enhanced = label.enhanced.empty() ? label.text : label.enhanced;
+    q.html = label.html.empty() ? label.text : label.html;
+    q.from_zero = label.kind == QuantityKind::amount;
+    switch (label.kind) {
+    case QuantityKind::amount:
+    case QuantityKind::intensity:
+        q.palette = Palette::inferno;
+        break;
+    case QuantityKind::value:
+        q.palette = Palette::viridis;
+        break;
+    case QuantityKind::misfit:
+        q.palette = Palette::magma;
+        break;
+    case QuantityKind::count:
+        q.palette = Palette::cividis;
+        break;
+    case QuantityKind::deviation:
+        q.palette = Palette::diverging;
+        break;
+    }
+    return q;
+}
 
 std::string spaced(std::string_view name) {
     std::string text = clean_utf8(name);
@@ -92,10 +96,13 @@ Quantity describe_quantity(std::string_view name) {
         q.from_zero = false;
         return q;
     }
-    for (const Known& k : known)
-        if (k.name == name)
-            return {std::string(k.text), std::string(k.enhanced.empty() ? k.text : k.enhanced),
-                    std::string(k.html.empty() ? k.text : k.html), k.palette, k.from_zero};
+    for (const auto& label : common)
+        if (label.name == name)
+            return quantity_of(label);
+    for (const auto* stage : pipeline::stages())
+        for (const auto& label : stage->quantities())
+            if (label.name == name)
+                return quantity_of(label);
     const std::string text = spaced(name);
     return {text, escape_enhanced(text), escape_html(text), Palette::viridis, false};
 }
@@ -181,12 +188,8 @@ std::string html_with_units(const std::string& html_label, std::string_view unit
 }
 
 std::string stage_title(std::string_view stage) {
-    if (stage == "fbp")
-        return "Filtered back-projection";
-    if (stage == "dlsr")
-        return "DLSR";
-    if (stage == "rietveld")
-        return "Voxelwise Rietveld refinement";
+    if (const auto* known = pipeline::find_stage(stage))
+        return known->title();
     std::string text = spaced(stage);
     if (!text.empty())
         text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));

@@ -39,7 +39,6 @@ std::string enhanced_with_units(const std::string& enhanced_label, std::string_v
 std::string html_with_units(const std::string& html_label, std::string_view units);
 
 /// Name of a stage for headings; unknown ones are returned with a capital letter.
-/// capital letter.
 std::string stage_title(std::string_view stage);
 
 } // namespace xrdct::report

@@ -1,6 +1,7 @@
 #include "jobs/report/products.hpp"
 
 #include "base/error.hpp"
+#include "jobs/pipeline/registry.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 #include "mpi/hdf5/hdf5.hpp"
@@ -332,8 +333,13 @@ ProductStage read_stage(const hdf5::Group& group, const std::string& name, const
 }
 
 std::size_t pipeline_rank(const std::string& stage) {
-    static constexpr std::array order{"integrate", "condition", "absorption",
-                                      "fbp",       "rietveld",  "dlsr"};
+    // What comes before a job, then its stages.
+    static const auto order = [] {
+        std::vector<std::string> names{"integrate", "condition"};
+        for (const auto* one : pipeline::stages())
+            names.push_back(one->name());
+        return names;
+    }();
     return static_cast<std::size_t>(std::find(order.begin(), order.end(), stage) - order.begin());
 }
 

@@ -16,7 +16,7 @@ struct DlsrSettings {
     std::optional<double> smoothness; ///< of voxel cells; nullopt: by held-out projections
     double amount_smoothness = 1;     ///< of amounts
     double edge = 0;                  ///< 0: quadratic
-    double gap = 0;                   ///< mm, across which voxels of a phase are neighbours
+    double gap = 0.3;                 ///< mm, across which voxels of a phase are neighbours
     std::string loss = "squares";     ///< squares, huber
     double threshold = 3;             ///< standard deviations, of huber
     long held_out = 7;                ///< every n-th projection judges the smoothness

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "jobs/settings/instrument_file.hpp"
 #include "jobs/settings/model_settings.hpp"
+#include "jobs/settings/stage_rules.hpp"
 #include "mpi/files/text_file.hpp"
 
 #include <algorithm>
@@ -48,14 +49,15 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
                                      "first and last rotation, for files without that axis");
     require(input.rotation_range.empty() || input.rotation_range.size() == 2, s,
             "input.rotation_range", "expected two numbers, the first and the last rotation");
-    input.rotation_range_closed = s.boolean("input.rotation_range_closed", true,
-                                            "whether a rotation was recorded at the end of the "
-                                            "range; false: the last one lies a step before it");
+    input.rotation_range_closed =
+        s.boolean("input.rotation_range_closed", input.rotation_range_closed,
+                  "whether a rotation was recorded at the end of the "
+                  "range; false: the last one lies a step before it");
     input.translation_range = s.numbers("input.translation_range", {}, "mm",
                                         "first and last translation, for files without that axis");
     require(input.translation_range.empty() || input.translation_range.size() == 2, s,
             "input.translation_range", "expected two numbers, the first and the last translation");
-    input.slice = s.integer("input.slice", -1,
+    input.slice = s.integer("input.slice", input.slice,
                             "index along a leading height or time axis; -1: the file has none");
     return input;
 }
@@ -86,21 +88,22 @@ std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem
             kept.push_back(key);
         return s.number(key, calibration ? calibration->profile.*member : fallback, unit, what);
     };
-    instrument.u = term("u", &rietveld::InstrumentProfile::u, 0, "deg^2",
+    instrument.u = term("u", &rietveld::InstrumentProfile::u, instrument.u, "deg^2",
                         "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v = term("v", &rietveld::InstrumentProfile::v, 0, "deg^2", "see u");
-    instrument.w = term("w", &rietveld::InstrumentProfile::w, 4e-4, "deg^2", "see u");
-    instrument.x = term("x", &rietveld::InstrumentProfile::x, 0, "deg",
+    instrument.v = term("v", &rietveld::InstrumentProfile::v, instrument.v, "deg^2", "see u");
+    instrument.w = term("w", &rietveld::InstrumentProfile::w, instrument.w, "deg^2", "see u");
+    instrument.x = term("x", &rietveld::InstrumentProfile::x, instrument.x, "deg",
                         "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y = term("y", &rietveld::InstrumentProfile::y, 0, "deg", "see x");
-    instrument.z = term("z", &rietveld::InstrumentProfile::z, 0, "deg", "see x");
+    instrument.y = term("y", &rietveld::InstrumentProfile::y, instrument.y, "deg", "see x");
+    instrument.z = term("z", &rietveld::InstrumentProfile::z, instrument.z, "deg", "see x");
     instrument.polarization_stated = s.has("instrument.polarization_corrected");
     instrument.solid_angle_stated = s.has("instrument.solid_angle_corrected");
     instrument.polarization_corrected =
-        s.boolean("instrument.polarization_corrected", false,
+        s.boolean("instrument.polarization_corrected", instrument.polarization_corrected,
                   "the integration removed the polarisation factor");
-    instrument.solid_angle_corrected = s.boolean("instrument.solid_angle_corrected", true,
-                                                 "the integration corrected for solid angle");
+    instrument.solid_angle_corrected =
+        s.boolean("instrument.solid_angle_corrected", instrument.solid_angle_corrected,
+                  "the integration corrected for solid angle");
     if (!calibration)
         return calibration;
     const bool wavelength = !s.has("geometry.wavelength") && !s.has("geometry.energy");
@@ -127,14 +130,54 @@ std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem
     return calibration;
 }
 
+/// A choice among words of the job file that stand for values.
+template <typename Value>
+Value choose(Settings& s, const std::string& key, Value fallback,
+             const std::vector<std::pair<std::string, Value>>& words, const std::string& meaning) {
+    std::vector<std::string> list;
+    std::string usual;
+    for (const auto& [word, value] : words) {
+        list.push_back(word);
+        if (value == fallback)
+            usual = word;
+    }
+    const auto chosen = s.choice(key, usual, list, meaning);
+    return std::find_if(words.begin(), words.end(),
+                        [&](const auto& entry) { return entry.first == chosen; })
+        ->second;
+}
+
+void read_iteration(Settings& s, AbsorptionSettings& absorption) {
+    absorption.depths = s.integer(
+        "absorption.depths", absorption.depths,
+        "places along the beam at which parallax may have put a phase's lines, when amounts along "
+        "a ray are determined");
+    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
+            "must lie between 1 and 15");
+    absorption.tolerance = s.number("absorption.tolerance", absorption.tolerance, "",
+                                    "largest change of any transmission that ends the iteration");
+    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
+    absorption.max_iterations =
+        s.integer("absorption.max_iterations", absorption.max_iterations, "most iterations");
+    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
+}
+
 void read_absorption(Settings& s, Job& job) {
     auto& absorption = job.absorption;
-    absorption.method = s.choice(
-        "absorption.method", "none", {"none", "transmission", "phases"},
+    absorption.method = choose<AbsorptionMethod>(
+        s, "absorption.method", absorption.method,
+        {{"none", AbsorptionMethod::none},
+         {"transmission", AbsorptionMethod::transmission},
+         {"phases", AbsorptionMethod::phases}},
         "self-absorption correction (zero order): none, division by the measured transmission, or "
         "by the transmission calculated from the amounts of the phases themselves");
-    absorption.calibration = s.choice(
-        "absorption.calibration", "auto", {"auto", "transmission", "ring", "plateau", "constant"},
+    absorption.calibration = choose<AmountCalibration>(
+        s, "absorption.calibration", absorption.calibration,
+        {{"auto", AmountCalibration::automatic},
+         {"transmission", AmountCalibration::transmission},
+         {"ring", AmountCalibration::ring},
+         {"plateau", AmountCalibration::plateau},
+         {"constant", AmountCalibration::constant}},
         "what turns amounts of phases into volumes: the measured transmission; the reference phase "
         "as a homogeneous ring (a can), or by the plateau of its map; a given constant; auto: the "
         "transmission where it is used, else the ring");
@@ -142,16 +185,18 @@ void read_absorption(Settings& s, Job& job) {
         s.text("absorption.reference_phase", "",
                "phase whose volume fraction is known somewhere, for ring and plateau");
     absorption.reference_fraction =
-        s.number("absorption.reference_fraction", 1, "", "volume fraction of the reference phase");
+        s.number("absorption.reference_fraction", absorption.reference_fraction, "",
+                 "volume fraction of the reference phase");
     require(absorption.reference_fraction > 0 && absorption.reference_fraction <= 1, s,
             "absorption.reference_fraction", "must lie in (0, 1]");
-    absorption.constant = positive(s, "absorption.constant", not_given, "1/angstrom^6",
+    absorption.constant = positive(s, "absorption.constant", absorption.constant, "1/angstrom^6",
                                    "volume fraction over scale times cell volume squared");
     absorption.filling = s.text("absorption.filling", "",
                                 "formula of what fills the rest of the sample and does not "
                                 "diffract (electrolyte, binder), such as \"C3H4O3\"");
     absorption.filling_density =
-        positive(s, "absorption.filling_density", not_given, "g/cm^3", "density of the filling");
+        positive(s, "absorption.filling_density", absorption.filling_density, "g/cm^3",
+                 "density of the filling");
     require(absorption.filling.empty() == std::isnan(absorption.filling_density), s,
             "absorption.filling_density", "and absorption.filling belong together");
     absorption.hollow_diameter = s.number_or_word(
@@ -160,56 +205,25 @@ void read_absorption(Settings& s, Job& job) {
         "found in the images of the ring and of the total intensity");
     require(!absorption.hollow_diameter || *absorption.hollow_diameter >= 0, s,
             "absorption.hollow_diameter", "must not be negative");
-    absorption.sample_threshold = s.number("absorption.sample_threshold", 0.025, "",
-                                           "without a reference ring the filling fills where the "
-                                           "total intensity exceeds this fraction of its 99th "
-                                           "percentile");
+    absorption.sample_threshold =
+        s.number("absorption.sample_threshold", absorption.sample_threshold, "",
+                 "without a reference ring the filling fills where the "
+                 "total intensity exceeds this fraction of its 99th "
+                 "percentile");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
-    absorption.depths = s.integer(
-        "absorption.depths", 5,
-        "places along the beam at which parallax may have put a phase's lines, when amounts along "
-        "a ray are determined");
-    require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
-            "must lie between 1 and 15");
-    absorption.tolerance = s.number("absorption.tolerance", 1e-3, "",
-                                    "largest change of any transmission that ends the iteration");
-    require(absorption.tolerance > 0, s, "absorption.tolerance", "must be positive");
-    absorption.max_iterations = s.integer("absorption.max_iterations", 30, "most iterations");
-    require(absorption.max_iterations >= 1, s, "absorption.max_iterations", "must be at least 1");
-    require(absorption.calibration != "constant" || !std::isnan(absorption.constant), s,
-            "absorption.constant", "is required by absorption.calibration = \"constant\"");
-    require(absorption.calibration != "transmission" || absorption.method != "phases", s,
-            "absorption.calibration",
+    read_iteration(s, absorption);
+    require(absorption.calibration != AmountCalibration::constant ||
+                !std::isnan(absorption.constant),
+            s, "absorption.constant", "is required by absorption.calibration = \"constant\"");
+    require(absorption.calibration != AmountCalibration::transmission ||
+                absorption.method != AbsorptionMethod::phases,
+            s, "absorption.calibration",
             "cannot be \"transmission\" where the transmission is to be found from the phases");
 }
 
-Job read_job_settings(Settings& s, const std::filesystem::path& source) {
-    Job job;
-    job.source = source;
-    job.title = s.text("title", "", "free text");
-    job.stages = s.texts("stages", {"absorption", "fbp", "rietveld"},
-                         "stages to run, in order: absorption, fbp, rietveld, dlsr");
-    for (const auto& stage : job.stages)
-        if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
-            const auto nearest = nearest_name(stage, stage_names());
-            throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
-                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
-        }
-    require(!job.stages.empty(), s, "stages", "names no stage");
-    job.output = beside(
-        source, s.text("output", "results", "folder of the products, relative to the job file"));
-    require(!job.output.empty(), s, "output", "must not be empty");
-
-    job.scans = s.texts("campaign.scans", {},
-                        "many scans with one job, each a member with a folder of its own in "
-                        "output: files or patterns (* ? []), relative to the job file; for xrdct "
-                        "submit, which fills in input.file");
-    job.input = read_input(s, source);
-
-    const auto calibration = read_instrument(s, source, job);
-
-    auto& geometry = job.geometry;
+void read_geometry(Settings& s, const std::optional<InstrumentFile>& calibration,
+                   GeometrySettings& geometry) {
     geometry.wavelength =
         positive(s, "geometry.wavelength",
                  calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
@@ -238,84 +252,92 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
     geometry.translation_sense =
         sense("geometry.translation_sense", "1, or -1 if the file's translation is the motor's "
                                             "position, which runs against the beam's");
+}
 
-    job.channels.two_theta_min =
-        s.number("channels.two_theta_min", 0, "deg", "channels below are left out");
-    job.channels.two_theta_max =
-        s.number("channels.two_theta_max", 180, "deg", "channels above are left out");
+void read_channels(Settings& s, Job& job) {
+    job.channels.two_theta_min = s.number("channels.two_theta_min", job.channels.two_theta_min,
+                                          "deg", "channels below are left out");
+    job.channels.two_theta_max = s.number("channels.two_theta_max", job.channels.two_theta_max,
+                                          "deg", "channels above are left out");
     require(job.channels.two_theta_min < job.channels.two_theta_max, s, "channels.two_theta_max",
             "must exceed channels.two_theta_min");
 
-    const std::string noise =
-        s.choice("noise.model", "auto", {"auto", "errors", "counts", "estimate"},
-                 "where variances come from: errors given in the file, counts (Poisson), or an "
-                 "estimate from the data; auto takes what the file offers");
-    job.noise = noise == "auto"     ? NoiseModel::automatic
-                : noise == "errors" ? NoiseModel::errors
-                : noise == "counts" ? NoiseModel::counts
-                                    : NoiseModel::estimate;
+    job.noise = choose<NoiseModel>(
+        s, "noise.model", job.noise,
+        {{"auto", NoiseModel::automatic},
+         {"errors", NoiseModel::errors},
+         {"counts", NoiseModel::counts},
+         {"estimate", NoiseModel::estimate}},
+        "where variances come from: errors given in the file, counts (Poisson), or an estimate "
+        "from the data; auto takes what the file offers");
+}
 
-    read_absorption(s, job);
+void read_fbp(Settings& s, FbpSettings& fbp) {
+    using tomography::FilterWindow;
+    fbp.window = choose<FilterWindow>(s, "fbp.window", fbp.window,
+                                      {{"ram-lak", FilterWindow::ram_lak},
+                                       {"shepp-logan", FilterWindow::shepp_logan},
+                                       {"cosine", FilterWindow::cosine},
+                                       {"hamming", FilterWindow::hamming},
+                                       {"hann", FilterWindow::hann}},
+                                      "apodisation of the ramp filter");
+    fbp.cutoff = s.number("fbp.cutoff", fbp.cutoff, "",
+                          "cut-off of the ramp filter as a fraction of the Nyquist frequency");
+    require(fbp.cutoff > 0 && fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
+    fbp.size = s.integer("fbp.size", fbp.size, "pixels per side; 0: number of translations");
+    require(fbp.size >= 0, s, "fbp.size", "must not be negative");
+    fbp.pixel = s.number("fbp.pixel", fbp.pixel, "mm", "pixel size; 0: the translation step");
+    require(fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
+}
 
-    job.fbp.window =
-        s.choice("fbp.window", "hann", {"ram-lak", "shepp-logan", "cosine", "hamming", "hann"},
-                 "apodisation of the ramp filter");
-    job.fbp.cutoff = s.number("fbp.cutoff", 1, "",
-                              "cut-off of the ramp filter as a fraction of the Nyquist frequency");
-    require(job.fbp.cutoff > 0 && job.fbp.cutoff <= 1, s, "fbp.cutoff", "must lie in (0, 1]");
-    job.fbp.size = s.integer("fbp.size", 0, "pixels per side; 0: number of translations");
-    require(job.fbp.size >= 0, s, "fbp.size", "must not be negative");
-    job.fbp.pixel = s.number("fbp.pixel", 0, "mm", "pixel size; 0: the translation step");
-    require(job.fbp.pixel >= 0, s, "fbp.pixel", "must not be negative");
-
-    job.mask.threshold = s.number("mask.threshold", 0.03, "",
-                                  "voxels with less total intensity than this fraction of the 99th "
-                                  "percentile are not fitted");
-    require(job.mask.threshold >= 0 && job.mask.threshold < 1, s, "mask.threshold",
-            "must lie in [0, 1)");
-    job.mask.phases = s.boolean(
-        "mask.phases", true,
+void read_mask(Settings& s, const std::filesystem::path& source, MaskSettings& mask) {
+    mask.threshold = s.number("mask.threshold", mask.threshold, "",
+                              "voxels with less total intensity than this fraction of the 99th "
+                              "percentile are not fitted");
+    require(mask.threshold >= 0 && mask.threshold < 1, s, "mask.threshold", "must lie in [0, 1)");
+    mask.phases = s.boolean(
+        "mask.phases", mask.phases,
         "fit twice: masks of the phases are derived from the first fit, and outside its mask a "
         "phase is not in the model of the second");
-    job.mask.significance =
-        s.number("mask.significance", 5, "", "least scale / e.s.d. inside a phase's mask");
-    require(job.mask.significance >= 0, s, "mask.significance", "must not be negative");
-    job.mask.fraction = s.number("mask.fraction", 0.08, "",
-                                 "least scale inside a phase's mask, of the phase's 95th "
-                                 "percentile");
-    require(job.mask.fraction >= 0 && job.mask.fraction < 1, s, "mask.fraction",
-            "must lie in [0, 1)");
-    job.mask.growth =
-        s.integer("mask.growth", 1, "voxels by which a phase's mask is grown at its borders");
-    require(job.mask.growth >= 0 && job.mask.growth <= 100, s, "mask.growth",
-            "must lie between 0 and 100");
-    job.mask.images = beside(
+    mask.significance = s.number("mask.significance", mask.significance, "",
+                                 "least scale / e.s.d. inside a phase's mask");
+    require(mask.significance >= 0, s, "mask.significance", "must not be negative");
+    mask.fraction = s.number("mask.fraction", mask.fraction, "",
+                             "least scale inside a phase's mask, of the phase's 95th "
+                             "percentile");
+    require(mask.fraction >= 0 && mask.fraction < 1, s, "mask.fraction", "must lie in [0, 1)");
+    mask.growth = s.integer("mask.growth", mask.growth,
+                            "voxels by which a phase's mask is grown at its borders");
+    require(mask.growth >= 0 && mask.growth <= 100, s, "mask.growth", "must lie between 0 and 100");
+    mask.images = beside(
         source, s.text("mask.images", "",
                        "folder with edited mask images <phase>.pgm, as results/masks holds them; a "
                        "phase without an image there keeps its derived mask"));
+}
 
-    auto& rietveld = job.rietveld;
-    rietveld.background_terms =
-        s.integer("rietveld.background_terms", 3, "Chebyshev terms of the background");
+void read_rietveld(Settings& s, RietveldSettings& rietveld) {
+    rietveld.background_terms = s.integer("rietveld.background_terms", rietveld.background_terms,
+                                          "Chebyshev terms of the background");
     require(rietveld.background_terms >= 0 && rietveld.background_terms <= 20, s,
             "rietveld.background_terms", "must lie between 0 and 20");
     rietveld.excluded = s.intervals("rietveld.excluded", "deg",
                                     "regions [from, to] in 2theta that are not fitted, such as "
                                     "the can's lines that parallax splits");
     rietveld.refine_start =
-        s.boolean("rietveld.refine_start", true,
+        s.boolean("rietveld.refine_start", rietveld.refine_start,
                   "refine the start model on the mean pattern first; false: start from the CIFs");
     rietveld.significance =
-        s.number("rietveld.significance", 5, "",
+        s.number("rietveld.significance", rietveld.significance, "",
                  "a phase's cell is refined in a voxel only where scale / e.s.d. exceeds this");
     require(rietveld.significance >= 0, s, "rietveld.significance", "must not be negative");
-    rietveld.anomalous = s.boolean("rietveld.anomalous", true, "apply f' and f''");
+    rietveld.anomalous = s.boolean("rietveld.anomalous", rietveld.anomalous, "apply f' and f''");
     rietveld.max_iterations =
-        s.integer("rietveld.max_iterations", 30, "most iterations in a voxel");
+        s.integer("rietveld.max_iterations", rietveld.max_iterations, "most iterations in a voxel");
     require(rietveld.max_iterations >= 1, s, "rietveld.max_iterations", "must be at least 1");
+}
 
-    job.dlsr = read_dlsr_settings(s);
-
+/// Phases and peaks; their names.
+std::set<std::string> read_model(Settings& s, const std::filesystem::path& source, Job& job) {
     std::set<std::string> names;
     for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
         job.phases.push_back(read_phase(s, i, source, JobKind::map));
@@ -329,6 +351,80 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
             throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
                                     source.string(), job.peaks.back().name));
     }
+    return names;
+}
+
+/// What the absorption correction needs of other tables.
+void check_absorption(Settings& s, const Job& job) {
+    const auto& absorption = job.absorption;
+    const bool corrected = absorption.method != AbsorptionMethod::none;
+    const bool by_reference = absorption.calibration == AmountCalibration::ring ||
+                              absorption.calibration == AmountCalibration::plateau ||
+                              (absorption.calibration == AmountCalibration::automatic &&
+                               absorption.method == AbsorptionMethod::phases);
+    require(!corrected || !by_reference || !absorption.reference_phase.empty(), s,
+            "absorption.reference_phase",
+            "is required to calibrate amounts (or give absorption.constant with "
+            "absorption.calibration = \"constant\")");
+    require(job.dlsr.exit_ray == "straight" || corrected, s, "dlsr.exit_ray",
+            "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
+    require(absorption.method != AbsorptionMethod::phases || !job.phases.empty(), s,
+            "absorption.method", "\"phases\" needs at least one [[phase]]");
+}
+
+/// What the stages need of the job; `names` of phases and peaks.
+void check_stages(const Job& job, const std::set<std::string>& names) {
+    for (const auto* stage : stage_rules())
+        for (const auto& reserved : stage->reserved_names())
+            if (names.contains(reserved))
+                throw Error(
+                    fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
+                                job.source.string(), reserved));
+    for (const auto* stage : stage_rules())
+        if (job.names_stage(stage->name()))
+            stage->check(job);
+}
+
+Job read_job_settings(Settings& s, const std::filesystem::path& source) {
+    Job job;
+    job.source = source;
+    job.title = s.text("title", "", "free text");
+    std::vector<std::string> usual;
+    for (const auto* stage : stage_rules())
+        if (stage->by_default())
+            usual.push_back(stage->name());
+    job.stages =
+        s.texts("stages", usual,
+                fmt::format("stages to run, in order: {}", fmt::join(stage_names(), ", ")));
+    for (const auto& stage : job.stages)
+        if (std::find(stage_names().begin(), stage_names().end(), stage) == stage_names().end()) {
+            const auto nearest = nearest_name(stage, stage_names());
+            throw Error(fmt::format("{}: there is no stage '{}'{}", s.where("stages"), stage,
+                                    nearest ? "; nearest is '" + *nearest + "'" : ""));
+        }
+    require(!job.stages.empty(), s, "stages", "names no stage");
+    job.output = beside(
+        source, s.text("output", "results", "folder of the products, relative to the job file"));
+    require(!job.output.empty(), s, "output", "must not be empty");
+
+    job.scans = s.texts("campaign.scans", {},
+                        "many scans with one job, each a member with a folder of its own in "
+                        "output: files or patterns (* ? []), relative to the job file; for xrdct "
+                        "submit, which fills in input.file");
+    job.input = read_input(s, source);
+
+    const auto calibration = read_instrument(s, source, job);
+
+    read_geometry(s, calibration, job.geometry);
+    read_channels(s, job);
+    read_absorption(s, job);
+
+    read_fbp(s, job.fbp);
+    read_mask(s, source, job.mask);
+    read_rietveld(s, job.rietveld);
+    job.dlsr = read_dlsr_settings(s);
+
+    const auto names = read_model(s, source, job);
     job.lithium = read_lithium(s);
     std::vector<std::string> phase_names;
     for (const auto& phase : job.phases)
@@ -347,35 +443,20 @@ Job read_job_settings(Settings& s, const std::filesystem::path& source) {
                                 s.where("absorption.reference_phase"), absorption.reference_phase,
                                 nearest ? "; nearest is '" + *nearest + "'" : ""));
     }
-    const bool by_reference = absorption.calibration == "ring" ||
-                              absorption.calibration == "plateau" ||
-                              (absorption.calibration == "auto" && absorption.method == "phases");
-    require(absorption.method == "none" || !by_reference || !absorption.reference_phase.empty(), s,
-            "absorption.reference_phase",
-            "is required to calibrate amounts (or give absorption.constant with "
-            "absorption.calibration = \"constant\")");
-    require(job.dlsr.exit_ray == "straight" || absorption.method != "none", s, "dlsr.exit_ray",
-            "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
-    require(absorption.method != "phases" || !job.phases.empty(), s, "absorption.method",
-            "\"phases\" needs at least one [[phase]]");
-    for (const auto* reserved :
-         {"maps", "mean_pattern", "start_model", "timings", "attenuation", "rays", "convergence",
-          "background", "globals", "residuals", "lines", "held_out", "model", "geometry"})
-        if (names.contains(reserved))
-            throw Error(
-                fmt::format("{}: '{}' cannot be the name of a phase or peak: results use it",
-                            source.string(), reserved));
-    if (std::find(job.stages.begin(), job.stages.end(), "rietveld") != job.stages.end() &&
-        job.phases.empty())
-        throw Error(
-            fmt::format("{}: the rietveld stage needs at least one [[phase]]", source.string()));
+    check_absorption(s, job);
+    check_stages(job, names);
     return job;
 }
 
 } // namespace
 
 const std::vector<std::string>& stage_names() {
-    static const std::vector<std::string> names{"absorption", "fbp", "rietveld", "dlsr"};
+    static const auto names = [] {
+        std::vector<std::string> list;
+        for (const auto* stage : stage_rules())
+            list.push_back(stage->name());
+        return list;
+    }();
     return names;
 }
 
@@ -395,24 +476,17 @@ Job parse_job(const std::string& text, const std::filesystem::path& source,
     }
     settings.refuse_unknown();
     job.resolved = settings.resolved();
-    const std::vector<std::string> scan{"input", "geometry", "channels"};
-    const auto with = [&](std::vector<std::string> more) {
-        more.insert(more.begin(), scan.begin(), scan.end());
-        return settings.resolved(more);
-    };
-    // The transmission found from the phases depends on them, and all that follows does.
-    const std::vector<std::string> pattern{"instrument", "rietveld", "phase", "peak"};
-    std::vector<std::string> absorption{"absorption", "fbp"}, fbp{"absorption", "fbp", "noise"};
-    absorption.insert(absorption.end(), pattern.begin(), pattern.end());
-    if (job.absorption.method == "phases")
-        fbp.insert(fbp.end(), pattern.begin(), pattern.end());
-    job.resolved_stages = {{"absorption", with(absorption)},
-                           {"fbp", with(fbp)},
-                           {"rietveld", with({"absorption", "fbp", "noise", "mask", "instrument",
-                                              "rietveld", "phase", "peak"})},
-                           {"dlsr", with({"absorption", "fbp", "noise", "mask", "instrument",
-                                          "rietveld", "phase", "peak", "dlsr"})}};
+    for (const auto* stage : stage_rules()) {
+        std::vector<std::string> tables{"input", "geometry", "channels"};
+        for (const auto& table : stage->tables(job))
+            tables.push_back(table);
+        job.resolved_stages.emplace_back(stage->name(), settings.resolved(tables));
+    }
     return job;
+}
+
+bool Job::names_stage(const std::string& stage) const {
+    return std::find(stages.begin(), stages.end(), stage) != stages.end();
 }
 
 std::string Job::resolved_for(const std::string& stage) const {

@@ -3,6 +3,7 @@
 #include "jobs/settings/dlsr_settings.hpp"
 #include "jobs/settings/lithium_settings.hpp"
 #include "jobs/settings/settings.hpp"
+#include "tomography/ramp_filter.hpp"
 
 #include <array>
 #include <filesystem>
@@ -47,10 +48,25 @@ struct ChannelSettings {
 
 enum class NoiseModel { automatic, errors, counts, estimate };
 
+/// Self-absorption correction (zero order).
+enum class AbsorptionMethod {
+    none,
+    transmission, ///< division by the measured transmission
+    phases        ///< by the transmission calculated from the phases themselves
+};
+
+/// What turns amounts of phases into volumes.
+enum class AmountCalibration {
+    automatic,    ///< the transmission where it is used, else the ring
+    transmission, ///< the measured transmission
+    ring,         ///< the reference phase is a homogeneous ring (a can)
+    plateau,      ///< the plateau of the reference phase's map
+    constant      ///< a given constant
+};
+
 struct AbsorptionSettings {
-    std::string method = "none"; ///< none, transmission, phases
-    /// How amounts of phases become volumes: auto, transmission, ring, plateau, constant.
-    std::string calibration = "auto";
+    AbsorptionMethod method = AbsorptionMethod::none;
+    AmountCalibration calibration = AmountCalibration::automatic;
     std::string reference_phase;        ///< of known volume fraction, for ring and plateau
     double reference_fraction = 1;      ///< its volume fraction there
     double constant = not_given;        ///< volume fraction over S V² [1/Å⁶ …], for constant
@@ -64,14 +80,14 @@ struct AbsorptionSettings {
 };
 
 struct FbpSettings {
-    std::string window = "hann";
+    tomography::FilterWindow window = tomography::FilterWindow::hann;
     double cutoff = 1;
     long size = 0;    ///< pixels per side; 0: number of translations
     double pixel = 0; ///< mm; 0: the translation step
 };
 
 struct MaskSettings {
-    double threshold = 0.1;       ///< of the 99th percentile of the total-intensity image
+    double threshold = 0.03;      ///< of the 99th percentile of the total-intensity image
     bool phases = true;           ///< derive a mask per phase and fit with it
     double significance = 5;      ///< of a phase's core voxels, scale / e.s.d.
     double fraction = 0.08;       ///< of the phase's 95th percentile of scales
@@ -80,9 +96,9 @@ struct MaskSettings {
 };
 
 struct InstrumentSettings {
-    std::filesystem::path file; ///< of xrdct calibrate; empty: none
-    double u = 0, v = 0, w = 0; ///< deg²
-    double x = 0, y = 0, z = 0; ///< deg
+    std::filesystem::path file;    ///< of xrdct calibrate; empty: none
+    double u = 0, v = 0, w = 4e-4; ///< deg²
+    double x = 0, y = 0, z = 0;    ///< deg
     bool polarization_corrected = false;
     bool solid_angle_corrected = true;
     /// Whether the job itself says so; the scan may know better than the defaults.
@@ -172,9 +188,12 @@ struct Job {
     /// The part of the resolved job that decides the product of a stage.
     std::string resolved_for(const std::string& stage) const;
     std::vector<std::pair<std::string, std::string>> resolved_stages;
+
+    /// Whether the job names a stage.
+    bool names_stage(const std::string& stage) const;
 };
 
-/// The stages in the order in which they run.
+/// The stages in the order in which they run, see StageRules.
 const std::vector<std::string>& stage_names();
 
 /// Reads a job from TOML text. Throws Error naming the file and key for a syntax error, an unknown

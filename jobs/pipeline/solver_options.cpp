@@ -1,0 +1,137 @@
+#include "jobs/pipeline/solver_options.hpp"
+
+#include "jobs/settings/model_settings.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace xrdct::pipeline {
+
+namespace {
+
+absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings& settings) {
+    switch (settings.calibration) {
+    case settings::AmountCalibration::transmission:
+        return absorption::AmountCalibration::transmission;
+    case settings::AmountCalibration::plateau:
+        return absorption::AmountCalibration::plateau;
+    case settings::AmountCalibration::constant:
+        return absorption::AmountCalibration::given;
+    case settings::AmountCalibration::automatic:
+        if (settings.method == settings::AbsorptionMethod::transmission)
+            return absorption::AmountCalibration::transmission;
+        [[fallthrough]];
+    default:
+        return absorption::AmountCalibration::can_wall;
+    }
+}
+
+} // namespace
+
+rietveld::PatternModel start_model(const settings::Job& job, double wavelength,
+                                   std::vector<std::string>& notes) {
+    rietveld::PatternModel model;
+    model.wavelength.value = wavelength;
+    const auto& widths = job.instrument;
+    model.instrument = rietveld::InstrumentParameters(
+        rietveld::InstrumentProfile{widths.u, widths.v, widths.w, widths.x, widths.y, widths.z});
+    model.polarisation = job.instrument.polarization_corrected ? 0 : 1;
+    model.solid_angle_corrected = job.instrument.solid_angle_corrected;
+    model.anomalous = job.rietveld.anomalous;
+    add_phases(model, job.phases, job.source.string(), notes);
+    add_peaks(model, job.peaks);
+    model.set_background(static_cast<std::size_t>(job.rietveld.background_terms));
+    return model;
+}
+
+tomography::FbpOptions fbp_options(const settings::Job& job) {
+    tomography::FbpOptions options;
+    options.filter.window = job.fbp.window;
+    options.filter.cutoff = job.fbp.cutoff;
+    return options;
+}
+
+bool cell_varies(const settings::PhaseSettings& phase) {
+    return std::any_of(phase.cell.begin(), phase.cell.end(), [](settings::Treatment treatment) {
+        return treatment == settings::Treatment::voxel;
+    });
+}
+
+absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) {
+    const auto& settings = job.absorption;
+    absorption::PhaseAbsorptionOptions options;
+    options.rays.excluded = job.rietveld.excluded;
+    options.rays.refine = job.rietveld.refine_start;
+    options.rays.depths = static_cast<std::size_t>(settings.depths);
+    for (const auto& phase : job.phases)
+        if (cell_varies(phase))
+            options.rays.varying_cells.push_back(phase.name);
+    options.filling = settings.filling;
+    options.filling_density = settings.filling_density;
+    auto& correction = options.correction;
+    correction.calibration = calibration_of(settings);
+    correction.constant = std::isnan(settings.constant) ? 0 : settings.constant;
+    correction.reference_fraction = settings.reference_fraction;
+    for (std::size_t p = 0; p < job.phases.size(); ++p)
+        if (job.phases[p].name == settings.reference_phase)
+            correction.reference = p;
+    correction.hollow_diameter = settings.hollow_diameter;
+    correction.mask_threshold = settings.sample_threshold;
+    correction.fbp = fbp_options(job);
+    correction.tolerance = settings.tolerance;
+    correction.max_iterations = static_cast<int>(settings.max_iterations);
+    return options;
+}
+
+voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
+                                             const rietveld::PatternModel& model,
+                                             bool relative_variance) {
+    voxels::VoxelRefinementOptions options;
+    options.refine_start = job.rietveld.refine_start;
+    for (std::size_t p = 0; p < job.phases.size(); ++p) {
+        const auto& phase = job.phases[p];
+        std::vector<bool> voxel_cells;
+        for (const auto parameter : model.phases[p].phase.free_parameters())
+            voxel_cells.push_back(phase.cell[static_cast<std::size_t>(parameter)] ==
+                                  settings::Treatment::voxel);
+        if (std::find(voxel_cells.begin(), voxel_cells.end(), true) != voxel_cells.end())
+            options.fit.cell_phases.push_back(phase.name);
+        options.voxel_cells.push_back(std::move(voxel_cells));
+    }
+    for (const auto& peak : job.peaks)
+        if (peak.position_treatment == settings::Treatment::voxel)
+            options.fit.position_peaks.push_back(peak.name);
+    options.fit.significance = job.rietveld.significance;
+    options.fit.max_iterations = static_cast<int>(job.rietveld.max_iterations);
+    options.fit.scale_errors = relative_variance;
+    return options;
+}
+
+maps::PhaseMaskOptions phase_mask_options(const settings::Job& job) {
+    maps::PhaseMaskOptions options;
+    options.significance = job.mask.significance;
+    options.fraction = job.mask.fraction;
+    options.growth = static_cast<int>(job.mask.growth);
+    return options;
+}
+
+std::vector<voxels::GlobalWidth> voxel_widths(const settings::Job& job) {
+    std::vector<voxels::GlobalWidth> widths;
+    for (std::size_t p = 0; p < job.phases.size(); ++p) {
+        const auto& phase = job.phases[p];
+        if (std::none_of(job.phases.begin(), job.phases.end(),
+                         [&](const settings::PhaseSettings& other) {
+                             return cell_varies(other) && other.cif == phase.cif;
+                         }))
+            continue;
+        if (phase.size_treatment == settings::Treatment::global)
+            widths.push_back({p, voxels::GlobalWidth::Kind::size});
+        if (phase.microstrain_treatment == settings::Treatment::global)
+            widths.push_back({p, voxels::GlobalWidth::Kind::microstrain});
+        if (phase.gauss_microstrain_treatment == settings::Treatment::global)
+            widths.push_back({p, voxels::GlobalWidth::Kind::gauss_microstrain});
+    }
+    return widths;
+}
+
+} // namespace xrdct::pipeline

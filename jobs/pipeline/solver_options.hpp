@@ -1,0 +1,37 @@
+#pragma once
+
+#include "jobs/settings/job.hpp"
+#include "rietveld/model/pattern_model.hpp"
+#include "solvers/absorption/phase_absorption.hpp"
+#include "solvers/voxels/voxel_refinement.hpp"
+#include "tomography/fbp.hpp"
+
+#include <string>
+#include <vector>
+
+namespace xrdct::pipeline {
+
+/// Start model of the map's patterns: structures, widths, peaks and background as the job gives
+/// them. `notes` takes the warnings of the structures.
+rietveld::PatternModel start_model(const settings::Job& job, double wavelength,
+                                   std::vector<std::string>& notes);
+
+/// Filter of the reconstruction as the job wants it.
+tomography::FbpOptions fbp_options(const settings::Job& job);
+
+/// Of a scan's self-absorption with the job's phases.
+absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job);
+
+/// Of the fits of all voxels; `model` is the start model.
+voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
+                                             const rietveld::PatternModel& model,
+                                             bool relative_variance);
+maps::PhaseMaskOptions phase_mask_options(const settings::Job& job);
+/// Widths to refine on voxels: of phases whose cell varies, and of others with the same structure;
+/// the mean pattern would take the variation for broad lines.
+std::vector<voxels::GlobalWidth> voxel_widths(const settings::Job& job);
+
+/// Whether a parameter of the phase's cell is refined in every voxel.
+bool cell_varies(const settings::PhaseSettings& phase);
+
+} // namespace xrdct::pipeline

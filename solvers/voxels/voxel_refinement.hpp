@@ -1,0 +1,89 @@
+#pragma once
+
+#include "maps/phase_mask.hpp"
+#include "mpi/comm/communicator.hpp"
+#include "mpi/comm/node_team.hpp"
+#include "rietveld/fit/refinement.hpp"
+#include "rietveld/voxel/voxel_fitter.hpp"
+#include "solvers/observer.hpp"
+#include "solvers/voxels/global_widths.hpp"
+#include "solvers/voxels/volume_source.hpp"
+#include "solvers/voxels/voxelwise_rietveld.hpp"
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace xrdct::voxels {
+
+struct VoxelRefinementOptions {
+    bool refine_start = true;  ///< the start model on the mean pattern of the object
+    double cell_search = 0.03; ///< relative, of the cells in that refinement
+    /// [phase][parameter in the order of PhaseModel::cell]: refined in every voxel.
+    std::vector<std::vector<bool>> voxel_cells;
+    rietveld::VoxelFitOptions fit;
+};
+
+/// Mean over voxels.
+struct MeanPattern {
+    std::vector<double> intensity, variance; ///< [channel]
+    std::size_t voxels = 0;
+};
+
+/// The maps of an object by fits of its voxels' patterns: a start model from the mean pattern, fits
+/// of all voxels, masks of the phases from a first fit of them, widths that hold for the whole
+/// object from some of the voxels. The caller says which of the steps are made, in the order of
+/// this class; each is collective and leaves its part of the state.
+class VoxelRefinement {
+  public:
+    struct State {
+        MeanPattern mean;
+        rietveld::RefinementResult start; ///< on the mean pattern; its model is that of the fits
+        /// [phase][voxel] 0: not in the voxel's model; empty: all phases everywhere.
+        std::vector<std::vector<unsigned char>> masks;
+        VoxelwiseResult fits; ///< maps on the root only
+    };
+
+    /// `sample` [voxel] 0: not fitted. All must outlive the object. Collective.
+    VoxelRefinement(const mpi::Communicator& communicator, const VolumeSource& volume,
+                    const std::vector<unsigned char>& sample, const VoxelRefinementOptions& options,
+                    solvers::Observer& observer);
+
+    const State& state() const { return state_; }
+
+    /// The mean pattern of the sample.
+    void average();
+    /// The model refined on it. Throws Error for refine()'s reasons.
+    void refine_start(const rietveld::PatternModel& model);
+
+    /// Makes the tables of the fits in node-wide memory. Throws Error for VoxelFitter's reasons.
+    void prepare();
+    /// Fits every voxel with what prepare() made, which it frees; `title` is for the observer.
+    void fit(std::string_view title = {});
+
+    /// Masks from the fits of all voxels, which they end; `edited` [phase] on the root, empty where
+    /// a phase has none. `derive`: from the maps, else the whole sample.
+    void find_masks(bool derive, const maps::PhaseMaskOptions& options,
+                    const std::vector<std::vector<unsigned char>>& edited);
+    /// Widths from some of the voxels, into the start model.
+    void refine_widths(const std::vector<GlobalWidth>& widths);
+
+  private:
+    void read_tile(std::size_t y, const unsigned char* wanted, PatternTile& tile) const;
+    std::vector<PatternTile> sample_tiles() const;
+    std::vector<unsigned char> mask_of(std::size_t phase, const maps::PhaseMaskOptions& options,
+                                       std::vector<unsigned char> edited, bool derive) const;
+
+    const mpi::Communicator& communicator_;
+    const VolumeSource& volume_;
+    const std::vector<unsigned char>& sample_;
+    VoxelRefinementOptions options_;
+    solvers::Observer& observer_;
+    mpi::NodeTeam team_;
+    rietveld::RadialAxis axis_;
+    std::optional<rietveld::VoxelFitter> fitter_;
+    State state_;
+};
+
+} // namespace xrdct::voxels
