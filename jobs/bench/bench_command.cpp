@@ -11,9 +11,13 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <optional>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <omp.h>
 
 namespace xrdct::bench {
@@ -100,83 +104,63 @@ void predict_all(Results& r, const std::vector<std::size_t>& ranks, double memor
     }
 }
 
-} // namespace
-
-int command_bench(const std::vector<std::string>& arguments) {
+/// The command line as it was given.
+struct BenchOptions {
     long translations = 140, rotations = 220, channels = 700, repetitions = 3, iterations = 10,
          products = 30, steps = 3, slices = 64, ranks_per_node = 0;
     std::string stages = "fbp,fits,dlsr,io", scaling = "strong,weak", ranks, predicted,
                 folder = ".", output, memory;
     MachineOptions machine;
-    program::CommandLine line(
-        "bench", "measure every stage on 1, 2, 4 ... ranks, or predict it on many", "[options]",
-        "mpirun -n 4 xrdct bench --translations 140 --rotations 220 --output bench.nxs\n"
-        "  xrdct bench --translations 550 --rotations 400 --predict 16,64,256,1024,4096");
-    line.option("translations", translations, "N", "of the synthetic scan; image pixels");
-    line.option("rotations", rotations, "N", "over half a turn");
-    line.option("channels", channels, "N", "radial channels");
-    line.option("stages", stages, "LIST", "of fbp, fits, dlsr and io");
+    bool force = false, json = false;
+
+    fs::path stem() const { return fs::path(output).replace_extension(); }
+};
+
+void declare(program::CommandLine& line, BenchOptions& o) {
+    line.option("translations", o.translations, "N", "of the synthetic scan; image pixels");
+    line.option("rotations", o.rotations, "N", "over half a turn");
+    line.option("channels", o.channels, "N", "radial channels");
+    line.option("stages", o.stages, "LIST", "of fbp, fits, dlsr and io");
     line.option(
-        "scaling", scaling, "LIST",
+        "scaling", o.scaling, "LIST",
         "strong: the same problem; weak: rotations (dlsr, io), channels (fbp) or rows of voxels "
         "(fits) grow with the ranks");
-    line.optional("ranks", ranks, "LIST",
+    line.optional("ranks", o.ranks, "LIST",
                   "numbers of ranks, at most those of mpirun (default: 1,2,4 ... and all)");
     line.optional(
-        "ranks-per-node", ranks_per_node, "N",
+        "ranks-per-node", o.ranks_per_node, "N",
         "at most so many ranks of a node share the DLSR's memory and work on it as a team "
         "(default: "
         "all of a node; in predictions 64)");
-    line.option("repetitions", repetitions, "N", "of a measurement, the best counts");
-    line.option("iterations", iterations, "N", "conjugate gradients in the measured DLSR step");
-    line.option("folder", folder, "FOLDER", "where io writes its file, which is removed again");
-    line.optional("predict", predicted, "LIST",
+    line.option("repetitions", o.repetitions, "N", "of a measurement, the best counts");
+    line.option("iterations", o.iterations, "N", "conjugate gradients in the measured DLSR step");
+    line.option("folder", o.folder, "FOLDER", "where io writes its file, which is removed again");
+    line.optional("predict", o.predicted, "LIST",
                   "predict these numbers of ranks instead, from rates measured on one");
-    line.option("slices", slices, "N", "of the stack in predictions");
-    line.option("steps", steps, "N", "Gauss-Newton steps of a slice in predictions");
-    line.option("products", products, "N", "conjugate gradients of a step in predictions");
-    line.option("flop-rate", machine.flop_rate, "GFLOP/s",
+    line.option("slices", o.slices, "N", "of the stack in predictions");
+    line.option("steps", o.steps, "N", "Gauss-Newton steps of a slice in predictions");
+    line.option("products", o.products, "N", "conjugate gradients of a step in predictions");
+    line.option("flop-rate", o.machine.flop_rate, "GFLOP/s",
                 "single-precision peak per rank of the predicted machine; 0: as measured here");
-    line.option("memory-bandwidth", machine.memory_bandwidth, "GB/s",
+    line.option("memory-bandwidth", o.machine.memory_bandwidth, "GB/s",
                 "per rank with all at work; 0: as measured here");
-    line.option("network-bandwidth", machine.network_bandwidth, "GB/s",
+    line.option("network-bandwidth", o.machine.network_bandwidth, "GB/s",
                 "of a node, into and out of it at once");
-    line.option("latency", machine.latency, "us", "of a message between nodes");
-    line.option("node-latency", machine.node_latency, "us", "of a message within a node");
-    line.option("file-bandwidth", machine.file_bandwidth, "GB/s", "of one rank");
-    line.option("file-system", machine.file_system, "GB/s", "of all ranks together");
+    line.option("latency", o.machine.latency, "us", "of a message between nodes");
+    line.option("node-latency", o.machine.node_latency, "us", "of a message within a node");
+    line.option("file-bandwidth", o.machine.file_bandwidth, "GB/s", "of one rank");
+    line.option("file-system", o.machine.file_system, "GB/s", "of all ranks together");
     line.optional(
-        "memory", memory, "SIZE",
+        "memory", o.memory, "SIZE",
         "of a rank, which a group must not exceed in predictions of stacks (default: no limit)");
-    line.optional("output", output, "FILE",
+    line.optional("output", o.output, "FILE",
                   "NeXus file of the results; pictures of the efficiency beside it");
     line.flag("force", "replace files that exist");
     line.flag("json", "results as JSON on stdout");
-    if (!line.parse(arguments))
-        return 0;
-    Results results;
-    results.problem = {positive(translations, "--translations", 16),
-                       positive(rotations, "--rotations"), positive(channels, "--channels", 64)};
-    results.slices = positive(slices, "--slices");
-    results.steps = positive(steps, "--steps");
-    const std::size_t cg = positive(products, "--products");
-    // A product more for the trust region's first look, a preconditioning more for its norm.
-    results.step = {2, 0, 1, cg, cg + 1};
-    StageOptions options;
-    options.repetitions = static_cast<int>(positive(repetitions, "--repetitions"));
-    options.step_iterations = positive(iterations, "--iterations");
-    options.folder = folder;
-    if (line.has("ranks-per-node"))
-        options.ranks_per_node = positive(ranks_per_node, "--ranks-per-node");
-    results.ranks_per_node = line.has("ranks-per-node") ? options.ranks_per_node : 64;
-    const auto wanted = choices(stages, "--stages", {"fbp", "fits", "dlsr", "io"});
-    const auto ways = choices(scaling, "--scaling", {"strong", "weak"});
-    const std::vector<std::size_t> predictions =
-        predicted.empty() ? std::vector<std::size_t>{} : counts(predicted, "--predict");
-    std::vector<std::size_t> sizes =
-        ranks.empty() ? std::vector<std::size_t>{} : counts(ranks, "--ranks");
-    const double limit =
-        memory.empty() ? 0 : static_cast<double>(program::parse_bytes(memory, "--memory"));
+}
+
+/// @throws Error naming the option that is out of its range.
+void check_machine(const MachineOptions& machine) {
     for (const auto& [value, option, least] :
          {std::tuple{machine.flop_rate, "--flop-rate", 0.0},
           {machine.memory_bandwidth, "--memory-bandwidth", 0.0},
@@ -188,115 +172,193 @@ int command_bench(const std::vector<std::string>& arguments) {
         if (!(value >= least) || !std::isfinite(value))
             throw Error(fmt::format("{}: must be a number {}, is {}", option,
                                     least > 0 ? "above 0" : "of at least 0", value));
-    const fs::path output_path = output;
-    const bool force = line.has("force"), json = line.has("json");
-    if (!output.empty() && output_path.extension() != ".nxs")
-        throw Error(fmt::format("--output: '{}' is not the name of a .nxs file", output));
-    const fs::path stem = fs::path(output_path).replace_extension();
-    if (!output.empty() && !force)
+}
+
+void check_files(const BenchOptions& o) {
+    const fs::path output = o.output, stem = o.stem();
+    if (!o.output.empty() && output.extension() != ".nxs")
+        throw Error(fmt::format("--output: '{}' is not the name of a .nxs file", o.output));
+    if (!o.output.empty() && !o.force)
         for (const fs::path& path :
-             {output_path, fs::path(stem.string() + ".png"), fs::path(stem.string() + ".svg")})
+             {output, fs::path(stem.string() + ".png"), fs::path(stem.string() + ".svg")})
             if (fs::exists(path))
                 throw Error(fmt::format("{} exists; --force replaces it", path.string()));
-    if (!fs::is_directory(folder))
-        throw Error(fmt::format("--folder: there is no folder '{}'", folder));
+    if (!fs::is_directory(o.folder))
+        throw Error(fmt::format("--folder: there is no folder '{}'", o.folder));
+}
+
+/// What is to be done, checked.
+struct Plan {
+    StageOptions stages;
+    std::set<std::string> wanted, ways;
+    std::vector<std::size_t> predictions, sizes;
+    double memory_limit = 0; ///< bytes of a rank; 0: none
+};
+
+Plan make_plan(const BenchOptions& o, bool has_ranks_per_node, Results& results) {
+    results.problem = {positive(o.translations, "--translations", 16),
+                       positive(o.rotations, "--rotations"),
+                       positive(o.channels, "--channels", 64)};
+    results.slices = positive(o.slices, "--slices");
+    results.steps = positive(o.steps, "--steps");
+    const std::size_t cg = positive(o.products, "--products");
+    // A product more for the trust region's first look, a preconditioning more for its norm.
+    results.step = {2, 0, 1, cg, cg + 1};
+    Plan plan;
+    plan.stages.repetitions = static_cast<int>(positive(o.repetitions, "--repetitions"));
+    plan.stages.step_iterations = positive(o.iterations, "--iterations");
+    plan.stages.folder = o.folder;
+    if (has_ranks_per_node)
+        plan.stages.ranks_per_node = positive(o.ranks_per_node, "--ranks-per-node");
+    results.ranks_per_node = has_ranks_per_node ? plan.stages.ranks_per_node : 64;
+    plan.wanted = choices(o.stages, "--stages", {"fbp", "fits", "dlsr", "io"});
+    plan.ways = choices(o.scaling, "--scaling", {"strong", "weak"});
+    if (!o.predicted.empty())
+        plan.predictions = counts(o.predicted, "--predict");
+    if (!o.ranks.empty())
+        plan.sizes = counts(o.ranks, "--ranks");
+    if (!o.memory.empty())
+        plan.memory_limit = static_cast<double>(program::parse_bytes(o.memory, "--memory"));
+    check_machine(o.machine);
+    check_files(o);
+    return plan;
+}
+
+/// Numbers of ranks to measure on: those asked for, else 1, 2, 4, … and all.
+std::vector<std::size_t> sizes_of(const Plan& plan, std::size_t all) {
+    std::vector<std::size_t> sizes = plan.sizes;
+    if (sizes.empty()) {
+        for (std::size_t p = 1; p < all; p *= 2)
+            sizes.push_back(p);
+        sizes.push_back(all);
+    }
+    if (sizes.back() > all)
+        throw Error(fmt::format("--ranks: {} ranks of {}; start more with mpirun -n {}",
+                                sizes.back(), all, sizes.back()));
+    return sizes;
+}
+
+void note(const mpi::Communicator& world, const std::string& message) {
+    if (world.is_root())
+        fmt::print(stderr, "xrdct bench: {}\n", message);
+}
+
+/// All stages that are wanted, in both ways of scaling, on the ranks of `part`.
+void measure_on(const mpi::Communicator& part, const petsc::Session& session, const Sample& sample,
+                const Plan& plan, Answers (&answers)[2], Results& results) {
+    results.machines[static_cast<std::size_t>(part.size())] =
+        measure_machine(part, plan.stages.folder, plan.wanted.contains("io"));
+    for (const Scaling way : {Scaling::strong, Scaling::weak}) {
+        if (!plan.ways.contains(way == Scaling::strong ? "strong" : "weak"))
+            continue;
+        StageRunner runner(part, session, sample, plan.stages, answers[way == Scaling::weak]);
+        auto& to = results.measurements;
+        if (plan.wanted.contains("fbp"))
+            to.push_back(runner.fbp(way));
+        if (plan.wanted.contains("fits"))
+            to.push_back(runner.fits(way));
+        if (plan.wanted.contains("dlsr"))
+            for (const auto& m : runner.dlsr(way))
+                to.push_back(m);
+        if (plan.wanted.contains("io"))
+            for (const auto& m : runner.files(way))
+                to.push_back(m);
+    }
+}
+
+/// Measures on every number of ranks in turn. Collective.
+void measure_all(const mpi::Communicator& world, const petsc::Session& session,
+                 const Sample& sample, const Plan& plan, Results& results) {
+    Answers answers[2];
+    for (const std::size_t p : sizes_of(plan, static_cast<std::size_t>(world.size()))) {
+        const bool mine = static_cast<std::size_t>(world.rank()) < p;
+        const auto part = world.split(mine ? 0 : 1, world.rank());
+        // The others sleep until these ranks are done.
+        std::optional<std::string> error;
+        if (mine)
+            try {
+                note(world, fmt::format("{} rank(s)", p));
+                measure_on(part, session, sample, plan, answers, results);
+            } catch (const Error& e) {
+                error = e.what();
+            }
+        world.sleeping_barrier();
+        world.agree(error);
+    }
+}
+
+/// Prints and writes the results. @throws Error when the answers of different numbers of ranks
+/// differ.
+void show(const mpi::Communicator& world, const BenchOptions& o, Results& results) {
+    std::stable_sort(results.measurements.begin(), results.measurements.end(),
+                     [](const Measurement& a, const Measurement& b) {
+                         return std::tuple(a.scaling, a.stage, a.ranks) <
+                                std::tuple(b.scaling, b.stage, b.ranks);
+                     });
+    if (o.json)
+        fmt::print("{}\n", to_json(results).dump(2));
+    else
+        fmt::print("{}", table(results));
+    if (!o.output.empty()) {
+        write_nexus(results, o.output, o.force);
+        const auto pictures = draw(results, o.stem(), o.force);
+        if (pictures.empty())
+            note(world, "no picture: there is one number of ranks only");
+    }
+    bool wrong = false;
+    for (const auto& m : results.measurements)
+        if (!(m.error <= allowed_error(m.stage))) {
+            wrong = true;
+            note(world, fmt::format("WRONG: {} on {} ranks differs from one rank by {:.1e}",
+                                    to_string(m.stage), m.ranks, m.error));
+        }
+    if (wrong)
+        throw Error("the answers of different numbers of ranks differ");
+}
+
+} // namespace
+
+int command_bench(const std::vector<std::string>& arguments) {
+    BenchOptions o;
+    program::CommandLine line(
+        "bench", "measure every stage on 1, 2, 4 ... ranks, or predict it on many", "[options]",
+        "mpirun -n 4 xrdct bench --translations 140 --rotations 220 --output bench.nxs\n"
+        "  xrdct bench --translations 550 --rotations 400 --predict 16,64,256,1024,4096");
+    declare(line, o);
+    if (!line.parse(arguments))
+        return 0;
+    o.force = line.has("force");
+    o.json = line.has("json");
+    Results results;
+    const Plan plan = make_plan(o, line.has("ranks-per-node"), results);
     // Ranks are what is compared; threads of OpenMP only when they are asked for.
     if (!std::getenv("OMP_NUM_THREADS"))
         omp_set_num_threads(1);
     results.threads = omp_get_max_threads();
 
     return program::run_on_ranks([&](const mpi::Communicator& world) {
-        const auto all = static_cast<std::size_t>(world.size());
-        if (sizes.empty()) {
-            for (std::size_t p = 1; p < all; p *= 2)
-                sizes.push_back(p);
-            sizes.push_back(all);
-        }
-        if (sizes.back() > all)
-            throw Error(fmt::format("--ranks: {} ranks of {}; start more with mpirun -n {}",
-                                    sizes.back(), all, sizes.back()));
-        const auto note = [&](const std::string& message) {
-            if (world.is_root())
-                fmt::print(stderr, "xrdct bench: {}\n", message);
-        };
+        sizes_of(plan, static_cast<std::size_t>(world.size()));
         const auto sample =
             world.collectively([&] { return std::make_unique<Sample>(results.problem); });
         const petsc::Session session(world);
-        bool wrong = false;
-        if (predictions.empty()) {
-            Answers answers[2];
-            for (const std::size_t p : sizes) {
-                const bool mine = static_cast<std::size_t>(world.rank()) < p;
-                const auto part = world.split(mine ? 0 : 1, world.rank());
-                // The others sleep until these ranks are done.
-                std::optional<std::string> error;
-                if (mine)
-                    try {
-                        note(fmt::format("{} rank(s)", p));
-                        results.machines[p] =
-                            measure_machine(part, options.folder, wanted.contains("io"));
-                        for (const Scaling way : {Scaling::strong, Scaling::weak}) {
-                            if (!ways.contains(way == Scaling::strong ? "strong" : "weak"))
-                                continue;
-                            StageRunner runner(part, session, *sample, options,
-                                               answers[way == Scaling::weak]);
-                            auto& to = results.measurements;
-                            if (wanted.contains("fbp"))
-                                to.push_back(runner.fbp(way));
-                            if (wanted.contains("fits"))
-                                to.push_back(runner.fits(way));
-                            if (wanted.contains("dlsr"))
-                                for (const auto& m : runner.dlsr(way))
-                                    to.push_back(m);
-                            if (wanted.contains("io"))
-                                for (const auto& m : runner.files(way))
-                                    to.push_back(m);
-                        }
-                    } catch (const Error& e) {
-                        error = e.what();
-                    }
-                world.sleeping_barrier();
-                world.agree(error);
-            }
+        if (plan.predictions.empty()) {
+            measure_all(world, session, *sample, plan, results);
         } else {
-            note("rates on one rank");
+            note(world, "rates on one rank");
             const auto self = mpi::Communicator::self();
             world.collectively([&] {
                 if (!world.is_root())
                     return;
-                const Machine measured = measure_machine(self, options.folder, false);
+                const Machine measured = measure_machine(self, plan.stages.folder, false);
                 results.work = make_workload(*sample);
                 results.rates = measure_rates(*sample, results.work, measured);
-                results.machine = machine.machine(measured);
-                predict_all(results, predictions, limit);
+                results.machine = o.machine.machine(measured);
+                predict_all(results, plan.predictions, plan.memory_limit);
             });
         }
         world.collectively([&] {
-            if (!world.is_root())
-                return;
-            std::stable_sort(results.measurements.begin(), results.measurements.end(),
-                             [](const Measurement& a, const Measurement& b) {
-                                 return std::tuple(a.scaling, a.stage, a.ranks) <
-                                        std::tuple(b.scaling, b.stage, b.ranks);
-                             });
-            if (json)
-                fmt::print("{}\n", to_json(results).dump(2));
-            else
-                fmt::print("{}", table(results));
-            if (!output.empty()) {
-                write_nexus(results, output_path, force);
-                const auto pictures = draw(results, stem, force);
-                if (pictures.empty())
-                    note("no picture: there is one number of ranks only");
-            }
-            for (const auto& m : results.measurements)
-                if (!(m.error <= allowed_error(m.stage))) {
-                    wrong = true;
-                    note(fmt::format("WRONG: {} on {} ranks differs from one rank by {:.1e}",
-                                     to_string(m.stage), m.ranks, m.error));
-                }
-            if (wrong)
-                throw Error("the answers of different numbers of ranks differ");
+            if (world.is_root())
+                show(world, o, results);
         });
     });
 }

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace xrdct::bench {
 
@@ -167,6 +168,30 @@ std::string table(const Results& r) {
     return text;
 }
 
+namespace {
+
+nlohmann::ordered_json to_json(const Results::Prediction& p) {
+    nlohmann::ordered_json one{{"ranks", p.ranks}};
+    for (const Stage stage : predicted_stages)
+        one[std::string(to_string(stage))] = to_json(p.stages[static_cast<std::size_t>(stage)]);
+    one["slice"] = to_json(p.slice);
+    one["product_flops_per_rank"] = p.product.flops;
+    one["product_sent_per_rank"] = p.product.sent;
+    one["product_received_per_rank"] = p.product.received;
+    one["product_collective_calls"] = p.product.calls;
+    for (const auto by : {Decomposition::rotations, Decomposition::rays, Decomposition::patterns})
+        one["product_seconds_by"][std::string(to_string(by))] =
+            p.product_seconds[static_cast<std::size_t>(by)];
+    one["memory_per_rank"] = p.memory;
+    one["stack"] = {{"groups", p.stack.groups},
+                    {"ranks_per_group", p.stack.ranks_per_group},
+                    {"seconds", p.stack.seconds},
+                    {"efficiency", p.stack.efficiency}};
+    return one;
+}
+
+} // namespace
+
 nlohmann::ordered_json to_json(const Results& r) {
     nlohmann::ordered_json json{
         {"program_version", program_version},     {"program_revision", revision()},
@@ -205,30 +230,54 @@ nlohmann::ordered_json to_json(const Results& r) {
         predicted["steps"] = r.steps;
         predicted["products_per_step"] = r.step.products;
         predicted["slices"] = r.slices;
-        for (const auto& p : r.predictions) {
-            nlohmann::ordered_json one{{"ranks", p.ranks}};
-            for (const Stage stage : predicted_stages)
-                one[std::string(to_string(stage))] =
-                    to_json(p.stages[static_cast<std::size_t>(stage)]);
-            one["slice"] = to_json(p.slice);
-            one["product_flops_per_rank"] = p.product.flops;
-            one["product_sent_per_rank"] = p.product.sent;
-            one["product_received_per_rank"] = p.product.received;
-            one["product_collective_calls"] = p.product.calls;
-            for (const auto by :
-                 {Decomposition::rotations, Decomposition::rays, Decomposition::patterns})
-                one["product_seconds_by"][std::string(to_string(by))] =
-                    p.product_seconds[static_cast<std::size_t>(by)];
-            one["memory_per_rank"] = p.memory;
-            one["stack"] = {{"groups", p.stack.groups},
-                            {"ranks_per_group", p.stack.ranks_per_group},
-                            {"seconds", p.stack.seconds},
-                            {"efficiency", p.stack.efficiency}};
-            predicted["by_ranks"].push_back(one);
-        }
+        for (const auto& p : r.predictions)
+            predicted["by_ranks"].push_back(to_json(p));
     }
     return json;
 }
+
+namespace {
+
+hdf5::Group write_stage(hdf5::Group& bench, const Results& r, Scaling scaling, Stage stage,
+                        const std::vector<const Measurement*>& rows) {
+    const auto column = [&](hdf5::Group& group, const char* name, const char* units,
+                            const std::vector<const Measurement*>& rows, auto&& value) {
+        std::vector<double> values;
+        for (const auto* m : rows)
+            values.push_back(value(*m));
+        nexus::write_axis(group, name, values, {units, name});
+    };
+    std::string name = fmt::format("{}_{}", to_string(stage), name_of(scaling));
+    std::replace(name.begin(), name.end(), ' ', '_');
+    auto group = nexus::require_data(bench, name, "efficiency", {"ranks"});
+    using M = Measurement;
+    column(group, "ranks", "", rows, [](const M& m) { return static_cast<double>(m.ranks); });
+    column(group, "efficiency", "", rows, [&](const M& m) { return efficiency(r, m); });
+    column(group, "time", "s", rows, [](const M& m) { return m.seconds; });
+    column(group, "floating_point_operations", "", rows, [](const M& m) { return m.flops; });
+    column(group, "sent_per_rank", "byte", rows, [](const M& m) { return m.sent; });
+    column(group, "received_per_rank", "byte", rows, [](const M& m) { return m.received; });
+    column(group, "peak_memory_per_rank", "byte", rows, [](const M& m) { return m.peak_memory; });
+    column(group, "share_of_limit", "", rows, [&](const M& m) { return machine_share(r, m); });
+    column(group, "difference_from_one_rank", "", rows, [](const M& m) { return m.error; });
+    return group;
+}
+
+hdf5::Group write_prediction(hdf5::Group& bench, const Results& r) {
+    auto group = nexus::require_data(bench, "prediction", "slice_time", {"ranks"});
+    std::vector<double> ranks, time, stack;
+    for (const auto& p : r.predictions) {
+        ranks.push_back(static_cast<double>(p.ranks));
+        time.push_back(p.slice.total());
+        stack.push_back(p.stack.seconds);
+    }
+    nexus::write_axis(group, "ranks", ranks, {"", "ranks"});
+    nexus::write_axis(group, "slice_time", time, {"s", "predicted time of a slice"});
+    nexus::write_axis(group, "stack_time", stack, {"s", "predicted time of the stack"});
+    return group;
+}
+
+} // namespace
 
 void write_nexus(const Results& r, const std::filesystem::path& path, bool force) {
     auto product = nexus::ProductFile::create(path, force ? nexus::ProductFile::Existing::replace
@@ -240,13 +289,6 @@ void write_nexus(const Results& r, const std::filesystem::path& path, bool force
         auto bench = nexus::require_class(entry, "bench", "NXprocess");
         bench.write_string("program", "xrdct bench");
         bench.write_string("results", to_json(r).dump(2));
-        const auto column = [&](hdf5::Group& group, const char* name, const char* units,
-                                const std::vector<const Measurement*>& rows, auto&& value) {
-            std::vector<double> values;
-            for (const auto* m : rows)
-                values.push_back(value(*m));
-            nexus::write_axis(group, name, values, {units, name});
-        };
         bool first = true;
         for (const Scaling scaling : {Scaling::strong, Scaling::weak})
             for (std::size_t s = 0; s <= static_cast<std::size_t>(Stage::read); ++s) {
@@ -256,41 +298,13 @@ void write_nexus(const Results& r, const std::filesystem::path& path, bool force
                         rows.push_back(&m);
                 if (rows.empty())
                     continue;
-                std::string name =
-                    fmt::format("{}_{}", to_string(static_cast<Stage>(s)), name_of(scaling));
-                std::replace(name.begin(), name.end(), ' ', '_');
-                auto group = nexus::require_data(bench, name, "efficiency", {"ranks"});
-                using M = Measurement;
-                column(group, "ranks", "", rows,
-                       [](const M& m) { return static_cast<double>(m.ranks); });
-                column(group, "efficiency", "", rows, [&](const M& m) { return efficiency(r, m); });
-                column(group, "time", "s", rows, [](const M& m) { return m.seconds; });
-                column(group, "floating_point_operations", "", rows,
-                       [](const M& m) { return m.flops; });
-                column(group, "sent_per_rank", "byte", rows, [](const M& m) { return m.sent; });
-                column(group, "received_per_rank", "byte", rows,
-                       [](const M& m) { return m.received; });
-                column(group, "peak_memory_per_rank", "byte", rows,
-                       [](const M& m) { return m.peak_memory; });
-                column(group, "share_of_limit", "", rows,
-                       [&](const M& m) { return machine_share(r, m); });
-                column(group, "difference_from_one_rank", "", rows,
-                       [](const M& m) { return m.error; });
+                const auto group = write_stage(bench, r, scaling, static_cast<Stage>(s), rows);
                 if (first)
                     nexus::set_default(group);
                 first = false;
             }
         if (!r.predictions.empty()) {
-            auto group = nexus::require_data(bench, "prediction", "slice_time", {"ranks"});
-            std::vector<double> ranks, time, stack;
-            for (const auto& p : r.predictions) {
-                ranks.push_back(static_cast<double>(p.ranks));
-                time.push_back(p.slice.total());
-                stack.push_back(p.stack.seconds);
-            }
-            nexus::write_axis(group, "ranks", ranks, {"", "ranks"});
-            nexus::write_axis(group, "slice_time", time, {"s", "predicted time of a slice"});
-            nexus::write_axis(group, "stack_time", stack, {"s", "predicted time of the stack"});
+            const auto group = write_prediction(bench, r);
             if (first)
                 nexus::set_default(group);
         }

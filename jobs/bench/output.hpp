@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 namespace xrdct::bench {
 
@@ -44,6 +44,7 @@ double efficiency(const Results& results, const Measurement& measurement);
 double machine_share(const Results& results, const Measurement& measurement);
 
 std::string table(const Results& results);
+/// The same as JSON.
 nlohmann::ordered_json to_json(const Results& results);
 /// NeXus file. Throws Error when it exists and may not be replaced. Not collective.
 void write_nexus(const Results& results, const std::filesystem::path& path, bool force);

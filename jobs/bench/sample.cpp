@@ -103,34 +103,10 @@ std::vector<rietveld::PatternPart> make_parts() {
 Sample::Sample(const Problem& problem) : problem_(problem) {
     if (problem.translations < 16 || problem.rotations < 1 || problem.channels < 64)
         throw Error("bench: the scan needs at least 16 translations, 1 rotation and 64 channels");
-    const std::size_t n = problem.translations;
-    const double step = 1.08 * diameter / static_cast<double>(n);
-    for (std::size_t i = 0; i < problem.rotations; ++i)
-        geometry_.rotation.push_back(180.0 * static_cast<double>(i) /
-                                     static_cast<double>(problem.rotations));
-    for (std::size_t j = 0; j < n; ++j)
-        geometry_.translation.push_back(
-            (static_cast<double>(j) - 0.5 * static_cast<double>(n - 1)) * step);
-    geometry_.beam_width = step;
-    geometry_.distance = distance;
-    grid_ = default_grid(geometry_);
-    layers_ = tomography::DepthLayers::across(0.5 * diameter, depth_layers);
+    place_scan();
     model_ = make_model();
-
     const auto parts = make_parts();
-    pixels_.resize(parts.size());
-    // Windings as wide as those of a real cell, as far as the pixels resolve them.
-    const double windings = std::min(20.0, static_cast<double>(n) / 14);
-    for (std::size_t i = 0; i < grid_.size(); ++i) {
-        const double x = grid_.coordinate(i % n), y = grid_.coordinate(i / n);
-        const double r = std::hypot(x, y) / (0.5 * diameter),
-                     turn = std::atan2(y, x) / (2 * std::numbers::pi);
-        for (std::size_t p = 0; p < parts.size(); ++p)
-            if (inside(static_cast<Part>(std::min<std::size_t>(p, first_term)), r, turn, windings))
-                pixels_[p].push_back(i);
-    }
-    sample_voxels_ = pixels_[peak].size();
-
+    place_parts(parts.size());
     const rietveld::RadialAxis axis = radial_axis(problem.channels);
     rietveld::PatternBasisOptions options;
     options.tolerance = 3e-3;
@@ -141,11 +117,53 @@ Sample::Sample(const Problem& problem) : problem_(problem) {
     const std::vector<double> channel_weight(axis.size(), 1.0);
     basis_ = std::make_unique<rietveld::PatternBasis>(axis, model_, parts, channel_weight, options);
 
-    // Amounts that make every part's pattern 1 at its highest point.
     const rietveld::PatternCalculator calculator(axis, model_);
-    std::vector<double> y(axis.size());
-    std::vector<std::vector<double>> shapes;
-    for (std::size_t p = 0; p < parts.size(); ++p) {
+    find_unit_amounts(calculator, parts.size());
+    for (std::size_t p = 0; p < peak; ++p)
+        model_.phases[p].scale.value = unit_amount_[p];
+    rietveld::VoxelFitOptions fit_options;
+    fit_options.cell_phases = {"cathode"};
+    fitter_ = std::make_unique<rietveld::VoxelFitter>(axis, model_, fit_options);
+    make_patterns(calculator);
+}
+
+/// Geometry, image and layers.
+void Sample::place_scan() {
+    const std::size_t n = problem_.translations;
+    const double step = 1.08 * diameter / static_cast<double>(n);
+    for (std::size_t i = 0; i < problem_.rotations; ++i)
+        geometry_.rotation.push_back(180.0 * static_cast<double>(i) /
+                                     static_cast<double>(problem_.rotations));
+    for (std::size_t j = 0; j < n; ++j)
+        geometry_.translation.push_back(
+            (static_cast<double>(j) - 0.5 * static_cast<double>(n - 1)) * step);
+    geometry_.beam_width = step;
+    geometry_.distance = distance;
+    grid_ = default_grid(geometry_);
+    layers_ = tomography::DepthLayers::across(0.5 * diameter, depth_layers);
+}
+
+/// Which pixels hold which part.
+void Sample::place_parts(std::size_t parts) {
+    const std::size_t n = problem_.translations;
+    pixels_.resize(parts);
+    // Windings as wide as those of a real cell, as far as the pixels resolve them.
+    const double windings = std::min(20.0, static_cast<double>(n) / 14);
+    for (std::size_t i = 0; i < grid_.size(); ++i) {
+        const double x = grid_.coordinate(i % n), y = grid_.coordinate(i / n);
+        const double r = std::hypot(x, y) / (0.5 * diameter),
+                     turn = std::atan2(y, x) / (2 * std::numbers::pi);
+        for (std::size_t p = 0; p < parts; ++p)
+            if (inside(static_cast<Part>(std::min<std::size_t>(p, first_term)), r, turn, windings))
+                pixels_[p].push_back(i);
+    }
+    sample_voxels_ = pixels_[peak].size();
+}
+
+/// Amounts that make every part's pattern 1 at its highest point.
+void Sample::find_unit_amounts(const rietveld::PatternCalculator& calculator, std::size_t parts) {
+    std::vector<double> y(problem_.channels);
+    for (std::size_t p = 0; p < parts; ++p) {
         rietveld::PatternModel only = model_;
         for (auto& phase : only.phases)
             phase.scale.value = 0;
@@ -157,16 +175,12 @@ Sample::Sample(const Problem& problem) : problem_(problem) {
             only.background[p - first_term].value = 1;
         calculator.evaluate(only, y);
         unit_amount_.push_back(1 / *std::max_element(y.begin(), y.end()));
-        for (double& value : y)
-            value *= unit_amount_.back();
-        shapes.push_back(y);
     }
+}
 
-    for (std::size_t p = 0; p < peak; ++p)
-        model_.phases[p].scale.value = unit_amount_[p];
-    rietveld::VoxelFitOptions fit_options;
-    fit_options.cell_phases = {"cathode"};
-    fitter_ = std::make_unique<rietveld::VoxelFitter>(axis, model_, fit_options);
+/// Noisy patterns of random compositions and cells.
+void Sample::make_patterns(const rietveld::PatternCalculator& calculator) {
+    std::vector<double> y(problem_.channels);
     std::mt19937_64 random(1);
     std::uniform_real_distribution<double> uniform(0, 1);
     std::normal_distribution<double> normal;

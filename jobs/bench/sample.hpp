@@ -61,6 +61,11 @@ class Sample {
     std::size_t view_pixels() const;
 
   private:
+    void place_scan();
+    void place_parts(std::size_t parts);
+    void find_unit_amounts(const rietveld::PatternCalculator& calculator, std::size_t parts);
+    void make_patterns(const rietveld::PatternCalculator& calculator);
+
     std::vector<double> values(const dlsr::Operator& model, double change) const;
 
     Problem problem_;

@@ -25,8 +25,6 @@ mpi::BlockRange own_block(std::size_t n, const mpi::Communicator& communicator) 
                             static_cast<std::size_t>(communicator.rank()));
 }
 
-constexpr std::size_t fbp_pass = 32; ///< channels per rank at a time
-
 /// FBP of some channels from slabs of rotations. Gives the sum of every channel's image times
 /// numbers that differ from pixel to pixel, own channels.
 class FbpPass {
@@ -431,156 +429,93 @@ double allowed_error(Stage stage) {
 
 namespace {
 
-/// Blocks of eight lanes of all voxels, times eight (see RotationOperator): single lanes share
-/// blocks.
-double coefficients_of(const Sample& sample, const dlsr::Operator& op) {
-    const auto& basis = sample.basis();
-    std::vector<std::size_t> single;
-    double total = 0;
-    for (std::size_t p = 0; p < basis.parts().size(); ++p)
-        if (basis.lanes(p) == 1)
-            single.push_back(p);
-        else
-            total += static_cast<double>((basis.lanes(p) + 7) / 8 * 8 * op.pixels(p).size());
-    std::stable_sort(single.begin(), single.end(), [&](std::size_t a, std::size_t b) {
-        return op.pixels(a).size() > op.pixels(b).size();
-    });
-    std::vector<unsigned char> carries;
-    for (std::size_t i = 0; i < single.size(); ++i) {
-        if (i % 8 == 0)
-            carries.assign(sample.grid().size(), 0);
-        for (const std::size_t pixel : op.pixels(single[i])) {
-            total += carries[pixel] ? 0 : 8;
-            carries[pixel] = 1;
-        }
+/// Shortest of some runs [s].
+template <class Run>
+double best_of(int repetitions, Run&& run) {
+    double least = 0;
+    for (int i = 0; i < repetitions; ++i) {
+        const double begin = now();
+        run();
+        const double seconds = now() - begin;
+        least = i == 0 ? seconds : std::min(least, seconds);
     }
-    return total;
+    return least;
+}
+
+/// Seconds of the DLSR's parts on some rotations.
+struct DlsrTimes {
+    double product = 0, gradient = 0, linearise = 0, precondition = 0;
+};
+
+DlsrTimes measure_parts(Dlsr& dlsr) {
+    auto& problem = *dlsr.problem;
+    DlsrTimes t;
+    t.gradient = best_of(3, [&] {
+        dlsr.x.swap(dlsr.beside);
+        problem.objective_and_gradient(dlsr.x, dlsr.out);
+    });
+    for (int i = 0; i < 2; ++i) { // nothing is condensed at a new point
+        dlsr.x.swap(dlsr.beside);
+        problem.set_operator_point(dlsr.x, true);
+        const double seconds = best_of(1, [&] { problem.linearise(dlsr.x); });
+        t.linearise = i == 0 ? seconds : std::min(t.linearise, seconds);
+    }
+    t.product = best_of(4, [&] { problem.gauss_newton_product(dlsr.v, dlsr.out); });
+    t.precondition = best_of(4, [&] { problem.precondition(dlsr.v, dlsr.out); });
+    return t;
+}
+
+/// Memory and tables; `before` [bytes] is that of the process without the problem.
+void measure_memory_and_tables(Dlsr& dlsr, const Sample& sample, const Workload& work,
+                               double before, Rates& rates) {
+    // A rank's own: its process, sums, a buffer of the projector and tables with what they are
+    // made through, some arrays of the image while lanes are arranged; data and columns are
+    // counted by the rays.
+    const double buffer = (work.gradient_bytes / 4 - 3 * work.coefficients) / 4,
+                 rays = 4 * static_cast<double>(dlsr.op.coefficient_count()) *
+                        static_cast<double>(1 + work.globals);
+    rates.memory_rank =
+        before + 4 * (work.coefficients + buffer + 3 * static_cast<double>(work.table_rows)) +
+        static_cast<double>((40 + work.parts) * sample.grid().size());
+    rates.memory_node =
+        std::max(0.0, static_cast<double>(peak_memory()) - rates.memory_rank - rays);
+
+    const auto span = dlsr.problem->values(dlsr.beside);
+    const std::vector<double> beside(span.begin(), span.end());
+    std::vector<double> rows(dlsr.op.table_size(beside, true));
+    rates.table_rows = best_of(2, [&] { dlsr.op.table_rows(beside, true, 0, 1, rows); });
+    const double with_tables = best_of(1, [&] { dlsr.op.set_point(beside, true, rows); }),
+                 without = best_of(2, [&] { dlsr.op.set_point(beside, true, {}); });
+    rates.tables = std::max(0.0, with_tables - without);
+    rates.condense = best_of(2, [&] { dlsr.op.set_low_rank_tolerance(product_tolerance); });
 }
 
 } // namespace
-
-Workload make_workload(const Sample& sample) {
-    const auto& problem = sample.problem();
-    Workload w;
-    w.rotations = problem.rotations;
-    w.translations = problem.translations;
-    w.channels = problem.channels;
-    w.pixels = sample.grid().n;
-    w.view_pixels = static_cast<double>(sample.view_pixels());
-    w.channels_per_pass = fbp_pass;
-    w.exchange_buffer = mpi::Redistribution::default_buffer_bytes;
-    w.basis = sample.basis().size();
-    const auto fields = sample.fields();
-    w.fields = fields.size();
-    w.globals = sample.globals().size();
-    w.parts = sample.basis().parts().size();
-    for (std::size_t p = 0; p < w.parts; ++p)
-        w.families += sample.basis().lanes(p) > 8;
-
-    // All rotations: the strips are widest along the diagonals.
-    auto op = sample.make_operator({0, problem.rotations});
-    const auto rotations = static_cast<double>(problem.rotations);
-    w.table_rows = op.table_size(sample.start(op), true);
-    op.set_point(sample.start(op), false);
-    const auto exact = op.cost();
-    w.gradient_flops = (exact.projection_flops + exact.table_flops) / rotations;
-    w.gradient_bytes = exact.bytes / rotations;
-    op.set_low_rank_tolerance(product_tolerance);
-    const auto condensed = op.cost();
-    w.product_projection = condensed.projection_flops / rotations;
-    w.product_tables = condensed.table_flops / rotations;
-    w.product_bytes = condensed.bytes / rotations;
-    w.coefficients = coefficients_of(sample, op);
-    w.condensed_coefficients = w.coefficients * condensed.projection_flops / exact.projection_flops;
-    std::vector<std::size_t> load(sample.grid().size(), 0);
-    for (const auto& field : fields)
-        for (const std::size_t pixel : op.pixels(field.part)) {
-            ++load[pixel];
-            ++w.block_unknowns;
-        }
-    for (const std::size_t count : load)
-        w.block_entries += 0.5 * static_cast<double>(count * (count + 1));
-    w.unknowns = w.block_unknowns + w.globals;
-
-    w.fits = sample.sample_voxels();
-    w.tiles = sample.grid().n;
-    for (std::size_t y = 0; y < w.tiles; ++y)
-        w.largest_tile = std::max(w.largest_tile, sample.row_voxels(y).size());
-    w.quantities = sample.fitter().quantities().size();
-    return w;
-}
 
 Rates measure_rates(const Sample& sample, const Workload& work, const Machine& machine) {
     const auto self = mpi::Communicator::self();
     Rates rates;
     rates.machine = machine;
-    const auto best = [](int repetitions, auto&& run) {
-        double least = 0;
-        for (int i = 0; i < repetitions; ++i) {
-            const double begin = now();
-            run();
-            const double seconds = now() - begin;
-            least = i == 0 ? seconds : std::min(least, seconds);
-        }
-        return least;
-    };
     // Two numbers of rotations tell what a rotation takes and what does not depend on it.
     const std::size_t few = std::max<std::size_t>(1, std::min<std::size_t>(2, work.rotations / 2)),
                       many = std::max(few + 1, std::min<std::size_t>(10, work.rotations));
-    struct Times {
-        double product = 0, gradient = 0, linearise = 0, precondition = 0;
-    };
-    Times times[2];
+    DlsrTimes times[2];
     for (const bool more : {false, true}) {
-        const std::size_t count = more ? many : few;
         reset_peak_memory();
         const auto before = static_cast<double>(peak_memory());
-        Dlsr dlsr(self, 1, sample, {0, count}, 1);
-        auto& problem = *dlsr.problem;
-        auto& t = times[more];
-        t.gradient = best(3, [&] {
-            dlsr.x.swap(dlsr.beside);
-            problem.objective_and_gradient(dlsr.x, dlsr.out);
-        });
-        for (int i = 0; i < 2; ++i) { // nothing is condensed at a new point
-            dlsr.x.swap(dlsr.beside);
-            problem.set_operator_point(dlsr.x, true);
-            const double seconds = best(1, [&] { problem.linearise(dlsr.x); });
-            t.linearise = i == 0 ? seconds : std::min(t.linearise, seconds);
-        }
-        t.product = best(4, [&] { problem.gauss_newton_product(dlsr.v, dlsr.out); });
-        t.precondition = best(4, [&] { problem.precondition(dlsr.v, dlsr.out); });
-        if (more)
-            continue;
-        // A rank's own: its process, sums, a buffer of the projector and tables with what they are
-        // made through, some arrays of the image while lanes are arranged; data and columns are
-        // counted by the rays.
-        const double buffer = (work.gradient_bytes / 4 - 3 * work.coefficients) / 4,
-                     rays = 4 * static_cast<double>(dlsr.op.coefficient_count()) *
-                            static_cast<double>(1 + work.globals);
-        rates.memory_rank =
-            before + 4 * (work.coefficients + buffer + 3 * static_cast<double>(work.table_rows)) +
-            static_cast<double>((40 + work.parts) * sample.grid().size());
-        rates.memory_node =
-            std::max(0.0, static_cast<double>(peak_memory()) - rates.memory_rank - rays);
-
-        const auto span = problem.values(dlsr.beside);
-        const std::vector<double> beside(span.begin(), span.end());
-        std::vector<double> rows(dlsr.op.table_size(beside, true));
-        rates.table_rows = best(2, [&] { dlsr.op.table_rows(beside, true, 0, 1, rows); });
-        const double with_tables = best(1, [&] { dlsr.op.set_point(beside, true, rows); }),
-                     without = best(2, [&] { dlsr.op.set_point(beside, true, {}); });
-        rates.tables = std::max(0.0, with_tables - without);
-        rates.condense = best(2, [&] { dlsr.op.set_low_rank_tolerance(product_tolerance); });
+        Dlsr dlsr(self, 1, sample, {0, more ? many : few}, 1);
+        times[more] = measure_parts(dlsr);
+        if (!more)
+            measure_memory_and_tables(dlsr, sample, work, before, rates);
     }
-    const auto split = [&](double Times::*part, double& rotation, double& fixed) {
+    const auto split = [&](double DlsrTimes::*part, double& rotation, double& fixed) {
         const double a = times[0].*part, b = times[1].*part;
         rotation = std::max(0.0, (b - a) / static_cast<double>(many - few));
         fixed = std::max(0.0, a - static_cast<double>(few) * rotation);
     };
-    split(&Times::product, rates.product_rotation, rates.product_fixed);
-    split(&Times::gradient, rates.gradient_rotation, rates.gradient_fixed);
-    split(&Times::linearise, rates.linearise_rotation, rates.linearise_fixed);
+    split(&DlsrTimes::product, rates.product_rotation, rates.product_fixed);
+    split(&DlsrTimes::gradient, rates.gradient_rotation, rates.gradient_fixed);
+    split(&DlsrTimes::linearise, rates.linearise_rotation, rates.linearise_fixed);
     rates.product_tables =
         std::min(rates.product_rotation, work.product_tables / machine.flop_rate);
     // Transforms of maps an eighth wider than the image against two triangular solves.
@@ -596,18 +531,18 @@ Rates measure_rates(const Sample& sample, const Workload& work, const Machine& m
     {
         const std::size_t channels = std::min(fbp_pass, work.channels);
         FbpPass pass(self, sample, channels);
-        rates.fbp_channel = best(2, [&] { pass.run(); }) / static_cast<double>(channels);
+        rates.fbp_channel = best_of(2, [&] { pass.run(); }) / static_cast<double>(channels);
     }
     {
         rietveld::VoxelFitter::Workspace workspace(sample.fitter());
         rietveld::VoxelFit fit;
-        rates.fit =
-            best(3,
-                 [&] {
-                     for (std::size_t i = 0; i < Sample::distinct_patterns; ++i)
-                         sample.fitter().fit(sample.pattern(i), sample.variance(i), workspace, fit);
-                 }) /
-            static_cast<double>(Sample::distinct_patterns);
+        rates.fit = best_of(3,
+                            [&] {
+                                for (std::size_t i = 0; i < Sample::distinct_patterns; ++i)
+                                    sample.fitter().fit(sample.pattern(i), sample.variance(i),
+                                                        workspace, fit);
+                            }) /
+                    static_cast<double>(Sample::distinct_patterns);
     }
     return rates;
 }

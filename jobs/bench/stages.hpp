@@ -91,6 +91,9 @@ double allowed_error(Stage stage);
 Workload make_workload(const Sample& sample);
 Rates measure_rates(const Sample& sample, const Workload& work, const Machine& machine);
 
+/// Channels per rank that the FBP works on at a time.
+inline constexpr std::size_t fbp_pass = 32;
+
 /// Tolerance of the condensed products, that of the dlsr stage.
 inline constexpr double product_tolerance = 0.05;
 

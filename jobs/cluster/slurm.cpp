@@ -5,90 +5,18 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cerrno>
-#include <chrono>
-#include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 
-#include <fcntl.h>
-#include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-
-extern char** environ; // NOLINT: POSIX
 
 namespace xrdct::cluster {
 
 using nlohmann::json;
 
 Outcome run_tool(const std::vector<std::string>& words, double timeout) {
-    Outcome outcome;
-    std::array<int, 2> out{}, err{};
-    if (pipe2(out.data(), O_CLOEXEC) != 0)
-        throw Error(fmt::format("{}: {}", words.at(0), std::strerror(errno)));
-    if (pipe2(err.data(), O_CLOEXEC) != 0) {
-        close(out[0]);
-        close(out[1]);
-        throw Error(fmt::format("{}: {}", words.at(0), std::strerror(errno)));
-    }
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    posix_spawn_file_actions_adddup2(&actions, err[1], 2);
-    std::vector<char*> arguments;
-    for (const auto& word : words)
-        arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    pid_t child = 0;
-    const int failed =
-        posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(out[1]);
-    close(err[1]);
-    if (failed != 0) {
-        close(out[0]);
-        close(err[0]);
-        outcome.missing = failed == ENOENT;
-        outcome.code = 127;
-        outcome.errors = std::strerror(failed);
-        return outcome;
-    }
-    const auto end =
-        std::chrono::steady_clock::now() + std::chrono::milliseconds(std::llround(1e3 * timeout));
-    std::array<pollfd, 2> waits{{{out[0], POLLIN, 0}, {err[0], POLLIN, 0}}};
-    std::array<std::string*, 2> texts{&outcome.output, &outcome.errors};
-    while (waits[0].fd >= 0 || waits[1].fd >= 0) {
-        if (!outcome.timed_out && std::chrono::steady_clock::now() > end) {
-            outcome.timed_out = true;
-            kill(child, SIGKILL);
-        }
-        if (poll(waits.data(), waits.size(), 200) < 0 && errno != EINTR)
-            break;
-        for (std::size_t i = 0; i < waits.size(); ++i) {
-            if (waits[i].fd < 0 || !(waits[i].revents & (POLLIN | POLLHUP)))
-                continue;
-            std::array<char, 65536> buffer{};
-            const ssize_t n = read(waits[i].fd, buffer.data(), buffer.size());
-            if (n > 0)
-                texts[i]->append(buffer.data(), static_cast<std::size_t>(n));
-            else
-                waits[i].fd = -1;
-        }
-    }
-    close(out[0]);
-    close(err[0]);
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return outcome;
+    return program::run_child(words, {.folder = {}, .timeout = timeout});
 }
 
 bool has_ended(const std::string& state) {

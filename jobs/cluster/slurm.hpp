@@ -1,17 +1,14 @@
 #pragma once
 
+#include "jobs/program/child_process.hpp"
+
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace xrdct::cluster {
 
-/// What a program wrote and how it ended.
-struct Outcome {
-    int code = 0; ///< exit code, 128 + n after signal n
-    bool missing = false, timed_out = false;
-    std::string output, errors;
-};
+using Outcome = program::ChildOutcome;
 
 /// Runs a program found in PATH and waits, at most `timeout` seconds.
 Outcome run_tool(const std::vector<std::string>& words, double timeout = 90);
@@ -20,7 +17,7 @@ Outcome run_tool(const std::vector<std::string>& words, double timeout = 90);
 struct SlurmJob {
     long id = 0;       ///< of the job; of the array for a member
     long task = -1;    ///< of a member; −1: none
-    std::string tasks; ///< members of an array that still wait run_and_sync: "3-7,9%4"
+    std::string tasks; ///< members of an array that still wait together: "3-7,9%4"
     std::string state; ///< PENDING, RUNNING, COMPLETED, FAILED, TIMEOUT, …
     std::string reason;
     double start = 0; ///< seconds since 1970, expected for one that waits; 0: unknown

@@ -2,7 +2,9 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "jobs/pipeline/registry.hpp"
+#include "jobs/report/analysis_file.hpp"
 #include "jobs/report/text.hpp"
 #include "jobs/settings/settings.hpp"
 #include "mpi/files/checksum.hpp"
@@ -30,9 +32,15 @@ const CellGroup* Cell::find(const std::string& group) const {
     return at == groups.end() ? nullptr : &*at;
 }
 
+std::string name_of(GroupKind kind) {
+    return kind == GroupKind::phase  ? "phase"
+           : kind == GroupKind::peak ? "single peak"
+                                     : "electrode";
+}
+
 namespace {
 
-std::string name_of(const fs::path& path) {
+std::string folder_name_of(const fs::path& path) {
     fs::path clean = fs::absolute(path).lexically_normal();
     if (clean.filename().empty())
         clean = clean.parent_path();
@@ -87,7 +95,7 @@ bool has_phases(const report::ProductStage& stage) {
 CellGroup read_group(const report::ProductStage& stage, const report::ProductData& data) {
     CellGroup group;
     group.name = data.name;
-    group.is_peak = data.is_peak();
+    group.kind = data.is_peak() ? GroupKind::peak : GroupKind::phase;
     for (const report::ProductMap& map : data.maps) {
         CellMap& target = group.maps[map.name];
         target.units = map.units;
@@ -139,9 +147,7 @@ std::map<std::string, double> mass_per_scale(const std::vector<const CellGroup*>
             }
         if (best.empty())
             break;
-        const auto middle = best.begin() + static_cast<std::ptrdiff_t>(best.size() / 2);
-        std::nth_element(best.begin(), middle, best.end());
-        known[target] = known[base] * *middle;
+        known[target] = known[base] * median(std::move(best));
     }
     for (std::size_t p = 0; p < phases.size(); ++p) {
         // A phase that is nowhere has no mass; any factor will do.
@@ -161,7 +167,7 @@ void add_relative_mass(Cell& cell) {
     std::vector<CellGroup*> phases;
     std::vector<const CellGroup*> views;
     for (CellGroup& group : cell.groups)
-        if (!group.is_peak)
+        if (group.kind == GroupKind::phase)
             phases.push_back(&group);
     views.assign(phases.begin(), phases.end());
     const bool densities = std::all_of(phases.begin(), phases.end(),
@@ -205,6 +211,43 @@ void add_relative_mass(Cell& cell) {
         for (auto* numbers : {&mass.values, &mass.errors})
             for (double& v : *numbers)
                 v *= count / sum;
+    }
+}
+
+/// The lithium of the electrodes, of the folder's analysis.
+void add_lithium(Cell& cell, const report::Products& products) {
+    std::error_code code;
+    if (!fs::is_directory(cell.path, code))
+        return;
+    const fs::path path = cell.path / report::analysis_file;
+    const auto analysis = report::read_analysis(path, products, report::any_lithium);
+    if (!analysis)
+        return;
+    for (const report::StageResult& stage : analysis->stages) {
+        if (stage.stage != cell.stage)
+            continue;
+        for (const report::ElectrodeResult& electrode : stage.lithium) {
+            if (electrode.map.values.size() != cell.grid.size() || electrode.summary.count == 0)
+                continue;
+            CellGroup group;
+            group.name = "lithium_" + electrode.electrode;
+            group.kind = GroupKind::electrode;
+            group.maps["lithium"] = {"", electrode.map.values, electrode.map.errors, false};
+            // Up to a constant where amounts are, and so over the mean where there is any.
+            CellMap host{"", electrode.map.weights, {}, false};
+            double sum = 0, count = 0;
+            for (const double v : host.values)
+                if (v > 0) {
+                    sum += v;
+                    count += 1;
+                }
+            for (double& v : host.values)
+                v *= count / sum;
+            group.maps[relative_host] = std::move(host);
+            group.amount = relative_host;
+            cell.groups.push_back(std::move(group));
+            cell.checksums[path.string()] = files::sha256_of_file(path);
+        }
     }
 }
 
@@ -259,6 +302,7 @@ Cell read_cell(const fs::path& path, const report::Products& products,
         throw Error(fmt::format("{}: the maps of the stage '{}' are empty: no voxel has a value",
                                 path.string(), stage_name));
     add_relative_mass(cell);
+    add_lithium(cell, products);
     return cell;
 }
 
@@ -323,7 +367,7 @@ std::vector<Cell> read_cells(const std::vector<fs::path>& paths,
     std::set<std::string> names;
     for (std::size_t i = 0; i < paths.size(); ++i) {
         cells.push_back(read_cell(paths[i], products[i], common));
-        std::string label = labels.empty() ? name_of(paths[i]) : labels[i];
+        std::string label = labels.empty() ? folder_name_of(paths[i]) : labels[i];
         if (label.empty())
             throw Error("--label: a label is empty");
         // The label becomes a group in the product and part of a name.
@@ -333,7 +377,7 @@ std::vector<Cell> read_cells(const std::vector<fs::path>& paths,
                                     "characters only",
                                     label));
         for (int n = 2; names.contains(key); ++n)
-            key = report::file_name_part(label = fmt::format("{}-{}", name_of(paths[i]), n));
+            key = report::file_name_part(label = fmt::format("{}-{}", folder_name_of(paths[i]), n));
         names.insert(key);
         cells.back().label = label;
     }

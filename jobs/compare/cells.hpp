@@ -18,13 +18,20 @@ struct CellMap {
     bool codes = false; ///< statuses: not to be averaged
 };
 
-/// The maps of a phase or of a single peak.
+/// What the maps of a group are of.
+enum class GroupKind { phase, peak, electrode };
+
+/// "phase", "single peak" or "electrode".
+std::string name_of(GroupKind kind);
+
+/// The maps of a phase, of a single peak, or of the lithium in an electrode.
 struct CellGroup {
     std::string name;
-    bool is_peak = false;
+    GroupKind kind = GroupKind::phase;
     std::map<std::string, CellMap> maps; ///< by quantity
     /// What the group's statistics are weighted with: the volume fraction where there is one, else
-    /// density, scale or weight fraction; a peak's area. Empty: none of them.
+    /// density, scale or weight fraction; a peak's area; the host of an electrode. Empty: none of
+    /// them.
     std::string amount;
 
     const CellMap* find(const std::string& quantity) const;
@@ -54,7 +61,11 @@ struct Cell {
 /// crystalline mass of the sample's voxels.
 inline constexpr const char* relative_mass = "relative_mass";
 
-/// Reads the results: folders with products, or product files. The stage compared is `stage`, or,
+/// Name of the moles of host of an electrode in a voxel over their mean.
+inline constexpr const char* relative_host = "relative_host";
+
+/// Reads the results: folders with products, or product files. The lithium of a folder is that of
+/// its analysis.nxs, where that is up to date. The stage compared is `stage`, or,
 /// if that is empty, the last one of the pipeline that has phases in all of them. `labels` are as
 /// many as `paths`, or none: then the folders' names. Serial.
 /// @throws Error naming the path: missing, no product, no stage with phases, maps on an axis that

@@ -80,7 +80,7 @@ void align(const Cell& reference, const Cell& cell, const CompareOptions& option
     }
     for (const CellGroup& group : reference.groups) {
         const CellGroup* other = cell.find(group.name);
-        if (!other || group.amount.empty())
+        if (!other || group.amount.empty() || group.kind == GroupKind::electrode)
             continue;
         const CellMap *a = group.find(group.amount), *b = other->find(group.amount);
         if (!a || !b)
@@ -201,7 +201,7 @@ void resample(const Cell& cell, const registration::PixelGrid& grid, AlignedCell
     for (const CellGroup& group : cell.groups) {
         CellGroup target;
         target.name = group.name;
-        target.is_peak = group.is_peak;
+        target.kind = group.kind;
         target.amount = group.amount;
         for (const auto& [name, map] : group.maps) {
             CellMap& to = target.maps[name];
@@ -229,13 +229,27 @@ std::string list(const std::vector<std::string>& names) {
     return text;
 }
 
+/// Notes the quantities of a group that were mapped in some cells only.
+void note_missing(Comparison& c, const ComparedGroup& group) {
+    for (const std::string& quantity : group.quantities) {
+        std::vector<std::string> has, lacks;
+        for (const Cell& cell : c.cells)
+            if (const CellGroup* own = cell.find(group.name))
+                (own->find(quantity) ? has : lacks).push_back(cell.label);
+        if (!lacks.empty())
+            c.notes.push_back(fmt::format("{}: {} was mapped in {}, not in {}", group.name,
+                                          report::describe_quantity(quantity).text, list(has),
+                                          list(lacks)));
+    }
+}
+
 /// Phases by name, in the order of the reference, then of the others; what only some have is noted.
 void match(Comparison& c) {
     for (const Cell& cell : c.cells)
         for (const CellGroup& group : cell.groups)
             if (std::none_of(c.groups.begin(), c.groups.end(),
                              [&](const ComparedGroup& g) { return g.name == group.name; }))
-                c.groups.push_back({group.name, group.is_peak, {}});
+                c.groups.push_back({group.name, group.kind, {}});
     bool common_phase = false;
     std::vector<std::string> phases;
     for (ComparedGroup& group : c.groups) {
@@ -246,10 +260,10 @@ void match(Comparison& c) {
             (own ? with : without).push_back(cell.label);
             if (!own)
                 continue;
-            if (own->is_peak != group.is_peak)
-                throw Error(fmt::format("'{}' is a phase in {} and a single peak in {}", group.name,
-                                        group.is_peak ? cell.label : with.front(),
-                                        group.is_peak ? with.front() : cell.label));
+            if (own->kind != group.kind)
+                throw Error(fmt::format("'{}' is a {} in {} and a {} in {}", group.name,
+                                        name_of(group.kind), with.front(), name_of(own->kind),
+                                        cell.label));
             for (const auto& [quantity, map] : own->maps) {
                 if (map.codes)
                     continue;
@@ -270,23 +284,14 @@ void match(Comparison& c) {
                              };
                              return place(a) < place(b);
                          });
-        if (!group.is_peak) {
+        if (group.kind == GroupKind::phase) {
             phases.push_back(group.name);
             common_phase |= with.size() > 1;
         }
         if (!without.empty())
             c.notes.push_back(fmt::format("{} is in the model of {}, not of {}", group.name,
                                           list(with), list(without)));
-        for (const std::string& quantity : group.quantities) {
-            std::vector<std::string> has, lacks;
-            for (const Cell& cell : c.cells)
-                if (const CellGroup* own = cell.find(group.name))
-                    (own->find(quantity) ? has : lacks).push_back(cell.label);
-            if (!lacks.empty())
-                c.notes.push_back(fmt::format("{}: {} was mapped in {}, not in {}", group.name,
-                                              report::describe_quantity(quantity).text, list(has),
-                                              list(lacks)));
-        }
+        note_missing(c, group);
     }
     if (!common_phase)
         throw Error(fmt::format("the results have no phase in common (there are {}); phases are "
@@ -314,7 +319,7 @@ void take_differences(Comparison& c) {
                 if (!a->errors.empty() && !b->errors.empty())
                     for (std::size_t i = 0; i < d.values.size(); ++i)
                         d.errors.push_back(std::hypot(a->errors[i], b->errors[i]));
-                d.statistics = report::map_statistics(
+                d.statistics = maps::map_statistics(
                     d.values, weighted(*reference, quantity).weights, d.errors);
                 c.differences.push_back(std::move(d));
             }
@@ -382,7 +387,8 @@ const CellGroup* AlignedCell::find(const std::string& group) const {
 }
 
 bool is_amount(const std::string& quantity) {
-    return quantity == relative_mass || report::describe_quantity(quantity).from_zero;
+    return quantity == relative_mass || quantity == relative_host ||
+           report::describe_quantity(quantity).from_zero;
 }
 
 Weighted weighted(const CellGroup& group, const std::string& quantity) {
@@ -393,6 +399,43 @@ Weighted weighted(const CellGroup& group, const std::string& quantity) {
             out.weights = amount->values;
     return out;
 }
+
+namespace {
+
+/// Of the cell's own voxels before resampling.
+void take_statistics(const Cell& cell, Comparison& c) {
+    auto& statistics = c.statistics.emplace_back();
+    for (const CellGroup& group : cell.groups)
+        for (const auto& [quantity, map] : group.maps)
+            if (!map.codes) {
+                const Weighted w = weighted(group, quantity);
+                statistics[group.name][quantity] =
+                    maps::map_statistics(w.values, w.weights, w.errors);
+            }
+}
+
+/// Share of a sample outside the common grid; 0 up to a thousandth.
+double share_outside(const Cell& cell, const AlignedCell& aligned,
+                     const registration::PixelGrid& grid) {
+    const auto sample = sample_of(cell);
+    std::size_t inside = 0, all = 0;
+    for (std::size_t y = 0; y < cell.grid.ny; ++y)
+        for (std::size_t x = 0; x < cell.grid.nx; ++x) {
+            if (!sample[y * cell.grid.nx + x])
+                continue;
+            ++all;
+            const auto p = aligned.transform.inverse(cell.grid.x(static_cast<double>(x)),
+                                                     cell.grid.y(static_cast<double>(y)));
+            const double column = grid.column(p.x), row = grid.row(p.y);
+            inside += column > -0.5 && row > -0.5 && column < static_cast<double>(grid.nx) - 0.5 &&
+                      row < static_cast<double>(grid.ny) - 0.5;
+        }
+    if (!(static_cast<double>(inside) < 0.999 * static_cast<double>(all)))
+        return 0;
+    return 1 - static_cast<double>(inside) / static_cast<double>(all);
+}
+
+} // namespace
 
 Comparison compare_cells(std::vector<Cell> cells, const CompareOptions& options) {
     Comparison c;
@@ -424,38 +467,17 @@ Comparison compare_cells(std::vector<Cell> cells, const CompareOptions& options)
     for (std::size_t k = 0; k < c.cells.size(); ++k) {
         const Cell& cell = c.cells[k];
         resample(cell, c.grid, c.aligned[k]);
-        auto& statistics = c.statistics.emplace_back();
-        for (const CellGroup& group : cell.groups)
-            for (const auto& [quantity, map] : group.maps)
-                if (!map.codes) {
-                    const Weighted w = weighted(group, quantity);
-                    statistics[group.name][quantity] =
-                        report::map_statistics(w.values, w.weights, w.errors);
-                }
+        take_statistics(cell, c);
         if (cell.mass_share.empty())
             c.notes.push_back(fmt::format(
                 "{}: no whole-cell weight fractions, which need densities, or scale factors and "
                 "weight fractions of phases that share voxels",
                 cell.label));
         // Parts of a sample beyond the reference's field are lost.
-        const auto sample = sample_of(cell);
-        std::size_t inside = 0, all = 0;
-        for (std::size_t y = 0; y < cell.grid.ny; ++y)
-            for (std::size_t x = 0; x < cell.grid.nx; ++x) {
-                if (!sample[y * cell.grid.nx + x])
-                    continue;
-                ++all;
-                const auto p = c.aligned[k].transform.inverse(cell.grid.x(static_cast<double>(x)),
-                                                              cell.grid.y(static_cast<double>(y)));
-                const double column = c.grid.column(p.x), row = c.grid.row(p.y);
-                inside += column > -0.5 && row > -0.5 &&
-                          column < static_cast<double>(c.grid.nx) - 0.5 &&
-                          row < static_cast<double>(c.grid.ny) - 0.5;
-            }
-        if (static_cast<double>(inside) < 0.999 * static_cast<double>(all))
+        if (const double outside = share_outside(cell, c.aligned[k], c.grid); outside > 0)
             c.notes.push_back(fmt::format(
                 "{:.1f} % of {} lies outside the common field and is missing in the maps",
-                100 * (1 - static_cast<double>(inside) / static_cast<double>(all)), cell.label));
+                100 * outside, cell.label));
     }
     take_differences(c);
     take_histograms(c);

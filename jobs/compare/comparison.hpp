@@ -1,7 +1,7 @@
 #pragma once
 
 #include "jobs/compare/cells.hpp"
-#include "jobs/report/statistics.hpp"
+#include "maps/statistics.hpp"
 #include "registration/image_registration.hpp"
 
 #include <array>
@@ -33,10 +33,10 @@ struct AlignedCell {
     const CellGroup* find(const std::string& group) const;
 };
 
-/// A phase or peak that is in one of the cells at least.
+/// A phase, peak or electrode that is in one of the cells at least.
 struct ComparedGroup {
     std::string name;
-    bool is_peak = false;
+    GroupKind kind = GroupKind::phase;
     std::vector<std::string> quantities; ///< of all cells, codes left out
 };
 
@@ -45,8 +45,8 @@ struct Difference {
     std::string group, quantity, units;
     std::size_t cell = 0;
     std::vector<double> values;
-    std::vector<double> errors;       ///< of independent maps; empty: not known
-    report::MapStatistics statistics; ///< of amounts plain, of properties weighted
+    std::vector<double> errors;     ///< of independent maps; empty: not known
+    maps::MapStatistics statistics; ///< of amounts plain, of properties weighted
 };
 
 struct Histogram {
@@ -61,7 +61,7 @@ struct Comparison {
     registration::PixelGrid grid;
     std::vector<ComparedGroup> groups;
     /// [cell] → group → quantity, of the cell's own voxels before resampling.
-    std::vector<std::map<std::string, std::map<std::string, report::MapStatistics>>> statistics;
+    std::vector<std::map<std::string, std::map<std::string, maps::MapStatistics>>> statistics;
     std::vector<Difference> differences;
     std::vector<Histogram> histograms;
     std::vector<std::string> notes; ///< what a reader has to know

@@ -35,7 +35,7 @@ Json transform_json(const registration::RigidTransform& t) {
             {"mirrored", t.mirrored}};
 }
 
-Json statistics_json(const report::MapStatistics& s) {
+Json statistics_json(const maps::MapStatistics& s) {
     return {{"mean", number(s.count > 0 ? s.mean : NAN)},
             {"spread", number(s.count > 0 ? s.spread : NAN)},
             {"voxels", s.count},
@@ -130,6 +130,52 @@ void write_alignment(hdf5::Group& parent, const AlignedCell& aligned) {
 
 } // namespace
 
+namespace {
+
+Json cell_json(const Comparison& c, std::size_t k) {
+    const Cell& cell = c.cells[k];
+    Json json{{"label", cell.label}, {"path", cell.path.string()},  {"title", cell.title},
+              {"stage", cell.stage}, {"pixel_mm", cell.grid.pixel}, {"nx", cell.grid.nx},
+              {"ny", cell.grid.ny},  {"inputs", cell.checksums}};
+    if (k > 0)
+        json["alignment"] = alignment_json(c.aligned[k]);
+    json["phases"] = Json::object();
+    for (const ComparedGroup& group : c.groups) {
+        const CellGroup* own = cell.find(group.name);
+        if (!own) {
+            json["phases"][group.name] = nullptr;
+            continue;
+        }
+        Json phase{{"kind", group.kind == GroupKind::peak ? "peak" : name_of(group.kind)},
+                   {"weights", own->amount}};
+        if (const auto share = cell.mass_share.find(group.name); share != cell.mass_share.end())
+            phase["whole_cell_weight_fraction"] = share->second;
+        for (const auto& [quantity, s] : c.statistics[k].at(group.name)) {
+            phase[quantity] = statistics_json(s);
+            phase[quantity]["units"] = own->find(quantity)->units;
+        }
+        json["phases"][group.name] = phase;
+    }
+    return json;
+}
+
+Json histogram_json(const Comparison& c, const Histogram& h) {
+    Json edges = Json::array();
+    std::size_t bins = 0;
+    for (const auto& s : h.shares)
+        bins = std::max(bins, s.size());
+    for (std::size_t i = 0; i <= bins; ++i)
+        edges.push_back(h.low + h.width * static_cast<double>(i));
+    Json json{{"phase", h.group}, {"quantity", h.quantity}, {"units", h.units}, {"edges", edges}};
+    json["shares"] = Json::object();
+    for (std::size_t k = 0; k < c.cells.size(); ++k)
+        json["shares"][c.cells[k].label] =
+            h.shares[k].empty() ? Json(nullptr) : numbers(h.shares[k]);
+    return json;
+}
+
+} // namespace
+
 std::string comparison_json(const Comparison& c, const Settings& settings) {
     Json root;
     root["program"] = fmt::format("xrdct {}", program_version);
@@ -144,31 +190,8 @@ std::string comparison_json(const Comparison& c, const Settings& settings) {
                     {"y0_mm", c.grid.y0}};
     root["notes"] = c.notes;
     root["cells"] = Json::array();
-    for (std::size_t k = 0; k < c.cells.size(); ++k) {
-        const Cell& cell = c.cells[k];
-        Json json{{"label", cell.label}, {"path", cell.path.string()},  {"title", cell.title},
-                  {"stage", cell.stage}, {"pixel_mm", cell.grid.pixel}, {"nx", cell.grid.nx},
-                  {"ny", cell.grid.ny},  {"inputs", cell.checksums}};
-        if (k > 0)
-            json["alignment"] = alignment_json(c.aligned[k]);
-        json["phases"] = Json::object();
-        for (const ComparedGroup& group : c.groups) {
-            const CellGroup* own = cell.find(group.name);
-            if (!own) {
-                json["phases"][group.name] = nullptr;
-                continue;
-            }
-            Json phase{{"kind", group.is_peak ? "peak" : "phase"}, {"weights", own->amount}};
-            if (const auto share = cell.mass_share.find(group.name); share != cell.mass_share.end())
-                phase["whole_cell_weight_fraction"] = share->second;
-            for (const auto& [quantity, s] : c.statistics[k].at(group.name)) {
-                phase[quantity] = statistics_json(s);
-                phase[quantity]["units"] = own->find(quantity)->units;
-            }
-            json["phases"][group.name] = phase;
-        }
-        root["cells"].push_back(json);
-    }
+    for (std::size_t k = 0; k < c.cells.size(); ++k)
+        root["cells"].push_back(cell_json(c, k));
     root["differences"] = Json::array();
     for (const Difference& d : c.differences) {
         Json json{{"cell", c.cells[d.cell].label}, {"phase", d.group}, {"quantity", d.quantity}};
@@ -177,24 +200,8 @@ std::string comparison_json(const Comparison& c, const Settings& settings) {
         root["differences"].push_back(json);
     }
     root["histograms"] = Json::array();
-    for (const Histogram& h : c.histograms) {
-        Json edges = Json::array();
-        const std::size_t bins = h.shares.empty() ? 0 : [&] {
-            std::size_t n = 0;
-            for (const auto& s : h.shares)
-                n = std::max(n, s.size());
-            return n;
-        }();
-        for (std::size_t i = 0; i <= bins; ++i)
-            edges.push_back(h.low + h.width * static_cast<double>(i));
-        Json json{
-            {"phase", h.group}, {"quantity", h.quantity}, {"units", h.units}, {"edges", edges}};
-        json["shares"] = Json::object();
-        for (std::size_t k = 0; k < c.cells.size(); ++k)
-            json["shares"][c.cells[k].label] =
-                h.shares[k].empty() ? Json(nullptr) : numbers(h.shares[k]);
-        root["histograms"].push_back(json);
-    }
+    for (const Histogram& h : c.histograms)
+        root["histograms"].push_back(histogram_json(c, h));
     return root.dump(1) + "\n";
 }
 
@@ -202,7 +209,7 @@ std::string comparison_csv(const Comparison& c) {
     std::string text = "kind,cell,phase,quantity,units,mean,spread,voxels,median_esd\n";
     const auto row = [&](const char* kind, const std::string& cell, const std::string& group,
                          const std::string& quantity, const std::string& units,
-                         const report::MapStatistics& s) {
+                         const maps::MapStatistics& s) {
         text +=
             fmt::format("{},{},{},{},{},{},{},{},{}\n", kind, csv_text(cell), csv_text(group),
                         csv_text(quantity), csv_text(units), csv_number(s.count > 0 ? s.mean : NAN),

@@ -3,18 +3,16 @@
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/program/version.hpp"
+#include "jobs/report/drawing_task.hpp"
 #include "jobs/report/html.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/picture.hpp"
+#include "jobs/report/statistics.hpp"
 #include "jobs/report/text.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <exception>
 #include <fstream>
-#include <functional>
-#include <mutex>
 #include <thread>
 
 #include <fmt/format.h>
@@ -25,7 +23,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
+using report::capital;
 using report::ColourRange;
+using report::DrawingTask;
 using report::HtmlPage;
 using report::MapPicture;
 using report::MapRow;
@@ -33,47 +33,16 @@ using report::Palette;
 
 constexpr std::size_t panels_per_line = 4;
 
-struct Task {
-    fs::path stem; ///< below the pictures' folder
-    std::function<void(const fs::path& stem)> draw;
-};
-
-/// Draws all, some at a time. Throws the first failure.
-void draw_all(const std::vector<Task>& tasks, const fs::path& folder) {
-    std::atomic<std::size_t> next{0};
-    std::exception_ptr failure;
-    std::mutex lock;
-    const auto work = [&] {
-        for (std::size_t i; (i = next++) < tasks.size();) {
-            try {
-                tasks[i].draw(folder / tasks[i].stem);
-            } catch (...) {
-                const std::lock_guard guard(lock);
-                if (!failure)
-                    failure = std::current_exception();
-                next = tasks.size();
-            }
-        }
-    };
-    {
-        std::vector<std::jthread> helpers;
-        for (unsigned i = 1; i < std::min(4U, std::thread::hardware_concurrency()); ++i)
-            helpers.emplace_back(work);
-        work();
-    }
-    if (failure)
-        std::rethrow_exception(failure);
-}
-
-std::string capital(std::string text) {
-    if (!text.empty())
-        text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
-    return text;
-}
-
 std::string text_of(const std::string& quantity) {
-    return quantity == relative_mass ? "crystalline mass over the cell's mean"
-                                     : report::describe_quantity(quantity).text;
+    return quantity == relative_mass   ? "crystalline mass over the cell's mean"
+           : quantity == relative_host ? "host over its mean"
+                                       : report::describe_quantity(quantity).text;
+}
+
+/// "Lithium cathode" of "lithium_cathode".
+std::string spaced(std::string name) {
+    std::replace(name.begin(), name.end(), '_', ' ');
+    return capital(std::move(name));
 }
 
 std::string html_of(const std::string& quantity) {
@@ -106,7 +75,13 @@ class Page {
                      const std::string& units, const std::string& title) const;
     void plan_total();
     void plan(const ComparedGroup& group, const std::string& quantity);
-    void plan_overview();
+    /// The maps of a quantity in all cells, empty where a cell has none; their differences.
+    std::vector<MapPicture> maps_of(const ComparedGroup& group, const std::string& quantity,
+                                    const std::string& units) const;
+    std::vector<MapPicture> differences_of(const ComparedGroup& group, const std::string& quantity,
+                                           const std::string& units) const;
+    void plan_histogram(const ComparedGroup& group, const std::string& quantity,
+                        const std::string& units, const std::string& stem);
     std::string html(const fs::path& pictures) const;
     void add_inputs(HtmlPage& page) const;
     void add_alignment(HtmlPage& page) const;
@@ -114,8 +89,8 @@ class Page {
     void add_statistics(HtmlPage& page, const ComparedGroup& group) const;
 
     /// Statistics of a quantity in a cell, null when it has none.
-    const report::MapStatistics* statistics(std::size_t cell, const std::string& group,
-                                            const std::string& quantity) const {
+    const maps::MapStatistics* statistics(std::size_t cell, const std::string& group,
+                                          const std::string& quantity) const {
         const auto in_group = c_.statistics[cell].find(group);
         if (in_group == c_.statistics[cell].end())
             return nullptr;
@@ -129,7 +104,7 @@ class Page {
     const Comparison& c_;
     const Settings& settings_;
     report::Axis x_, y_;
-    std::vector<Task> tasks_;
+    std::vector<DrawingTask> tasks_;
     struct Figure {
         fs::path stem;
         std::string group, caption;
@@ -241,12 +216,50 @@ void Page::plan_total() {
                         "difference at edges is misalignment or a change of the structure."});
 }
 
+std::vector<MapPicture> Page::maps_of(const ComparedGroup& group, const std::string& quantity,
+                                      const std::string& units) const {
+    std::vector<MapPicture> maps;
+    for (std::size_t k = 0; k < c_.cells.size(); ++k) {
+        const CellGroup* own = c_.aligned[k].find(group.name);
+        const CellMap* map = own ? own->find(quantity) : nullptr;
+        maps.push_back(
+            panel(map ? map->values : std::vector<double>{},
+                  quantity == relative_mass ? "mass over cell mean" : quantity, units,
+                  c_.cells[k].label + (own ? (map ? "" : ": not mapped") : ": not in the model")));
+    }
+    return maps;
+}
+
+std::vector<MapPicture> Page::differences_of(const ComparedGroup& group,
+                                             const std::string& quantity,
+                                             const std::string& units) const {
+    const auto title_of = [&](std::size_t cell) {
+        return fmt::format("{} − {}", c_.cells[cell].label, c_.cells.front().label);
+    };
+    std::vector<MapPicture> differences;
+    for (const Difference& d : c_.differences)
+        if (d.group == group.name && d.quantity == quantity)
+            differences.push_back(
+                panel(d.values, difference_of(quantity), units, title_of(d.cell)));
+    if (c_.cells.size() <= 2 || differences.empty() || differences.size() + 1 >= c_.cells.size())
+        return differences;
+    // Below their cells: one missing must not move the others.
+    std::vector<MapPicture> complete;
+    for (std::size_t k = 1; k < c_.cells.size(); ++k) {
+        const std::string title = title_of(k);
+        const auto at = std::find_if(differences.begin(), differences.end(),
+                                     [&](const MapPicture& d) { return d.title == title; });
+        complete.push_back(
+            at != differences.end() ? *at : panel({}, difference_of(quantity), units, title));
+    }
+    return complete;
+}
+
 void Page::plan(const ComparedGroup& group, const std::string& quantity) {
     if (!drawn(group.name, quantity))
         return;
     const report::Quantity known = report::describe_quantity(quantity);
     const bool amount = is_amount(quantity);
-    std::vector<MapPicture> maps, differences;
     std::vector<double> all;
     std::string units;
     double median_error = 0;
@@ -260,37 +273,12 @@ void Page::plan(const ComparedGroup& group, const std::string& quantity) {
                 median_error = std::max(median_error, s->median_error);
         }
     }
-    for (std::size_t k = 0; k < c_.cells.size(); ++k) {
-        const CellGroup* own = c_.aligned[k].find(group.name);
-        const CellMap* map = own ? own->find(quantity) : nullptr;
-        maps.push_back(
-            panel(map ? map->values : std::vector<double>{},
-                  quantity == relative_mass ? "mass over cell mean" : quantity, units,
-                  c_.cells[k].label + (own ? (map ? "" : ": not mapped") : ": not in the model")));
-    }
-    for (const Difference& d : c_.differences)
-        if (d.group == group.name && d.quantity == quantity)
-            differences.push_back(
-                panel(d.values, difference_of(quantity), units,
-                      fmt::format("{} − {}", c_.cells[d.cell].label, c_.cells.front().label)));
-    // Below their cells: one missing must not move the others.
-    if (c_.cells.size() > 2 && !differences.empty() && differences.size() + 1 < c_.cells.size()) {
-        std::vector<MapPicture> complete;
-        for (std::size_t k = 1; k < c_.cells.size(); ++k) {
-            const std::string title =
-                fmt::format("{} − {}", c_.cells[k].label, c_.cells.front().label);
-            const auto at = std::find_if(differences.begin(), differences.end(),
-                                         [&](const MapPicture& d) { return d.title == title; });
-            complete.push_back(
-                at != differences.end() ? *at : panel({}, difference_of(quantity), units, title));
-        }
-        differences = std::move(complete);
-    }
     const ColourRange range = report::robust_range(all, amount, amount ? 0.0 : median_error);
     const Palette palette = amount ? Palette::inferno : known.palette;
-    const fs::path stem = report::file_name_part(group.name) + "_" + quantity;
+    const std::string stem = report::file_name_part(group.name) + "_" + quantity;
     const std::string title = fmt::format("{}: {}", group.name, text_of(quantity));
-    const auto rows = rows_of(std::move(maps), std::move(differences), range, palette);
+    const auto rows = rows_of(maps_of(group, quantity, units),
+                              differences_of(group, quantity, units), range, palette);
     tasks_.push_back({stem, [rows, title](const fs::path& target) {
                           report::write_map_rows(rows, title, target);
                       }});
@@ -298,15 +286,18 @@ void Page::plan(const ComparedGroup& group, const std::string& quantity) {
     figures_.push_back({stem, group.name,
                         letter ? "Lattice parameter " + text_of(quantity) + "."
                                : capital(text_of(quantity)) + "."});
+    if (!amount)
+        plan_histogram(group, quantity, units, stem);
+}
 
-    const auto histogram =
-        std::find_if(c_.histograms.begin(), c_.histograms.end(), [&](const Histogram& h) {
+void Page::plan_histogram(const ComparedGroup& group, const std::string& quantity,
+                          const std::string& units, const std::string& stem) {
+    if (std::none_of(c_.histograms.begin(), c_.histograms.end(), [&](const Histogram& h) {
             return h.group == group.name && h.quantity == quantity;
-        });
-    if (histogram == c_.histograms.end() || amount)
+        }))
         return;
     report::HistogramPicture picture;
-    picture.title = title;
+    picture.title = fmt::format("{}: {}", group.name, text_of(quantity));
     picture.quantity = quantity;
     picture.units = units;
     for (const Cell& cell : c_.cells) {
@@ -318,7 +309,7 @@ void Page::plan(const ComparedGroup& group, const std::string& quantity) {
             picture.weight_label = "share of the voxels";
         picture.series.push_back({cell.label, std::move(w.values), std::move(w.weights)});
     }
-    const fs::path histogram_stem = stem.string() + "_histogram";
+    const std::string histogram_stem = stem + "_histogram";
     tasks_.push_back({histogram_stem, [picture](const fs::path& target) {
                           report::write_histogram_picture(picture, target);
                       }});
@@ -387,7 +378,7 @@ void Page::add_fractions(HtmlPage& page) const {
     std::vector<std::vector<std::string>> rows;
     bool any = false;
     for (const ComparedGroup& group : c_.groups) {
-        if (group.is_peak)
+        if (group.kind != GroupKind::phase)
             continue;
         std::vector<std::string> row{report::escape_html(group.name)};
         for (const Cell& cell : c_.cells) {
@@ -476,11 +467,11 @@ std::string Page::html(const fs::path& pictures) const {
             }
     };
     add_figures("");
-    for (const bool peaks : {false, true})
+    for (const GroupKind kind : {GroupKind::phase, GroupKind::electrode, GroupKind::peak})
         for (const ComparedGroup& group : c_.groups) {
-            if (group.is_peak != peaks)
+            if (group.kind != kind)
                 continue;
-            page.section(group.name);
+            page.section(kind == GroupKind::electrode ? spaced(group.name) : group.name);
             add_statistics(page, group);
             add_figures(group.name);
         }
@@ -506,7 +497,8 @@ std::vector<fs::path> Page::make(const fs::path& folder) {
             plan(group, quantity);
     const fs::path pictures = folder / "pictures";
     fs::create_directories(pictures);
-    draw_all(tasks_, pictures);
+    report::draw_all(tasks_, pictures,
+                     static_cast<int>(std::min(4U, std::thread::hardware_concurrency())));
     const fs::path path = folder / "comparison.html";
     std::ofstream out(path, std::ios::binary);
     out << html(pictures);
@@ -514,9 +506,9 @@ std::vector<fs::path> Page::make(const fs::path& folder) {
     if (!out)
         throw Error("comparison.html: cannot be written (is the disk full?)");
     std::vector<fs::path> files;
-    for (const Task& task : tasks_)
+    for (const DrawingTask& task : tasks_)
         for (const char* suffix : {".png", ".svg"})
-            files.push_back(fs::path("pictures") / (task.stem.string() + suffix));
+            files.push_back(fs::path("pictures") / (task.stem + suffix));
     files.emplace_back("comparison.html");
     return files;
 }

@@ -4,6 +4,7 @@
 #include "jobs/pipeline/scan_rays.hpp"
 #include "jobs/program/run_record.hpp"
 #include "jobs/program/stop_request.hpp"
+#include "jobs/report/analysis_file.hpp"
 #include "mpi/nexus/nexus.hpp"
 #include "tomography/rotation_axis.hpp"
 
@@ -250,6 +251,12 @@ RunSummary run_job(const settings::Job& job, const RunOptions& options,
     if (std::any_of(list.begin(), list.end(), [](const Stage* s) { return s->uses_scan(); }))
         find_axis(context);
     run_stages(list, context, summary);
+    // What the report shows of lithium and amounts is a product, too.
+    communicator.collectively([&] {
+        if (communicator.is_root())
+            for (auto& note : report::refresh_analysis(job.output))
+                context.notes.push_back(std::move(note));
+    });
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
     summary.notes = job.notes;
     summary.notes.insert(summary.notes.end(), context.notes.begin(), context.notes.end());

@@ -1,9 +1,10 @@
-#include "jobs/report/analysis.hpp"
+#include "jobs/report/analysis_internal.hpp"
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/report/labels.hpp"
+#include "maps/relative_masses.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -15,21 +16,7 @@
 
 namespace xrdct::report {
 
-namespace {
-
-constexpr double voxels_per_bin = 1.5; ///< width of the bins of radial profiles
-
-using Map = std::vector<double>;
-
-/// The maps of a stage's phases that everything is computed from.
-struct PhaseMaps {
-    const ProductData* data = nullptr;
-    std::string weights;
-    Map amount; ///< of `weights`: what a voxel holds of the phase
-    Map mass;   ///< of the phase in the voxel, all phases in the same unit; empty: unknown
-};
-
-Map read(const ProductStage& stage, const ProductData& data, const std::string& quantity) {
+Map read_map(const ProductStage& stage, const ProductData& data, const std::string& quantity) {
     const ProductMap* map = data.find(quantity);
     return map ? read_map_values(stage, *map) : Map{};
 }
@@ -39,14 +26,9 @@ Map read_errors(const ProductStage& stage, const ProductData& data, const std::s
     return map ? read_map_errors(stage, *map) : Map{};
 }
 
-bool is_amount(const std::string& quantity) {
-    return describe_quantity(quantity).from_zero;
-}
-
-/// Lattice parameters that were refined on the mean pattern, of the JSON of the start model.
-std::map<std::string, Estimate> global_cell_of(const std::string& start_model,
-                                               const std::string& phase) {
-    std::map<std::string, Estimate> cell;
+std::map<std::string, maps::Estimate> global_cell_of(const std::string& start_model,
+                                                     const std::string& phase) {
+    std::map<std::string, maps::Estimate> cell;
     const auto json = nlohmann::json::parse(start_model, nullptr, false);
     if (!json.is_object() || !json.contains("phases") || !json["phases"].is_array())
         return cell;
@@ -65,6 +47,32 @@ std::map<std::string, Estimate> global_cell_of(const std::string& start_model,
     return cell;
 }
 
+namespace {
+
+constexpr double voxels_per_bin = 1.5; ///< width of the bins of radial profiles
+
+double pixel_of(const Axis& axis) {
+    if (axis.values.size() < 2)
+        return 1.0;
+    return std::abs(axis.values.back() - axis.values.front()) /
+           static_cast<double>(axis.values.size() - 1);
+}
+
+} // namespace
+
+maps::RadialProfile profile_of(const StageResult& stage, const Map& values, const Map& weights) {
+    if (!std::isfinite(stage.centre_x) || stage.x.units != stage.y.units)
+        return {};
+    return maps::radial_profile(values, weights, stage.x.values, stage.y.values, stage.centre_x,
+                                stage.centre_y, voxels_per_bin * pixel_of(stage.x));
+}
+
+namespace {
+
+bool is_amount(const std::string& quantity) {
+    return describe_quantity(quantity).from_zero;
+}
+
 /// Masses per voxel of all phases, and how they were found.
 std::string find_masses(const ProductStage& stage, std::vector<PhaseMaps>& phases) {
     const auto all_have = [&](const char* quantity) {
@@ -74,16 +82,16 @@ std::string find_masses(const ProductStage& stage, std::vector<PhaseMaps>& phase
     const std::string file = stage.file.filename().string();
     if (all_have("density")) {
         for (PhaseMaps& phase : phases)
-            phase.mass = read(stage, *phase.data, "density");
+            phase.mass = read_map(stage, *phase.data, "density");
         return fmt::format("sum of the density maps of {}", file);
     }
     if (all_have("scale") && all_have("weight_fraction")) {
         std::vector<Map> scales, fractions;
         for (const PhaseMaps& phase : phases) {
-            scales.push_back(read(stage, *phase.data, "scale"));
-            fractions.push_back(read(stage, *phase.data, "weight_fraction"));
+            scales.push_back(read_map(stage, *phase.data, "scale"));
+            fractions.push_back(read_map(stage, *phase.data, "weight_fraction"));
         }
-        auto masses = relative_masses(scales, fractions);
+        auto masses = maps::relative_masses(scales, fractions);
         if (!masses.empty()) {
             for (std::size_t p = 0; p < phases.size(); ++p)
                 phases[p].mass = std::move(masses[p]);
@@ -114,7 +122,7 @@ std::string find_whole_fractions(const ProductStage& stage, const std::vector<Ph
         total = 0.0;
         for (std::size_t p = 0; p < phases.size(); ++p) {
             masses[p] = phases[p].data->find("weight_fraction")
-                            ? sum_of(read(stage, *phases[p].data, "weight_fraction"))
+                            ? sum_of(read_map(stage, *phases[p].data, "weight_fraction"))
                             : nan_value;
             total += masses[p];
         }
@@ -145,9 +153,10 @@ void find_centre(const Products& products, const Map& filled, StageResult& resul
         for (const ProductData& data : stage.data)
             if (!data.is_phase() && data.find("mask") && same_axis(data.x, result.x) &&
                 same_axis(data.y, result.y)) {
-                const Map mask = read(stage, data, "mask");
-                const auto centre = centre_of_mass(filled_outline(mask, result.x.values.size()),
-                                                   result.x.values, result.y.values);
+                const Map mask = read_map(stage, data, "mask");
+                const auto centre =
+                    maps::centre_of_mass(maps::filled_outline(mask, result.x.values.size()),
+                                         result.x.values, result.y.values);
                 if (std::isnan(centre.x))
                     continue;
                 result.centre_x = centre.x;
@@ -156,25 +165,11 @@ void find_centre(const Products& products, const Map& filled, StageResult& resul
                                 stage.file.filename().string();
                 return;
             }
-    const auto centre = centre_of_mass(filled_outline(filled, result.x.values.size()),
-                                       result.x.values, result.y.values);
+    const auto centre = maps::centre_of_mass(maps::filled_outline(filled, result.x.values.size()),
+                                             result.x.values, result.y.values);
     result.centre_x = centre.x;
     result.centre_y = centre.y;
     result.centre = "centre of mass of the phases";
-}
-
-double pixel_of(const Axis& axis) {
-    if (axis.values.size() < 2)
-        return 1.0;
-    return std::abs(axis.values.back() - axis.values.front()) /
-           static_cast<double>(axis.values.size() - 1);
-}
-
-RadialProfile profile_of(const StageResult& stage, const Map& values, const Map& weights) {
-    if (!std::isfinite(stage.centre_x) || stage.x.units != stage.y.units)
-        return {};
-    return radial_profile(values, weights, stage.x.values, stage.y.values, stage.centre_x,
-                          stage.centre_y, voxels_per_bin * pixel_of(stage.x));
 }
 
 void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Map& crystalline,
@@ -186,13 +181,13 @@ void summarise_phase(const ProductStage& stage, const PhaseMaps& phase, const Ma
         quantity.quantity = map.name;
         quantity.units = map.units;
         Map values = read_map_values(stage, map);
-        quantity.summary = summarise(values, phase.amount, read_map_errors(stage, map));
+        quantity.summary = maps::summarise(values, phase.amount, read_map_errors(stage, map));
         // Where others were found and the phase was not sought, there is none of it.
         if (is_amount(map.name) && crystalline.size() == values.size())
             for (std::size_t i = 0; i < values.size(); ++i)
                 if (std::isnan(values[i]) && crystalline[i] > 0.0)
                     values[i] = 0.0;
-        if (quantity.summary.count > 0 && !summarise(values).uniform) {
+        if (quantity.summary.count > 0 && !maps::summarise(values).uniform) {
             // Averages of amounts over a ring are those of what the ring holds, not of the phase.
             const bool fraction = map.name == "weight_fraction" && !crystalline.empty();
             const bool amount = is_amount(map.name) && !fraction;
@@ -214,11 +209,11 @@ void summarise_agreement(const ProductStage& stage, StageResult& result) {
             continue;
         for (const char* index : {"rwp", "rp", "rexp", "gof"})
             if (data.find(index))
-                result.agreement.emplace_back(index, summarise(read(stage, data, index)));
+                result.agreement.emplace_back(index, maps::summarise(read_map(stage, data, index)));
         const ProductMap* status = data.find("status");
         if (!status || status->meanings.empty())
             continue;
-        const Map codes = read_map_values(stage, *status), mask = read(stage, data, "mask");
+        const Map codes = read_map_values(stage, *status), mask = read_map(stage, data, "mask");
         std::map<int, std::size_t> counts;
         for (std::size_t i = 0; i < codes.size(); ++i)
             if (std::isfinite(codes[i]) && (mask.size() != codes.size() || mask[i] != 0.0))
@@ -232,119 +227,6 @@ void summarise_agreement(const ProductStage& stage, StageResult& result) {
     }
 }
 
-// ---- lithium
-// -----------------------------------------------------------------------------------------------
-
-/// The lattice quantity of a [[lithium]] table in every voxel that holds the phase.
-std::vector<Estimate> lattice_map(const ProductStage& stage, const PhaseMaps& phase,
-                                  const settings::LithiumSettings& settings) {
-    auto cell = global_cell_of(stage.start_model, phase.data->name);
-    std::map<std::string, std::pair<Map, Map>> maps;
-    for (const char* name : {"a", "b", "c", "alpha", "beta", "gamma", "cell_volume"})
-        if (const ProductMap* map = phase.data->find(name)) {
-            const std::string units = display_units(map->units);
-            const std::string expected = std::string(name) == "cell_volume" ? "Å³"
-                                         : std::string(name).size() == 1    ? "Å"
-                                                                            : "°";
-            if (units != expected)
-                throw Error(fmt::format("{}: {} is in '{}', expected {}", stage.file.string(),
-                                        map->path, map->units, expected));
-            maps[name] = {read_map_values(stage, *map), read_map_errors(stage, *map)};
-            cell[name] = {1.0, nan_value};
-        }
-    if (std::isnan(lattice_quantity(settings, cell).value))
-        throw Error(fmt::format("{}: lithium of phase '{}': there is no {} in maps or start model "
-                                "of the stage {}",
-                                stage.file.string(), settings.phase, settings.parameter,
-                                stage.name));
-    std::vector<Estimate> values(phase.amount.size(), {nan_value, nan_value});
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        if (!(phase.amount[i] > 0.0))
-            continue;
-        for (const auto& [name, map] : maps)
-            cell[name] = {map.first[i], map.second.empty() ? nan_value : map.second[i]};
-        values[i] = lattice_quantity(settings, cell);
-    }
-    return values;
-}
-
-/// Standard deviations of the mass of a phase, from those of its scale; empty: unknown.
-Map mass_errors(const ProductStage& stage, const PhaseMaps& phase, const Map& mass) {
-    for (const char* quantity : {"density", "volume_fraction", "scale", "weight_fraction"}) {
-        Map errors = read_errors(stage, *phase.data, quantity);
-        if (errors.empty())
-            continue;
-        const Map values = read(stage, *phase.data, quantity);
-        double amount = 0.0, all = 0.0;
-        for (std::size_t i = 0; i < values.size(); ++i)
-            if (values[i] > 0.0 && mass[i] > 0.0) {
-                amount += values[i];
-                all += mass[i];
-            }
-        for (double& error : errors)
-            error *= amount > 0.0 ? all / amount : nan_value;
-        return errors;
-    }
-    return {};
-}
-
-void find_lithium(const ProductStage& stage, const std::vector<PhaseMaps>& phases,
-                  const std::vector<settings::LithiumSettings>& settings, StageResult& result,
-                  std::vector<std::string>& notes) {
-    std::vector<std::string> electrodes;
-    for (const settings::LithiumSettings& entry : settings)
-        if (std::find(electrodes.begin(), electrodes.end(), entry.electrode) == electrodes.end())
-            electrodes.push_back(entry.electrode);
-    for (const std::string& name : electrodes) {
-        ElectrodeResult electrode;
-        electrode.electrode = name;
-        std::vector<LithiumPhase> inputs;
-        bool absolute = true;
-        for (const settings::LithiumSettings& entry : settings) {
-            if (entry.electrode != name)
-                continue;
-            const auto at = std::find_if(phases.begin(), phases.end(), [&](const PhaseMaps& p) {
-                return p.data->name == entry.phase;
-            });
-            if (at == phases.end()) {
-                notes.push_back(fmt::format("{}: lithium: {} has no maps of the phase '{}'",
-                                            stage.name, stage.file.filename().string(),
-                                            entry.phase));
-                continue;
-            }
-            LithiumPhase input;
-            input.settings = entry;
-            input.amount = at->mass.empty() ? at->amount : at->mass;
-            if (at->mass.empty() && inputs.size() == 1)
-                notes.push_back(fmt::format("{}: lithium of the {}: the phases are weighted with "
-                                            "{}, as their masses are not known",
-                                            stage.name, name, at->weights));
-            absolute = absolute && at->data->find("density") && !std::isnan(entry.host_mass);
-            input.amount_errors = mass_errors(stage, *at, input.amount);
-            if (!entry.table.empty())
-                input.lattice = lattice_map(stage, *at, entry);
-            electrode.settings.push_back(entry);
-            inputs.push_back(std::move(input));
-        }
-        if (inputs.empty())
-            continue;
-        electrode.weights_units = absolute ? "mol/cm^3" : "";
-        try {
-            electrode.map = lithium_map(inputs);
-        } catch (const Error& error) {
-            throw Error(fmt::format("{}: {}", stage.file.string(), error.what()));
-        }
-        electrode.summary =
-            summarise(electrode.map.values, electrode.map.weights, electrode.map.errors);
-        if (electrode.summary.count == 0)
-            notes.push_back(fmt::format(
-                "{}: no voxel of the {} has a lithium content: {} of {} lie beyond a table",
-                stage.name, name, electrode.map.beyond, electrode.map.electrode));
-        electrode.profile = profile_of(result, electrode.map.values, electrode.map.weights);
-        result.lithium.push_back(std::move(electrode));
-    }
-}
-
 bool has_cells(const ProductStage& stage) {
     return !stage.start_model.empty() ||
            std::any_of(stage.data.begin(), stage.data.end(), [](const ProductData& data) {
@@ -352,9 +234,103 @@ bool has_cells(const ProductStage& stage) {
            });
 }
 
+/// The phases of a stage with what a voxel holds of them; those of another size are left out.
+std::vector<PhaseMaps> find_phases(const ProductStage& stage, StageResult& result,
+                                   std::vector<std::string>& notes) {
+    std::vector<PhaseMaps> phases;
+    for (const ProductData& data : stage.data) {
+        if (!data.is_phase())
+            continue;
+        if (!phases.empty() && (data.x.values.size() != result.x.values.size() ||
+                                data.y.values.size() != result.y.values.size())) {
+            notes.push_back(fmt::format("{}/{} has another size than {} and no statistics",
+                                        stage.name, data.name, phases.front().data->name));
+            continue;
+        }
+        result.x = data.x;
+        result.y = data.y;
+        PhaseMaps maps;
+        maps.data = &data;
+        // The scale factor of a phase is proportional to its amount in the voxel.
+        for (const char* quantity : {"density", "volume_fraction", "scale", "weight_fraction"})
+            if (maps.amount.empty() && data.find(quantity)) {
+                maps.amount = read_map(stage, data, quantity);
+                maps.weights = quantity;
+            }
+        phases.push_back(std::move(maps));
+    }
+    return phases;
+}
+
+/// Area and mass of a phase in the slice, where the product has them per voxel.
+void add_amounts(const ProductStage& stage, const PhaseMaps& phase, const StageResult& result,
+                 PhaseResult& out) {
+    if (display_units(result.x.units) != "mm" || display_units(result.y.units) != "mm")
+        return;
+    const double pixel = pixel_of(result.x) * pixel_of(result.y); // mm²
+    if (phase.data->find("volume_fraction"))
+        out.cross_section = pixel * sum_of(read_map(stage, *phase.data, "volume_fraction"));
+    if (const ProductMap* density = phase.data->find("density");
+        density && display_units(density->units) == display_units("g/cm^3"))
+        out.mass_per_length = pixel * sum_of(read_map(stage, *phase.data, "density"));
+}
+
+/// Statistics of the phases, whole fractions, centre, agreement.
+void analyse_phases(const Products& products, const ProductStage& stage,
+                    std::vector<PhaseMaps>& phases, StageResult& result) {
+    result.stage = stage.name;
+    result.file = stage.file.filename().string();
+    result.version = stage.version;
+    result.date = stage.date;
+    const std::string mass_method = find_masses(stage, phases);
+    Map filled(phases.front().amount.size(), 0.0), crystalline;
+    if (!mass_method.empty())
+        crystalline.assign(filled.size(), 0.0);
+    for (const PhaseMaps& phase : phases) {
+        for (std::size_t i = 0; i < filled.size(); ++i) {
+            filled[i] += std::isfinite(phase.amount[i]) && phase.amount[i] > 0.0 ? 1.0 : 0.0;
+            if (!crystalline.empty() && std::isfinite(phase.mass[i]))
+                crystalline[i] += phase.mass[i];
+        }
+        PhaseResult& entry = result.phases.emplace_back();
+        entry.phase = phase.data->name;
+        entry.weights = phase.weights;
+        entry.whole_weight_fraction = nan_value;
+        entry.global_cell = global_cell_of(stage.start_model, phase.data->name);
+        add_amounts(stage, phase, result, entry);
+    }
+    result.whole_method = find_whole_fractions(stage, phases, mass_method, result);
+    find_centre(products, filled, result);
+    for (std::size_t p = 0; p < phases.size(); ++p)
+        summarise_phase(stage, phases[p], crystalline, result, result.phases[p]);
+    summarise_agreement(stage, result);
+}
+
+/// The [[lithium]] tables of the job in a product; none, with a note, where they cannot be read.
+std::vector<settings::LithiumSettings> lithium_of(const ProductStage& stage,
+                                                  std::vector<std::string>& notes) {
+    if (stage.job.empty())
+        return {};
+    try {
+        return settings::lithium_of_job(stage.job,
+                                        fmt::format("the job in {}", stage.file.string()));
+    } catch (const Error& error) {
+        notes.push_back(error.what());
+        return {};
+    }
+}
+
+} // namespace
+
+const PhaseResult* StageResult::find(const std::string& phase) const {
+    const auto at = std::find_if(phases.begin(), phases.end(),
+                                 [&](const PhaseResult& p) { return p.phase == phase; });
+    return at == phases.end() ? nullptr : &*at;
+}
+
 /// The last stage with phases: its maps have seen all corrections. One with lattice parameters goes
 /// first.
-std::string find_main(const Analysis& analysis, const std::string& wanted) {
+std::string find_main_stage(const Analysis& analysis, const std::string& wanted) {
     std::string main, names;
     for (const StageResult& stage : analysis.stages) {
         names += (names.empty() ? "" : ", ") + stage.stage;
@@ -368,14 +344,6 @@ std::string find_main(const Analysis& analysis, const std::string& wanted) {
         throw Error(fmt::format("there is no stage '{}' with maps of phases; there is {}", wanted,
                                 names.empty() ? "none" : names));
     return main;
-}
-
-} // namespace
-
-const PhaseResult* StageResult::find(const std::string& phase) const {
-    const auto at = std::find_if(phases.begin(), phases.end(),
-                                 [&](const PhaseResult& p) { return p.phase == phase; });
-    return at == phases.end() ? nullptr : &*at;
 }
 
 Analysis analyse(const Products& products,
@@ -392,78 +360,20 @@ Analysis analyse(const Products& products,
     bool any_lithium = false;
     for (const ProductStage& stage : products.stages) {
         StageResult result;
-        std::vector<PhaseMaps> phases;
-        for (const ProductData& data : stage.data) {
-            if (!data.is_phase())
-                continue;
-            if (!phases.empty() && (data.x.values.size() != result.x.values.size() ||
-                                    data.y.values.size() != result.y.values.size())) {
-                analysis.notes.push_back(fmt::format("{}/{} has another size than {} and no "
-                                                     "statistics",
-                                                     stage.name, data.name,
-                                                     phases.front().data->name));
-                continue;
-            }
-            result.x = data.x;
-            result.y = data.y;
-            PhaseMaps maps;
-            maps.data = &data;
-            // The scale factor of a phase is proportional to its amount in the voxel.
-            for (const char* quantity : {"density", "volume_fraction", "scale", "weight_fraction"})
-                if (maps.amount.empty() && data.find(quantity)) {
-                    maps.amount = read(stage, data, quantity);
-                    maps.weights = quantity;
-                }
-            phases.push_back(std::move(maps));
-        }
+        std::vector<PhaseMaps> phases = find_phases(stage, result, analysis.notes);
         if (phases.empty())
             continue;
-        result.stage = stage.name;
-        result.file = stage.file.filename().string();
-        result.version = stage.version;
-        result.date = stage.date;
-        const std::string mass_method = find_masses(stage, phases);
-        Map filled(phases.front().amount.size(), 0.0), crystalline;
-        if (!mass_method.empty())
-            crystalline.assign(filled.size(), 0.0);
-        for (const PhaseMaps& phase : phases) {
-            for (std::size_t i = 0; i < filled.size(); ++i) {
-                filled[i] += std::isfinite(phase.amount[i]) && phase.amount[i] > 0.0 ? 1.0 : 0.0;
-                if (!crystalline.empty() && std::isfinite(phase.mass[i]))
-                    crystalline[i] += phase.mass[i];
-            }
-            result.phases.push_back({phase.data->name,
-                                     phase.weights,
-                                     {},
-                                     nan_value,
-                                     global_cell_of(stage.start_model, phase.data->name)});
-        }
-        result.whole_method = find_whole_fractions(stage, phases, mass_method, result);
-        find_centre(products, filled, result);
-        for (std::size_t p = 0; p < phases.size(); ++p)
-            summarise_phase(stage, phases[p], crystalline, result, result.phases[p]);
-        summarise_agreement(stage, result);
+        analyse_phases(products, stage, phases, result);
         result.dlsr = read_dlsr_diagnostics(stage);
         if (const ProductStage* conventional = conventional_stage(products, stage))
             result.differences = map_differences(*conventional, stage);
-
-        std::vector<settings::LithiumSettings> lithium;
-        if (given) {
-            lithium = *given;
-        } else if (!stage.job.empty()) {
-            try {
-                lithium = settings::lithium_of_job(
-                    stage.job, fmt::format("the job in {}", stage.file.string()));
-            } catch (const Error& error) {
-                analysis.notes.push_back(error.what());
-            }
-        }
+        const auto lithium = given ? *given : lithium_of(stage, analysis.notes);
         any_lithium = any_lithium || !lithium.empty();
         if (!lithium.empty() && has_cells(stage))
             find_lithium(stage, phases, lithium, result, analysis.notes);
         analysis.stages.push_back(std::move(result));
     }
-    analysis.main = find_main(analysis, main_stage);
+    analysis.main = find_main_stage(analysis, main_stage);
     if (any_lithium && std::all_of(analysis.stages.begin(), analysis.stages.end(),
                                    [](const StageResult& s) { return s.lithium.empty(); }))
         analysis.notes.emplace_back(

@@ -1,10 +1,12 @@
 #pragma once
 
+#include "base/numbers.hpp"
 #include "jobs/report/dlsr.hpp"
-#include "jobs/report/lithium.hpp"
 #include "jobs/report/products.hpp"
-#include "jobs/report/weighted.hpp"
 #include "jobs/settings/lithium_settings.hpp"
+#include "maps/lithium.hpp"
+#include "maps/radial_profile.hpp"
+#include "maps/statistics.hpp"
 
 #include <filesystem>
 #include <map>
@@ -19,8 +21,8 @@ namespace xrdct::report {
 struct QuantityResult {
     std::string quantity; ///< name of the dataset
     std::string units;
-    WeightedSummary summary; ///< weighted with the phase's amount
-    RadialProfile profile;   ///< weighted as profile_weights says; empty when uniform
+    maps::WeightedSummary summary; ///< weighted with the phase's amount
+    maps::RadialProfile profile;   ///< weighted as profile_weights says; empty when uniform
     std::string profile_weights;
 };
 
@@ -29,17 +31,21 @@ struct PhaseResult {
     std::string weights; ///< the map that says how much of the phase a voxel holds
     std::vector<QuantityResult> quantities;
     double whole_weight_fraction = 0.0; ///< of the crystalline part of the object; NaN: unknown
+    double cross_section =
+        nan_value; ///< area of the slice that the phase fills [mm²]; NaN: unknown
+    double mass_per_length =
+        nan_value; ///< of the phase per height of the slice [mg/mm]; NaN: unknown
     /// One value for the object [Å, deg]: refined on the mean pattern, by a DLSR on all
     /// projections.
-    std::map<std::string, Estimate> global_cell;
+    std::map<std::string, maps::Estimate> global_cell;
 };
 
 struct ElectrodeResult {
     std::string electrode;
     std::vector<settings::LithiumSettings> settings;
-    LithiumMap map;
-    WeightedSummary summary; ///< weighted with the moles of host
-    RadialProfile profile;
+    maps::LithiumMap map;
+    maps::WeightedSummary summary; ///< weighted with the moles of host
+    maps::RadialProfile profile;
     std::string weights_units; ///< "mol/cm^3"; empty: up to a constant
 };
 
@@ -59,7 +65,8 @@ struct StageResult {
     double centre_x = 0.0, centre_y = 0.0;
     std::string centre; ///< what the centre of the radial profiles is
     std::vector<ElectrodeResult> lithium;
-    std::vector<std::pair<std::string, WeightedSummary>> agreement; ///< rwp, gof, …: unweighted
+    std::vector<std::pair<std::string, maps::WeightedSummary>>
+        agreement; ///< rwp, gof, …: unweighted
     std::vector<Outcome> outcomes;
     std::optional<DlsrDiagnostics> dlsr;    ///< of a DLSR
     std::vector<MapDifference> differences; ///< of a DLSR to the conventional analysis
@@ -83,6 +90,10 @@ struct Analysis {
 Analysis analyse(const Products& products,
                  const std::optional<std::vector<settings::LithiumSettings>>& lithium = {},
                  const std::string& lithium_source = "", const std::string& main_stage = "");
+
+/// The stage whose numbers come first, see analyse(); empty: there are no phases. @throws Error
+/// when `wanted` is not among the stages.
+std::string find_main_stage(const Analysis& analysis, const std::string& wanted);
 
 /// The numbers of an analysis: report.json.
 std::string analysis_json(const Analysis& analysis, const std::string& title);

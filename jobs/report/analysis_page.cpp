@@ -27,7 +27,7 @@ std::string to_precision_of(double value, double spread) {
     return with_minus(fmt::format("{:.{}f}", value, decimals));
 }
 
-std::string mean_and_spread(const WeightedSummary& s) {
+std::string mean_and_spread(const maps::WeightedSummary& s) {
     if (s.count == 0)
         return "–";
     if (s.uniform || !(s.spread > 0.0))
@@ -46,7 +46,7 @@ std::string per_cent_number(double share) {
 }
 
 /// Rows keep to the customary form of a cell parameter of the mean pattern: 2.8651(12).
-std::string global_value(const Estimate& parameter) {
+std::string global_value(const maps::Estimate& parameter) {
     return escape_html(format_with_uncertainty(parameter.value, parameter.error));
 }
 
@@ -146,7 +146,7 @@ void add_quality_table(HtmlPage& page, const StageResult& stage) {
     for (const auto& [index, s] : stage.agreement) {
         const bool fraction = index != "gof";
         const double factor = fraction ? 100.0 : 1.0;
-        WeightedSummary shown = s;
+        maps::WeightedSummary shown = s;
         shown.mean *= factor;
         shown.spread *= factor;
         rows.push_back({describe_quantity(index).html + (fraction ? " [%]" : ""),
@@ -176,7 +176,7 @@ void add_lithium_table(HtmlPage& page, const StageResult& stage) {
         return;
     std::vector<std::vector<std::string>> rows;
     for (const ElectrodeResult& electrode : stage.lithium) {
-        const WeightedSummary& s = electrode.summary;
+        const maps::WeightedSummary& s = electrode.summary;
         std::string origin;
         for (const settings::LithiumSettings& entry : electrode.settings) {
             origin += origin.empty() ? "" : "<br>";
@@ -211,7 +211,7 @@ void add_statistics(HtmlPage& page, const StageResult& stage) {
     std::vector<std::vector<std::string>> rows;
     for (const PhaseResult& phase : stage.phases)
         for (const QuantityResult& quantity : phase.quantities) {
-            const WeightedSummary& s = quantity.summary;
+            const maps::WeightedSummary& s = quantity.summary;
             rows.push_back(
                 {escape_html(phase.phase),
                  html_with_units(describe_quantity(quantity.quantity).html, quantity.units),

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t min_bins = 3;
 
-CurvePicture::Series series_of(const std::string& name, const RadialProfile& profile) {
+CurvePicture::Series series_of(const std::string& name, const maps::RadialProfile& profile) {
     return {name, profile.radius, profile.mean, profile.spread};
 }
 
@@ -83,72 +83,82 @@ std::string origin_of(const ElectrodeResult& electrode) {
     return text;
 }
 
+MapPicture lithium_picture(const StageResult& stage, const std::vector<double>& values,
+                           const std::string& title, const std::string& quantity) {
+    MapPicture picture;
+    picture.values = values;
+    picture.x = stage.x;
+    picture.y = stage.y;
+    picture.title = title;
+    picture.quantity = quantity;
+    return picture;
+}
+
+PlannedPicture lithium_map_picture(const StageResult& stage, const ElectrodeResult& electrode,
+                                   const std::string& title) {
+    const double least =
+        std::isfinite(electrode.summary.median_error) ? electrode.summary.median_error : 0.0;
+    return {PlannedPicture::Kind::lithium_map, "lithium_" + electrode.electrode,
+            fmt::format("Lithium content x per host unit in the {}. {}. Grey: voxels without the "
+                        "electrode, or without a lattice value, or beyond the table.",
+                        electrode.electrode, origin_of(electrode)),
+            [of = &stage, source = &electrode, title, least](const std::filesystem::path& stem,
+                                                             const PictureOptions& options) {
+                MapPicture picture = lithium_picture(*of, source->map.values, title, "lithium");
+                picture.range = robust_range(picture.values, false, std::max(least, 0.01));
+                write_map_picture(picture, stem, options);
+            }};
+}
+
+PlannedPicture lithium_errors_picture(const StageResult& stage, const ElectrodeResult& electrode,
+                                      const std::string& title) {
+    return {PlannedPicture::Kind::lithium_errors, "lithium_" + electrode.electrode + "_errors",
+            fmt::format("Standard deviation of the lithium content in the {}, from those of "
+                        "the lattice parameters and amounts; the table is taken as exact.",
+                        electrode.electrode),
+            [of = &stage, source = &electrode, title](const std::filesystem::path& stem,
+                                                      const PictureOptions& options) {
+                write_map_picture(lithium_picture(*of, source->map.errors,
+                                                  title + ", standard deviation", "lithium_errors"),
+                                  stem, options);
+            }};
+}
+
+PlannedPicture lithium_histogram(const ElectrodeResult& electrode, const std::string& title) {
+    return {PlannedPicture::Kind::lithium_distribution,
+            "lithium_" + electrode.electrode + "_histogram",
+            fmt::format("Distribution of the lithium content in the {}, weighted with the "
+                        "moles of host.",
+                        electrode.electrode),
+            [source = &electrode, title](const std::filesystem::path& stem,
+                                         const PictureOptions& options) {
+                HistogramPicture histogram;
+                histogram.quantity = "lithium";
+                histogram.title = title;
+                histogram.weight_label = "share of the host";
+                histogram.mean = source->summary.mean;
+                histogram.median = source->summary.median;
+                histogram.series.push_back(
+                    {source->electrode, source->map.values, source->map.weights});
+                write_histogram_picture(histogram, stem, options);
+            }};
+}
+
 void add_lithium(const StageResult& stage, std::vector<PlannedPicture>& pictures) {
     CurvePicture profile;
     for (const ElectrodeResult& electrode : stage.lithium) {
         const std::string title = "Lithium in the " + electrode.electrode;
-        const ElectrodeResult* source = &electrode;
-        const StageResult* of = &stage;
-        const auto map = [of](const std::vector<double>& values, const std::string& title,
-                              const std::string& quantity) {
-            MapPicture picture;
-            picture.values = values;
-            picture.x = of->x;
-            picture.y = of->y;
-            picture.title = title;
-            picture.quantity = quantity;
-            return picture;
-        };
-        const double least =
-            std::isfinite(electrode.summary.median_error) ? electrode.summary.median_error : 0.0;
-        pictures.push_back(
-            {PlannedPicture::Kind::lithium_map, "lithium_" + electrode.electrode,
-             fmt::format("Lithium content x per host unit in the {}. {}. Grey: voxels without the "
-                         "electrode, or without a lattice value, or beyond the table.",
-                         electrode.electrode, origin_of(electrode)),
-             [map, source, title, least](const std::filesystem::path& stem,
-                                         const PictureOptions& options) {
-                 MapPicture picture = map(source->map.values, title, "lithium");
-                 picture.range = robust_range(picture.values, false, std::max(least, 0.01));
-                 write_map_picture(picture, stem, options);
-             }});
+        pictures.push_back(lithium_map_picture(stage, electrode, title));
         if (std::any_of(electrode.map.errors.begin(), electrode.map.errors.end(),
                         [](double v) { return std::isfinite(v); }))
-            pictures.push_back(
-                {PlannedPicture::Kind::lithium_errors, "lithium_" + electrode.electrode + "_errors",
-                 fmt::format("Standard deviation of the lithium content in the {}, from those of "
-                             "the lattice parameters and amounts; the table is taken as exact.",
-                             electrode.electrode),
-                 [map, source, title](const std::filesystem::path& stem,
-                                      const PictureOptions& options) {
-                     write_map_picture(
-                         map(source->map.errors, title + ", standard deviation", "lithium_errors"),
-                         stem, options);
-                 }});
+            pictures.push_back(lithium_errors_picture(stage, electrode, title));
         if (electrode.summary.count > 1 && !electrode.summary.uniform)
-            pictures.push_back(
-                {PlannedPicture::Kind::lithium_distribution,
-                 "lithium_" + electrode.electrode + "_histogram",
-                 fmt::format("Distribution of the lithium content in the {}, weighted with the "
-                             "moles of host.",
-                             electrode.electrode),
-                 [source, title](const std::filesystem::path& stem, const PictureOptions& options) {
-                     HistogramPicture histogram;
-                     histogram.quantity = "lithium";
-                     histogram.title = title;
-                     histogram.weight_label = "share of the host";
-                     histogram.mean = source->summary.mean;
-                     histogram.median = source->summary.median;
-                     histogram.series.push_back(
-                         {source->electrode, source->map.values, source->map.weights});
-                     write_histogram_picture(histogram, stem, options);
-                 }});
-        if (electrode.profile.filled() >= min_bins) {
+            pictures.push_back(lithium_histogram(electrode, title));
+        if (electrode.profile.filled() >= min_bins)
             profile.panels.push_back({capital(electrode.electrode),
                                       "lithium",
                                       "",
                                       {series_of(electrode.electrode, electrode.profile)}});
-        }
     }
     if (profile.panels.empty())
         return;

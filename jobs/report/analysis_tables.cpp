@@ -27,7 +27,7 @@ Json numbers(const std::vector<double>& values) {
     return list;
 }
 
-void put(Json& json, const WeightedSummary& s) {
+void put(Json& json, const maps::WeightedSummary& s) {
     json["mean"] = number(s.mean);
     json["spread"] = number(s.spread);
     json["median"] = number(s.median);
@@ -39,7 +39,7 @@ void put(Json& json, const WeightedSummary& s) {
     json["uniform"] = s.uniform;
 }
 
-Json profile_json(const RadialProfile& profile, const std::string& weights) {
+Json profile_json(const maps::RadialProfile& profile, const std::string& weights) {
     Json json;
     json["weights"] = weights;
     json["radius"] = numbers(profile.radius);
@@ -143,6 +143,68 @@ Json electrode_json(const ElectrodeResult& electrode) {
     return json;
 }
 
+Json phase_json(const PhaseResult& phase, const StageResult& stage) {
+    Json entry;
+    entry["phase"] = phase.phase;
+    entry["weights"] = phase.weights;
+    entry["whole_weight_fraction"] = number(phase.whole_weight_fraction);
+    if (!phase.global_cell.empty()) {
+        Json cell;
+        for (const auto& [name, parameter] : phase.global_cell)
+            cell[name] = {{"value", number(parameter.value)}, {"esd", number(parameter.error)}};
+        entry[stage.dlsr ? "global_cell" : "mean_pattern_cell"] = cell;
+    }
+    entry["quantities"] = Json::array();
+    for (const QuantityResult& quantity : phase.quantities) {
+        Json q{{"quantity", quantity.quantity}, {"units", quantity.units}};
+        put(q, quantity.summary);
+        if (!quantity.profile.radius.empty())
+            q["profile"] = profile_json(quantity.profile, quantity.profile_weights);
+        entry["quantities"].push_back(std::move(q));
+    }
+    return entry;
+}
+
+Json stage_json(const StageResult& stage) {
+    Json out;
+    out["stage"] = stage.stage;
+    out["product"] = stage.file;
+    out["version"] = stage.version;
+    out["date"] = stage.date;
+    Json fractions;
+    for (const PhaseResult& phase : stage.phases)
+        fractions[phase.phase] = number(phase.whole_weight_fraction);
+    out["whole_weight_fractions"] = {{"of", "crystalline part: the phases of the model"},
+                                     {"method", stage.whole_method},
+                                     {"phases", fractions}};
+    out["profiles"] = {{"centre", stage.centre},
+                       {"centre_x", number(stage.centre_x)},
+                       {"centre_y", number(stage.centre_y)},
+                       {"bin_width", number(bin_width(stage))},
+                       {"units", stage.x.units}};
+    out["phases"] = Json::array();
+    for (const PhaseResult& phase : stage.phases)
+        out["phases"].push_back(phase_json(phase, stage));
+    out["lithium"] = Json::array();
+    for (const ElectrodeResult& electrode : stage.lithium)
+        out["lithium"].push_back(electrode_json(electrode));
+    Json quality = Json::object();
+    for (const auto& [index, summary] : stage.agreement) {
+        quality[index] = {{"mean", number(summary.mean)},
+                          {"spread", number(summary.spread)},
+                          {"median", number(summary.median)},
+                          {"voxels", summary.count}};
+    }
+    for (const Outcome& outcome : stage.outcomes)
+        quality["status"][outcome.meaning] = outcome.voxels;
+    out["quality"] = quality;
+    if (stage.dlsr)
+        out["dlsr"] = dlsr_json(*stage.dlsr);
+    if (!stage.differences.empty())
+        out["differences"] = differences_json(stage.differences);
+    return out;
+}
+
 /// A field of RFC 4180.
 std::string field(const std::string& text) {
     if (text.find_first_of(",\"\r\n") == std::string::npos)
@@ -169,63 +231,7 @@ std::string analysis_json(const Analysis& analysis, const std::string& title) {
     json["main_stage"] = analysis.main.empty() ? Json(nullptr) : Json(analysis.main);
     json["stages"] = Json::array();
     for (const StageResult& stage : analysis.stages) {
-        Json out;
-        out["stage"] = stage.stage;
-        out["product"] = stage.file;
-        out["version"] = stage.version;
-        out["date"] = stage.date;
-        Json fractions;
-        for (const PhaseResult& phase : stage.phases)
-            fractions[phase.phase] = number(phase.whole_weight_fraction);
-        out["whole_weight_fractions"] = {{"of", "crystalline part: the phases of the model"},
-                                         {"method", stage.whole_method},
-                                         {"phases", fractions}};
-        out["profiles"] = {{"centre", stage.centre},
-                           {"centre_x", number(stage.centre_x)},
-                           {"centre_y", number(stage.centre_y)},
-                           {"bin_width", number(bin_width(stage))},
-                           {"units", stage.x.units}};
-        out["phases"] = Json::array();
-        for (const PhaseResult& phase : stage.phases) {
-            Json entry;
-            entry["phase"] = phase.phase;
-            entry["weights"] = phase.weights;
-            entry["whole_weight_fraction"] = number(phase.whole_weight_fraction);
-            if (!phase.global_cell.empty()) {
-                Json cell;
-                for (const auto& [name, parameter] : phase.global_cell)
-                    cell[name] = {{"value", number(parameter.value)},
-                                  {"esd", number(parameter.error)}};
-                entry[stage.dlsr ? "global_cell" : "mean_pattern_cell"] = cell;
-            }
-            entry["quantities"] = Json::array();
-            for (const QuantityResult& quantity : phase.quantities) {
-                Json q{{"quantity", quantity.quantity}, {"units", quantity.units}};
-                put(q, quantity.summary);
-                if (!quantity.profile.radius.empty())
-                    q["profile"] = profile_json(quantity.profile, quantity.profile_weights);
-                entry["quantities"].push_back(std::move(q));
-            }
-            out["phases"].push_back(std::move(entry));
-        }
-        out["lithium"] = Json::array();
-        for (const ElectrodeResult& electrode : stage.lithium)
-            out["lithium"].push_back(electrode_json(electrode));
-        Json quality = Json::object();
-        for (const auto& [index, summary] : stage.agreement) {
-            quality[index] = {{"mean", number(summary.mean)},
-                              {"spread", number(summary.spread)},
-                              {"median", number(summary.median)},
-                              {"voxels", summary.count}};
-        }
-        for (const Outcome& outcome : stage.outcomes)
-            quality["status"][outcome.meaning] = outcome.voxels;
-        out["quality"] = quality;
-        if (stage.dlsr)
-            out["dlsr"] = dlsr_json(*stage.dlsr);
-        if (!stage.differences.empty())
-            out["differences"] = differences_json(stage.differences);
-        json["stages"].push_back(std::move(out));
+        json["stages"].push_back(stage_json(stage));
     }
     json["notes"] = analysis.notes;
     return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -236,7 +242,7 @@ std::string analysis_csv(const Analysis& analysis) {
                       "voxels_of_phase,share_of_voxels,share_of_amount\r\n";
     const auto row = [&](const std::string& stage, const std::string& phase,
                          const std::string& quantity, const std::string& units,
-                         const std::string& weights, const WeightedSummary& s) {
+                         const std::string& weights, const maps::WeightedSummary& s) {
         csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\r\n", field(stage), field(phase),
                            field(quantity), field(units), field(weights), field(s.mean),
                            field(s.spread), field(s.median), field(s.median_error), s.count,

@@ -3,7 +3,7 @@
 #include "base/error.hpp"
 #include "base/numbers.hpp"
 #include "jobs/pipeline/registry.hpp"
-#include "jobs/report/weighted.hpp"
+#include "maps/statistics.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "mpi/nexus/nexus.hpp"
 
@@ -117,7 +117,7 @@ void read_history(const hdf5::Group& group, DlsrDiagnostics& out) {
 }
 
 bool varies(const std::vector<double>& values) {
-    const auto summary = summarise(values);
+    const auto summary = maps::summarise(values);
     return summary.count > 1 && !summary.uniform;
 }
 

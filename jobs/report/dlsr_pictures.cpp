@@ -1,6 +1,7 @@
 #include "jobs/report/dlsr_pictures.hpp"
 
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "jobs/report/curve_picture.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
@@ -27,13 +28,10 @@ MapPicture panel(const ProductData& data, const ProductMap& map, std::vector<dou
     return picture;
 }
 
-double median_of(std::vector<double> values) {
-    std::erase_if(values, [](double v) { return !std::isfinite(v); });
-    if (values.empty())
-        return 0.0;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
+/// Upper median of the finite values; 0 without any.
+double median_of(const std::vector<double>& values) {
+    const double middle = median(finite_values<double>(values));
+    return std::isfinite(middle) ? middle : 0.0;
 }
 
 /// Conventional, DLSR and difference in one line; the values and axes are those of the pictures.
@@ -222,10 +220,10 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
 
 void plan_held_out(const DlsrDiagnostics& diagnostics, std::vector<DlsrPicture>& pictures) {
     CurvePicture curve;
-    curve.title = "Held-out projections";
-    curve.x_label = "log₁₀ of the smoothness’s strength";
+    curve.title = "Validation projections";
+    curve.x_label = "log₁₀ of the regularisation weight of the smoothness";
     curve.points = true;
-    CurvePicture::Series series{"held out", {}, {}, {}};
+    CurvePicture::Series series{"validation projections", {}, {}, {}};
     double best = 0.0, lowest = std::numeric_limits<double>::infinity();
     for (const auto& [smoothness, chi_squared] : diagnostics.held_out) {
         if (chi_squared < lowest) {
@@ -245,12 +243,70 @@ void plan_held_out(const DlsrDiagnostics& diagnostics, std::vector<DlsrPicture>&
          "",
          {},
          "held_out",
-         fmt::format("How well fits with different strengths of the smoothness predict projections "
-                     "that they did not see; lowest at {}.",
-                     format_number(best, 3)),
+         fmt::format(
+             "How well fits with different regularisation weights of the smoothness predict "
+             "the validation projections, which they did not see; lowest at {}.",
+             format_number(best, 3)),
          [curve](const std::filesystem::path& stem, const PictureOptions& options) {
              write_curve_picture(curve, stem, options);
          }});
+}
+
+/// A phase or peak in both analyses; `theirs` is null where the conventional one lacks it.
+struct Pair {
+    const ProductStage* dlsr;
+    const ProductData* own;
+    const ProductStage* conventional;
+    const ProductData* theirs;
+};
+
+DlsrPicture comparison_picture(const Pair& pair, const std::vector<std::string>& quantities,
+                               const DlsrDiagnostics& diagnostics, const MapReader& read) {
+    const std::string& name = pair.own->name;
+    DlsrPicture picture;
+    picture.kind = DlsrPicture::Kind::comparison;
+    picture.group = name;
+    picture.quantities = quantities;
+    picture.name = name + "_comparison";
+    picture.caption =
+        fmt::format("{}: conventional analysis and DLSR with one colour range, and their "
+                    "difference.{}",
+                    name, strengths(diagnostics, name, quantities));
+    picture.draw = [pair, quantities, read](const std::filesystem::path& stem,
+                                            const PictureOptions& options) {
+        std::vector<MapRow> rows;
+        for (const std::string& quantity : quantities)
+            add_comparison(rows, *pair.conventional, *pair.theirs, *pair.dlsr, *pair.own, quantity,
+                           read);
+        write_map_rows(rows, pair.own->name, stem, options);
+    };
+    return picture;
+}
+
+DlsrPicture deviations_picture(const Pair& pair, const std::vector<std::string>& quantities,
+                               const DlsrDiagnostics& diagnostics, const MapReader& read) {
+    const std::string& name = pair.own->name;
+    DlsrPicture picture;
+    picture.kind = DlsrPicture::Kind::errors;
+    picture.group = name;
+    picture.name = name + "_deviations";
+    picture.caption = fmt::format(
+        "{}: estimated standard deviations{} with one colour range.{}", name,
+        pair.theirs ? " of both analyses" : "",
+        strengths(diagnostics, name, quantities).empty()
+            ? ""
+            : " Where a map is smoothed its deviations are those of values that are tied to "
+              "their neighbours: they do not contain what smoothing takes away from real "
+              "structure.");
+    picture.draw = [pair, quantities, read](const std::filesystem::path& stem,
+                                            const PictureOptions& options) {
+        std::vector<MapRow> rows;
+        for (std::size_t k = 0; k < quantities.size(); ++k)
+            add_errors(rows, pair.conventional, pair.theirs, *pair.dlsr, *pair.own, quantities[k],
+                       k % 2 == 0, read);
+        write_map_rows(rows, pair.own->name + ": standard deviations", stem, options);
+    };
+    return picture;
 }
 
 } // namespace
@@ -261,28 +317,13 @@ std::vector<DlsrPicture> dlsr_pictures(const ProductStage& dlsr, const DlsrDiagn
     for (const ProductData& data : dlsr.data) {
         if (data.maps.empty() || (!data.is_phase() && !data.is_peak()))
             continue;
-        const ProductData* theirs = conventional ? find_data(*conventional, data.name) : nullptr;
+        const Pair pair{&dlsr, &data, conventional,
+                        conventional ? find_data(*conventional, data.name) : nullptr};
         std::vector<std::string> quantities;
-        if (theirs)
+        if (pair.theirs)
             quantities = compared_quantities(*conventional, dlsr, data);
         if (!quantities.empty()) {
-            DlsrPicture picture;
-            picture.kind = DlsrPicture::Kind::comparison;
-            picture.group = data.name;
-            picture.quantities = quantities;
-            picture.name = data.name + "_comparison";
-            picture.caption =
-                fmt::format("{}: conventional analysis and DLSR with one colour range, and their "
-                            "difference.{}",
-                            data.name, strengths(diagnostics, data.name, quantities));
-            picture.draw = [&dlsr, &data, conventional, theirs, quantities, read](
-                               const std::filesystem::path& stem, const PictureOptions& options) {
-                std::vector<MapRow> rows;
-                for (const std::string& quantity : quantities)
-                    add_comparison(rows, *conventional, *theirs, dlsr, data, quantity, read);
-                write_map_rows(rows, data.name, stem, options);
-            };
-            pictures.push_back(std::move(picture));
+            pictures.push_back(comparison_picture(pair, quantities, diagnostics, read));
         } else {
             for (const ProductMap& map : data.maps)
                 if (!map.is_integer)
@@ -291,28 +332,8 @@ std::vector<DlsrPicture> dlsr_pictures(const ProductStage& dlsr, const DlsrDiagn
         std::erase_if(quantities, [&](const std::string& quantity) {
             return !data.find(quantity)->has_errors;
         });
-        if (quantities.empty())
-            continue;
-        DlsrPicture picture;
-        picture.kind = DlsrPicture::Kind::errors;
-        picture.group = data.name;
-        picture.name = data.name + "_deviations";
-        picture.caption = fmt::format(
-            "{}: estimated standard deviations{} with one colour range.{}", data.name,
-            theirs ? " of both analyses" : "",
-            strengths(diagnostics, data.name, quantities).empty()
-                ? ""
-                : " Where a map is smoothed its deviations are those of values that are tied to "
-                  "their neighbours: they do not contain what smoothing takes away from real "
-                  "structure.");
-        picture.draw = [&dlsr, &data, conventional, theirs, quantities,
-                        read](const std::filesystem::path& stem, const PictureOptions& options) {
-            std::vector<MapRow> rows;
-            for (std::size_t k = 0; k < quantities.size(); ++k)
-                add_errors(rows, conventional, theirs, dlsr, data, quantities[k], k % 2 == 0, read);
-            write_map_rows(rows, data.name + ": standard deviations", stem, options);
-        };
-        pictures.push_back(std::move(picture));
+        if (!quantities.empty())
+            pictures.push_back(deviations_picture(pair, quantities, diagnostics, read));
     }
     plan_lines(diagnostics, pictures);
     plan_convergence(diagnostics, pictures);

@@ -1,6 +1,7 @@
 #include "jobs/report/gnuplot.hpp"
 
 #include "base/error.hpp"
+#include "jobs/program/child_process.hpp"
 #include "jobs/report/text.hpp"
 
 #include <fmt/format.h>
@@ -8,14 +9,9 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <fstream>
 #include <iterator>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <utility>
-
-extern char** environ; // NOLINT: POSIX
 
 namespace xrdct::report {
 
@@ -41,55 +37,6 @@ TemporaryFolder::TemporaryFolder(TemporaryFolder&& other) noexcept
 
 namespace {
 
-class FileActions {
-  public:
-    FileActions() { posix_spawn_file_actions_init(&actions_); }
-    ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
-    FileActions(const FileActions&) = delete;
-    FileActions& operator=(const FileActions&) = delete;
-    posix_spawn_file_actions_t* get() { return &actions_; }
-
-  private:
-    posix_spawn_file_actions_t actions_{};
-};
-
-/// Runs `program -d script.gp` in `folder`. Returns the exit status, 128 + n after signal n; the
-/// start's errno if it cannot be started.
-struct ProgramOutcome {
-    int start_error = 0;
-    int status = 0;
-};
-
-ProgramOutcome run_program(const std::string& program, const fs::path& folder) {
-    FileActions actions;
-    // -d keeps the user's gnuplotrc out; the script and its data are found by bare names.
-    posix_spawn_file_actions_addopen(actions.get(), 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(actions.get(), 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(actions.get(), 2, (folder / "messages").c_str(),
-                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addchdir_np(actions.get(), folder.c_str());
-    // The child changes its folder first: a relative path would no longer lead to the program.
-    std::string name =
-        program.find('/') == std::string::npos ? program : fs::absolute(program).string();
-    std::string option = "-d", script = "script.gp";
-    char* arguments[] = {name.data(), option.data(), script.data(), nullptr};
-    pid_t child = 0;
-    ProgramOutcome outcome;
-    outcome.start_error =
-        posix_spawnp(&child, arguments[0], actions.get(), nullptr, arguments, environ);
-    if (outcome.start_error != 0)
-        return outcome;
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR) {
-            outcome.start_error = errno;
-            return outcome;
-        }
-    }
-    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return outcome;
-}
-
 std::string read_text(const fs::path& path) {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
@@ -104,8 +51,8 @@ void write_bytes(const fs::path& path, const char* data, std::size_t size) {
 }
 
 /// What gnuplot complained about, in one line.
-std::string complaint(const fs::path& messages) {
-    std::string text = clean_utf8(read_text(messages));
+std::string complaint(const std::string& messages) {
+    std::string text = clean_utf8(messages);
     const std::size_t first = text.find_first_not_of(" \n\t");
     if (first == std::string::npos)
         return {};
@@ -126,6 +73,53 @@ void keep_pixels_sharp(const fs::path& svg) {
         out.append(text, from, at - from).append(style);
     out.append(text, from);
     write_bytes(svg, out.data(), out.size());
+}
+
+/// A kind of file that gnuplot writes, and how it is told to.
+struct Format {
+    std::string suffix, terminal;
+};
+
+std::vector<Format> formats_of(const PictureOptions& options) {
+    std::vector<Format> formats;
+    // pngcairo takes font sizes in points at 96 dots per inch, svg in pixels: the factor 3/4 makes
+    // them alike.
+    if (options.png)
+        formats.push_back(
+            {".png", "pngcairo enhanced rounded fontscale 0.75 background '#ffffff'"});
+    if (options.svg)
+        formats.push_back({".svg", "svg enhanced rounded background '#ffffff'"});
+    return formats;
+}
+
+std::vector<fs::path> targets_of(const fs::path& stem, const std::vector<Format>& formats,
+                                 bool force) {
+    std::vector<fs::path> targets;
+    for (const Format& format : formats) {
+        fs::path target = stem;
+        target += format.suffix;
+        if (!force && fs::exists(fs::symlink_status(target)))
+            throw Error(fmt::format("{}: exists already; force overwrites it", target.string()));
+        targets.push_back(std::move(target));
+    }
+    return targets;
+}
+
+/// Runs the script in its folder; returns what gnuplot wrote about it.
+std::string run_gnuplot(const std::string& gnuplot, const fs::path& folder,
+                        const std::string& picture) {
+    // -d keeps the user's gnuplotrc out; the script and its data are found by bare names.
+    const program::ChildOutcome outcome = program::run_child(
+        {gnuplot, "-d", "script.gp"}, {.folder = fs::absolute(folder), .timeout = 0});
+    if (outcome.start_error != 0)
+        throw Error(
+            fmt::format("picture {}: the plotting program '{}' cannot be started: {}; install "
+                        "gnuplot (Debian package gnuplot-nox)",
+                        picture, gnuplot, std::strerror(outcome.start_error)));
+    if (outcome.code != 0)
+        throw Error(fmt::format("picture {}: '{}' failed with status {}{}", picture, gnuplot,
+                                outcome.code, complaint(outcome.errors)));
+    return outcome.errors;
 }
 
 } // namespace
@@ -152,26 +146,8 @@ void Gnuplot::palette(Palette palette) {
 
 std::vector<fs::path> Gnuplot::write(const fs::path& stem, const PictureOptions& options) const {
     const fs::path parent = stem.parent_path().empty() ? fs::path(".") : stem.parent_path();
-    struct Format {
-        std::string suffix, terminal;
-    };
-    std::vector<Format> formats;
-    // pngcairo takes font sizes in points at 96 dots per inch, svg in pixels: the factor 3/4 makes
-    // them alike.
-    if (options.png)
-        formats.push_back(
-            {".png", "pngcairo enhanced rounded fontscale 0.75 background '#ffffff'"});
-    if (options.svg)
-        formats.push_back({".svg", "svg enhanced rounded background '#ffffff'"});
-
-    std::vector<fs::path> targets;
-    for (const Format& format : formats) {
-        fs::path target = stem;
-        target += format.suffix;
-        if (!options.force && fs::exists(fs::symlink_status(target)))
-            throw Error(fmt::format("{}: exists already; force overwrites it", target.string()));
-        targets.push_back(std::move(target));
-    }
+    const std::vector<Format> formats = formats_of(options);
+    const std::vector<fs::path> targets = targets_of(stem, formats, options.force);
 
     const TemporaryFolder folder(parent, "picture");
     for (std::size_t i = 0; i < data_.size(); ++i)
@@ -186,16 +162,7 @@ std::vector<fs::path> Gnuplot::write(const fs::path& stem, const PictureOptions&
             format.terminal, width_, height_, format.suffix, script_);
     write_bytes(folder.path() / "script.gp", script.data(), script.size());
 
-    const ProgramOutcome outcome = run_program(options.gnuplot, fs::absolute(folder.path()));
-    if (outcome.start_error != 0)
-        throw Error(
-            fmt::format("picture {}: the plotting program '{}' cannot be started: {}; install "
-                        "gnuplot (Debian package gnuplot-nox)",
-                        name_, options.gnuplot, std::strerror(outcome.start_error)));
-    const fs::path messages = folder.path() / "messages";
-    if (outcome.status != 0)
-        throw Error(fmt::format("picture {}: '{}' failed with status {}{}", name_, options.gnuplot,
-                                outcome.status, complaint(messages)));
+    const std::string messages = run_gnuplot(options.gnuplot, folder.path(), name_);
     for (const Format& format : formats) {
         const fs::path made = folder.path() / ("picture" + format.suffix);
         std::error_code error;

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "jobs/pipeline/registry.hpp"
+#include "jobs/report/analysis_file.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
 #include "mpi/hdf5/hdf5.hpp"
@@ -150,33 +151,10 @@ ProductMap describe_map(const hdf5::Group& group, const hdf5::Dataset& dataset,
     return map;
 }
 
-/// The picture-worthy content of an NXdata group; nothing when it has neither one nor two axes.
-std::optional<ProductData> read_data(const hdf5::Group& group, const std::string& name,
-                                     std::vector<std::string>& notes) {
-    ProductData data;
-    data.name = name;
-    data.title = group.has_dataset("title") ? group.open_dataset("title").read_string() : "";
-    data.signal = nexus::signal_of(group).value_or("");
-    if (data.signal.empty() || !group.has_dataset(data.signal)) {
-        notes.push_back(fmt::format("{} names no signal", group.describe()));
-        return std::nullopt;
-    }
-    const auto signal = group.open_dataset(data.signal);
-    const hdf5::Shape shape = signal.shape();
-    if (shape.size() > 2) // a volume is for viewers, not for the report
-        return std::nullopt;
-    if (!signal.is_numeric() || shape.empty() || signal.size() == 0) {
-        notes.push_back(fmt::format("{} holds no numbers to show", signal.describe()));
-        return std::nullopt;
-    }
-    std::vector<std::string> axes = text_attributes(group, "axes");
-    if (axes.size() != shape.size())
-        axes =
-            shape.size() == 2 ? std::vector<std::string>{"y", "x"} : std::vector<std::string>{"."};
-    data.x = read_axis(group, axes.back(), shape.back());
-    if (shape.size() == 2)
-        data.y = read_axis(group, axes.front(), shape.front());
-
+/// Maps, series and ticks of an NXdata group whose signal has the shape `shape`.
+void read_members(const hdf5::Group& group, const hdf5::Shape& shape,
+                  const std::vector<std::string>& axes, ProductData& data,
+                  std::vector<std::string>& notes) {
     for (const hdf5::Entry& entry : group.entries()) {
         if (entry.kind != hdf5::Kind::dataset || entry.name == axes.front() ||
             entry.name == axes.back())
@@ -207,6 +185,36 @@ std::optional<ProductData> read_data(const hdf5::Group& group, const std::string
         else
             data.maps.push_back(describe_map(group, dataset, entry.name));
     }
+}
+
+/// The picture-worthy content of an NXdata group; nothing when it has neither one nor two axes.
+std::optional<ProductData> read_data(const hdf5::Group& group, const std::string& name,
+                                     std::vector<std::string>& notes) {
+    ProductData data;
+    data.name = name;
+    data.title = group.has_dataset("title") ? group.open_dataset("title").read_string() : "";
+    data.signal = nexus::signal_of(group).value_or("");
+    if (data.signal.empty() || !group.has_dataset(data.signal)) {
+        notes.push_back(fmt::format("{} names no signal", group.describe()));
+        return std::nullopt;
+    }
+    const auto signal = group.open_dataset(data.signal);
+    const hdf5::Shape shape = signal.shape();
+    if (shape.size() > 2) // a volume is for viewers, not for the report
+        return std::nullopt;
+    if (!signal.is_numeric() || shape.empty() || signal.size() == 0) {
+        notes.push_back(fmt::format("{} holds no numbers to show", signal.describe()));
+        return std::nullopt;
+    }
+    std::vector<std::string> axes = text_attributes(group, "axes");
+    if (axes.size() != shape.size())
+        axes =
+            shape.size() == 2 ? std::vector<std::string>{"y", "x"} : std::vector<std::string>{"."};
+    data.x = read_axis(group, axes.back(), shape.back());
+    if (shape.size() == 2)
+        data.y = read_axis(group, axes.front(), shape.front());
+
+    read_members(group, shape, axes, data, notes);
     std::stable_sort(data.maps.begin(), data.maps.end(), [](const auto& a, const auto& b) {
         return quantity_order(a.name) < quantity_order(b.name);
     });
@@ -378,8 +386,9 @@ Products read_products(const fs::path& folder) {
             if (products.title.empty())
                 products.title = optional_text(entry, "title");
             for (const std::string& name : nexus::groups_of_class(entry, "NXprocess", 1))
-                products.stages.push_back(
-                    read_stage(root.open_group(name), below(entry, name), path, products.notes));
+                if (below(entry, name) != analysis_process) // made of the others
+                    products.stages.push_back(read_stage(root.open_group(name), below(entry, name),
+                                                         path, products.notes));
         }
     }
     if (products.stages.empty())

@@ -1,6 +1,7 @@
 #include "jobs/report/analysis.hpp"
 
 #include "base/error.hpp"
+#include "jobs/report/analysis_file.hpp"
 #include "jobs/report/report.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "mpi/nexus/nexus.hpp"
@@ -11,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -448,6 +450,71 @@ TEST_F(Analysed, AFileReplacesTheLithiumOfTheJob) {
     options.force = true;
     EXPECT_THAT([&] { make_report(folder_.path(), options); },
                 ThrowsMessage<Error>(HasSubstr("absent.toml")));
+}
+
+TEST_F(Analysed, TheProductHoldsAllNumbersToTheLastBit) {
+    write_absorption();
+    write_rietveld(lithium_text, true);
+    const auto products = read_products(folder_.path());
+    const auto made = analyse(products);
+    const auto path = folder_ / analysis_file;
+    EXPECT_FALSE(read_analysis(path, products, std::nullopt)) << "there is none yet";
+    EXPECT_TRUE(refresh_analysis(folder_.path()).empty());
+    const auto read = read_analysis(path, products, std::nullopt);
+    ASSERT_TRUE(read);
+    EXPECT_EQ(analysis_json(*read, "t"), analysis_json(made, "t"));
+    EXPECT_EQ(analysis_csv(*read), analysis_csv(made));
+    ASSERT_EQ(read->stages.size(), made.stages.size());
+    const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
+        return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](double u, double v) {
+            return u == v || (std::isnan(u) && std::isnan(v));
+        });
+    };
+    for (std::size_t s = 0; s < made.stages.size(); ++s)
+        for (std::size_t e = 0; e < made.stages[s].lithium.size(); ++e) {
+            const auto &a = made.stages[s].lithium[e], &b = read->stages[s].lithium[e];
+            EXPECT_TRUE(same(a.map.values, b.map.values));
+            EXPECT_TRUE(same(a.map.errors, b.map.errors));
+            EXPECT_TRUE(same(a.map.weights, b.map.weights));
+            EXPECT_EQ(a.settings.size(), b.settings.size());
+        }
+    EXPECT_EQ(read_products(folder_.path()).stages.size(), 2U) << "it is no stage of its own";
+}
+
+TEST_F(Analysed, TheProductPlotsTheLithiumAndStatesAmounts) {
+    write_absorption();
+    write_rietveld(lithium_text);
+    refresh_analysis(folder_.path());
+    const auto file = hdf5::File::open(folder_ / analysis_file, hdf5::Access::read_only);
+    const auto shown = nexus::default_data(file.root());
+    ASSERT_TRUE(shown);
+    EXPECT_EQ(shown->path(), "/entry/analysis/rietveld/lithium_cathode/map");
+    EXPECT_EQ(nexus::signal_of(*shown), "lithium");
+    // A disc of radius 1.5 mm, of which 40 % are NMC of 4.75 g/cm³.
+    const auto phase = file.root().open_group("entry/analysis/absorption/phases/NMC");
+    const double voxels = 0.01 * 709; // within 1.5 mm
+    EXPECT_NEAR(*nexus::read_value(phase, "cross_section"), 0.4 * voxels, 0.02 * voxels);
+    EXPECT_NEAR(*nexus::read_value(phase, "mass_per_length"),
+                4.75 * *nexus::read_value(phase, "cross_section"), 1e-9);
+}
+
+TEST_F(Analysed, AProductOfOtherMapsOrSettingsIsNotUsed) {
+    write_rietveld(lithium_text);
+    refresh_analysis(folder_.path());
+    const auto path = folder_ / analysis_file;
+    auto products = read_products(folder_.path());
+    EXPECT_TRUE(read_analysis(path, products, std::nullopt));
+    settings::LithiumSettings other;
+    other.electrode = "anode";
+    other.phase = "graphite";
+    other.content = 0.5;
+    EXPECT_FALSE(read_analysis(path, products, GivenLithium(std::vector{other})));
+    EXPECT_THROW(read_analysis(path, products, std::nullopt, "dlsr"), Error);
+    write_rietveld("");
+    products = read_products(folder_.path());
+    EXPECT_FALSE(read_analysis(path, products, std::nullopt));
+    refresh_analysis(folder_.path());
+    EXPECT_TRUE(read_analysis(path, products, std::nullopt));
 }
 
 } // namespace

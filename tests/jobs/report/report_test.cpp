@@ -199,10 +199,10 @@ TEST_F(ReportOfProducts, IsOneSelfContainedPageAndPictures) {
     for (const fs::path& file : result.files)
         EXPECT_GT(fs::file_size(file), 500U) << file;
     EXPECT_EQ(names_in(folder_.path()),
-              (std::set<std::string>{"fbp.nxs", "rietveld.nxs", "pictures", "report.html",
-                                     "report.json", "report.csv"}));
+              (std::set<std::string>{"analysis.nxs", "fbp.nxs", "rietveld.nxs", "pictures",
+                                     "report.html", "report.json", "report.csv"}));
     const auto pictures = names_in(folder_ / "pictures");
-    EXPECT_EQ(pictures.size() + 3, result.files.size());
+    EXPECT_EQ(pictures.size() + 4, result.files.size());
     for (const std::string name :
          {"fbp_total", "rietveld_NMC532_P_weight_fraction", "rietveld_NMC532_P_c",
           "rietveld_NMC532_P_c_errors", "rietveld_NMC532_P_c_histogram", "rietveld_Cu_b",

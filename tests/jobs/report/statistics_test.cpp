@@ -1,6 +1,3 @@
-#include "jobs/report/statistics.hpp"
-
-#include "base/error.hpp"
 #include "jobs/report/picture.hpp"
 #include "jobs/report/products.hpp"
 
@@ -79,29 +76,6 @@ TEST(ReportRange, DegenerateMapsHaveAUsableRange) {
             EXPECT_TRUE(std::isfinite(range.low) && std::isfinite(range.high));
             EXPECT_LT(range.low, range.high);
         }
-}
-
-TEST(ReportStatistics, AreWeighted) {
-    const std::vector<double> values{1.0, 2.0, 4.0, nan, 100.0, 7.0};
-    const std::vector<double> weights{1.0, 2.0, 1.0, 5.0, 0.0, nan};
-    const std::vector<double> errors{0.1, 0.3, 0.2, 9.0, 9.0, 9.0};
-    const report::MapStatistics s = map_statistics(values, weights, errors);
-    EXPECT_EQ(s.count, 3U);
-    EXPECT_DOUBLE_EQ(s.mean, 2.25);
-    // Σ w (x − mean)² / Σ w = (1.5625 + 2·0.0625 + 3.0625) / 4
-    EXPECT_DOUBLE_EQ(s.spread, std::sqrt(4.75 / 4.0));
-    EXPECT_DOUBLE_EQ(s.median_error, 0.2);
-    EXPECT_FALSE(s.uniform);
-}
-
-TEST(ReportStatistics, RecogniseUniformAndEmptyMaps) {
-    EXPECT_TRUE(map_statistics(std::vector<double>{3.6, nan, 3.6 + 1e-12}).uniform);
-    EXPECT_FALSE(map_statistics(std::vector<double>{3.6, 3.6001}).uniform);
-    const report::MapStatistics empty = map_statistics(std::vector<double>{nan, nan});
-    EXPECT_EQ(empty.count, 0U);
-    EXPECT_TRUE(std::isnan(empty.mean));
-    EXPECT_FALSE(empty.uniform);
-    EXPECT_THROW(map_statistics(std::vector<double>{1.0}, std::vector<double>{1.0, 2.0}), Error);
 }
 
 TEST(ReportMeanings, AreParsed) {
