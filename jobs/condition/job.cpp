@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "jobs/settings/model_settings.hpp"
+#include "jobs/settings/parse.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -73,29 +74,29 @@ Treat treat(settings::Settings& s, const std::string& key, const std::string& co
 
 void read_input_table(settings::Settings& s, ConditionJob& job) {
     job.input = read_input(s, job.source);
-    const auto kind = s.choice(
-        "input.kind", "auto", {"auto", "sinogram", "patterns", "lines"},
+    job.kind = settings::choose<ConditionKind>(
+        s, "input.kind", job.kind,
+        {{"auto", ConditionKind::automatic},
+         {"sinogram", ConditionKind::sinogram},
+         {"patterns", ConditionKind::patterns},
+         {"lines", ConditionKind::lines}},
         "sinogram: one array with rotation, translation and radial axis; patterns: [frame, "
         "channel] (xrdct integrate, pyFAI); lines: [translation, channel] per rotation, in "
         "numbered "
         "files or datasets, whose names hold %d or %06d; auto: by the names and the axes");
-    job.kind = kind == "sinogram"   ? ConditionKind::sinogram
-               : kind == "patterns" ? ConditionKind::patterns
-               : kind == "lines"    ? ConditionKind::lines
-                                    : ConditionKind::automatic;
     job.exposure =
         s.text("input.exposure_time", "",
                "dataset of the exposure times per frame [s]; empty: exposure_time beside "
                "the intensities, if there is one");
-    job.first = s.integer("input.first", 1, "number of the first line, for numbered names");
-    job.count = s.integer("input.count", 0,
+    job.first = s.integer("input.first", job.first, "number of the first line, for numbered names");
+    job.count = s.integer("input.count", job.count,
                           "number of lines, for numbered names; 0: files as long as there are any");
     job.counter_file = settings::beside(
         job.source, s.text("input.counter_file", "",
                            "file of monitor and transmission where they lie in another one, "
                            "numbered or not"));
-    job.counter_first =
-        s.integer("input.counter_first", 0, "number of the first numbered counter file");
+    job.counter_first = s.integer("input.counter_first", job.counter_first,
+                                  "number of the first numbered counter file");
     require(job.count >= 0 && job.count < 1000000, s, "input.count",
             "must lie between 0 and 1000000");
     for (const auto& [name, key] : {std::pair{job.input.file.string(), "input.file"},
@@ -111,45 +112,48 @@ void read_input_table(settings::Settings& s, ConditionJob& job) {
     }
     auto& geometry = job.geometry;
     geometry.wavelength =
-        positive(s, "geometry.wavelength", settings::not_given, "angstrom", "nan: from the file");
+        positive(s, "geometry.wavelength", geometry.wavelength, "angstrom", "nan: from the file");
     geometry.energy =
-        positive(s, "geometry.energy", settings::not_given, "keV", "instead of the wavelength");
+        positive(s, "geometry.energy", geometry.energy, "keV", "instead of the wavelength");
     require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
-    geometry.distance = positive(s, "geometry.distance", settings::not_given, "mm",
+    geometry.distance = positive(s, "geometry.distance", geometry.distance, "mm",
                                  "rotation axis to detector; nan: from the file");
     geometry.beam_width =
-        positive(s, "geometry.beam_width", settings::not_given, "mm",
+        positive(s, "geometry.beam_width", geometry.beam_width, "mm",
                  "width of the beam, kept in the scan that is written; nan: from the file");
 }
 
 void read_arrangement(settings::Settings& s, ConditionJob& job) {
-    const auto order = s.choice("arrange.order", "auto", {"auto", "positions", "lines"},
-                                "how frames become points: by the positions of the motors, or line "
-                                "after line, the translation being the fast axis (needs the ranges "
-                                "of [input]); auto: by positions where the file has them");
-    job.order = order == "positions" ? FrameOrder::positions
-                : order == "lines"   ? FrameOrder::lines
-                                     : FrameOrder::automatic;
-    job.rotations = s.integer("arrange.rotations", 0, "rotations of a scan line after line");
-    job.translations =
-        s.integer("arrange.translations", 0, "translations of a scan line after line");
+    job.order = settings::choose<FrameOrder>(
+        s, "arrange.order", job.order,
+        {{"auto", FrameOrder::automatic},
+         {"positions", FrameOrder::positions},
+         {"lines", FrameOrder::lines}},
+        "how frames become points: by the positions of the motors, or line "
+        "after line, the translation being the fast axis (needs the ranges "
+        "of [input]); auto: by positions where the file has them");
+    job.rotations =
+        s.integer("arrange.rotations", job.rotations, "rotations of a scan line after line");
+    job.translations = s.integer("arrange.translations", job.translations,
+                                 "translations of a scan line after line");
     require(job.rotations >= 0, s, "arrange.rotations", "must not be negative");
     require(job.translations >= 0, s, "arrange.translations", "must not be negative");
     job.lost = counts(s, "arrange.lost",
                       "places in the order of acquisition, from 0, whose frame is not in the file");
-    job.tolerance = s.number("arrange.tolerance", 0.25, "steps",
+    job.tolerance = s.number("arrange.tolerance", job.tolerance, "steps",
                              "frames farther from the grid of translations are left out");
     require(job.tolerance > 0 && job.tolerance <= 0.5, s, "arrange.tolerance",
             "must lie above 0 and not above 0.5");
-    const auto flip = s.choice("arrange.flip", "auto", {"auto", "none", "odd", "even"},
-                               "lines that run backwards as stored and are turned, counted from 0; "
-                               "auto: odd ones if neighbouring lines are found to run against each "
-                               "other, none where positions decide");
-    job.flip = flip == "none"   ? FlipLines::none
-               : flip == "odd"  ? FlipLines::odd
-               : flip == "even" ? FlipLines::even
-                                : FlipLines::automatic;
+    job.flip = settings::choose<FlipLines>(
+        s, "arrange.flip", job.flip,
+        {{"auto", FlipLines::automatic},
+         {"none", FlipLines::none},
+         {"odd", FlipLines::odd},
+         {"even", FlipLines::even}},
+        "lines that run backwards as stored and are turned, counted from 0; "
+        "auto: odd ones if neighbouring lines are found to run against each "
+        "other, none where positions decide");
     const auto backward = s.choice("arrange.backward", "auto", {"auto", "odd", "even"},
                                    "lines that a lag displaces; auto: those that are turned, else "
                                    "the odd ones");
@@ -161,43 +165,44 @@ void read_arrangement(settings::Settings& s, ConditionJob& job) {
                          "a quarter of a step");
     require(!job.lag || std::abs(*job.lag) <= 100, s, "arrange.lag", "must lie within ±100");
     job.drop_lines = counts(s, "arrange.drop", "rotations left out, by index from 0 as stored");
-    job.drop_last = s.boolean("arrange.drop_last", false,
+    job.drop_last = s.boolean("arrange.drop_last", job.drop_last,
                               "leave out the last rotation (one that repeats the first mirrored)");
 }
 
 void read_normalisation(settings::Settings& s, ConditionJob& job) {
-    job.monitor = s.choice("normalise.monitor", "auto", {"auto", "off", "on"},
+    job.monitor = s.choice("normalise.monitor", job.monitor, {"auto", "off", "on"},
                            "divide by the monitor over its mean; auto: where the file has one");
     job.exposure_use = s.choice(
-        "normalise.exposure", "auto", {"auto", "off", "on"},
+        "normalise.exposure", job.exposure_use, {"auto", "off", "on"},
         "divide by the exposure time over its mean; auto: where the file has one and no monitor, "
         "which is taken to have counted as long as the detector");
-    job.flux_limit = s.number("normalise.limit", 0.1, "",
+    job.flux_limit = s.number("normalise.limit", job.flux_limit, "",
                               "points whose monitor or exposure is below this part of the median "
                               "are masked");
     require(job.flux_limit >= 0 && job.flux_limit < 1, s, "normalise.limit",
             "must lie between 0 and 1");
     job.dead_time =
-        s.number("normalise.dead_time", 0, "s",
+        s.number("normalise.dead_time", job.dead_time, "s",
                  "of one detector pixel, for intensities in counts per pixel and frame; "
                  "0: no correction");
     require(job.dead_time >= 0 && job.dead_time < 1e-2, s, "normalise.dead_time",
             "must lie between 0 and 0.01 s");
-    const auto model =
-        s.choice("normalise.dead_time_model", "nonparalyzable", {"nonparalyzable", "paralyzable"},
-                 "whether a count during the dead time prolongs it");
-    job.dead_time_model = model == "paralyzable" ? conditioning::DeadTimeModel::paralysable
-                                                 : conditioning::DeadTimeModel::non_paralysable;
-    job.exposure_time = positive(s, "normalise.exposure_time", settings::not_given, "s",
+    using conditioning::DeadTimeModel;
+    job.dead_time_model =
+        settings::choose<DeadTimeModel>(s, "normalise.dead_time_model", job.dead_time_model,
+                                        {{"nonparalyzable", DeadTimeModel::non_paralysable},
+                                         {"paralyzable", DeadTimeModel::paralysable}},
+                                        "whether a count during the dead time prolongs it");
+    job.exposure_time = positive(s, "normalise.exposure_time", job.exposure_time, "s",
                                  "of every frame, for the dead time; nan: from the file");
     job.relative_transmission = s.boolean(
-        "normalise.transmission", false,
+        "normalise.transmission", job.relative_transmission,
         "the transmission is a reading of the transmitted beam: divide it by the monitor, "
         "if there is one, and by its level at the ends of the lines (I/I0)");
 }
 
 void read_air(settings::Settings& s, ConditionJob& job) {
-    job.air = s.choice("air.method", "none", {"none", "pattern", "edges"},
+    job.air = s.choice("air.method", job.air, {"none", "pattern", "edges"},
                        "air scatter: subtract a measured pattern, or the mean pattern of the "
                        "outermost translations");
     job.air_file =
@@ -207,18 +212,19 @@ void read_air(settings::Settings& s, ConditionJob& job) {
     require((job.air == "pattern") == !job.air_file.empty(), s, "air.file",
             "goes with air.method = \"pattern\"");
     job.air_dataset = s.text("air.intensity", "", "its dataset; empty: the file's default signal");
-    job.air_scale = s.number("air.scale", 1, "",
+    job.air_scale = s.number("air.scale", job.air_scale, "",
                              "factor of the measured pattern (ratio of exposures and fluxes)");
     require(std::isfinite(job.air_scale) && job.air_scale > 0, s, "air.scale", "must be positive");
-    job.air_edge = s.integer("air.edge", 5, "translations at either end that see air only");
+    job.air_edge =
+        s.integer("air.edge", job.air_edge, "translations at either end that see air only");
     require(job.air_edge >= 1, s, "air.edge", "must be at least 1");
-    job.air_attenuated = s.boolean("air.attenuated", false,
+    job.air_attenuated = s.boolean("air.attenuated", job.air_attenuated,
                                    "multiply by the transmission: air scatter from in front of the "
                                    "sample is absorbed in it");
 }
 
 void read_steps(settings::Settings& s, ConditionJob& job) {
-    job.dead_channels = s.boolean("channels.dead", true,
+    job.dead_channels = s.boolean("channels.dead", job.dead_channels,
                                   "mask channels that are constant or missing in the whole scan");
     job.excluded = s.intervals("channels.excluded", "deg", "regions [from, to] that are masked");
     job.spots =
@@ -226,20 +232,22 @@ void read_steps(settings::Settings& s, ConditionJob& job) {
               "values that none of the neighbouring rotations account for (single-crystal "
               "reflections, zingers, dropouts): report them, weight them down, or mask them");
     auto& spots = job.spot_options;
-    spots.threshold =
-        s.number("spots.threshold", 6, "standard deviations", "beyond the range of the neighbours");
+    spots.threshold = s.number("spots.threshold", spots.threshold, "standard deviations",
+                               "beyond the range of the neighbours");
     require(spots.threshold >= 2, s, "spots.threshold", "must be at least 2");
-    const long reach = s.integer("spots.rotations", 2,
+    const long reach = s.integer("spots.rotations", static_cast<long>(spots.rotation_reach),
                                  "rotations on either side to compare with; more than a reflection "
                                  "lasts");
     require(reach >= 1 && reach <= 20, s, "spots.rotations", "must lie between 1 and 20");
     spots.rotation_reach = static_cast<std::size_t>(reach);
-    spots.low = s.boolean("spots.low", true, "seek values that are too low, too");
+    spots.low = s.boolean("spots.low", spots.low, "seek values that are too low, too");
     job.stripes = treat(s, "stripes.method", "correct", false,
                         "translations whose gain differs in all rotations (rings in the image)");
-    job.stripe_options.threshold = s.number("stripes.threshold", 6, "standard deviations",
-                                            "of what stands out from its neighbours");
-    job.stripe_options.smallest = s.number("stripes.smallest", 0.02, "", "smallest gain error");
+    job.stripe_options.threshold =
+        s.number("stripes.threshold", job.stripe_options.threshold, "standard deviations",
+                 "of what stands out from its neighbours");
+    job.stripe_options.smallest =
+        s.number("stripes.smallest", job.stripe_options.smallest, "", "smallest gain error");
     require(job.stripe_options.threshold >= 2, s, "stripes.threshold", "must be at least 2");
     require(job.stripe_options.smallest > 0, s, "stripes.smallest", "must be positive");
     job.scaling = treat(s, "scaling.method", "total", false,
@@ -248,30 +256,31 @@ void read_steps(settings::Settings& s, ConditionJob& job) {
     job.axis = s.number_or_word("axis.offset", std::nullopt, "auto", "mm",
                                 "translation of the rotation axis; auto: by mirrored projections "
                                 "and by the centres of mass, which are to agree");
-    job.centre = s.boolean("axis.centre", true,
+    job.centre = s.boolean("axis.centre", job.centre,
                            "count translations from the axis (nothing is interpolated)");
     for (const auto& [key, target] : {std::pair{"bin.rotation", &job.bin_rotation},
                                       {"bin.translation", &job.bin_translation},
                                       {"bin.channel", &job.bin_channel}}) {
-        *target = s.number(key, 1, "", "bins this many times as wide, whole number or not");
+        *target = s.number(key, *target, "", "bins this many times as wide, whole number or not");
         require(std::isfinite(*target) && *target >= 1, s, key, "must be at least 1");
     }
     job.crop_rotation = range(s, "crop.rotation", "deg", "rotations kept, from and to");
     job.crop_translation =
         range(s, "crop.translation", "mm", "translations kept, as written, from and to");
     job.crop_two_theta = range(s, "crop.two_theta", "deg", "channels kept, from and to");
-    job.crop_symmetric = s.boolean("crop.symmetric", false,
+    job.crop_symmetric = s.boolean("crop.symmetric", job.crop_symmetric,
                                    "keep only translations whose mirrored place was measured, too");
-    const auto noise = s.choice(
-        "noise.model", "auto", {"auto", "errors", "counts", "estimate"},
+    using settings::NoiseModel;
+    job.noise = settings::choose<NoiseModel>(
+        s, "noise.model", job.noise,
+        {{"auto", NoiseModel::automatic},
+         {"errors", NoiseModel::errors},
+         {"counts", NoiseModel::counts},
+         {"estimate", NoiseModel::estimate}},
         "where variances come from: errors of the file, counts (Poisson, with pixels per channel "
         "where the file has them), an estimate from the scatter between channels; auto: errors, "
         "else counts where pixels or the unit say so, else the estimate, which is then not "
         "written");
-    job.noise = noise == "errors"     ? settings::NoiseModel::errors
-                : noise == "counts"   ? settings::NoiseModel::counts
-                : noise == "estimate" ? settings::NoiseModel::estimate
-                                      : settings::NoiseModel::automatic;
 }
 
 ConditionJob read_condition_settings(settings::Settings& s, const std::filesystem::path& source) {
@@ -306,30 +315,13 @@ std::string numbered(const std::string& name, long number) {
 ConditionJob parse_condition_job(const std::string& text, const std::filesystem::path& source,
                                  const std::vector<std::string>& overrides) {
     auto settings = settings::Settings::parse(text, source.string(), overrides);
-    ConditionJob job;
-    try {
-        job = read_condition_settings(settings, source);
-    } catch (const Error&) {
-        // A misspelt key often shows as a missing one: name the misspelling first.
-        std::vector<std::string> known;
-        for (const auto& entry : condition_job_reference())
-            known.push_back(entry.path);
-        settings.refuse_unknown(known);
-        throw;
-    }
-    settings.refuse_unknown();
-    job.resolved = settings.resolved();
-    return job;
+    return settings::read_checked(settings, source, read_condition_settings,
+                                  condition_job_reference);
 }
 
 std::vector<settings::SettingDescription> condition_job_reference() {
-    auto settings = settings::Settings::parse("[input]\nfile = 'scan.nxs'\n", "reference");
-    read_condition_settings(settings, "reference.toml");
-    auto list = settings.descriptions();
-    for (auto& entry : list)
-        if (entry.path == "input.file")
-            entry.default_value.clear();
-    return list;
+    return settings::reference_of("[input]\nfile = 'scan.nxs'\n", read_condition_settings,
+                                  {"input.file"});
 }
 
 } // namespace xrdct::condition

@@ -4,6 +4,7 @@
 #include "base/units.hpp"
 #include "jobs/settings/instrument_file.hpp"
 #include "jobs/settings/model_settings.hpp"
+#include "jobs/settings/parse.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -39,16 +40,16 @@ void read_pattern_table(settings::Settings& s, const std::filesystem::path& sour
             "must exceed pattern.two_theta_min");
     job.excluded =
         s.intervals("pattern.excluded", "deg", "regions [from, to] in 2theta that are not fitted");
-    const auto noise = s.choice(
-        "noise.model", "auto", {"auto", "errors", "counts", "estimate", "none"},
+    job.noise = settings::choose<PatternNoise>(
+        s, "noise.model", job.noise,
+        {{"auto", PatternNoise::automatic},
+         {"errors", PatternNoise::errors},
+         {"counts", PatternNoise::counts},
+         {"estimate", PatternNoise::estimate},
+         {"none", PatternNoise::none}},
         "where variances come from: errors given in the file, counts (Poisson), an estimate from "
         "the data, or none (constant weights); auto: errors if the file has any, counts if the "
         "intensities are whole numbers, else the estimate");
-    job.noise = noise == "auto"       ? PatternNoise::automatic
-                : noise == "errors"   ? PatternNoise::errors
-                : noise == "counts"   ? PatternNoise::counts
-                : noise == "estimate" ? PatternNoise::estimate
-                                      : PatternNoise::none;
 }
 
 /// What `xrdct calibrate` found, if the job names its file.
@@ -204,6 +205,49 @@ void read_instrument_table(settings::Settings& s,
             "the wavelength cannot be refined together with a second wavelength");
 }
 
+/// Refuses two phases that nothing would tell apart.
+void refuse_same_start(const PatternJob& job) {
+    const auto& phase = job.phases.back();
+    for (std::size_t j = 0; j + 1 < job.phases.size(); ++j) {
+        const auto& other = job.phases[j];
+        bool same = phase.cif == other.cif && phase.depth == other.depth;
+        for (std::size_t k = 0; k < 6; ++k)
+            same = same && (phase.start_cell[k] == other.start_cell[k] ||
+                            (std::isnan(phase.start_cell[k]) && std::isnan(other.start_cell[k])));
+        if (same)
+            throw Error(fmt::format("{}: phases '{}' and '{}' have the same CIF and the same "
+                                    "start cell; give them different start cells (start_a, …) "
+                                    "or depths",
+                                    job.source, other.name, phase.name));
+    }
+}
+
+/// [[phase]] and [[peak]] tables.
+void read_model(settings::Settings& s, const std::filesystem::path& source, PatternJob& job) {
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
+        job.phases.push_back(read_phase(s, i, source, settings::JobKind::pattern));
+        const auto& phase = job.phases.back();
+        if (!names.insert(phase.name).second)
+            throw Error(fmt::format("{}: phase '{}' is named twice", job.source, phase.name));
+        refuse_same_start(job);
+    }
+    for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
+        job.peaks.push_back(read_peak(s, i, settings::JobKind::pattern));
+        if (!names.insert(job.peaks.back().name).second)
+            throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
+                                    job.source, job.peaks.back().name));
+    }
+    if (job.phases.empty())
+        throw Error(
+            fmt::format("{}: at least one [[phase]] (--phase NAME=CIF) is needed", job.source));
+    for (const auto& name : job.options.extract_intensities)
+        require(
+            std::any_of(job.phases.begin(), job.phases.end(),
+                        [&](const settings::PhaseSettings& phase) { return phase.name == name; }),
+            s, "rietveld.extract_intensities", fmt::format("there is no phase '{}'", name));
+}
+
 PatternJob read_pattern_settings(settings::Settings& s, const std::filesystem::path& source) {
     PatternJob job;
     job.source = source.string();
@@ -254,41 +298,7 @@ PatternJob read_pattern_settings(settings::Settings& s, const std::filesystem::p
     job.model.profile_range = s.number("rietveld.profile_range", rietveld::default_profile_range,
                                        "FWHM", "half-width beyond which a line is zero");
     require(job.model.profile_range >= 4, s, "rietveld.profile_range", "must be at least 4");
-
-    std::set<std::string> names;
-    for (std::size_t i = 0; i < s.table_count("phase"); ++i) {
-        job.phases.push_back(read_phase(s, i, source, settings::JobKind::pattern));
-        const auto& phase = job.phases.back();
-        if (!names.insert(phase.name).second)
-            throw Error(fmt::format("{}: phase '{}' is named twice", job.source, phase.name));
-        for (std::size_t j = 0; j + 1 < job.phases.size(); ++j) {
-            const auto& other = job.phases[j];
-            bool same = phase.cif == other.cif && phase.depth == other.depth;
-            for (std::size_t k = 0; k < 6; ++k)
-                same =
-                    same && (phase.start_cell[k] == other.start_cell[k] ||
-                             (std::isnan(phase.start_cell[k]) && std::isnan(other.start_cell[k])));
-            if (same)
-                throw Error(fmt::format("{}: phases '{}' and '{}' have the same CIF and the same "
-                                        "start cell; give them different start cells (start_a, …) "
-                                        "or depths",
-                                        job.source, other.name, phase.name));
-        }
-    }
-    for (std::size_t i = 0; i < s.table_count("peak"); ++i) {
-        job.peaks.push_back(read_peak(s, i, settings::JobKind::pattern));
-        if (!names.insert(job.peaks.back().name).second)
-            throw Error(fmt::format("{}: peak '{}' has the name of a phase or of another peak",
-                                    job.source, job.peaks.back().name));
-    }
-    if (job.phases.empty())
-        throw Error(
-            fmt::format("{}: at least one [[phase]] (--phase NAME=CIF) is needed", job.source));
-    for (const auto& name : options.extract_intensities)
-        require(
-            std::any_of(job.phases.begin(), job.phases.end(),
-                        [&](const settings::PhaseSettings& phase) { return phase.name == name; }),
-            s, "rietveld.extract_intensities", fmt::format("there is no phase '{}'", name));
+    read_model(s, source, job);
     return job;
 }
 
@@ -297,35 +307,16 @@ PatternJob read_pattern_settings(settings::Settings& s, const std::filesystem::p
 PatternJob parse_pattern_job(const std::string& text, const std::filesystem::path& source,
                              const std::vector<std::string>& overrides) {
     auto settings = settings::Settings::parse(text, source.string(), overrides);
-    PatternJob job;
-    try {
-        job = read_pattern_settings(settings, source);
-    } catch (const Error&) {
-        // A misspelt key often shows as a missing one: name the misspelling first.
-        std::vector<std::string> known;
-        for (const auto& entry : pattern_job_reference())
-            known.push_back(entry.path);
-        settings.refuse_unknown(known);
-        throw;
-    }
-    settings.refuse_unknown();
-    job.resolved = settings.resolved();
-    return job;
+    return settings::read_checked(settings, source, read_pattern_settings, pattern_job_reference);
 }
 
 std::vector<settings::SettingDescription> pattern_job_reference() {
-    auto settings = settings::Settings::parse("[pattern]\nfile = 'pattern.xy'\n"
-                                              "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
-                                              "[[peak]]\nname = 'peak'\nposition = 1.0\n",
-                                              "reference");
-    read_pattern_settings(settings, "reference.toml");
-    auto list = settings.descriptions();
-    for (auto& entry : list)
-        for (const auto* required :
-             {"pattern.file", "phase[].name", "phase[].cif", "peak[].name", "peak[].position"})
-            if (entry.path == required)
-                entry.default_value.clear();
-    return list;
+    return settings::reference_of(
+        "[pattern]\nfile = 'pattern.xy'\n"
+        "[[phase]]\nname = 'phase'\ncif = 'phase.cif'\n"
+        "[[peak]]\nname = 'peak'\nposition = 1.0\n",
+        read_pattern_settings,
+        {"pattern.file", "phase[].name", "phase[].cif", "peak[].name", "peak[].position"});
 }
 
 } // namespace xrdct::pattern

@@ -215,12 +215,8 @@ PatternNoise choose_variance(PatternRefinement& r) {
     return choice;
 }
 
-PatternRefinement refine_pattern(PatternJob job) {
-    program::Timings timings;
-    auto pattern = read_pattern(job.file, job.reading);
-    PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}, {}};
-    r.notes = r.job.notes;
-    r.notes.insert(r.notes.end(), r.pattern.notes.begin(), r.pattern.notes.end());
+/// Channels that are fitted; the excluded ones have no intensity.
+void choose_channels(PatternRefinement& r) {
     r.fitted = r.pattern.intensity;
     const auto& axis = r.pattern.axis;
     std::size_t left = 0;
@@ -234,7 +230,10 @@ PatternRefinement refine_pattern(PatternJob job) {
         throw Error(fmt::format("{}: {} channels are left to be fitted (pattern.excluded, "
                                 "two_theta_min, two_theta_max); at least 20 are needed",
                                 r.pattern.path.string(), left));
-    const auto chosen = choose_variance(r);
+}
+
+void note_calibrated_range(PatternRefinement& r) {
+    const auto& axis = r.pattern.axis;
     const auto [calibrated_from, calibrated_to] = r.job.calibrated_range;
     constexpr double margin = 0.5; // deg
     if (axis.two_theta().front() < calibrated_from - margin ||
@@ -242,7 +241,11 @@ PatternRefinement refine_pattern(PatternJob job) {
         r.notes.push_back(fmt::format("the instrument was calibrated from {:.4g} to {:.4g} deg "
                                       "2theta; outside, its widths are extrapolated",
                                       calibrated_from, calibrated_to));
+}
 
+/// Completes the job's model with the phases and peaks that the pattern can show.
+void make_model(PatternRefinement& r) {
+    const auto& axis = r.pattern.axis;
     auto& model = r.job.model;
     model.wavelength.value = axis.wavelength();
     if (model.wavelength.refine) {
@@ -272,29 +275,20 @@ PatternRefinement refine_pattern(PatternJob job) {
                                     "{:.4g} deg 2theta",
                                     r.job.source, peak.name, peak.position.value,
                                     axis.edges().front(), axis.edges().back()));
+}
+
+void note_inputs(PatternRefinement& r) {
     r.inputs[r.pattern.path.string()] = files::sha256_of_file(r.pattern.path);
     for (const auto& phase : r.job.phases)
         r.inputs[phase.cif.string()] = files::sha256_of_file(phase.cif);
     if (!r.job.instrument_file.empty())
         r.inputs[r.job.instrument_file.string()] = files::sha256_of_file(r.job.instrument_file);
-    timings.lap("read");
+}
 
-    try {
-        r.result = refine(axis, r.fitted, r.variance, model, r.job.options);
-    } catch (const Error& error) {
-        throw Error(fmt::format("{}: {}", r.job.source, error.what()));
-    }
-    timings.lap("fit");
-    if (r.result.phases.empty())
-        throw Error(
-            fmt::format("{}: nothing was fitted: {}", r.pattern.path.string(), r.result.message));
-    constexpr double min_gof = 0.7;
-    if (chosen != PatternNoise::estimate && !r.variance.empty() &&
-        r.result.status != rietveld::FitStatus::no_signal && r.result.agreement.gof < min_gof)
-        r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
-                                      "intensities may be scaled or averaged counts; Rexp and "
-                                      "e.s.d. are overestimates (noise.model = \"estimate\")",
-                                      r.result.agreement.gof, r.errors));
+/// Curves of the single phases and peaks.
+void evaluate_parts(PatternRefinement& r) {
+    const auto& axis = r.pattern.axis;
+    const auto& model = r.job.model;
     // Made for the start model with the margin of refine(): factors on lines go with its list of
     // lines, and refined widths may have vanished.
     const rietveld::PatternCalculator calculator(
@@ -311,21 +305,44 @@ PatternRefinement refine_pattern(PatternJob job) {
         for (std::size_t i = 0; i < profile.size(); ++i)
             curve[profile.first + i] = peak.area.value * profile.value[i];
     }
+}
+
+PatternRefinement refine_pattern(PatternJob job) {
+    program::Timings timings;
+    auto pattern = read_pattern(job.file, job.reading);
+    PatternRefinement r{std::move(job), std::move(pattern), {}, {}, {}, {}, {}, {}, {}, {}, {}};
+    r.notes = r.job.notes;
+    r.notes.insert(r.notes.end(), r.pattern.notes.begin(), r.pattern.notes.end());
+    choose_channels(r);
+    const auto chosen = choose_variance(r);
+    note_calibrated_range(r);
+    make_model(r);
+    note_inputs(r);
+    timings.lap("read");
+
+    try {
+        r.result = refine(r.pattern.axis, r.fitted, r.variance, r.job.model, r.job.options);
+    } catch (const Error& error) {
+        throw Error(fmt::format("{}: {}", r.job.source, error.what()));
+    }
+    timings.lap("fit");
+    if (r.result.phases.empty())
+        throw Error(
+            fmt::format("{}: nothing was fitted: {}", r.pattern.path.string(), r.result.message));
+    constexpr double min_gof = 0.7;
+    if (chosen != PatternNoise::estimate && !r.variance.empty() &&
+        r.result.status != rietveld::FitStatus::no_signal && r.result.agreement.gof < min_gof)
+        r.notes.push_back(fmt::format("GoF is {:.2f}: the variances ({}) are too large, the "
+                                      "intensities may be scaled or averaged counts; Rexp and "
+                                      "e.s.d. are overestimates (noise.model = \"estimate\")",
+                                      r.result.agreement.gof, r.errors));
+    evaluate_parts(r);
     timings.lap("evaluate");
     r.timings = timings;
     return r;
 }
 
-} // namespace
-
-int command_rietveld(const std::vector<std::string>& arguments) {
-    program::CommandLine line(
-        "rietveld", "refine one powder pattern",
-        "JOB.toml [options]\n       xrdct rietveld PATTERN --phase NAME=CIF … [options]",
-        "xrdct rietveld pattern.xy --phase Al=Al.cif --phase Cu=Cu.cif --wavelength 0.1198 "
-        "--background 6 --refine-widths\n  xrdct rietveld job.toml --set "
-        "rietveld.background_terms=8 --set phase.Cu.refine_size=refined\n\nAll keys of a job: "
-        "xrdct reference --pattern");
+void declare_options(program::CommandLine& line) {
     line.list("phase", "NAME=CIF",
               "a phase and its structure; may be repeated (not with a job file)");
     line.list("peak", "NAME=POS[:FWHM]",
@@ -365,10 +382,10 @@ int command_rietveld(const std::vector<std::string>& arguments) {
     line.flag("force", "replace results that exist");
     line.flag("json", "print the results as JSON on stdout");
     line.positional("file", program::CommandLine::Need::optional);
-    if (!line.parse(arguments))
-        return 0;
-    if (!line.has("file"))
-        throw Error("xrdct rietveld: a job file or a pattern is needed; see xrdct rietveld --help");
+}
+
+/// The job of the command line: a job file, or a pattern and its phases.
+PatternJob job_from(const program::CommandLine& line) {
     const std::filesystem::path file = line.get<std::string>("file");
     auto overrides = overrides_of(line);
     PatternJob job;
@@ -388,6 +405,25 @@ int command_rietveld(const std::vector<std::string>& arguments) {
         if (!line.has("output") && job.output.parent_path() == file.parent_path())
             job.output = job.output.filename();
     }
+    return job;
+}
+
+} // namespace
+
+int command_rietveld(const std::vector<std::string>& arguments) {
+    program::CommandLine line(
+        "rietveld", "refine one powder pattern",
+        "JOB.toml [options]\n       xrdct rietveld PATTERN --phase NAME=CIF … [options]",
+        "xrdct rietveld pattern.xy --phase Al=Al.cif --phase Cu=Cu.cif --wavelength 0.1198 "
+        "--background 6 --refine-widths\n  xrdct rietveld job.toml --set "
+        "rietveld.background_terms=8 --set phase.Cu.refine_size=refined\n\nAll keys of a job: "
+        "xrdct reference --pattern");
+    declare_options(line);
+    if (!line.parse(arguments))
+        return 0;
+    if (!line.has("file"))
+        throw Error("xrdct rietveld: a job file or a pattern is needed; see xrdct rietveld --help");
+    auto job = job_from(line);
     if (line.has("print-job")) {
         fmt::print("{}", job.resolved);
         return 0;
