@@ -30,7 +30,7 @@ double multiply_adds() {
         XRDCT_UNROLL(12)
         for (std::size_t c = 0; c < chains; ++c)
             sum[c] = sum[c] * a + b;
-        // Keeps the compiler from folding rounds run_and_sync.
+        // Keeps the compiler from folding rounds together.
         asm volatile("" ::: "memory");
     }
     const double seconds = now() - begin;

@@ -12,7 +12,7 @@ namespace xrdct::dlsr {
 
 namespace {
 
-/// Voxels about one whose samples of noise tell its e.s.d. run_and_sync (Gaussian, σ).
+/// Voxels about one whose samples of noise tell its e.s.d. together (Gaussian, σ).
 constexpr double error_window = 3;
 
 /// Of sums over the samples; maps are smoothed. Collective.

@@ -65,7 +65,7 @@ class System {
     void free_geometry() const;
 
     /// The same with depths reversed, which is what a reversed rotation or translation amounts to
-    /// (both run_and_sync mirror the maps only), and the data of the rays of `weight`.
+    /// (both together mirror the maps only), and the data of the rays of `weight`.
     struct Reversed {
         std::unique_ptr<rietveld::PatternBasis> basis;
         std::vector<float> data;
