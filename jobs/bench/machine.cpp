@@ -39,7 +39,7 @@ double multiply_adds() {
         all += s[0];
     volatile float kept = all;
     (void)kept;
-    return 2.0 * lanes * chains * rounds / seconds;
+    return 2.0 * simd::width * chains * rounds / seconds;
 }
 
 double triad() {

@@ -274,7 +274,7 @@ void Preconditioner::filter_fields() {
         for (std::size_t k = 0; k < fields.size(); ++k) {
             if (!work)
                 work.emplace(filter_);
-            std::fill_n(work->map, filter_.map_size(), 0.0F);
+            std::fill_n(work->map.data(), filter_.map_size(), 0.0F);
             const auto pixels = model_.pixels(unknowns_.fields()[fields[k]].part);
             const std::uint32_t* place = block_places_.data() + unknowns_.first(fields[k]);
             const auto for_field = [&](auto&& each) {

@@ -133,42 +133,14 @@ UniformGrid fit_grid(std::span<const double> values, double step, double toleran
     return grid;
 }
 
-} // namespace
+/// How a scan was taken: steps of the two axes [units of each], and how often each is visited.
+struct Pattern {
+    double rotation_step, translation_step;
+    double per_rotation, visits; ///< frames expected per rotation, per translation
+};
 
-FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const double> translation,
-                              double tolerance) {
+Pattern find_pattern(std::span<const double> rotation, std::span<const double> translation) {
     const std::size_t frames = rotation.size();
-    if (translation.size() != frames)
-        throw Error(fmt::format("{} rotation angles and {} translations: one each per frame is "
-                                "expected",
-                                frames, translation.size()));
-    if (frames < 4)
-        throw Error(fmt::format("{} frames are no scan", frames));
-    std::vector<std::size_t> known;
-    for (std::size_t i = 0; i < frames; ++i)
-        if (std::isfinite(rotation[i]) && std::isfinite(translation[i]))
-            known.push_back(i);
-    if (known.size() < frames) {
-        if (10 * (frames - known.size()) > frames)
-            throw Error(
-                fmt::format("{} of {} frames have no position", frames - known.size(), frames));
-        std::vector<double> angles, places;
-        for (const std::size_t i : known) {
-            angles.push_back(rotation[i]);
-            places.push_back(translation[i]);
-        }
-        auto grid = arrange_by_position(angles, places, tolerance);
-        for (auto& frame : grid.frame)
-            if (frame >= 0)
-                frame = static_cast<std::ptrdiff_t>(known[static_cast<std::size_t>(frame)]);
-        for (auto* list : {&grid.off_grid, &grid.repeated})
-            for (std::size_t& frame : *list)
-                frame = known[frame];
-        for (std::size_t i = 0; i < frames; ++i)
-            if (!std::ranges::binary_search(known, i))
-                grid.unknown.push_back(i);
-        return grid;
-    }
     const Range angles = bulk(rotation), places = bulk(translation);
     if (!(angles.width() > 0) || !(places.width() > 0))
         throw Error("the positions have fewer than two rotations or translations");
@@ -192,19 +164,13 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
     if (!(fast_step > 0) || !(slow_step > 0))
         throw Error("the positions have fewer than two rotations or translations");
 
-    const auto least = [](double expected) {
-        return static_cast<std::size_t>(std::max(std::min(2.0, expected), 0.05 * expected));
-    };
-    const double rotation_step = translation_is_fast ? slow_step : fast_step;
-    const double translation_step = translation_is_fast ? fast_step : slow_step;
-    const auto turns =
-        cluster(rotation, 0.3 * rotation_step, least(translation_is_fast ? per_line : lines));
-    const double visits = translation_is_fast ? lines : per_line;
-    const auto grid =
-        fit_grid(translation, translation_step, tolerance, visits < 4 ? 1 : least(visits));
-    if (turns.centres.size() < 2 || grid.n < 2)
-        throw Error("the positions have fewer than two rotations or translations");
+    return {translation_is_fast ? slow_step : fast_step,
+            translation_is_fast ? fast_step : slow_step, translation_is_fast ? per_line : lines,
+            translation_is_fast ? lines : per_line};
+}
 
+/// Puts every frame on its point of the grid.
+FrameGrid place_frames(const Clusters& turns, const UniformGrid& grid, std::size_t frames) {
     FrameGrid result;
     result.rotation = turns.centres;
     for (std::size_t i = 0; i < grid.n; ++i)
@@ -240,6 +206,61 @@ FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const 
     }
     std::ranges::sort(result.repeated);
     result.missing = static_cast<std::size_t>(std::ranges::count(result.frame, std::ptrdiff_t{-1}));
+    return result;
+}
+
+/// The same where some frames have no position.
+FrameGrid arrange_known(std::span<const double> rotation, std::span<const double> translation,
+                        const std::vector<std::size_t>& known, double tolerance) {
+    const std::size_t frames = rotation.size();
+    if (10 * (frames - known.size()) > frames)
+        throw Error(fmt::format("{} of {} frames have no position", frames - known.size(), frames));
+    std::vector<double> angles, places;
+    for (const std::size_t i : known) {
+        angles.push_back(rotation[i]);
+        places.push_back(translation[i]);
+    }
+    auto grid = arrange_by_position(angles, places, tolerance);
+    for (auto& frame : grid.frame)
+        if (frame >= 0)
+            frame = static_cast<std::ptrdiff_t>(known[static_cast<std::size_t>(frame)]);
+    for (auto* list : {&grid.off_grid, &grid.repeated})
+        for (std::size_t& frame : *list)
+            frame = known[frame];
+    for (std::size_t i = 0; i < frames; ++i)
+        if (!std::ranges::binary_search(known, i))
+            grid.unknown.push_back(i);
+    return grid;
+}
+
+} // namespace
+
+FrameGrid arrange_by_position(std::span<const double> rotation, std::span<const double> translation,
+                              double tolerance) {
+    const std::size_t frames = rotation.size();
+    if (translation.size() != frames)
+        throw Error(fmt::format("{} rotation angles and {} translations: one each per frame is "
+                                "expected",
+                                frames, translation.size()));
+    if (frames < 4)
+        throw Error(fmt::format("{} frames are no scan", frames));
+    std::vector<std::size_t> known;
+    for (std::size_t i = 0; i < frames; ++i)
+        if (std::isfinite(rotation[i]) && std::isfinite(translation[i]))
+            known.push_back(i);
+    if (known.size() < frames)
+        return arrange_known(rotation, translation, known, tolerance);
+    const Pattern pattern = find_pattern(rotation, translation);
+    const auto min_members = [](double expected) {
+        return static_cast<std::size_t>(std::max(std::min(2.0, expected), 0.05 * expected));
+    };
+    const auto turns =
+        cluster(rotation, 0.3 * pattern.rotation_step, min_members(pattern.per_rotation));
+    const auto grid = fit_grid(translation, pattern.translation_step, tolerance,
+                               pattern.visits < 4 ? 1 : min_members(pattern.visits));
+    if (turns.centres.size() < 2 || grid.n < 2)
+        throw Error("the positions have fewer than two rotations or translations");
+    FrameGrid result = place_frames(turns, grid, frames);
     if (10 * result.off_grid.size() > frames || 10 * result.repeated.size() > frames)
         throw Error(fmt::format(
             "{} of {} frames lie on no grid of {} rotations and {} translations, and {} lie on a "

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace xrdct::conditioning {
 
@@ -80,6 +81,26 @@ struct HalfTurn {
     std::size_t pairs = 0;
 };
 
+/// By how much the ratios [pair][translation] differ from pair to pair, per translation.
+std::vector<double> local_scatter(const std::vector<std::vector<float>>& ratios,
+                                  std::size_t n_translation) {
+    std::vector<double> local(n_translation, nan_value), values;
+    for (std::size_t t = 2; t + 2 < n_translation; ++t)
+        for (const std::size_t beside : {t - 2, t + 2}) {
+            values.clear();
+            for (const auto& ratio : ratios)
+                if (const double value = ratio[t] - ratio[beside]; std::isfinite(value))
+                    values.push_back(value);
+            if (values.empty())
+                continue;
+            const double middle = median(values);
+            for (double& value : values)
+                value = std::abs(value - middle);
+            local[t] = std::fmax(local[t], quantile(values, 0.7));
+        }
+    return local;
+}
+
 HalfTurn compare_half_turn(std::span<const float> sinogram, std::span<const double> rotation,
                            std::size_t n_translation, double centre,
                            const std::vector<double>& mean) {
@@ -128,20 +149,7 @@ HalfTurn compare_half_turn(std::span<const float> sinogram, std::span<const doub
         result.noise = scatter_of(result.spike, 0.7);
         if (!std::isfinite(result.noise) || (best.pairs > 0 && !(result.noise < best.noise)))
             continue;
-        result.local.assign(n_translation, nan_value);
-        for (std::size_t t = 2; t + 2 < n_translation; ++t)
-            for (const std::size_t beside : {t - 2, t + 2}) {
-                values.clear();
-                for (const auto& ratio : ratios)
-                    if (const double value = ratio[t] - ratio[beside]; std::isfinite(value))
-                        values.push_back(value);
-                if (values.empty())
-                    continue;
-                const double middle = median(values);
-                for (double& value : values)
-                    value = std::abs(value - middle);
-                result.local[t] = std::fmax(result.local[t], quantile(values, 0.7));
-            }
+        result.local = local_scatter(ratios, n_translation);
         best = std::move(result);
         if (best.pairs > 400)
             break;
@@ -149,18 +157,17 @@ HalfTurn compare_half_turn(std::span<const float> sinogram, std::span<const doub
     return best;
 }
 
-} // namespace
+/// Per translation: mean intensity, and the logarithmic deviation from its surroundings: the median
+/// over the rotations and the range of most of them; NaN unknown.
+struct Lines {
+    std::vector<double> mean, own, least, most;
+};
 
-Stripes find_stripes(std::span<const float> sinogram, std::span<const double> rotation,
-                     std::size_t n_translation, double centre, const StripeOptions& options) {
+Lines compare_lines(std::span<const float> sinogram, std::size_t n_translation,
+                    std::ptrdiff_t reach) {
     const std::size_t n_rotation = sinogram.size() / n_translation;
-    Stripes stripes;
-    stripes.factor.assign(n_translation, 1.0F);
-
-    // Logarithmic deviation of each translation from its surroundings, and mean intensity.
     std::vector<double> mean(n_translation, 0), own(n_translation, nan_value),
         least = own, most = own, ratios, around;
-    const auto reach = static_cast<std::ptrdiff_t>(options.reach);
     const auto n = static_cast<std::ptrdiff_t>(n_translation);
     for (std::ptrdiff_t t = 0; t < n; ++t) {
         ratios.clear();
@@ -192,9 +199,14 @@ Stripes find_stripes(std::span<const float> sinogram, std::span<const double> ro
     for (std::size_t t = 0; t < n_translation; ++t)
         if (!(mean[t] > 0.02 * strongest))
             own[t] = nan_value;
+    return {std::move(mean), std::move(own), std::move(least), std::move(most)};
+}
 
-    // What broad structure leaves varies slowly; a stripe stands alone.
-    const std::vector<double> broad = own;
+/// What broad structure leaves varies slowly; a stripe stands alone.
+void take_off_broad(Lines& lines, std::ptrdiff_t reach) {
+    const std::vector<double> broad = lines.own;
+    std::vector<double> around;
+    const auto n = static_cast<std::ptrdiff_t>(broad.size());
     for (std::ptrdiff_t t = 0; t < n; ++t) {
         around.clear();
         for (std::ptrdiff_t i = std::max<std::ptrdiff_t>(0, t - reach);
@@ -202,28 +214,115 @@ Stripes find_stripes(std::span<const float> sinogram, std::span<const double> ro
             if (i != t && std::isfinite(broad[static_cast<std::size_t>(i)]))
                 around.push_back(broad[static_cast<std::size_t>(i)]);
         const double level = median(around);
-        for (auto* values : {&own, &least, &most})
+        for (auto* values : {&lines.own, &lines.least, &lines.most})
             (*values)[static_cast<std::size_t>(t)] -= level;
     }
-    std::vector<double> excess(n_translation, nan_value), beyond(n_translation, 0);
+}
+
+/// By how much a translation deviates from the mirrored one, and from all within a step of that in
+/// nearly all rotations.
+struct Excess {
+    std::vector<double> excess, beyond;
+};
+
+Excess compare_mirrored(const Lines& lines, double centre) {
+    const std::size_t n_translation = lines.own.size();
+    Excess result{std::vector<double>(n_translation, nan_value),
+                  std::vector<double>(n_translation, 0)};
     for (std::size_t t = 0; t < n_translation; ++t) {
         const double place = 2 * centre - static_cast<double>(t);
-        excess[t] = own[t] - at(own, place);
-        if (!std::isfinite(excess[t]))
+        result.excess[t] = lines.own[t] - at(lines.own, place);
+        if (!std::isfinite(result.excess[t]))
             continue;
         // At an edge of the sample half a step decides: what occurs within a step of the mirrored
         // place is no stripe.
-        double low = at(own, place), high = low;
+        double low = at(lines.own, place), high = low;
         for (const double d : {-1.0, -0.5, 0.5, 1.0}) {
-            const double value = at(own, place + d);
+            const double value = at(lines.own, place + d);
             low = std::isfinite(value) ? std::min(low, value)
                                        : -std::numeric_limits<double>::infinity();
             high = std::isfinite(value) ? std::max(high, value)
                                         : std::numeric_limits<double>::infinity();
         }
         // Nor is what is not there in nearly all rotations.
-        beyond[t] = least[t] > high ? own[t] - high : most[t] < low ? low - own[t] : 0.0;
+        result.beyond[t] = lines.least[t] > high ? lines.own[t] - high
+                           : lines.most[t] < low ? low - lines.own[t]
+                                                 : 0.0;
     }
+    return result;
+}
+
+/// How much the logarithm of the mean intensity at the mirrored place may be off.
+double uncertainty_at(const std::vector<double>& mean, double place) {
+    // At the rim of a sample the intensity changes much within a step, and the axis is not
+    // known to much better than a tenth of one; a wall hardly a step thick is interpolated
+    // badly between two places.
+    const auto log_mean = [&](double where) { return std::log(at(mean, where)); };
+    const double slope = std::max(std::abs(log_mean(place + 1) - log_mean(place)),
+                                  std::abs(log_mean(place - 1) - log_mean(place)));
+    const double below = std::floor(place + 1e-6);
+    const double f = std::max(place - below, 0.0);
+    double bend = 0;
+    if (f > 1e-6)
+        for (const double where : {below, below + 1})
+            bend = std::max(
+                bend, std::abs(log_mean(where - 1) - 2 * log_mean(where) + log_mean(where + 1)));
+    return 0.3 * slope + 0.5 * f * (1 - f) * bend;
+}
+
+/// What a gain must exceed to count.
+struct Limits {
+    const StripeOptions& options;
+    double uncertain;
+    bool stands_out(double size, double noise) const {
+        return size > options.threshold * noise && size > options.smallest && size > uncertain;
+    }
+};
+
+/// The logarithmic gain that pairs half a turn apart show at a translation; 0: none. `undecided`
+/// when they do not tell on which side it is.
+double gain_by_half_turn(const HalfTurn& half_turn, const Lines& lines, std::size_t t, double there,
+                         const Limits& limits, bool& undecided) {
+    if (half_turn.pairs == 0 || !std::isfinite(half_turn.spike[t]) ||
+        !limits.stands_out(std::abs(half_turn.spike[t]), half_turn.noise) ||
+        !(std::abs(half_turn.spike[t]) > half_turn.local[t]))
+        return 0;
+    const double ratio = half_turn.spike[t], size = std::abs(ratio);
+    const double rough_without = std::abs(lines.own[t] - ratio) + std::abs(there),
+                 rough_if_there = std::abs(lines.own[t]) + std::abs(there + ratio);
+    const bool lasts = (ratio > 0 ? lines.least[t] : -lines.most[t]) > 0.3 * size;
+    if (!(rough_without < rough_if_there) || !lasts)
+        return 0;
+    if (rough_without < 0.8 * size)
+        return ratio;
+    undecided = true;
+    return 0;
+}
+
+/// The logarithmic gain by the comparison of the two sides; 0: none.
+double gain_by_sides(double excess, double alone, double sides_noise, const HalfTurn& half_turn,
+                     double own, std::size_t t, double there, const Limits& limits) {
+    const double spike = std::copysign(1.0, excess) * alone;
+    const double size = std::min(std::abs(excess), spike);
+    const bool unconfirmed = half_turn.pairs > 0 &&
+                             limits.options.threshold * half_turn.noise < size &&
+                             !(std::copysign(1.0, excess) * half_turn.spike[t] > 0.5 * size);
+    if (limits.stands_out(spike, sides_noise) && !unconfirmed && std::abs(own) > std::abs(there))
+        return std::copysign(size, excess);
+    return 0;
+}
+
+} // namespace
+
+Stripes find_stripes(std::span<const float> sinogram, std::span<const double> rotation,
+                     std::size_t n_translation, double centre, const StripeOptions& options) {
+    Stripes stripes;
+    stripes.factor.assign(n_translation, 1.0F);
+    const auto reach = static_cast<std::ptrdiff_t>(options.reach);
+    Lines lines = compare_lines(sinogram, n_translation, reach);
+    take_off_broad(lines, reach);
+    const auto [excess, beyond] = compare_mirrored(lines, centre);
+    const auto& [mean, own, least, most] = lines;
 
     // The whole intensity against that of the mirrored place, and what of it stands alone: a sample
     // may differ from side to side, but over several translations.
@@ -240,53 +339,18 @@ Stripes find_stripes(std::span<const float> sinogram, std::span<const double> ro
     stripes.noise =
         half_turn.pairs > 0 && !(sides_noise < half_turn.noise) ? half_turn.noise : sides_noise;
     for (std::size_t t = 0; t < n_translation; ++t) {
-        // At the rim of a sample the intensity changes much within a step, and the axis is not
-        // known to much better than a tenth of one; a wall hardly a step thick is interpolated
-        // badly between two places.
         const double place = 2 * centre - static_cast<double>(t);
-        const auto log_mean = [&](double where) { return std::log(at(mean, where)); };
-        const double slope = std::max(std::abs(log_mean(place + 1) - log_mean(place)),
-                                      std::abs(log_mean(place - 1) - log_mean(place)));
-        const double below = std::floor(place + 1e-6);
-        const double f = std::max(place - below, 0.0);
-        double bend = 0;
-        if (f > 1e-6)
-            for (const double where : {below, below + 1})
-                bend = std::max(bend, std::abs(log_mean(where - 1) - 2 * log_mean(where) +
-                                               log_mean(where + 1)));
-        const double uncertain = 0.3 * slope + 0.5 * f * (1 - f) * bend;
+        const Limits limits{options, uncertainty_at(mean, place)};
         const double there = at(own, place);
-        if (!std::isfinite(own[t]) || !std::isfinite(uncertain) || !std::isfinite(there))
+        if (!std::isfinite(own[t]) || !std::isfinite(limits.uncertain) || !std::isfinite(there))
             continue;
-        const auto stands_out = [&](double size, double noise) {
-            return size > options.threshold * noise && size > options.smallest && size > uncertain;
-        };
-        double gain = 0;
-
-        if (half_turn.pairs > 0 && std::isfinite(half_turn.spike[t]) &&
-            stands_out(std::abs(half_turn.spike[t]), half_turn.noise) &&
-            std::abs(half_turn.spike[t]) > half_turn.local[t]) {
-            const double ratio = half_turn.spike[t], size = std::abs(ratio);
-            const double rough_without = std::abs(own[t] - ratio) + std::abs(there),
-                         rough_if_there = std::abs(own[t]) + std::abs(there + ratio);
-            const bool lasts = (ratio > 0 ? least[t] : -most[t]) > 0.3 * size;
-            if (rough_without < rough_if_there) {
-                if (lasts && rough_without < 0.8 * size)
-                    gain = ratio;
-                else if (lasts)
-                    stripes.undecided.push_back(t);
-            }
-        }
-        if (gain == 0 && beyond[t] > options.smallest) {
-            const double spike = std::copysign(1.0, excess[t]) * alone[t];
-            const double size = std::min(std::abs(excess[t]), spike);
-            const bool unconfirmed =
-                half_turn.pairs > 0 && options.threshold * half_turn.noise < size &&
-                !(std::copysign(1.0, excess[t]) * half_turn.spike[t] > 0.5 * size);
-            if (stands_out(spike, sides_noise) && !unconfirmed &&
-                std::abs(own[t]) > std::abs(there))
-                gain = std::copysign(size, excess[t]);
-        }
+        bool undecided = false;
+        double gain = gain_by_half_turn(half_turn, lines, t, there, limits, undecided);
+        if (undecided)
+            stripes.undecided.push_back(t);
+        if (gain == 0 && beyond[t] > options.smallest)
+            gain = gain_by_sides(excess[t], alone[t], sides_noise, half_turn, own[t], t, there,
+                                 limits);
         if (gain != 0) {
             stripes.factor[t] = static_cast<float>(std::exp(-gain));
             stripes.translations.push_back(t);

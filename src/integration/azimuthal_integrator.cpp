@@ -21,7 +21,7 @@ constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 constexpr std::uint16_t outside = 65535;
 /// Neighbours in a row often share a channel: sums side by side keep one addition from waiting for
 /// the last.
-constexpr std::size_t lanes = 2;
+constexpr std::size_t interleaved = 2;
 
 bool is_valid(std::int32_t value, std::int32_t limit) {
     return static_cast<std::uint32_t>(value) <= static_cast<std::uint32_t>(limit);
@@ -51,18 +51,9 @@ void check_size(std::size_t size, std::size_t expected, const char* what) {
                                 expected));
 }
 
-} // namespace
-
-std::string_view unit_text(RadialUnit unit) {
-    return unit == RadialUnit::two_theta ? "deg" : unit == RadialUnit::q ? "1/angstrom" : "mm";
-}
-
-AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
-                                         std::span<const std::uint8_t> mask,
-                                         std::span<const float> dark, std::span<const float> flat,
-                                         const IntegrationSettings& settings)
-    : geometry_(geometry), settings_(settings) {
-    const PixelDirections directions(geometry);
+void check(const DetectorGeometry& geometry, std::span<const std::uint8_t> mask,
+           std::span<const float> dark, std::span<const float> flat,
+           const IntegrationSettings& settings) {
     const std::size_t n = geometry.pixels();
     if (n > std::numeric_limits<std::uint32_t>::max() / 2)
         throw Error(fmt::format("detector: {} pixels are too many", n));
@@ -95,7 +86,11 @@ AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
     if (settings.unit == RadialUnit::q && !(geometry.wavelength > 0))
         throw Error("integration: the radial unit q needs the wavelength, which the geometry does "
                     "not state");
+}
 
+/// Pixels that cannot be used, by the mask or by dark or flat.
+std::vector<std::uint8_t> unusable(std::size_t n, std::span<const std::uint8_t> mask,
+                                   std::span<const float> dark, std::span<const float> flat) {
     std::vector<std::uint8_t> masked(n, 0);
     if (!mask.empty())
         std::transform(mask.begin(), mask.end(), masked.begin(),
@@ -104,6 +99,24 @@ AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
         masked[p] |= !std::isfinite(dark[p]);
     for (std::size_t p = 0; p < flat.size(); ++p)
         masked[p] |= !(flat[p] > 0) || !std::isfinite(flat[p]);
+    return masked;
+}
+
+} // namespace
+
+std::string_view unit_text(RadialUnit unit) {
+    return unit == RadialUnit::two_theta ? "deg" : unit == RadialUnit::q ? "1/angstrom" : "mm";
+}
+
+AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
+                                         std::span<const std::uint8_t> mask,
+                                         std::span<const float> dark, std::span<const float> flat,
+                                         const IntegrationSettings& settings)
+    : geometry_(geometry), settings_(settings) {
+    const PixelDirections directions(geometry);
+    check(geometry, mask, dark, flat, settings);
+    const std::size_t n = geometry.pixels();
+    std::vector<std::uint8_t> masked = unusable(n, mask, dark, flat);
     dark_.assign(dark.begin(), dark.end());
     for (std::size_t p = 0; p < dark_.size(); ++p)
         if (masked[p])
@@ -111,59 +124,72 @@ AzimuthalIntegrator::AzimuthalIntegrator(const DetectorGeometry& geometry,
     if (settings.solid_angle || settings.polarization || !flat.empty())
         norm_.assign(n, 1.0F);
 
-    std::vector<double> centre(n);
-    for (std::size_t i = 0; i < geometry.rows; ++i)
-        for (std::size_t j = 0; j < geometry.columns; ++j) {
-            const std::size_t p = i * geometry.columns + j;
+    const std::vector<double> centre = find_centres(directions, flat, masked);
+    find_range(centre, masked, directions);
+    if (settings.splitting == PixelSplitting::bounding_box)
+        spread_pixels(centre, masked, directions);
+    else
+        assign_pixels(centre, masked);
+    if (used_ == 0)
+        throw Error(fmt::format("integration: no unmasked pixel between {} and {} {}", from_, to_,
+                                unit_text(settings.unit)));
+}
+
+/// Radial positions of the pixels' centres, and their normalisation; masks those without one.
+std::vector<double> AzimuthalIntegrator::find_centres(const PixelDirections& directions,
+                                                      std::span<const float> flat,
+                                                      std::vector<std::uint8_t>& masked) {
+    std::vector<double> centre(masked.size());
+    for (std::size_t i = 0; i < geometry_.rows; ++i)
+        for (std::size_t j = 0; j < geometry_.columns; ++j) {
+            const std::size_t p = i * geometry_.columns + j;
             if (masked[p])
                 continue;
             const double row = static_cast<double>(i) + 0.5, column = static_cast<double>(j) + 0.5;
             centre[p] = radial(directions.centre_two_theta(i, j));
             double norm = flat.empty() ? 1 : flat[p];
-            if (settings.solid_angle)
+            if (settings_.solid_angle)
                 norm *= directions.solid_angle(row, column);
-            if (settings.polarization)
-                norm *= directions.polarization(row, column, *settings.polarization,
-                                                radians(settings.polarization_axis));
+            if (settings_.polarization)
+                norm *= directions.polarization(row, column, *settings_.polarization,
+                                                radians(settings_.polarization_axis));
             if (!(norm > 1e-6))
                 masked[p] = 1;
             else if (!norm_.empty())
                 norm_[p] = static_cast<float>(norm);
         }
-    find_range(centre, masked, directions);
+    return centre;
+}
 
-    if (settings.splitting == PixelSplitting::bounding_box) {
-        spread_pixels(centre, masked, directions);
-    } else {
-        const double factor = static_cast<double>(settings.channels) / (to_ - from_);
-        std::vector<std::uint16_t> bins(n, outside);
-        for (std::size_t p = 0; p < n; ++p)
-            if (!masked[p] && centre[p] >= from_ && centre[p] <= to_) {
-                bins[p] = static_cast<std::uint16_t>(std::min(
-                    static_cast<std::size_t>((centre[p] - from_) * factor), settings.channels - 1));
-                ++used_;
-            }
-        pixels_.assign(settings.channels, 0.0F);
-        norm_sum_.assign(settings.channels, 0.0);
-        dark_sum_.assign(settings.channels, 0.0);
-        std::vector<std::size_t> counts(settings.channels);
-        for (std::size_t p = 0; p < n; ++p)
-            if (bins[p] != outside) {
-                ++counts[bins[p]];
-                norm_sum_[bins[p]] += pixel_norm(p);
-                dark_sum_[bins[p]] += pixel_dark(p);
-            }
-        std::transform(counts.begin(), counts.end(), pixels_.begin(),
-                       [](std::size_t count) { return static_cast<float>(count); });
-        find_runs(bins);
-        if (settings.estimator != Estimator::mean || settings.noise != ErrorSource::counts)
-            sort_pixels(bins);
-        else
-            bin_ = std::move(bins);
-    }
-    if (used_ == 0)
-        throw Error(fmt::format("integration: no unmasked pixel between {} and {} {}", from_, to_,
-                                unit_text(settings.unit)));
+/// Every pixel to the channel that its centre lies in.
+void AzimuthalIntegrator::assign_pixels(const std::vector<double>& centre,
+                                        const std::vector<std::uint8_t>& masked) {
+    const std::size_t n = centre.size();
+    const double factor = static_cast<double>(settings_.channels) / (to_ - from_);
+    std::vector<std::uint16_t> bins(n, outside);
+    for (std::size_t p = 0; p < n; ++p)
+        if (!masked[p] && centre[p] >= from_ && centre[p] <= to_) {
+            bins[p] = static_cast<std::uint16_t>(std::min(
+                static_cast<std::size_t>((centre[p] - from_) * factor), settings_.channels - 1));
+            ++used_;
+        }
+    pixels_.assign(settings_.channels, 0.0F);
+    norm_sum_.assign(settings_.channels, 0.0);
+    dark_sum_.assign(settings_.channels, 0.0);
+    std::vector<std::size_t> counts(settings_.channels);
+    for (std::size_t p = 0; p < n; ++p)
+        if (bins[p] != outside) {
+            ++counts[bins[p]];
+            norm_sum_[bins[p]] += pixel_norm(p);
+            dark_sum_[bins[p]] += pixel_dark(p);
+        }
+    std::transform(counts.begin(), counts.end(), pixels_.begin(),
+                   [](std::size_t count) { return static_cast<float>(count); });
+    find_runs(bins);
+    if (settings_.estimator != Estimator::mean || settings_.noise != ErrorSource::counts)
+        sort_pixels(bins);
+    else
+        bin_ = std::move(bins);
 }
 
 double AzimuthalIntegrator::radial(double two_theta) const {
@@ -333,10 +359,10 @@ std::size_t AzimuthalIntegrator::sum_whole(std::span<const T> frame, T limit,
     const std::size_t n = settings_.channels;
     Sum* sums = nullptr;
     if constexpr (std::is_integral_v<T>) {
-        workspace.integer_sums.assign(lanes * n, 0);
+        workspace.integer_sums.assign(interleaved * n, 0);
         sums = workspace.integer_sums.data();
     } else {
-        workspace.squares.assign(lanes * n, 0);
+        workspace.squares.assign(interleaved * n, 0);
         sums = workspace.squares.data();
     }
     workspace.invalid.clear();
@@ -346,23 +372,23 @@ std::size_t AzimuthalIntegrator::sum_whole(std::span<const T> frame, T limit,
         if (!all_valid(values + begin, values + end, limit)) {
             for (std::size_t p = begin; p < end; ++p)
                 if (is_valid(values[p], limit))
-                    sums[lanes * bins[p]] += static_cast<Sum>(values[p]);
+                    sums[interleaved * bins[p]] += static_cast<Sum>(values[p]);
                 else
                     workspace.invalid.push_back(static_cast<std::uint32_t>(p));
             continue;
         }
         std::size_t p = begin;
-        for (; p + lanes <= end; p += lanes)
-            for (std::size_t lane = 0; lane < lanes; ++lane)
-                sums[lanes * bins[p + lane] + lane] += static_cast<Sum>(values[p + lane]);
+        for (; p + interleaved <= end; p += interleaved)
+            for (std::size_t lane = 0; lane < interleaved; ++lane)
+                sums[interleaved * bins[p + lane] + lane] += static_cast<Sum>(values[p + lane]);
         for (; p < end; ++p)
-            sums[lanes * bins[p]] += static_cast<Sum>(values[p]);
+            sums[interleaved * bins[p]] += static_cast<Sum>(values[p]);
     }
     workspace.sums.resize(n);
     for (std::size_t k = 0; k < n; ++k) {
         Sum sum = 0;
-        for (std::size_t lane = 0; lane < lanes; ++lane)
-            sum += sums[lanes * k + lane];
+        for (std::size_t lane = 0; lane < interleaved; ++lane)
+            sum += sums[interleaved * k + lane];
         workspace.sums[k] = static_cast<double>(sum);
     }
     workspace.norms = norm_sum_;

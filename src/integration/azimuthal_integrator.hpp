@@ -110,6 +110,9 @@ class AzimuthalIntegrator {
     double radial(double two_theta) const;
     void find_runs(const std::vector<std::uint16_t>& bins);
     void sort_pixels(const std::vector<std::uint16_t>& bins);
+    std::vector<double> find_centres(const PixelDirections& directions, std::span<const float> flat,
+                                     std::vector<std::uint8_t>& masked);
+    void assign_pixels(const std::vector<double>& centre, const std::vector<std::uint8_t>& masked);
     void spread_pixels(const std::vector<double>& centre, const std::vector<std::uint8_t>& mask,
                        const PixelDirections& directions);
     double half_extent(const PixelDirections& directions, std::size_t row, std::size_t column,

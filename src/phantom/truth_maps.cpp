@@ -15,6 +15,11 @@ constexpr double truth_spacing = 0.0025; ///< mm
 
 enum TruthQuantity { fraction, density, weight, scale, cell_a, cell_c, n_quantities };
 
+/// Not inlined, so that it is rounded before it is added, whatever the compiler makes of the sum.
+[[gnu::noinline, gnu::noipa]] double product(double a, double b) {
+    return a * b;
+}
+
 } // namespace
 
 /// What the cell holds at one pixel: sums over samples × samples points in it, per phase and of μ.
@@ -61,7 +66,7 @@ void ScanSimulator::Model::sum_pixel(double x, double y, std::size_t samples,
                 }
                 auto& sum = truth.sums[p];
                 sum[fraction] += phi;
-                sum[density] += phi * rho;
+                sum[density] += product(phi, rho);
                 sum[scale] += volume > 0 ? phi / (volume * volume) : 0;
                 sum[cell_a] += phi * unit_cell.a;
                 sum[cell_c] += phi * unit_cell.c;

@@ -4,8 +4,10 @@
 #include "base/units.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <complex>
+#include <utility>
 #include <vector>
 
 namespace xrdct::registration {
@@ -105,129 +107,124 @@ double angle_between(double a, double b) {
     return std::abs(std::remainder(a - b, 360.0));
 }
 
-} // namespace
+/// What all shifts of a moving image give: −Σ weight · logarithm of the unexplained variance, per
+/// pixel of the field.
+struct Shifts {
+    std::vector<float> sum;
+    std::vector<unsigned char> allowed; ///< enough common pixels in every channel
+    double weight = 0;
+};
 
-std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange& range,
-                                     std::size_t count) {
-    const PixelGrid& reference = pairs.reference.front().grid;
-    const PixelGrid& moving = pairs.moving.front().grid;
-    const double pixel = reference.pixel;
+Shifts compare_shifts(Fourier& fourier, const std::vector<Transformed>& still,
+                      const ImagePairs& pairs, const PixelGrid& grid, const RigidTransform& turn,
+                      double min_overlap) {
     const std::size_t channels = pairs.reference.size();
-    const std::size_t n_reference = std::max(reference.nx, reference.ny);
-    // Room for the corners of a turned image.
-    const auto n_moving = static_cast<std::size_t>(
-        std::ceil(1.25 * static_cast<double>(std::max(moving.nx, moving.ny))));
-    const std::size_t reach = std::max(n_reference, n_moving) / 2;
-    const std::size_t side = fft::good_length((n_reference + n_moving) / 2 + reach + 2);
-    Fourier fourier(side);
-    std::vector<Transformed> still;
-    for (const SmoothImage& image : pairs.reference)
-        still.push_back(place(fourier, image, reference, {}));
-
-    std::vector<double> angles;
-    if (range.angle) {
-        angles.push_back(*range.angle);
-    } else {
-        const auto steps = static_cast<std::size_t>(
-            std::ceil(pi * static_cast<double>(std::max(n_reference, n_moving))));
-        for (std::size_t i = 0; i < steps; ++i)
-            angles.push_back(360.0 * static_cast<double>(i) / static_cast<double>(steps));
-    }
-    std::vector<Candidate> found;
-    for (const bool mirrored : {false, true}) {
-        if (mirrored && !range.try_mirrored)
-            continue;
-        for (const double angle : angles) {
-            // g(p) = moving(R M p) on a grid whose pixels coincide with the reference's, about the
-            // place the middle of the moving image is turned to; a match at g(p + u) is a shift of
-            // R M u.
-            const RigidTransform turn{angle, 0, 0, mirrored};
-            const auto middle = turn.inverse(moving.centre_x(), moving.centre_y());
-            const double half = 0.5 * (static_cast<double>(n_moving) - 1);
-            const double first_x = std::round(reference.column(middle.x) - half),
-                         first_y = std::round(reference.row(middle.y) - half);
-            const PixelGrid grid{n_moving, n_moving, reference.x(first_x), reference.y(first_y),
-                                 pixel};
-            std::vector<float> sum(fourier.points(), 0.0F);
-            std::vector<unsigned char> allowed(fourier.points(), 1);
-            double weight = 0;
-            for (std::size_t c = 0; c < channels; ++c) {
-                const Transformed g = place(fourier, pairs.moving[c], grid, turn);
-                const Transformed& r = still[c];
-                const auto common = fourier.correlate(r.mask, g.mask);
-                const auto sr = fourier.correlate(r.values, g.mask),
-                           srr = fourier.correlate(r.squares, g.mask),
-                           sg = fourier.correlate(r.mask, g.values),
-                           sgg = fourier.correlate(r.mask, g.squares),
-                           srg = fourier.correlate(r.values, g.values);
-                const double least = range.min_overlap * std::min(r.pixels, g.pixels);
-                const auto w = static_cast<float>(pairs.weights[c]);
-                weight += pairs.weights[c];
-                for (std::size_t i = 0; i < sum.size(); ++i) {
-                    const float overlap = common[i];
-                    if (overlap < 3 || overlap < least) {
-                        allowed[i] = 0;
-                        continue;
-                    }
-                    const float vr = srr[i] - sr[i] * sr[i] / overlap,
-                                vg = sgg[i] - sg[i] * sg[i] / overlap;
-                    if (vr > 1e-3F * overlap && vg > 1e-3F * overlap)
-                        sum[i] -= w * logarithm(std::max(0.0F, (srg[i] - sr[i] * sg[i] / overlap) /
-                                                                   std::sqrt(vr * vg)));
-                }
+    Shifts shifts{std::vector<float>(fourier.points(), 0.0F),
+                  std::vector<unsigned char>(fourier.points(), 1)};
+    auto& [sum, allowed, weight] = shifts;
+    for (std::size_t c = 0; c < channels; ++c) {
+        const Transformed g = place(fourier, pairs.moving[c], grid, turn);
+        const Transformed& r = still[c];
+        const auto common = fourier.correlate(r.mask, g.mask);
+        const auto sr = fourier.correlate(r.values, g.mask),
+                   srr = fourier.correlate(r.squares, g.mask),
+                   sg = fourier.correlate(r.mask, g.values),
+                   sgg = fourier.correlate(r.mask, g.squares),
+                   srg = fourier.correlate(r.values, g.values);
+        const double least = min_overlap * std::min(r.pixels, g.pixels);
+        const auto w = static_cast<float>(pairs.weights[c]);
+        weight += pairs.weights[c];
+        for (std::size_t i = 0; i < sum.size(); ++i) {
+            const float overlap = common[i];
+            if (overlap < 3 || overlap < least) {
+                allowed[i] = 0;
+                continue;
             }
-            // u in pixels of the field, wrapped; grid's first pixel is first_x, first_y away.
-            const auto signed_index = [&](std::size_t i) {
-                return i <= side / 2 ? static_cast<double>(i)
-                                     : static_cast<double>(i) - static_cast<double>(side);
-            };
-            const auto candidate = [&](std::size_t iy, std::size_t ix) {
-                const auto d = turn(pixel * (signed_index(ix) + first_x),
-                                    pixel * (signed_index(iy) + first_y));
-                return Candidate{{angle, d.x, d.y, mirrored},
-                                 combined(sum[iy * side + ix] / weight)};
-            };
-            std::vector<Candidate> peaks;
-            if (range.shift) {
-                // The one pixel nearest to the known shift.
-                const auto u = turn.inverse((*range.shift)[0], (*range.shift)[1]);
-                const auto wrapped = [&](double v) {
-                    const auto k = static_cast<std::ptrdiff_t>(std::lround(v));
-                    const auto m = static_cast<std::ptrdiff_t>(side);
-                    return static_cast<std::size_t>(((k % m) + m) % m);
-                };
-                Candidate at =
-                    candidate(wrapped(u.y / pixel - first_y), wrapped(u.x / pixel - first_x));
-                at.transform.shift_x = (*range.shift)[0];
-                at.transform.shift_y = (*range.shift)[1];
-                peaks.push_back(at);
-            } else {
-                for (std::size_t iy = 0; iy < side; ++iy)
-                    for (std::size_t ix = 0; ix < side; ++ix) {
-                        const std::size_t at = iy * side + ix;
-                        if (!allowed[at] || !(sum[at] > 0))
-                            continue;
-                        bool highest = true;
-                        for (std::size_t dy = 0; highest && dy < 3; ++dy)
-                            for (std::size_t dx = 0; highest && dx < 3; ++dx) {
-                                const std::size_t other = (iy + side + dy - 1) % side * side +
-                                                          (ix + side + dx - 1) % side;
-                                highest = !allowed[other] || sum[other] <= sum[at];
-                            }
-                        if (highest)
-                            peaks.push_back(candidate(iy, ix));
-                    }
-            }
-            const auto better = [](const Candidate& a, const Candidate& b) {
-                return a.correlation > b.correlation;
-            };
-            const std::size_t kept = std::min<std::size_t>(peaks.size(), 3);
-            std::partial_sort(peaks.begin(), peaks.begin() + static_cast<std::ptrdiff_t>(kept),
-                              peaks.end(), better);
-            found.insert(found.end(), peaks.begin(),
-                         peaks.begin() + static_cast<std::ptrdiff_t>(kept));
+            const float vr = srr[i] - sr[i] * sr[i] / overlap,
+                        vg = sgg[i] - sg[i] * sg[i] / overlap;
+            if (vr > 1e-3F * overlap && vg > 1e-3F * overlap)
+                sum[i] -= w * logarithm(std::max(0.0F, (srg[i] - sr[i] * sg[i] / overlap) /
+                                                           std::sqrt(vr * vg)));
         }
     }
+    return shifts;
+}
+
+/// One orientation of the moving image, on a grid whose first pixel lies first_x, first_y pixels
+/// from the reference's.
+struct Orientation {
+    RigidTransform turn;
+    double first_x, first_y, pixel;
+    std::size_t side; ///< of the field
+
+    /// An index of the field, which wraps, with its sign.
+    double signed_index(std::size_t i) const {
+        return i <= side / 2 ? static_cast<double>(i)
+                             : static_cast<double>(i) - static_cast<double>(side);
+    }
+    std::size_t wrapped(double v) const {
+        const auto k = static_cast<std::ptrdiff_t>(std::lround(v));
+        const auto m = static_cast<std::ptrdiff_t>(side);
+        return static_cast<std::size_t>(((k % m) + m) % m);
+    }
+    Candidate candidate(const Shifts& shifts, std::size_t iy, std::size_t ix) const {
+        const auto d =
+            turn(pixel * (signed_index(ix) + first_x), pixel * (signed_index(iy) + first_y));
+        return Candidate{{turn.angle, d.x, d.y, turn.mirrored},
+                         combined(shifts.sum[iy * side + ix] / shifts.weight)};
+    }
+    /// The one pixel nearest to a known shift [mm].
+    Candidate at_shift(const Shifts& shifts, const std::array<double, 2>& shift) const {
+        const auto u = turn.inverse(shift[0], shift[1]);
+        Candidate at =
+            candidate(shifts, wrapped(u.y / pixel - first_y), wrapped(u.x / pixel - first_x));
+        at.transform.shift_x = shift[0];
+        at.transform.shift_y = shift[1];
+        return at;
+    }
+    /// The three highest maxima, best first.
+    std::vector<Candidate> best_maxima(const Shifts& shifts) const;
+};
+
+std::vector<Candidate> Orientation::best_maxima(const Shifts& shifts) const {
+    const auto& [sum, allowed, weight] = shifts;
+    std::vector<Candidate> peaks;
+    for (std::size_t iy = 0; iy < side; ++iy)
+        for (std::size_t ix = 0; ix < side; ++ix) {
+            const std::size_t at = iy * side + ix;
+            if (!allowed[at] || !(sum[at] > 0))
+                continue;
+            bool highest = true;
+            for (std::size_t dy = 0; highest && dy < 3; ++dy)
+                for (std::size_t dx = 0; highest && dx < 3; ++dx) {
+                    const std::size_t other =
+                        (iy + side + dy - 1) % side * side + (ix + side + dx - 1) % side;
+                    highest = !allowed[other] || sum[other] <= sum[at];
+                }
+            if (highest)
+                peaks.push_back(candidate(shifts, iy, ix));
+        }
+    const std::size_t kept = std::min<std::size_t>(peaks.size(), 3);
+    std::partial_sort(
+        peaks.begin(), peaks.begin() + static_cast<std::ptrdiff_t>(kept), peaks.end(),
+        [](const Candidate& a, const Candidate& b) { return a.correlation > b.correlation; });
+    peaks.resize(kept);
+    return peaks;
+}
+
+std::vector<double> angles_of(const SearchRange& range, std::size_t pixels) {
+    if (range.angle)
+        return {*range.angle};
+    std::vector<double> angles;
+    const auto steps = static_cast<std::size_t>(std::ceil(pi * static_cast<double>(pixels)));
+    for (std::size_t i = 0; i < steps; ++i)
+        angles.push_back(360.0 * static_cast<double>(i) / static_cast<double>(steps));
+    return angles;
+}
+
+/// The best `count` candidates, best first, and of those that are alike only the best.
+std::vector<Candidate> best_distinct(std::vector<Candidate> found, std::size_t count,
+                                     double pixel) {
     std::stable_sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) {
         return a.correlation > b.correlation;
     });
@@ -245,6 +242,53 @@ std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange&
             out.push_back(c);
     }
     return out;
+}
+
+} // namespace
+
+std::vector<Candidate> coarse_search(const ImagePairs& pairs, const SearchRange& range,
+                                     std::size_t count) {
+    const PixelGrid& reference = pairs.reference.front().grid;
+    const PixelGrid& moving = pairs.moving.front().grid;
+    const double pixel = reference.pixel;
+    const std::size_t n_reference = std::max(reference.nx, reference.ny);
+    // Room for the corners of a turned image.
+    const auto n_moving = static_cast<std::size_t>(
+        std::ceil(1.25 * static_cast<double>(std::max(moving.nx, moving.ny))));
+    const std::size_t reach = std::max(n_reference, n_moving) / 2;
+    const std::size_t side = fft::good_length((n_reference + n_moving) / 2 + reach + 2);
+    Fourier fourier(side);
+    std::vector<Transformed> still;
+    for (const SmoothImage& image : pairs.reference)
+        still.push_back(place(fourier, image, reference, {}));
+
+    std::vector<Candidate> found;
+    for (const bool mirrored : {false, true}) {
+        if (mirrored && !range.try_mirrored)
+            continue;
+        for (const double angle : angles_of(range, std::max(n_reference, n_moving))) {
+            // g(p) = moving(R M p) on a grid whose pixels coincide with the reference's, about the
+            // place the middle of the moving image is turned to; a match at g(p + u) is a shift of
+            // R M u.
+            const RigidTransform turn{angle, 0, 0, mirrored};
+            const auto middle = turn.inverse(moving.centre_x(), moving.centre_y());
+            const double half = 0.5 * (static_cast<double>(n_moving) - 1);
+            const double first_x = std::round(reference.column(middle.x) - half),
+                         first_y = std::round(reference.row(middle.y) - half);
+            const PixelGrid grid{n_moving, n_moving, reference.x(first_x), reference.y(first_y),
+                                 pixel};
+            const Shifts shifts =
+                compare_shifts(fourier, still, pairs, grid, turn, range.min_overlap);
+            const Orientation orientation{turn, first_x, first_y, pixel, side};
+            if (range.shift) {
+                found.push_back(orientation.at_shift(shifts, *range.shift));
+            } else {
+                const auto peaks = orientation.best_maxima(shifts);
+                found.insert(found.end(), peaks.begin(), peaks.end());
+            }
+        }
+    }
+    return best_distinct(std::move(found), count, pixel);
 }
 
 } // namespace xrdct::registration

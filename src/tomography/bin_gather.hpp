@@ -57,27 +57,23 @@ struct BinWork {
         std::ptrdiff_t sums;
         float scale;
     };
-    tomography::gather::WeightTable table;
+    WeightTable table;
     std::vector<Place> places;
-    tomography::gather::Prefetcher prefetcher;
+    Prefetcher prefetcher;
 };
 
-/// Adds to out (a part is out_part floats) the sums over the lines of a strip for runs of samples
-/// of neighbouring rotations that lie below the same few pixels. They take turns: sample by sample
-/// along the fast axis, so that all read the same pixels while these are in the first-level cache.
+/// Weights of all samples of the runs; returns the length of the longest run.
 template <std::size_t n_taps, bool with_beam, std::size_t V>
-void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::size_t run_time_taps,
-                 BinWork& work, float* out, std::size_t out_part) {
+std::ptrdiff_t make_bin_weights(std::span<const BinRun> runs, const PackedStrip& strip,
+                                std::size_t taps, WeightTable& table, const float* out,
+                                std::size_t out_part) {
     using namespace simd;
     constexpr bool last_is_optional = n_taps > 2;
-    const std::size_t taps = n_taps ? n_taps : run_time_taps;
     constexpr std::size_t width = V * simd::width;
-    constexpr std::size_t sets = V >= 8 ? 1 : 2;
     const Int8 line_offset =
         static_cast<std::int32_t>(strip.pitch * width) * Int8{0, 1, 2, 3, 4, 5, 6, 7};
 
-    // Weights of the samples first, then the sums: mixed, they wait for each other.
-    tomography::gather::WeightTable::Writer writer(work.table);
+    WeightTable::Writer writer(table);
     std::ptrdiff_t longest = 0;
     for (const BinRun& run : runs) {
         const Ray& ray = *run.ray;
@@ -114,21 +110,43 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
             writer.end_place();
         }
     }
+    return longest;
+}
 
-    work.places.clear();
+/// The order of the samples: the runs take turns.
+template <std::size_t V>
+void order_bins(std::span<const BinRun> runs, std::ptrdiff_t longest,
+                std::vector<BinWork::Place>& places) {
+    constexpr std::size_t width = V * simd::width;
+    places.clear();
     for (std::ptrdiff_t turn = 0; turn < longest; ++turn) {
         std::size_t first = 0;
         for (const BinRun& run : runs) {
             const std::ptrdiff_t count = run.j1 - run.j0;
             const std::ptrdiff_t step = run.ray->per_sample > 0 ? turn : count - 1 - turn;
             if (turn < count)
-                work.places.push_back(
-                    {first + static_cast<std::size_t>(step),
-                     run.sums + (run.j0 + step) * static_cast<std::ptrdiff_t>(width),
-                     static_cast<float>(run.ray->scale)});
+                places.push_back({first + static_cast<std::size_t>(step),
+                                  run.sums + (run.j0 + step) * static_cast<std::ptrdiff_t>(width),
+                                  static_cast<float>(run.ray->scale)});
             first += static_cast<std::size_t>(count);
         }
     }
+}
+
+/// Adds to out (a part is out_part floats) the sums over the lines of a strip for runs of samples
+/// of neighbouring rotations that lie below the same few pixels. They take turns: sample by sample
+/// along the fast axis, so that all read the same pixels while these are in the first-level cache.
+template <std::size_t n_taps, bool with_beam, std::size_t V>
+void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::size_t run_time_taps,
+                 BinWork& work, float* out, std::size_t out_part) {
+    using namespace simd;
+    constexpr bool last_is_optional = n_taps > 2;
+    constexpr std::size_t sets = V >= 8 ? 1 : 2;
+    const std::size_t taps = n_taps ? n_taps : run_time_taps;
+    // Weights of the samples first, then the sums: mixed, they wait for each other.
+    const std::ptrdiff_t longest =
+        make_bin_weights<n_taps, with_beam, V>(runs, strip, taps, work.table, out, out_part);
+    order_bins<V>(runs, longest, work.places);
     for (std::size_t part = 0; part < strip.parts; ++part) {
         const float* const data = strip.data + part * strip.part_size;
         for (const BinWork::Place& place : work.places) {
@@ -138,8 +156,8 @@ void gather_bins(std::span<const BinRun> runs, const PackedStrip& strip, std::si
             for (auto& set : total)
                 for (Float8& t : set)
                     t = broadcast(0);
-            tomography::gather::WeightCursor cursor(work.table, place.index, strip.lines,
-                                                    taps - (last_is_optional ? 1 : 0));
+            WeightCursor cursor(work.table, place.index, strip.lines,
+                                taps - (last_is_optional ? 1 : 0));
             accumulate<n_taps, last_is_optional>(work.table, cursor, strip.lines / simd::width,
                                                  taps, data, total);
             float* const to = out + part * out_part + place.sums;

@@ -169,19 +169,27 @@ struct DepthProjector::Impl {
     }
 };
 
-DepthProjector::Impl::Layout::Layout(const SharedMemoryTeam& team, const ImageGrid& grid,
-                                     std::span<const VoxelBlocks> of_voxels,
-                                     std::size_t block_count)
-    : blocks(block_count) {
+namespace {
+
+void check(const ImageGrid& grid, std::span<const VoxelBlocks> voxels, std::size_t blocks) {
     grid.validate();
     if (blocks < 1 || blocks > 32)
         throw Error(fmt::format("depth projector: {} blocks, expected 1 to 32", blocks));
-    for (const auto& voxel : of_voxels) {
+    for (const auto& voxel : voxels) {
         if (voxel.pixel >= grid.size())
             throw Error(fmt::format("depth projector: pixel {} of {}", voxel.pixel, grid.size()));
         if (blocks < 32 && (voxel.blocks >> blocks) != 0)
             throw Error("depth projector: a voxel carries a block that rays do not hold");
     }
+}
+
+} // namespace
+
+DepthProjector::Impl::Layout::Layout(const SharedMemoryTeam& team, const ImageGrid& grid,
+                                     std::span<const VoxelBlocks> of_voxels,
+                                     std::size_t block_count)
+    : blocks(block_count) {
+    check(grid, of_voxels, blocks);
     const auto place = [&](const VoxelBlocks& voxel) {
         const std::size_t y = voxel.pixel / grid.n, x = voxel.pixel % grid.n;
         return std::array<std::size_t, 3>{y / tile, x / tile, rank_in_tile(y, x)};

@@ -281,12 +281,19 @@ double typical_gap(const ScanGeometry& geometry) {
     return gaps.empty() ? 0 : median(std::move(gaps));
 }
 
-AxisEstimate match_mirrored(const ScanGeometry& geometry,
-                            const std::vector<std::optional<Profile>>& profiles) {
-    struct Pair {
-        std::size_t first, second;
-        double mismatch; // degrees beyond half a turn
-    };
+/// Two projections, `mismatch` degrees beyond half a turn apart.
+struct Pair {
+    std::size_t first, second;
+    double mismatch;
+};
+struct Pairs {
+    std::vector<Pair> list; ///< at most 100
+    bool direct = false;    ///< all half a turn apart
+    double gap = 0;         ///< rotation step [degrees]
+};
+
+Pairs find_pairs(const ScanGeometry& geometry,
+                 const std::vector<std::optional<Profile>>& profiles) {
     // Pairs a little off half a turn are turned against each other; the offset they give is linear
     // in the mismatch.
     constexpr double reach = 4.5; // rotation steps
@@ -312,7 +319,7 @@ AxisEstimate match_mirrored(const ScanGeometry& geometry,
         std::ranges::min_element(near, {}, [](const Pair& p) { return std::abs(p.mismatch); });
     if (!direct && (near.empty() || std::abs(closest->mismatch) > 1.5 * gap))
         return {};
-    std::vector<Pair>& pairs = direct ? exact : near;
+    std::vector<Pair> pairs = std::move(direct ? exact : near);
     constexpr std::size_t most = 100;
     if (pairs.size() > most) {
         std::vector<Pair> some;
@@ -320,56 +327,54 @@ AxisEstimate match_mirrored(const ScanGeometry& geometry,
             some.push_back(pairs[i * pairs.size() / most]);
         pairs = std::move(some);
     }
+    return {std::move(pairs), direct, gap};
+}
 
+/// What one pair says: where the mirror lies, by how many rotation steps it is off half a turn.
+struct MirrorCentre {
+    double mismatch, centre, uncertainty;
+};
+
+std::vector<MirrorCentre> register_pairs(const Pairs& pairs,
+                                         const std::vector<std::optional<Profile>>& profiles) {
     std::vector<std::optional<Profile>> smoothed(profiles.size());
     const auto smooth_profile = [&](std::size_t i) -> const Profile& {
         if (!smoothed[i])
             smoothed[i] = smooth(*profiles[i], 1.5);
         return *smoothed[i];
     };
-    struct Value {
-        double mismatch, centre, uncertainty;
-    };
-    std::vector<Value> values;
-    for (const Pair& pair : pairs) {
+    std::vector<MirrorCentre> values;
+    for (const Pair& pair : pairs.list) {
         const Match match =
             register_mirror(smooth_profile(pair.first), smooth_profile(pair.second));
         if (match.correlation > 0)
-            values.push_back({pair.mismatch / gap, match.centre, match.uncertainty});
+            values.push_back({pair.mismatch / pairs.gap, match.centre, match.uncertainty});
     }
-    if (values.empty() || (!direct && values.size() < 3))
-        return {};
+    return values;
+}
 
-    // Outliers off the median by more than four of its deviations are dropped.
+/// Drops those off the median by more than four of its deviations.
+void drop_outliers(std::vector<MirrorCentre>& values, bool direct) {
     if (values.size() > 4) {
         std::vector<double> centres, deviations;
-        for (const Value& v : values)
+        for (const MirrorCentre& v : values)
             centres.push_back(v.centre);
         const double middle = median(centres);
-        for (const Value& v : values)
+        for (const MirrorCentre& v : values)
             deviations.push_back(std::abs(v.centre - middle));
         const double limit = std::max(4 * 1.4826 * median(deviations), direct ? 0.1 : 1.0);
-        std::erase_if(values, [&](const Value& v) { return std::abs(v.centre - middle) > limit; });
+        std::erase_if(values,
+                      [&](const MirrorCentre& v) { return std::abs(v.centre - middle) > limit; });
     }
-    const auto count = static_cast<double>(values.size());
-    double single = 0; // typical uncertainty of one pair
-    for (const Value& v : values)
-        single += v.uncertainty / count;
+}
 
+/// The centre at a mismatch of 0, linear in it; `single` is the uncertainty of one pair.
+AxisEstimate fit_line(const std::vector<MirrorCentre>& values, double single) {
+    const auto count = static_cast<double>(values.size());
     AxisEstimate estimate{0, 0, values.size(), true};
-    if (direct) {
-        double squares = 0;
-        for (const Value& v : values)
-            estimate.offset += v.centre / count;
-        for (const Value& v : values)
-            squares += (v.centre - estimate.offset) * (v.centre - estimate.offset);
-        estimate.uncertainty = values.size() > 2 ? std::sqrt(squares / (count - 1) / count)
-                                                 : single / std::sqrt(count);
-        return estimate;
-    }
     std::array<std::array<double, 2>, 2> normal{};
     std::array<double, 2> solution{};
-    for (const Value& v : values) {
+    for (const MirrorCentre& v : values) {
         normal[0][0] += 1;
         normal[0][1] += v.mismatch;
         normal[1][1] += v.mismatch * v.mismatch;
@@ -380,13 +385,37 @@ AxisEstimate match_mirrored(const ScanGeometry& geometry,
     if (!solve(normal, solution))
         return {};
     double squares = 0;
-    for (const Value& v : values)
+    for (const MirrorCentre& v : values)
         squares += std::pow(v.centre - solution[0] - solution[1] * v.mismatch, 2);
     // The pairs share projections: no more than a few of them are independent.
     const double scatter = count > 2 ? squares / (count - 2) : 0;
     estimate.offset = solution[0];
     estimate.uncertainty =
         std::sqrt(normal[0][0] * std::max(scatter, single * single) * std::max(1.0, count / 4));
+    return estimate;
+}
+
+AxisEstimate match_mirrored(const ScanGeometry& geometry,
+                            const std::vector<std::optional<Profile>>& profiles) {
+    const Pairs pairs = find_pairs(geometry, profiles);
+    auto values = register_pairs(pairs, profiles);
+    if (values.empty() || (!pairs.direct && values.size() < 3))
+        return {};
+    drop_outliers(values, pairs.direct);
+    const auto count = static_cast<double>(values.size());
+    double single = 0; // typical uncertainty of one pair
+    for (const MirrorCentre& v : values)
+        single += v.uncertainty / count;
+    if (!pairs.direct)
+        return fit_line(values, single);
+    AxisEstimate estimate{0, 0, values.size(), true};
+    double squares = 0;
+    for (const MirrorCentre& v : values)
+        estimate.offset += v.centre / count;
+    for (const MirrorCentre& v : values)
+        squares += (v.centre - estimate.offset) * (v.centre - estimate.offset);
+    estimate.uncertainty =
+        values.size() > 2 ? std::sqrt(squares / (count - 1) / count) : single / std::sqrt(count);
     return estimate;
 }
 

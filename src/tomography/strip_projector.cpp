@@ -20,8 +20,8 @@ namespace xrdct::tomography {
 
 namespace {
 
-using tomography::gather::BinTuning;
-using tomography::gather::Ray;
+using gather::BinTuning;
+using gather::Ray;
 
 /// Samples or pixels that a footprint of this width (without the box of the bins themselves) can
 /// touch.
@@ -29,9 +29,8 @@ std::size_t taps_of(double width) {
     return std::max<std::size_t>(2, static_cast<std::size_t>(std::ceil(width - 1e-9)) + 1);
 }
 
-using BinKernel = void (*)(std::span<const tomography::gather::BinRun>,
-                           const tomography::gather::PackedStrip&, std::size_t,
-                           tomography::gather::BinWork&, float*, std::size_t);
+using BinKernel = void (*)(std::span<const gather::BinRun>, const gather::PackedStrip&, std::size_t,
+                           gather::BinWork&, float*, std::size_t);
 
 /// Kernels for the usual numbers of taps, and one for any (0).
 template <std::size_t V, bool with_beam>
@@ -39,18 +38,18 @@ BinKernel bin_kernel(std::size_t taps) {
     if constexpr (V > 1) {
         switch (taps) {
         case 2:
-            return &tomography::gather::gather_bins<2, with_beam, V>;
+            return &gather::gather_bins<2, with_beam, V>;
         case 3:
-            return &tomography::gather::gather_bins<3, with_beam, V>;
+            return &gather::gather_bins<3, with_beam, V>;
         case 4:
-            return &tomography::gather::gather_bins<4, with_beam, V>;
+            return &gather::gather_bins<4, with_beam, V>;
         case 5:
-            return &tomography::gather::gather_bins<5, with_beam, V>;
+            return &gather::gather_bins<5, with_beam, V>;
         default:
             break;
         }
     }
-    return &tomography::gather::gather_bins<0, with_beam, V>;
+    return &gather::gather_bins<0, with_beam, V>;
 }
 
 } // namespace
@@ -62,7 +61,7 @@ struct StripProjector::Impl {
     std::vector<double> cosine, sine;
     double step = 0, origin = 0;
 
-    tomography::gather::Problem problem;
+    gather::Problem problem;
     std::vector<FootprintEdge> sample_edges; // per rotation, in steps
     std::size_t sample_taps = 2;
     bool with_beam = false;
@@ -76,11 +75,19 @@ struct StripProjector::Impl {
     template <std::size_t V>
     void forward_block(const float* image, std::size_t stride, std::size_t channels,
                        float* sinogram) const;
+    struct Strip;
+    struct Window;
+    gather::RowRange range_of(std::size_t line_0, std::size_t lines) const;
     template <std::size_t V>
-    void forward_strip(std::span<const Ray> some, bool fast_is_x, const float* image,
-                       std::size_t stride, std::size_t channels, std::size_t line_0,
-                       const BinTuning& tuning, tomography::gather::BinWork& work, float* packed,
-                       float* out, std::size_t out_part) const;
+    void pack(const Strip& strip, const gather::PackedStrip& packed, std::ptrdiff_t packed_0) const;
+    void prefetch(const Strip& strip, const gather::PackedStrip& packed, std::ptrdiff_t packed_0,
+                  std::ptrdiff_t tile, gather::Prefetcher& prefetcher) const;
+    template <std::size_t V>
+    void find_runs(std::span<const Ray> some, std::size_t r0, std::size_t r1, const Window& window,
+                   std::vector<gather::BinRun>& runs) const;
+    template <std::size_t V>
+    void forward_strip(std::span<const Ray> some, const Strip& strip, const BinTuning& tuning,
+                       gather::BinWork& work, float* out, std::size_t out_part) const;
     void check(std::size_t image_size, std::size_t sinogram_size, std::size_t channels) const;
 };
 
@@ -95,7 +102,7 @@ StripProjector::Impl::Impl(ScanGeometry scan, ImageGrid image, StripProjectorOpt
     problem.translations = geometry.translation.size();
     problem.n = grid.n;
     for (std::size_t iy = 0; iy < grid.n; ++iy) {
-        tomography::gather::RowRange row{0, grid.n};
+        gather::RowRange row{0, grid.n};
         if (options.field_of_view_only) {
             const double y = grid.coordinate(iy);
             while (row.begin < grid.n && std::hypot(grid.coordinate(row.begin), y) > radius)
@@ -158,9 +165,9 @@ template <std::size_t V>
 void StripProjector::Impl::adjoint_block(const float* sinogram, std::size_t stride,
                                          std::size_t channels, float* image) const {
     const auto scale = static_cast<float>(grid.pixel * grid.pixel / std::abs(step));
-    const tomography::gather::Tuning tuning;
+    const gather::Tuning tuning;
     const auto run = [&]<std::size_t taps, bool beam>() {
-        tomography::gather::gather_pixels<tomography::gather::StripTaps<taps, beam>, V>(
+        gather::gather_pixels<gather::StripTaps<taps, beam>, V>(
             problem, sample_edges, false, sinogram, stride, image, stride, channels, scale, tuning,
             sample_taps);
     };
@@ -176,29 +183,124 @@ void StripProjector::Impl::adjoint_block(const float* sinogram, std::size_t stri
     with_beam ? choose.template operator()<true>() : choose.template operator()<false>();
 }
 
-template <std::size_t V>
-void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is_x,
-                                         const float* image, std::size_t stride,
-                                         std::size_t channels, std::size_t line_0,
-                                         const BinTuning& tuning, tomography::gather::BinWork& work,
-                                         float* packed, float* out, std::size_t out_part) const {
-    constexpr std::size_t width = V * simd::width;
-    const std::size_t parts = (channels + width - 1) / width;
-    const std::size_t n = grid.n, lines = tuning.lines;
-    const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations);
+/// Part of an image under forward projection: `lines` slow lines from line_0 on.
+struct StripProjector::Impl::Strip {
+    bool fast_is_x;
+    const float* image;
+    std::size_t stride, channels, line_0;
+    std::size_t begin, end; ///< of active fast pixels on any of the lines
+    float* packed;
+};
 
-    // The disc looks the same along x and along y.
-    std::size_t begin = n, end = 0;
-    for (std::size_t line = line_0; line < std::min(line_0 + lines, n); ++line) {
-        const tomography::gather::RowRange row = problem.rows[line];
+/// Active fast pixels on any of the lines; the disc looks the same along x and along y.
+gather::RowRange StripProjector::Impl::range_of(std::size_t line_0, std::size_t lines) const {
+    std::size_t begin = grid.n, end = 0;
+    for (std::size_t line = line_0; line < std::min(line_0 + lines, grid.n); ++line) {
+        const gather::RowRange row = problem.rows[line];
         if (row.begin < row.end) {
             begin = std::min(begin, row.begin);
             end = std::max(end, row.end);
         }
     }
-    if (begin >= end)
-        return;
+    return {begin, end};
+}
 
+/// Copies the pixels from packed_0 on, zeros where there are none.
+template <std::size_t V>
+void StripProjector::Impl::pack(const Strip& strip, const gather::PackedStrip& packed,
+                                std::ptrdiff_t packed_0) const {
+    constexpr std::size_t width = V * simd::width;
+    for (std::size_t l = 0; l < packed.lines; ++l) {
+        const std::size_t line = strip.line_0 + l;
+        const gather::RowRange row = line < grid.n ? problem.rows[line] : gather::RowRange{0, 0};
+        for (std::size_t f = 0; f < packed.pitch; ++f) {
+            const std::ptrdiff_t at = packed_0 + static_cast<std::ptrdiff_t>(f);
+            const bool outside = at < static_cast<std::ptrdiff_t>(row.begin) ||
+                                 at >= static_cast<std::ptrdiff_t>(row.end);
+            const auto fast = static_cast<std::size_t>(outside ? 0 : at);
+            const std::size_t pixel = strip.fast_is_x ? line * grid.n + fast : fast * grid.n + line;
+            const float* const from = strip.image + (outside ? 0 : pixel * strip.stride);
+            for (std::size_t part = 0; part < packed.parts; ++part) {
+                float* const to =
+                    strip.packed + part * packed.part_size + (l * packed.pitch + f) * width;
+                if (outside)
+                    std::memset(to, 0, width * sizeof(float));
+                else
+                    simd::copy_padded(to, from + part * width,
+                                      std::min(width, strip.channels - part * width), width);
+            }
+        }
+    }
+}
+
+/// The pixels that the next tile adds.
+void StripProjector::Impl::prefetch(const Strip& strip, const gather::PackedStrip& packed,
+                                    std::ptrdiff_t packed_0, std::ptrdiff_t tile,
+                                    gather::Prefetcher& prefetcher) const {
+    prefetcher.clear();
+    for (std::size_t l = 0; l < packed.lines && strip.line_0 + l < grid.n; ++l) {
+        const gather::RowRange row = problem.rows[strip.line_0 + l];
+        const std::ptrdiff_t beyond = packed_0 + static_cast<std::ptrdiff_t>(packed.pitch);
+        for (std::ptrdiff_t at = std::max(beyond, static_cast<std::ptrdiff_t>(row.begin));
+             at < std::min(beyond + tile, static_cast<std::ptrdiff_t>(row.end)); ++at) {
+            const auto fast = static_cast<std::size_t>(at), line = strip.line_0 + l;
+            prefetcher.add(strip.image +
+                           (strip.fast_is_x ? line * grid.n + fast : fast * grid.n + line) *
+                               strip.stride);
+        }
+    }
+}
+
+/// Where samples belong: those that meet the strip's middle line at fast pixels [from, to). The
+/// pixels reach to [first, last) with a margin.
+struct StripProjector::Impl::Window {
+    std::ptrdiff_t from, to, first, last, reach, packed_0;
+    std::size_t line_0;
+    double middle; ///< line
+};
+
+/// Runs of samples of the rays r0 … r1 − 1 in a window.
+template <std::size_t V>
+void StripProjector::Impl::find_runs(std::span<const Ray> some, std::size_t r0, std::size_t r1,
+                                     const Window& window,
+                                     std::vector<gather::BinRun>& runs) const {
+    constexpr std::size_t width = V * simd::width;
+    const auto last_translation = static_cast<std::ptrdiff_t>(problem.translations);
+    const double middle = window.middle;
+    runs.clear();
+    for (std::size_t r = r0; r < r1; ++r) {
+        const Ray& ray = some[r];
+        const double strip_origin = ray.origin + static_cast<double>(window.line_0) * ray.per_line;
+        const double at_middle = strip_origin + middle * ray.per_line;
+        // First sample at or beyond a fast index, in the direction of rising samples.
+        const auto bound = [&](std::ptrdiff_t fast) {
+            const double j = (static_cast<double>(fast) - at_middle) / ray.per_sample;
+            const double whole = ray.per_sample > 0 ? std::ceil(j) : std::floor(j) + 1;
+            return static_cast<std::ptrdiff_t>(
+                std::clamp(whole, 0.0, static_cast<double>(last_translation)));
+        };
+        // Samples beyond `own` meet none of the pixels.
+        const auto own = static_cast<std::ptrdiff_t>(
+            std::ceil((middle + 1) * std::abs(ray.per_line) + ray.edge.half_width()) + 1);
+        const std::ptrdiff_t from = std::max(window.from, window.first + window.reach - own);
+        const std::ptrdiff_t to = std::min(window.to, window.last - window.reach + own);
+        if (from >= to)
+            continue;
+        const std::ptrdiff_t a = bound(from), b = bound(to);
+        const std::ptrdiff_t j0 = std::min(a, b), j1 = std::max(a, b);
+        if (j0 < j1)
+            runs.push_back({&ray, strip_origin - static_cast<double>(window.packed_0), j0, j1,
+                            static_cast<std::ptrdiff_t>(r * problem.translations * width)});
+    }
+}
+
+template <std::size_t V>
+void StripProjector::Impl::forward_strip(std::span<const Ray> some, const Strip& strip,
+                                         const BinTuning& tuning, gather::BinWork& work, float* out,
+                                         std::size_t out_part) const {
+    constexpr std::size_t width = V * simd::width;
+    const std::size_t parts = (strip.channels + width - 1) / width;
+    const std::size_t lines = tuning.lines;
     double half_width = 0;
     for (const Ray& ray : some)
         half_width = std::max(half_width, ray.edge.half_width());
@@ -206,52 +308,21 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
     // on the others.
     const auto reach =
         static_cast<std::ptrdiff_t>(std::ceil(0.5 * static_cast<double>(lines) + half_width)) + 2;
-    const auto first = static_cast<std::ptrdiff_t>(begin) - reach;
-    const auto last = static_cast<std::ptrdiff_t>(end) + reach;
+    const auto first = static_cast<std::ptrdiff_t>(strip.begin) - reach;
+    const auto last = static_cast<std::ptrdiff_t>(strip.end) + reach;
     const auto tile = static_cast<std::ptrdiff_t>(tuning.tile),
                group = static_cast<std::ptrdiff_t>(tuning.group);
-    const std::size_t pitch = tomography::gather::spread_pitch(
-        tuning.tile + 2 * static_cast<std::size_t>(reach) + 2, width);
-    const tomography::gather::PackedStrip strip{packed, pitch, lines, parts, pitch * lines * width};
+    const std::size_t pitch =
+        gather::spread_pitch(tuning.tile + 2 * static_cast<std::size_t>(reach) + 2, width);
+    const gather::PackedStrip packed{strip.packed, pitch, lines, parts, pitch * lines * width};
     const double middle = 0.5 * static_cast<double>(lines - 1);
 
+    std::vector<gather::BinRun> runs;
     for (std::ptrdiff_t tile_0 = first; tile_0 < last; tile_0 += tile) {
         const std::ptrdiff_t packed_0 = tile_0 - reach;
-        for (std::size_t l = 0; l < lines; ++l) {
-            const std::size_t line = line_0 + l;
-            const tomography::gather::RowRange row =
-                line < n ? problem.rows[line] : tomography::gather::RowRange{0, 0};
-            for (std::size_t f = 0; f < pitch; ++f) {
-                const std::ptrdiff_t at = packed_0 + static_cast<std::ptrdiff_t>(f);
-                const bool outside = at < static_cast<std::ptrdiff_t>(row.begin) ||
-                                     at >= static_cast<std::ptrdiff_t>(row.end);
-                const auto fast = static_cast<std::size_t>(outside ? 0 : at);
-                const std::size_t pixel = fast_is_x ? line * n + fast : fast * n + line;
-                const float* const from = image + (outside ? 0 : pixel * stride);
-                for (std::size_t part = 0; part < parts; ++part) {
-                    float* const to = packed + part * strip.part_size + (l * pitch + f) * width;
-                    if (outside)
-                        std::memset(to, 0, width * sizeof(float));
-                    else
-                        simd::copy_padded(to, from + part * width,
-                                          std::min(width, channels - part * width), width);
-                }
-            }
-        }
-        // The pixels that the next tile adds.
-        work.prefetcher.clear();
-        for (std::size_t l = 0; l < lines && line_0 + l < n; ++l) {
-            const tomography::gather::RowRange row = problem.rows[line_0 + l];
-            const std::ptrdiff_t beyond = packed_0 + static_cast<std::ptrdiff_t>(pitch);
-            for (std::ptrdiff_t at = std::max(beyond, static_cast<std::ptrdiff_t>(row.begin));
-                 at < std::min(beyond + tile, static_cast<std::ptrdiff_t>(row.end)); ++at) {
-                const auto fast = static_cast<std::size_t>(at), line = line_0 + l;
-                work.prefetcher.add(image +
-                                    (fast_is_x ? line * n + fast : fast * n + line) * stride);
-            }
-        }
+        pack<V>(strip, packed, packed_0);
+        prefetch(strip, packed, packed_0, tile, work.prefetcher);
         const std::ptrdiff_t tile_1 = std::min(tile_0 + tile, last);
-        std::vector<tomography::gather::BinRun> runs;
         for (std::size_t r0 = 0; r0 < some.size(); r0 += tuning.rotations) {
             const std::size_t r1 = std::min(r0 + tuning.rotations, some.size());
             std::size_t taps = 2;
@@ -262,36 +333,12 @@ void StripProjector::Impl::forward_strip(std::span<const Ray> some, bool fast_is
             }
             const BinKernel kernel = beam ? bin_kernel<V, true>(taps) : bin_kernel<V, false>(taps);
             for (std::ptrdiff_t g0 = tile_0; g0 < tile_1; g0 += group) {
-                runs.clear();
-                for (std::size_t r = r0; r < r1; ++r) {
-                    const Ray& ray = some[r];
-                    const double strip_origin =
-                        ray.origin + static_cast<double>(line_0) * ray.per_line;
-                    const double at_middle = strip_origin + middle * ray.per_line;
-                    // First sample at or beyond a fast index, in the direction of rising samples.
-                    const auto bound = [&](std::ptrdiff_t fast) {
-                        const double j = (static_cast<double>(fast) - at_middle) / ray.per_sample;
-                        const double whole = ray.per_sample > 0 ? std::ceil(j) : std::floor(j) + 1;
-                        return static_cast<std::ptrdiff_t>(
-                            std::clamp(whole, 0.0, static_cast<double>(last_translation)));
-                    };
-                    // Samples beyond `own` meet none of the pixels.
-                    const auto own = static_cast<std::ptrdiff_t>(
-                        std::ceil((middle + 1) * std::abs(ray.per_line) + ray.edge.half_width()) +
-                        1);
-                    const std::ptrdiff_t from = std::max(g0, first + reach - own);
-                    const std::ptrdiff_t to = std::min({g0 + group, tile_1, last - reach + own});
-                    if (from >= to)
-                        continue;
-                    const std::ptrdiff_t a = bound(from), b = bound(to);
-                    const std::ptrdiff_t j0 = std::min(a, b), j1 = std::max(a, b);
-                    if (j0 < j1)
-                        runs.push_back(
-                            {&ray, strip_origin - static_cast<double>(packed_0), j0, j1,
-                             static_cast<std::ptrdiff_t>(r * problem.translations * width)});
-                }
+                find_runs<V>(some, r0, r1,
+                             {g0, std::min(g0 + group, tile_1), first, last, reach, packed_0,
+                              strip.line_0, middle},
+                             runs);
                 if (!runs.empty())
-                    kernel(runs, strip, taps, work, out, out_part);
+                    kernel(runs, packed, taps, work, out, out_part);
             }
         }
     }
@@ -318,17 +365,16 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
             half_width = std::max(half_width, ray.edge.half_width());
             samples_per_pixel = std::max(samples_per_pixel, 1 / std::abs(ray.per_sample));
         }
-    const std::size_t pitch = tomography::gather::spread_pitch(
+    const std::size_t pitch = gather::spread_pitch(
         tuning.tile + tuning.lines + 2 * static_cast<std::size_t>(half_width) + 16, width);
     float* const packed = packed_buffer.reserve(parts * pitch * tuning.lines * width);
     const auto max_samples =
         static_cast<std::size_t>(std::ceil(samples_per_pixel * static_cast<double>(tuning.group))) +
         1;
-    tomography::gather::BinWork work{tomography::gather::WeightTable(max_samples * tuning.rotations,
-                                                                     tuning.lines,
-                                                                     taps_of(2 * half_width)),
-                                     {},
-                                     tomography::gather::Prefetcher(channels)};
+    gather::BinWork work{
+        gather::WeightTable(max_samples * tuning.rotations, tuning.lines, taps_of(2 * half_width)),
+        {},
+        gather::Prefetcher(channels)};
 
     for (const bool fast_is_x : {true, false}) {
         const std::span<const Ray> all = rays[fast_is_x ? 0 : 1];
@@ -336,8 +382,10 @@ void StripProjector::Impl::forward_block(const float* image, std::size_t stride,
             const auto some = all.subspan(first, std::min(at_once, all.size() - first));
             std::memset(sums, 0, parts * out_part * sizeof(float));
             for (std::size_t line = 0; line < grid.n; line += tuning.lines)
-                forward_strip<V>(some, fast_is_x, image, stride, channels, line, tuning, work,
-                                 packed, sums, out_part);
+                if (const auto [begin, end] = range_of(line, tuning.lines); begin < end)
+                    forward_strip<V>(some,
+                                     {fast_is_x, image, stride, channels, line, begin, end, packed},
+                                     tuning, work, sums, out_part);
             for (std::size_t r = 0; r < some.size(); ++r)
                 for (std::size_t j = 0; j < problem.translations; ++j)
                     for (std::size_t part = 0; part < parts; ++part)
@@ -369,7 +417,7 @@ std::size_t StripProjector::rays() const {
 void StripProjector::forward(std::span<const float> image, std::size_t channels,
                              std::span<float> sinogram) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    tomography::gather::for_channel_blocks<8>(
+    gather::for_channel_blocks<8>(
         channels, BinTuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->forward_block<V>(image.data() + first, channels, count, sinogram.data() + first);
         });
@@ -378,9 +426,8 @@ void StripProjector::forward(std::span<const float> image, std::size_t channels,
 void StripProjector::adjoint(std::span<const float> sinogram, std::size_t channels,
                              std::span<float> image) const {
     impl_->check(image.size(), sinogram.size(), channels);
-    tomography::gather::for_channel_blocks<8>(
-        channels, tomography::gather::Tuning{}.parts,
-        [&]<std::size_t V>(std::size_t first, std::size_t count) {
+    gather::for_channel_blocks<8>(
+        channels, gather::Tuning{}.parts, [&]<std::size_t V>(std::size_t first, std::size_t count) {
             impl_->adjoint_block<V>(sinogram.data() + first, channels, count, image.data() + first);
         });
 }
@@ -389,7 +436,7 @@ double StripProjector::weight(std::size_t i_rotation, std::size_t i_translation,
                               std::size_t ix) const {
     if (!active(iy, ix))
         return 0;
-    const tomography::gather::Line& line = impl_->problem.lines[i_rotation];
+    const gather::Line& line = impl_->problem.lines[i_rotation];
     const FootprintEdge& edge = impl_->sample_edges[i_rotation];
     const double u =
         static_cast<double>(i_translation) -
@@ -403,7 +450,7 @@ double StripProjector::half_width(std::size_t i_rotation) const {
 }
 
 bool StripProjector::active(std::size_t iy, std::size_t ix) const {
-    const tomography::gather::RowRange row = impl_->problem.rows[iy];
+    const gather::RowRange row = impl_->problem.rows[iy];
     return ix >= row.begin && ix < row.end;
 }
 
