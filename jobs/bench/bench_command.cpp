@@ -1,3 +1,5 @@
+#include "jobs/bench/bench_command.hpp"
+
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "jobs/bench/machine.hpp"

@@ -14,10 +14,10 @@ double coefficients_of(const Sample& sample, const dlsr::Operator& op) {
     std::vector<std::size_t> single;
     double total = 0;
     for (std::size_t p = 0; p < basis.parts().size(); ++p)
-        if (basis.lanes(p) == 1)
+        if (basis.components(p) == 1)
             single.push_back(p);
         else
-            total += static_cast<double>((basis.lanes(p) + 7) / 8 * 8 * op.pixels(p).size());
+            total += static_cast<double>((basis.components(p) + 7) / 8 * 8 * op.pixels(p).size());
     std::stable_sort(single.begin(), single.end(), [&](std::size_t a, std::size_t b) {
         return op.pixels(a).size() > op.pixels(b).size();
     });
@@ -51,7 +51,7 @@ Workload make_workload(const Sample& sample) {
     w.globals = sample.globals().size();
     w.parts = sample.basis().parts().size();
     for (std::size_t p = 0; p < w.parts; ++p)
-        w.families += sample.basis().lanes(p) > 8;
+        w.families += sample.basis().components(p) > 8;
 
     // All rotations: the strips are widest along the diagonals.
     auto op = sample.make_operator({0, problem.rotations});

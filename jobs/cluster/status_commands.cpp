@@ -1,3 +1,5 @@
+#include "jobs/cluster/commands.hpp"
+
 #include "base/error.hpp"
 #include "jobs/cluster/submission.hpp"
 #include "jobs/program/command_line.hpp"

@@ -1,3 +1,5 @@
+#include "jobs/cluster/commands.hpp"
+
 #include "base/error.hpp"
 #include "jobs/cluster/batch.hpp"
 #include "jobs/cluster/submission.hpp"

@@ -1,3 +1,5 @@
+#include "jobs/commands/commands.hpp"
+
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "base/units.hpp"

@@ -1,3 +1,5 @@
+#include "jobs/commands/commands.hpp"
+
 #include "base/error.hpp"
 #include "jobs/compare/comparison.hpp"
 #include "jobs/compare/output.hpp"

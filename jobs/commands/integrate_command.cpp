@@ -1,3 +1,5 @@
+#include "jobs/commands/commands.hpp"
+
 #include "base/error.hpp"
 #include "integration/azimuthal_integrator.hpp"
 #include "integration/detector_gaps.hpp"

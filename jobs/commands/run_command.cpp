@@ -1,3 +1,5 @@
+#include "jobs/commands/commands.hpp"
+
 #include "base/error.hpp"
 #include "jobs/pipeline/pipeline.hpp"
 #include "jobs/program/command_line.hpp"

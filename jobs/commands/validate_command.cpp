@@ -1,3 +1,5 @@
+#include "jobs/commands/commands.hpp"
+
 #include "base/error.hpp"
 #include "crystal/phase.hpp"
 #include "jobs/condition/job.hpp"

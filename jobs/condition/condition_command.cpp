@@ -1,3 +1,5 @@
+#include "jobs/condition/condition_command.hpp"
+
 #include "base/error.hpp"
 #include "jobs/condition/conditioner.hpp"
 #include "jobs/condition/input.hpp"

@@ -1,3 +1,5 @@
+#include "jobs/manual/describe_command.hpp"
+
 #include "base/error.hpp"
 #include "jobs/condition/job.hpp"
 #include "jobs/manual/completion.hpp"

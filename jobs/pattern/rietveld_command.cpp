@@ -1,3 +1,5 @@
+#include "jobs/pattern/rietveld_command.hpp"
+
 #include "base/error.hpp"
 #include "base/units.hpp"
 #include "jobs/pattern/pattern_job.hpp"

@@ -190,19 +190,20 @@ void check_version(const hdf5::Group& root) {
 
 } // namespace
 
-void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoint& checkpoint) {
+void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrOrigin& origin,
+                           const dlsr::State& state) {
     auto product = nexus::ProductFile::create(path, nexus::ProductFile::Existing::replace);
     {
         auto root = product.root();
         nexus::write_root(root, program_version, revision(), nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         auto group = nexus::require_class(entry, "checkpoint", "NXcollection");
-        group.write_string("settings", checkpoint.settings);
-        group.write_string("inputs", checkpoint.inputs);
-        group.write_string("phase", std::string(to_string(checkpoint.state.phase)));
-        write_fit(group, checkpoint.state);
-        write_geometry(group, checkpoint.state.geometry);
-        write_validation(group, checkpoint.state.validation);
+        group.write_string("settings", origin.settings);
+        group.write_string("inputs", origin.inputs);
+        group.write_string("phase", std::string(to_string(state.phase)));
+        write_fit(group, state);
+        write_geometry(group, state.geometry);
+        write_validation(group, state.validation);
     }
     product.commit();
 }
@@ -215,8 +216,8 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
         check_version(file.root());
         const auto group = file.root().open_group("entry/checkpoint");
         DlsrCheckpoint checkpoint;
-        checkpoint.settings = nexus::read_text(group, "settings").value_or("");
-        checkpoint.inputs = nexus::read_text(group, "inputs").value_or("");
+        checkpoint.origin.settings = nexus::read_text(group, "settings").value_or("");
+        checkpoint.origin.inputs = nexus::read_text(group, "inputs").value_or("");
         auto& state = checkpoint.state;
         const auto name = nexus::read_text(group, "phase").value_or("fit");
         const auto phase = dlsr::parse_phase(name);
@@ -236,8 +237,8 @@ std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& 
 }
 
 std::optional<dlsr::State> earlier_dlsr_state(const std::filesystem::path& path,
-                                              const DlsrCheckpoint& present,
-                                              const dlsr::System& system, bool force) {
+                                              const DlsrOrigin& origin, const dlsr::System& system,
+                                              bool force) {
     std::optional<DlsrCheckpoint> earlier;
     try {
         earlier = read_dlsr_checkpoint(path);
@@ -247,8 +248,7 @@ std::optional<dlsr::State> earlier_dlsr_state(const std::filesystem::path& path,
     }
     if (!earlier)
         return {};
-    if (earlier->settings == present.settings && earlier->inputs == present.inputs &&
-        dlsr::fits(system, earlier->state))
+    if (earlier->origin == origin && dlsr::fits(system, earlier->state))
         return std::move(earlier->state);
     if (force)
         return {};

@@ -10,22 +10,29 @@
 
 namespace xrdct::pipeline {
 
-/// The file that a DLSR goes on from after it was stopped.
-struct DlsrCheckpoint {
+/// What a DLSR is of: it goes on from the checkpoints of the same origin only.
+struct DlsrOrigin {
     std::string settings; ///< of the stage, as resolved
     std::string inputs;   ///< checksums of the inputs, JSON
-    dlsr::State state;    ///< vectors are those of all ranks
+    bool operator==(const DlsrOrigin&) const = default;
+};
+
+/// The file that a DLSR goes on from after it was stopped.
+struct DlsrCheckpoint {
+    DlsrOrigin origin;
+    dlsr::State state; ///< vectors are those of all ranks
 };
 
 /// Written under a temporary name first; replaces the last one. Serial.
-void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrCheckpoint& checkpoint);
+void write_dlsr_checkpoint(const std::filesystem::path& path, const DlsrOrigin& origin,
+                           const dlsr::State& state);
 /// Nothing when there is no file. Throws Error naming the file when it cannot be read whole.
 std::optional<DlsrCheckpoint> read_dlsr_checkpoint(const std::filesystem::path& path);
 
-/// Where an earlier run with these settings and inputs stopped; nothing when there is no file. With
+/// Where an earlier run of this origin stopped; nothing when there is no file. With
 /// `force` a file that cannot be taken up counts as none, else throws Error naming it. Serial.
 std::optional<dlsr::State> earlier_dlsr_state(const std::filesystem::path& path,
-                                              const DlsrCheckpoint& present,
-                                              const dlsr::System& system, bool force);
+                                              const DlsrOrigin& origin, const dlsr::System& system,
+                                              bool force);
 
 } // namespace xrdct::pipeline

@@ -13,9 +13,9 @@
 namespace xrdct::pipeline {
 
 DlsrObserver::DlsrObserver(const mpi::Communicator& communicator, program::Timings& timings,
-                           std::filesystem::path path, DlsrCheckpoint checkpoint)
+                           std::filesystem::path path, DlsrOrigin origin)
     : communicator_(communicator), timings_(timings), path_(std::move(path)),
-      checkpoint_(std::move(checkpoint)) {}
+      origin_(std::move(origin)) {}
 
 void DlsrObserver::remove_checkpoint() const {
     std::error_code code;
@@ -53,11 +53,8 @@ void DlsrObserver::lap(std::string_view part) {
 
 void DlsrObserver::keep(const dlsr::State& state) {
     communicator_.collectively([&] {
-        if (!communicator_.is_root())
-            return;
-        checkpoint_.state = state;
-        write_dlsr_checkpoint(path_, checkpoint_);
-        checkpoint_.state = {};
+        if (communicator_.is_root())
+            write_dlsr_checkpoint(path_, origin_, state);
     });
 }
 

@@ -17,13 +17,13 @@ namespace xrdct::pipeline {
 /// checkpoints, and ends it in order where that was asked for.
 class DlsrObserver final : public dlsr::Observer {
   public:
-    /// `checkpoint` has the settings and inputs that go into the file; communicator and timings
-    /// must outlive the observer.
+    /// `path` is that of the checkpoint. Communicator and timings must outlive the observer. Not
+    /// collective.
     DlsrObserver(const mpi::Communicator& communicator, program::Timings& timings,
-                 std::filesystem::path path, DlsrCheckpoint checkpoint);
+                 std::filesystem::path path, DlsrOrigin origin);
 
     const std::filesystem::path& checkpoint_path() const { return path_; }
-    const DlsrCheckpoint& checkpoint() const { return checkpoint_; }
+    const DlsrOrigin& origin() const { return origin_; }
     /// The product has taken its place. Not collective.
     void remove_checkpoint() const;
 
@@ -40,7 +40,7 @@ class DlsrObserver final : public dlsr::Observer {
     const mpi::Communicator& communicator_;
     program::Timings& timings_;
     std::filesystem::path path_;
-    DlsrCheckpoint checkpoint_;
+    DlsrOrigin origin_;
     std::optional<program::Progress> progress_;
 };
 

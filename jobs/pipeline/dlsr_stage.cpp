@@ -72,7 +72,7 @@ std::optional<dlsr::State> earlier_state(const StageContext& context, const Dlsr
     if (!context.options.resume)
         return {};
     auto earlier = context.communicator.collectively([&] {
-        return earlier_dlsr_state(observer.checkpoint_path(), observer.checkpoint(), system,
+        return earlier_dlsr_state(observer.checkpoint_path(), observer.origin(), system,
                                   context.options.force);
     });
     if (earlier)
@@ -110,7 +110,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
     const petsc::Session session(communicator, job.dlsr.petsc);
     DlsrObserver observer(
         communicator, timings, job.output / "dlsr-checkpoint.nxs",
-        {context.provenance.settings, nlohmann::json(context.provenance.inputs).dump(), {}});
+        {context.provenance.settings, nlohmann::json(context.provenance.inputs).dump()});
     // The model has the absorption, not the data.
     const ScanRays rays(context.scan, communicator);
     std::vector<std::string> notes; // the rietveld stage has told them

@@ -1,6 +1,12 @@
 #include "jobs/program/program.hpp"
 
 #include "base/error.hpp"
+#include "jobs/bench/bench_command.hpp"
+#include "jobs/cluster/commands.hpp"
+#include "jobs/commands/commands.hpp"
+#include "jobs/condition/condition_command.hpp"
+#include "jobs/manual/describe_command.hpp"
+#include "jobs/pattern/rietveld_command.hpp"
 #include "jobs/program/version.hpp"
 #include "jobs/settings/settings.hpp"
 #include "mpi/comm/communicator.hpp"

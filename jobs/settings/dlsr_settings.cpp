@@ -4,8 +4,10 @@
 
 namespace xrdct::settings {
 
-DlsrSettings read_dlsr_settings(Settings& s) {
-    DlsrSettings dlsr;
+namespace {
+
+/// What is refined, and how smooth it is.
+void read_unknowns(Settings& s, DlsrSettings& dlsr) {
     dlsr.scales = s.choice("dlsr.scales", "voxel", {"voxel", "map"},
                            "amounts of the phases: refined in every voxel, or the conventional map "
                            "times one factor per phase");
@@ -36,6 +38,10 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                         "gap (other layers) across which voxels of a phase along x or y still "
                         "count as neighbours");
     require(dlsr.gap >= 0, s, "dlsr.gap", "must not be negative");
+}
+
+/// What a residual costs, and how the result is judged.
+void read_judgement(Settings& s, DlsrSettings& dlsr) {
     dlsr.loss = s.choice("dlsr.loss", "squares", {"squares", "huber"},
                          "what a residual costs: its square, or beyond dlsr.threshold its size "
                          "only, so that spots and streaks do not draw the maps after them; takes "
@@ -63,6 +69,10 @@ DlsrSettings read_dlsr_settings(Settings& s) {
         s.boolean("dlsr.check_senses", dlsr.check_senses,
                   "check the handedness: try reversed depths (one reversed sense of rotation or "
                   "translation) on some of the projections and report the change of the misfit");
+}
+
+/// What is refined of the geometry.
+void read_geometry(Settings& s, DlsrSettings& dlsr) {
     dlsr.axis_offset = s.choice(
         "dlsr.axis_offset", "auto", {"auto", "fixed", "refine"},
         "the axis offset: refined with the maps, or kept and only checked; \"auto\": refined when "
@@ -86,6 +96,10 @@ DlsrSettings read_dlsr_settings(Settings& s) {
                  "temperature)");
     require(dlsr.standard_uncertainty > 0 && dlsr.standard_uncertainty < 0.1, s,
             "dlsr.standard_uncertainty", "must lie between 0 and 0.1");
+}
+
+/// How exact the model is and when a fit ends.
+void read_numerics(Settings& s, DlsrSettings& dlsr) {
     dlsr.tolerance = s.number("dlsr.tolerance", dlsr.tolerance, "",
                               "part of a pattern (norm) that its compression may leave out");
     require(dlsr.tolerance > 0 && dlsr.tolerance < 0.1, s, "dlsr.tolerance",
@@ -111,6 +125,16 @@ DlsrSettings read_dlsr_settings(Settings& s) {
             "must lie between 0 and 1");
     dlsr.petsc = s.text("dlsr.petsc", "",
                         "options for PETSc's TAO and KSP, such as \"-tao_monitor -ksp_rtol 1e-3\"");
+}
+
+} // namespace
+
+DlsrSettings read_dlsr_settings(Settings& s) {
+    DlsrSettings dlsr;
+    read_unknowns(s, dlsr);
+    read_judgement(s, dlsr);
+    read_geometry(s, dlsr);
+    read_numerics(s, dlsr);
     return dlsr;
 }
 

@@ -53,8 +53,8 @@ class PhaseAbsorption {
     /// Ends the work.
     State take_state() { return std::move(state_); }
     bool finished() const { return state_.next == Step::finished; }
-    /// Makes the next step and says which. Throws Error for the reasons of refine(), RayAmounts and
-    /// correct_self_absorption(). Collective.
+    /// Makes the next step and says which. Throws Error for the reasons of refine(),
+    /// RayDecomposition and correct_self_absorption(). Collective.
     Step step();
 
   private:

@@ -11,9 +11,9 @@ namespace xrdct::absorption {
 
 namespace {
 
-rietveld::RayAmountOptions amount_options(const RaySums& sums, double distance,
-                                          const RayModelOptions& wanted) {
-    rietveld::RayAmountOptions options;
+rietveld::RayDecompositionOptions amount_options(const RaySums& sums, double distance,
+                                                 const RayModelOptions& wanted) {
+    rietveld::RayDecompositionOptions options;
     if (std::isfinite(distance)) {
         options.distance = distance;
         options.depths.clear();
@@ -92,9 +92,9 @@ std::vector<std::vector<float>> decompose_rays(const mpi::Communicator& communic
     observer.begin("path integrals of the phases", geometry.rotation.size());
     communicator.collectively([&] {
         const auto variance = typical_variance(axis, sums.mean, options.excluded);
-        const rietveld::RayAmounts along(axis, model, variance,
-                                         amount_options(sums, geometry.distance, options));
-        rietveld::RayAmounts::Workspace workspace(along);
+        const rietveld::RayDecomposition along(axis, model, variance,
+                                               amount_options(sums, geometry.distance, options));
+        rietveld::RayDecomposition::Workspace workspace(along);
         std::vector<double> amounts(along.phase_count() + along.peak_count());
         std::size_t done = 0;
         for_own_rotations(communicator, rays, [&](std::size_t, std::span<const float> line) {

@@ -15,43 +15,6 @@ constexpr int max_weights = 7;
 /// Steps with a weight that is tried, where they are cut short.
 constexpr int max_cut_steps = 4;
 
-/// The weight that the validation projections choose.
-struct Choice {
-    double chosen = 0, best = 0;
-    bool best_is_clear = true; ///< better than every other one by more than a standard error
-    std::vector<double> best_projections;
-
-    /// Standard error of the mean difference from the best one.
-    double error_of(const Result::Validation& entry) const {
-        const std::size_t n = std::min(entry.projections.size(), best_projections.size());
-        if (n < 2)
-            return 0;
-        double mean = 0, square = 0;
-        for (std::size_t i = 0; i < n; ++i)
-            mean += (entry.projections[i] - best_projections[i]) / static_cast<double>(n);
-        for (std::size_t i = 0; i < n; ++i)
-            square += std::pow(entry.projections[i] - best_projections[i] - mean, 2);
-        return std::sqrt(square / static_cast<double>(n * (n - 1)));
-    }
-};
-Choice choose(const std::vector<Result::Validation>& tried) {
-    Choice choice;
-    const auto best =
-        std::min_element(tried.begin(), tried.end(), [](const auto& a, const auto& b) {
-            return a.chi_squared < b.chi_squared;
-        });
-    choice.best = choice.chosen = best->smoothness;
-    choice.best_projections = best->projections;
-    for (const auto& entry : tried) {
-        if (entry.smoothness == best->smoothness ||
-            entry.chi_squared - best->chi_squared > choice.error_of(entry))
-            continue;
-        choice.best_is_clear = false;
-        choice.chosen = std::max(choice.chosen, entry.smoothness);
-    }
-    return choice;
-}
-
 /// What the validation projections say of where the fit stands: squared residual over variance per
 /// coefficient, over all and of each of them. Collective.
 Result::Validation validate(const Fit& fit, double regularisation) {
@@ -162,7 +125,7 @@ void CrossValidation::run() {
         fit_.save();
     }
     while (static_cast<int>(state_.tried.size()) < max_weights) {
-        const auto choice = choose(state_.tried);
+        const auto choice = choose_weight(state_.tried);
         double from = choice.chosen, next = choice.chosen * smoothness_factor;
         if (next > 1.01 * first_weight || was_tried(next)) {
             from = choice.best;
@@ -172,7 +135,7 @@ void CrossValidation::run() {
         }
         try_weight(next, from);
     }
-    const auto choice = choose(state_.tried);
+    const auto choice = choose_weight(state_.tried);
     for (auto& entry : state_.tried)
         entry.error = choice.error_of(entry);
     stand_where_it_ended(choice.chosen);
@@ -181,6 +144,36 @@ void CrossValidation::run() {
 }
 
 } // namespace
+
+double WeightChoice::error_of(const Result::Validation& entry) const {
+    const std::size_t n = std::min(entry.projections.size(), best_projections.size());
+    if (n < 2)
+        return 0;
+    double mean = 0, square = 0;
+    for (std::size_t i = 0; i < n; ++i)
+        mean += (entry.projections[i] - best_projections[i]) / static_cast<double>(n);
+    for (std::size_t i = 0; i < n; ++i)
+        square += std::pow(entry.projections[i] - best_projections[i] - mean, 2);
+    return std::sqrt(square / static_cast<double>(n * (n - 1)));
+}
+
+WeightChoice choose_weight(const std::vector<Result::Validation>& tried) {
+    WeightChoice choice;
+    const auto best =
+        std::min_element(tried.begin(), tried.end(), [](const auto& a, const auto& b) {
+            return a.chi_squared < b.chi_squared;
+        });
+    choice.best = choice.chosen = best->smoothness;
+    choice.best_projections = best->projections;
+    for (const auto& entry : tried) {
+        if (entry.smoothness == best->smoothness ||
+            entry.chi_squared - best->chi_squared > choice.error_of(entry))
+            continue;
+        choice.best_is_clear = false;
+        choice.chosen = std::max(choice.chosen, entry.smoothness);
+    }
+    return choice;
+}
 
 std::vector<float> validation_rays(const System& system) {
     return rays_of(system, true);

@@ -10,6 +10,19 @@ namespace xrdct::dlsr {
 /// leave so few independent values that samples of noise do not tell their e.s.d.
 inline constexpr double first_weight = 8;
 
+/// The weight that the validation projections choose among those tried: the largest one that is no
+/// worse than the best one by more than a standard error.
+struct WeightChoice {
+    double chosen = 0, best = 0;
+    bool best_is_clear = true; ///< better than every other one by more than a standard error
+    std::vector<double> best_projections;
+
+    /// Standard error of the mean difference from the best one, projection by projection.
+    double error_of(const Result::Validation& entry) const;
+};
+/// `tried` has at least one. Not collective.
+WeightChoice choose_weight(const std::vector<Result::Validation>& tried);
+
 /// Weights of the own rays of the validation projections (every n-th), or of the others, which the
 /// fit sees while they validate. Not collective.
 std::vector<float> validation_rays(const System& system);

@@ -72,7 +72,7 @@ void Operator::Impl::make_rotation_operator(std::span<const std::span<const std:
     std::vector<std::size_t> components, shapes;
     std::vector<RotationOperator::TextureFunctions> texture;
     for (std::size_t p = 0; p < pixels.size(); ++p) {
-        components.push_back(basis->lanes(p));
+        components.push_back(basis->components(p));
         shapes.push_back(basis->parts()[p].voxel.size());
         texture.push_back(basis->ring_functions(p));
     }

@@ -50,9 +50,10 @@ Matrix Operator::Impl::patterns() const {
     for (std::size_t p = 0; p < exact->parts().size(); ++p)
         for (std::size_t l = 0; l < layers; ++l) {
             const auto& part = exact->parts()[p];
-            std::copy_n(tables.values.data() +
-                            (source_layer(l) * basis->lane_count() + basis->first_lane(p)) * m,
-                        part.all_components() * m, full.row(index(l)).data() + part.slot * m);
+            std::copy_n(
+                tables.values.data() +
+                    (source_layer(l) * basis->component_count() + basis->first_component(p)) * m,
+                part.all_components() * m, full.row(index(l)).data() + part.slot * m);
         }
     return full;
 }

@@ -101,7 +101,7 @@ class System {
     rietveld::RadialAxis radial_axis() const;
     bool has_parallax() const { return parallax_; }
     std::size_t unknown_count() const; ///< of all ranks; known before anything is built
-    bool has_smooth_fields() const;    ///< voxel shapes that a strength of the smoothness is about
+    bool has_smooth_fields() const;    ///< voxel shapes that a weight of the smoothness is about
 
     const SharedMemoryTeam& team() const { return team_; }
     /// First of the global unknowns: those of the shapes, then the geometry's.

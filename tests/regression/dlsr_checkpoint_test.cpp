@@ -92,11 +92,11 @@ TEST_F(DlsrCheckpoints, OfAnotherJobOrScanOrVersion) {
     const auto spoilt = [&](const std::function<void(pipeline::DlsrCheckpoint&)>& change) {
         auto state = *pipeline::read_dlsr_checkpoint(good());
         change(state);
-        pipeline::write_dlsr_checkpoint(path, state);
+        pipeline::write_dlsr_checkpoint(path, state.origin, state.state);
     };
-    spoilt([](auto& state) { state.settings += "\nother = 1\n"; });
+    spoilt([](auto& state) { state.origin.settings += "\nother = 1\n"; });
     expect_refused(results, resuming, 2, {checkpoint_name, "other settings", "--force"});
-    spoilt([](auto& state) { state.inputs = "{}"; });
+    spoilt([](auto& state) { state.origin.inputs = "{}"; });
     expect_refused(results, resuming, 1, {checkpoint_name, "another job", "--force"});
     spoilt([](auto& state) { state.state.fit.x.pop_back(); });
     expect_refused(results, resuming, 2, {checkpoint_name, "--force"});
@@ -233,7 +233,7 @@ class DlsrResume : public ::testing::Test {
 std::unique_ptr<TemporaryDirectory> DlsrResume::folder_;
 
 int count_of(const std::vector<dlsr::State>& states,
-             const std::function<bool(const pipeline::DlsrCheckpoint&)>& holds) {
+             const std::function<bool(const dlsr::State&)>& holds) {
     return static_cast<int>(std::count_if(states.begin(), states.end(), holds));
 }
 

@@ -93,6 +93,56 @@ void SmallCholesky::invert(double* out) const {
     }
 }
 
+namespace {
+
+/// The quadratic problem, of whose matrix the lower triangle is read.
+struct BoundedProblem {
+    const double* a;
+    int n, stride;
+    const double *b, *lower, *upper;
+
+    double element(int i, int j) const { return i >= j ? a[i * stride + j] : a[j * stride + i]; }
+};
+
+/// Infeasible: a free variable outside its bounds, or a bound one whose gradient points inwards.
+inline bool infeasible_at(const BoundedProblem& problem, int i, const double* x,
+                          const std::int8_t* state) {
+    if (state[i] == 0) {
+        return x[i] < problem.lower[i] || x[i] > problem.upper[i];
+    }
+    if (!(problem.lower[i] < problem.upper[i])) {
+        return false;
+    }
+    double gradient = -problem.b[i], magnitude = std::abs(problem.b[i]);
+    for (int j = 0; j < problem.n; ++j) {
+        const double term = problem.element(i, j) * x[j];
+        gradient += term;
+        magnitude += std::abs(term);
+    }
+    return gradient * state[i] > 1e-12 * magnitude;
+}
+
+/// Equations of the free variables with the others on their bounds.
+inline void reduce(const BoundedProblem& problem, const std::vector<int>& free,
+                   const std::int8_t* state, const double* x, std::vector<double>& reduced,
+                   std::vector<double>& right) {
+    const int m = static_cast<int>(free.size());
+    for (int i = 0; i < m; ++i) {
+        double sum = problem.b[free[i]];
+        for (int j = 0; j < problem.n; ++j) {
+            if (state[j] != 0 && x[j] != 0) {
+                sum -= problem.element(free[i], j) * x[j];
+            }
+        }
+        right[i] = sum;
+        for (int j = 0; j <= i; ++j) {
+            reduced[i * m + j] = problem.element(free[i], free[j]);
+        }
+    }
+}
+
+} // namespace
+
 bool BoundedSolver::solve(const double* a, int n, int stride, const double* b, const double* lower,
                           const double* upper, double* x, std::int8_t* state, double tolerance) {
     const auto size = static_cast<std::size_t>(n);
@@ -106,10 +156,11 @@ bool BoundedSolver::solve(const double* a, int n, int stride, const double* b, c
             state[i] = 0;
         }
     }
-    const auto element = [&](int i, int j) {
-        return i >= j ? a[i * stride + j] : a[j * stride + i];
+    const BoundedProblem problem{a, n, stride, b, lower, upper};
+    const auto exchange = [&](int i) {
+        state[i] = static_cast<std::int8_t>(state[i] != 0 ? 0 : x[i] < lower[i] ? -1 : 1);
     };
-    int fewest = n + 1, patience = 3;
+    int least_infeasible = n + 1, patience = 3;
     for (int iteration = 0; iteration < 10 * n + 30; ++iteration) {
         free_.clear();
         for (int i = 0; i < n; ++i) {
@@ -121,18 +172,7 @@ bool BoundedSolver::solve(const double* a, int n, int stride, const double* b, c
         }
         const int m = static_cast<int>(free_.size());
         reduced_.resize(static_cast<std::size_t>(m) * m + 1);
-        for (int i = 0; i < m; ++i) {
-            double sum = b[free_[i]];
-            for (int j = 0; j < n; ++j) {
-                if (state[j] != 0 && x[j] != 0) {
-                    sum -= element(free_[i], j) * x[j];
-                }
-            }
-            right_[i] = sum;
-            for (int j = 0; j <= i; ++j) {
-                reduced_[i * m + j] = element(free_[i], free_[j]);
-            }
-        }
+        reduce(problem, free_, state, x, reduced_, right_);
         cholesky_.factor(reduced_.data(), m, m, tolerance);
         cholesky_.solve(right_.data(), solution_.data());
         for (int i = 0; i < m; ++i) {
@@ -141,22 +181,9 @@ bool BoundedSolver::solve(const double* a, int n, int stride, const double* b, c
                 x[free_[i]] = std::clamp(0.0, lower[free_[i]], upper[free_[i]]);
             }
         }
-        // Infeasible: a free variable outside its bounds, or a bound one whose gradient points
-        // inwards.
         int infeasible = 0, last = -1;
         for (int i = 0; i < n; ++i) {
-            bool bad = false;
-            if (state[i] == 0) {
-                bad = x[i] < lower[i] || x[i] > upper[i];
-            } else if (lower[i] < upper[i]) {
-                double gradient = -b[i], magnitude = std::abs(b[i]);
-                for (int j = 0; j < n; ++j) {
-                    const double term = element(i, j) * x[j];
-                    gradient += term;
-                    magnitude += std::abs(term);
-                }
-                bad = gradient * state[i] > 1e-12 * magnitude;
-            }
+            const bool bad = infeasible_at(problem, i, x, state);
             if (bad) {
                 ++infeasible;
                 last = i;
@@ -166,15 +193,8 @@ bool BoundedSolver::solve(const double* a, int n, int stride, const double* b, c
         if (infeasible == 0) {
             return true;
         }
-        const auto exchange = [&](int i) {
-            if (state[i] != 0) {
-                state[i] = 0;
-            } else {
-                state[i] = x[i] < lower[i] ? -1 : 1;
-            }
-        };
-        if (infeasible < fewest) {
-            fewest = infeasible;
+        if (infeasible < least_infeasible) {
+            least_infeasible = infeasible;
             patience = 3;
         } else {
             --patience;

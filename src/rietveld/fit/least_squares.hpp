@@ -8,7 +8,8 @@ namespace xrdct::rietveld {
 
 /// Cholesky factor of a small symmetric matrix, row-major. Columns that depend linearly on earlier
 /// ones (pivot below `tolerance` of the diagonal) are set aside: their solution components are 0
-/// and they have no variance.
+/// and they have no variance. By hand because Eigen's LLT and LDLT know no tolerance at which a
+/// column is set aside while the others keep their order.
 class SmallCholesky {
   public:
     /// Factors the n × n matrix whose element (i, j) is a[i · stride + j]; the lower triangle is

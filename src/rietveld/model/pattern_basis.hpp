@@ -57,11 +57,11 @@ struct PatternBasisOptions {
 ///  * an orthonormal basis Φ [M][channel] of all patterns that occur, so that the weighted
 ///    distance of data and model is that of M coefficients plus a constant;
 ///  * for a part whose shape varies from voxel to voxel, functions u_i(η) of the shape η and tables
-///    B_i: pattern(η, z_l) = Σ_i u_i(η) B_i(z_l), i < lanes(part). A part with one shape has one
-///    lane, u = 1.
+///    B_i: pattern(η, z_l) = Σ_i u_i(η) B_i(z_l), i < components(part). A part with one shape
+///    has one component, u = 1.
 ///  * the lines of a textured phase have factors M(ψ) that depend on the angle ψ between fibre axis
 ///    and beam; M is m_0 plus the few functions f_c(ψ) = Σ_h a_ch cos 2hψ that leave out 1 % of a
-///    line, chosen for its lines and the range of r: pattern(ψ) = Σ_c f_c(ψ) component c, f_0 = 1.
+///    line, chosen for its lines and the range of r: pattern(ψ) = Σ_c f_c(ψ) P_c with f_0 = 1.
 ///    The mean of f_c over ψ is 0, that of f_c f_d (c, d > 0) is 1/2 for c = d, else 0.
 /// Between layers patterns are interpolated linearly; the tables are those of the piecewise linear
 /// function of least error rather than the patterns at the layers.
@@ -81,14 +81,14 @@ class PatternBasis {
     std::size_t channel_count() const;
     std::size_t layer_count() const;
     const std::vector<PatternPart>& parts() const;
-    std::size_t lanes(std::size_t part) const;
-    /// [component][harmonic] a_ch of a part's functions of ψ; {{1}} without texture. Every
-    /// component has lanes(part) lanes, with the same functions of the shape.
+    /// Number of shape functions of a part, a multiple of 8 where its shape varies, else 1.
+    std::size_t components(std::size_t part) const;
+    /// [texture function][harmonic] a_ch of a part's functions of ψ; {{1}} without texture. Each of
+    /// them has components(part) components, with the same functions of the shape.
     const std::vector<std::vector<double>>& ring_functions(std::size_t part) const;
-    std::size_t components(std::size_t part) const { return ring_functions(part).size(); }
-    /// Lanes of all parts are numbered through: [part][component][lane].
-    std::size_t first_lane(std::size_t part) const;
-    std::size_t lane_count() const;
+    /// Components of all parts are numbered through: [part][texture function][component].
+    std::size_t first_component(std::size_t part) const;
+    std::size_t component_count() const;
     std::size_t global_count() const; ///< global shape parameters of all parts, in their order
     /// Values of the global shape parameters in the model of construction.
     const std::vector<double>& start_globals() const;
@@ -97,14 +97,15 @@ class PatternBasis {
     double basis_error() const;
     double shape_error() const;
 
-    /// u [lanes(part)] at a shape η [voxel parameters], and du [voxel parameter][lane] = ∂u/∂η
-    /// (empty: not wanted). η beyond the range is taken at its end, with the derivative there.
+    /// u [components(part)] at a shape η [voxel parameters], and du [voxel parameter][component] =
+    /// ∂u/∂η (empty: not wanted). η beyond the range is taken at its end, with the derivative
+    /// there.
     void shape_functions(std::size_t part, std::span<const double> eta, std::span<float> u,
                          std::span<float> du) const;
 
     struct Tables {
-        std::vector<float> values; ///< [layer][lane][M]
-        /// [global][layer][component, lane of the part the parameter belongs to][M] derivatives;
+        std::vector<float> values; ///< [layer][component of all parts][M]
+        /// [global][layer][texture function, component of the part it belongs to][M] derivatives;
         /// empty when not asked for
         std::vector<std::vector<float>> derivatives;
         std::vector<std::size_t> part; ///< of each global parameter

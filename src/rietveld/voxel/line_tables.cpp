@@ -96,10 +96,10 @@ double VoxelTables::tabulate(const Mover& mover, const LineTable& table, LineTab
         LineTable::Piece& piece = pieces[j];
         piece.offset = coefficients.size();
         if (first < last) {
-            piece.first = static_cast<std::uint32_t>(first / lanes * lanes);
+            piece.first = static_cast<std::uint32_t>(first / simd_width * simd_width);
             piece.count = static_cast<std::uint32_t>(padded(last) - piece.first);
         }
-        coefficients.resize(piece.offset + 4 * piece.count / lanes, Block{});
+        coefficients.resize(piece.offset + 4 * piece.count / simd_width, Block{});
         float* rows = coefficients.data()[piece.offset].value;
         const bool check = j % 4 == 0;
         if (check) {
@@ -152,7 +152,7 @@ void VoxelTables::tabulate(Mover& mover, const SharedMemoryTeam& team) {
     std::size_t blocks = 0;
     for (const LineTable::Piece& piece : mover.pieces) {
         place.push_back(blocks);
-        blocks += 4 * piece.count / lanes;
+        blocks += 4 * piece.count / simd_width;
     }
     mover.coefficients.resize(team, blocks);
     team.run_and_sync([&] {
@@ -163,7 +163,7 @@ void VoxelTables::tabulate(Mover& mover, const SharedMemoryTeam& team) {
             const LineTable& table = mover.lines[l];
             for (std::size_t j = table.first; j < table.first + table.pieces; ++j) {
                 LineTable::Piece& piece = mover.pieces[j];
-                std::copy_n(own.data() + piece.offset, 4 * piece.count / lanes,
+                std::copy_n(own.data() + piece.offset, 4 * piece.count / simd_width,
                             mover.coefficients.data() + place[j]);
                 piece.offset = place[j];
             }
@@ -367,7 +367,7 @@ void VoxelTables::build(const Mover& mover, ReciprocalMetric& metric, const doub
         }
         line.coefficients = mover.coefficients.data()[piece.offset].value;
         line.first = piece.first;
-        line.count = piece.count / lanes;
+        line.count = piece.count / simd_width;
         line.t = static_cast<float>(place - static_cast<double>(index));
         line.per_step = 1 / table.spacing;
         places.push_back(line);

@@ -11,7 +11,7 @@
 
 namespace xrdct::rietveld {
 
-struct RayAmounts::Impl {
+struct RayDecomposition::Impl {
     std::size_t n = 0, phases = 0, peaks = 0, columns = 0;
     std::vector<int> owner;      ///< per column: phase, phases + peak, or −1
     std::vector<double> lower;   ///< 0 or −∞
@@ -19,9 +19,12 @@ struct RayAmounts::Impl {
     std::vector<float> weighted; ///< [column][n], w · column
     std::vector<double> gram;    ///< [column][column]
     std::vector<double> column;  ///< [column][n]
+
+    /// Normalises the columns and makes what the weights of all rays go into.
+    void weigh(std::span<const double> variance);
 };
 
-struct RayAmounts::Workspace::State {
+struct RayDecomposition::Workspace::State {
     BoundedSolver solver;
     std::vector<double> right, solution, gram, upper;
     std::vector<std::int8_t> state;
@@ -46,34 +49,25 @@ struct Columns {
     }
 };
 
-} // namespace
-
-RayAmounts::RayAmounts(const RadialAxis& axis, const PatternModel& model,
-                       std::span<const double> variance, const RayAmountOptions& options) {
-    auto impl = std::make_unique<Impl>();
-    const std::size_t n = axis.size();
-    impl->n = n;
-    impl->phases = model.phases.size();
-    impl->peaks = model.peaks.size();
+/// Throws Error for what the constructor says of lengths and depths.
+void check_options(std::size_t n, std::span<const double> variance,
+                   const RayDecompositionOptions& options) {
     if (variance.size() != n)
         throw Error(
-            fmt::format("amounts along rays: {} variances for {} channels", variance.size(), n));
+            fmt::format("ray decomposition: {} variances for {} channels", variance.size(), n));
     if (options.depths.empty())
-        throw Error("amounts along rays: no depth is given");
+        throw Error("ray decomposition: no depth is given");
     for (const double z : options.depths)
         if (z != 0 && !(options.distance > std::abs(z)))
             throw Error(fmt::format(
-                "amounts along rays: a depth of {} mm needs a distance larger than that, not {}", z,
+                "ray decomposition: a depth of {} mm needs a distance larger than that, not {}", z,
                 options.distance));
+}
 
-    PatternModel work = model;
-    for (auto& phase : work.phases)
-        phase.scale.value = 1;
+/// Every phase at the depths of a ray.
+void add_depths(const PatternCalculator& calculator, PatternModel& work,
+                const RayDecompositionOptions& options, Columns& columns) {
     const double zero_displacement = work.displacement.value;
-    if (options.distance > 0)
-        work.distance = options.distance;
-    const PatternCalculator calculator(axis, work);
-    Columns columns{n, {}, {}, {}};
     for (std::size_t p = 0; p < work.phases.size(); ++p) {
         for (const double z : options.depths) {
             work.displacement.value = zero_displacement + z;
@@ -85,8 +79,13 @@ RayAmounts::RayAmounts(const RadialAxis& axis, const PatternModel& model,
         }
         work.displacement.value = zero_displacement;
     }
+}
+
+/// Phases whose cell varies, at cells to either side.
+void add_varying_cells(const PatternCalculator& calculator, PatternModel& work,
+                       const RayDecompositionOptions& options, Columns& columns) {
     for (const auto& name : options.varying_cells) {
-        const std::size_t p = model.find_phase(name);
+        const std::size_t p = work.find_phase(name);
         for (auto& cell : work.phases[p].cell) {
             const double value = cell.value;
             for (const double sign : {-1.0, 1.0}) {
@@ -96,97 +95,126 @@ RayAmounts::RayAmounts(const RadialAxis& axis, const PatternModel& model,
             cell.value = value;
         }
     }
-    {
-        PatternModel alone = work;
-        for (auto& phase : alone.phases)
-            phase.scale.value = 0;
-        for (auto& term : alone.background)
-            term.value = 0;
-        for (auto& peak : alone.peaks)
-            peak.area.value = 0;
-        for (std::size_t i = 0; i < alone.peaks.size(); ++i) {
-            alone.peaks[i].area.value = 1;
-            calculator.evaluate(alone, columns.add(static_cast<int>(impl->phases + i), 0.0));
-            alone.peaks[i].area.value = 0;
-        }
-    }
-    for (std::size_t i = 0; i < work.background.size(); ++i)
-        calculator.chebyshev(i, columns.add(-1, -unbounded));
+}
 
-    const std::size_t count = columns.owner.size();
-    impl->columns = count;
-    impl->owner = columns.owner;
-    impl->lower = columns.lower;
-    impl->column = std::move(columns.values);
-    impl->weighted.resize(count * n);
-    impl->size.assign(count, 1);
+/// Single peaks of unit area; their owners are numbered from `first` on.
+void add_peaks(const PatternCalculator& calculator, const PatternModel& work, std::size_t first,
+               Columns& columns) {
+    PatternModel alone = work;
+    for (auto& phase : alone.phases)
+        phase.scale.value = 0;
+    for (auto& term : alone.background)
+        term.value = 0;
+    for (auto& peak : alone.peaks)
+        peak.area.value = 0;
+    for (std::size_t i = 0; i < alone.peaks.size(); ++i) {
+        alone.peaks[i].area.value = 1;
+        calculator.evaluate(alone, columns.add(static_cast<int>(first + i), 0.0));
+        alone.peaks[i].area.value = 0;
+    }
+}
+
+} // namespace
+
+void RayDecomposition::Impl::weigh(std::span<const double> variance) {
+    const std::size_t count = columns = owner.size();
+    weighted.resize(count * n);
+    size.assign(count, 1);
     const auto weight = [&](std::size_t k) {
         return std::isfinite(variance[k]) && variance[k] > 0 ? 1 / variance[k] : 0.0;
     };
     for (std::size_t i = 0; i < count; ++i) {
-        double* column = impl->column.data() + i * n;
+        double* values = column.data() + i * n;
         double norm = 0;
         for (std::size_t k = 0; k < n; ++k)
-            norm += weight(k) * column[k] * column[k];
+            norm += weight(k) * values[k] * values[k];
         norm = norm > 0 ? std::sqrt(norm) : 1;
-        impl->size[i] = norm;
+        size[i] = norm;
         for (std::size_t k = 0; k < n; ++k) {
-            column[k] /= norm;
-            impl->weighted[i * n + k] = static_cast<float>(weight(k) * column[k]);
+            values[k] /= norm;
+            weighted[i * n + k] = static_cast<float>(weight(k) * values[k]);
         }
     }
-    impl->gram.assign(count * count, 0);
+    gram.assign(count * count, 0);
     for (std::size_t i = 0; i < count; ++i)
         for (std::size_t j = 0; j <= i; ++j) {
             double sum = 0;
             for (std::size_t k = 0; k < n; ++k)
-                sum += weight(k) * impl->column[i * n + k] * impl->column[j * n + k];
-            impl->gram[i * count + j] = impl->gram[j * count + i] = sum;
+                sum += weight(k) * column[i * n + k] * column[j * n + k];
+            gram[i * count + j] = gram[j * count + i] = sum;
         }
+}
+
+RayDecomposition::RayDecomposition(const RadialAxis& axis, const PatternModel& model,
+                                   std::span<const double> variance,
+                                   const RayDecompositionOptions& options) {
+    auto impl = std::make_unique<Impl>();
+    const std::size_t n = axis.size();
+    impl->n = n;
+    impl->phases = model.phases.size();
+    impl->peaks = model.peaks.size();
+    check_options(n, variance, options);
+    PatternModel work = model;
+    for (auto& phase : work.phases)
+        phase.scale.value = 1;
+    if (options.distance > 0)
+        work.distance = options.distance;
+    const PatternCalculator calculator(axis, work);
+    Columns columns{n, {}, {}, {}};
+    add_depths(calculator, work, options, columns);
+    add_varying_cells(calculator, work, options, columns);
+    add_peaks(calculator, work, impl->phases, columns);
+    for (std::size_t i = 0; i < work.background.size(); ++i)
+        calculator.chebyshev(i, columns.add(-1, -unbounded));
+    impl->owner = std::move(columns.owner);
+    impl->lower = std::move(columns.lower);
+    impl->column = std::move(columns.values);
+    impl->weigh(variance);
     impl_ = std::move(impl);
 }
 
-RayAmounts::~RayAmounts() = default;
-RayAmounts::RayAmounts(RayAmounts&&) noexcept = default;
-RayAmounts& RayAmounts::operator=(RayAmounts&&) noexcept = default;
+RayDecomposition::~RayDecomposition() = default;
+RayDecomposition::RayDecomposition(RayDecomposition&&) noexcept = default;
+RayDecomposition& RayDecomposition::operator=(RayDecomposition&&) noexcept = default;
 
-std::size_t RayAmounts::channel_count() const {
+std::size_t RayDecomposition::channel_count() const {
     return impl_->n;
 }
-std::size_t RayAmounts::phase_count() const {
+std::size_t RayDecomposition::phase_count() const {
     return impl_->phases;
 }
-std::size_t RayAmounts::peak_count() const {
+std::size_t RayDecomposition::peak_count() const {
     return impl_->peaks;
 }
-std::size_t RayAmounts::column_count() const {
+std::size_t RayDecomposition::column_count() const {
     return impl_->columns;
 }
 
-RayAmounts::Workspace::Workspace(const RayAmounts& amounts) : state_(std::make_unique<State>()) {
-    const std::size_t count = amounts.column_count();
+RayDecomposition::Workspace::Workspace(const RayDecomposition& decomposition)
+    : state_(std::make_unique<State>()) {
+    const std::size_t count = decomposition.column_count();
     state_->right.resize(count);
     state_->solution.resize(count);
     state_->upper.assign(count, unbounded);
     state_->state.assign(count, 0);
 }
-RayAmounts::Workspace::~Workspace() = default;
-RayAmounts::Workspace::Workspace(Workspace&&) noexcept = default;
-RayAmounts::Workspace& RayAmounts::Workspace::operator=(Workspace&&) noexcept = default;
+RayDecomposition::Workspace::~Workspace() = default;
+RayDecomposition::Workspace::Workspace(Workspace&&) noexcept = default;
+RayDecomposition::Workspace& RayDecomposition::Workspace::operator=(Workspace&&) noexcept = default;
 
-void RayAmounts::fit(std::span<const float> intensity, std::span<double> amounts,
-                     Workspace& workspace) const {
+void RayDecomposition::fit(std::span<const float> intensity, std::span<double> integrals,
+                           Workspace& workspace) const {
     const Impl& f = *impl_;
-    if (intensity.size() != f.n || amounts.size() != f.phases + f.peaks)
+    if (intensity.size() != f.n || integrals.size() != f.phases + f.peaks)
         throw Error(
-            fmt::format("amounts along rays: {} channels and {} amounts, expected {} and {}",
-                        intensity.size(), amounts.size(), f.n, f.phases + f.peaks));
+            fmt::format("ray decomposition: {} channels and {} path integrals, expected {} and {}",
+                        intensity.size(), integrals.size(), f.n, f.phases + f.peaks));
     auto& s = *workspace.state_;
     std::size_t valid = 0;
     for (const float value : intensity)
         valid += std::isfinite(value);
     if (valid < std::min(f.n, 2 * f.columns)) {
-        std::fill(amounts.begin(), amounts.end(), std::numeric_limits<double>::quiet_NaN());
+        std::fill(integrals.begin(), integrals.end(), std::numeric_limits<double>::quiet_NaN());
         return;
     }
     const double* gram = f.gram.data();
@@ -223,10 +251,10 @@ void RayAmounts::fit(std::span<const float> intensity, std::span<double> amounts
     const auto count = static_cast<int>(f.columns);
     s.solver.solve(gram, count, count, s.right.data(), f.lower.data(), s.upper.data(),
                    s.solution.data(), s.state.data(), 1e-9);
-    std::fill(amounts.begin(), amounts.end(), 0.0);
+    std::fill(integrals.begin(), integrals.end(), 0.0);
     for (std::size_t i = 0; i < f.columns; ++i)
         if (f.owner[i] >= 0)
-            amounts[static_cast<std::size_t>(f.owner[i])] += s.solution[i] / f.size[i];
+            integrals[static_cast<std::size_t>(f.owner[i])] += s.solution[i] / f.size[i];
 }
 
 } // namespace xrdct::rietveld

@@ -18,14 +18,14 @@
 namespace xrdct::rietveld {
 
 /// Floats side by side in one register.
-inline constexpr std::size_t lanes = 8;
-using Pack = float __attribute__((vector_size(lanes * sizeof(float)), may_alias));
-struct alignas(lanes * sizeof(float)) Block {
-    float value[lanes];
+inline constexpr std::size_t simd_width = 8;
+using Pack = float __attribute__((vector_size(simd_width * sizeof(float)), may_alias));
+struct alignas(simd_width * sizeof(float)) Block {
+    float value[simd_width];
 };
 
 inline std::size_t padded(std::size_t n) {
-    return (n + lanes - 1) / lanes * lanes;
+    return (n + simd_width - 1) / simd_width * simd_width;
 }
 inline const Pack* packs(const float* p) {
     return reinterpret_cast<const Pack*>(p);
@@ -33,9 +33,9 @@ inline const Pack* packs(const float* p) {
 inline Pack* packs(float* p) {
     return reinterpret_cast<Pack*>(p);
 }
-inline double sum_lanes(const Pack& pack) {
+inline double sum_of(const Pack& pack) {
     double sum = 0;
-    for (std::size_t i = 0; i < lanes; ++i) {
+    for (std::size_t i = 0; i < simd_width; ++i) {
         sum += static_cast<double>(pack[i]);
     }
     return sum;
@@ -68,7 +68,7 @@ struct LineTable {
     std::size_t first = 0, pieces = 0;
     struct Piece {
         std::size_t offset = 0;             ///< into the coefficients, in blocks
-        std::uint32_t first = 0, count = 0; ///< channels, multiples of the lane count
+        std::uint32_t first = 0, count = 0; ///< channels, multiples of simd_width
     };
 };
 

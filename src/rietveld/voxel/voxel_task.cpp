@@ -18,7 +18,7 @@ constexpr double search_gain = 20;    ///< in χ², needed to leave the start ce
 /// out[j] = a · b[j]; four rows at a time share the loads of a.
 void dots(const float* a, const float* const* b, std::size_t count, std::size_t n, double* out) {
     const Pack* pa = packs(a);
-    const std::size_t m = n / lanes;
+    const std::size_t m = n / simd_width;
     std::size_t j = 0;
     for (; j + 4 <= count; j += 4) {
         const Pack *b0 = packs(b[j]), *b1 = packs(b[j + 1]), *b2 = packs(b[j + 2]),
@@ -31,10 +31,10 @@ void dots(const float* a, const float* const* b, std::size_t count, std::size_t 
             s2 += v * b2[k];
             s3 += v * b3[k];
         }
-        out[j] = sum_lanes(s0);
-        out[j + 1] = sum_lanes(s1);
-        out[j + 2] = sum_lanes(s2);
-        out[j + 3] = sum_lanes(s3);
+        out[j] = sum_of(s0);
+        out[j + 1] = sum_of(s1);
+        out[j + 2] = sum_of(s2);
+        out[j + 3] = sum_of(s3);
     }
     for (; j < count; ++j) {
         const Pack* b0 = packs(b[j]);
@@ -42,7 +42,7 @@ void dots(const float* a, const float* const* b, std::size_t count, std::size_t 
         for (std::size_t k = 0; k < m; ++k) {
             s0 += pa[k] * b0[k];
         }
-        out[j] = sum_lanes(s0);
+        out[j] = sum_of(s0);
     }
 }
 
@@ -97,7 +97,7 @@ void VoxelTask::weigh(std::size_t column) {
     const Pack* source = packs(s_.column[column]);
     const Pack* weight = packs(w());
     Pack* target = packs(s_.weighted[column]);
-    for (std::size_t k = 0; k < stride_ / lanes; ++k) {
+    for (std::size_t k = 0; k < stride_ / simd_width; ++k) {
         target[k] = weight[k] * source[k];
     }
 }
@@ -167,7 +167,7 @@ void VoxelTask::update_residual() {
     Pack* r = packs(residual());
     Pack* wr = packs(weighted_residual());
     const Pack* weight = packs(w());
-    const std::size_t m = stride_ / lanes;
+    const std::size_t m = stride_ / simd_width;
     std::memcpy(residual(), y(), stride_ * sizeof(float));
     std::size_t c = 0;
     for (; c + 2 <= linear_; c += 2) {
@@ -189,7 +189,7 @@ void VoxelTask::update_residual() {
         wr[k] = weight[k] * r[k];
         sum += wr[k] * r[k];
     }
-    objective_ = sum_lanes(sum);
+    objective_ = sum_of(sum);
 }
 
 std::size_t VoxelTask::nonlinear() const {
@@ -228,11 +228,11 @@ void VoxelTask::search() {
         const auto gain = [&](const float* row) {
             const Pack *p = packs(row), *t = packs(target), *weight = packs(w());
             Pack a{}, b{};
-            for (std::size_t k = 0; k < stride_ / lanes; ++k) {
+            for (std::size_t k = 0; k < stride_ / simd_width; ++k) {
                 a += p[k] * t[k];
                 b += weight[k] * p[k] * p[k];
             }
-            const double projection = sum_lanes(a), norm = sum_lanes(b);
+            const double projection = sum_of(a), norm = sum_of(b);
             return projection > 0 && norm > 0 ? projection * projection / norm : 0;
         };
         double best = gain(s_.column[mover.column]) + search_gain * unit_variance();
@@ -351,7 +351,7 @@ void VoxelTask::add_curvature(std::size_t count) {
             for (std::size_t k = 0; k < line.count; ++k) {
                 total += r[k] * (twice * c2[k] + sixfold * c3[k]);
             }
-            const double value = sum_lanes(total) * line.per_step * line.per_step;
+            const double value = sum_of(total) * line.per_step * line.per_step;
             for (std::size_t a = 0; a < size; ++a) {
                 for (std::size_t b = 0; b <= a; ++b) {
                     sum[a * 6 + b] += value * line.slope[a] * line.slope[b];

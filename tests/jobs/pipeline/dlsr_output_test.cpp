@@ -127,7 +127,7 @@ class DlsrOutput : public ::testing::Test {
         nexus::write_root(root, "1.2.3", "abc", nexus::now_utc());
         auto entry = nexus::require_class(root, "entry", "NXentry");
         auto group = nexus::require_class(entry, stage, "NXprocess");
-        write_dlsr_result(group, result, constant);
+        pipeline::write_dlsr_result(group, result, constant);
     }
 
     hdf5::Group stage() {

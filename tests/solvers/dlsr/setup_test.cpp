@@ -26,8 +26,8 @@ rietveld::RadialAxis axis() {
 }
 
 /// Iron and copper, one cell each, and "layered": iron with a cell per voxel.
-Setup setup() {
-    Setup result;
+dlsr::Setup setup() {
+    dlsr::Setup result;
     result.model.wavelength.value = 0.12;
     result.model.instrument.w.value = 1e-3;
     result.model.phases.emplace_back(test::iron("Fe"), "Fe");
@@ -52,13 +52,13 @@ Setup setup() {
         }
         result.parts.push_back(part);
         result.pixels.emplace_back(SharedMemoryTeam::single(), std::vector<std::size_t>{0, 1});
-        Setup::Field scale;
+        dlsr::Setup::Field scale;
         scale.quantity = {result.model.phases[p].name, "scale", ""};
         scale.field.part = p;
         scale.start = {SharedMemoryTeam::single(), std::vector<double>{1, 2}};
         result.fields.push_back(scale);
         if (p == 2) {
-            Setup::Field cell;
+            dlsr::Setup::Field cell;
             cell.quantity = {"layered", "a", "angstrom"};
             cell.field = {.part = 2, .shape = 0, .lower = shape.lower, .upper = shape.upper};
             cell.start = {SharedMemoryTeam::single(), std::vector<double>{a, a}};
@@ -107,6 +107,55 @@ TEST(GlobalRanges, WidthsMayBeNothing) {
     ASSERT_TRUE(moved);
     EXPECT_EQ(moved->lower[0], 0);
     EXPECT_GT(moved->upper[0], 1.5e-2);
+}
+
+/// Iron on the left pixel and copper on both of a sample of two by two, and a constant background.
+ConventionalMaps conventional() {
+    ConventionalMaps maps;
+    maps.n = 2;
+    maps.x = {-0.05, 0.05};
+    maps.model.wavelength.value = 0.12;
+    maps.model.phases.emplace_back(test::iron("Fe"), "Fe");
+    maps.model.phases.emplace_back(test::copper("Cu"), "Cu");
+    maps.model.background.resize(1);
+    maps.sample = {1, 1, 0, 0};
+    maps.phases.resize(2);
+    maps.phases[0] = {{1, 0, 1, 0}, {2, nan, 5, 0}, {{2.87, nan, nan, nan}}};
+    maps.phases[1] = {{1, 1, 0, 0}, {1, 3, 0, 0}, {{}}};
+    maps.background = {{1, -1, 0, 0}};
+    return maps;
+}
+
+TEST(MakeSetup, RefinesWhatTheOptionsSay) {
+    Options options;
+    options.phases.resize(2);
+    options.phases[0].cell[0] = Treatment::voxel;
+    options.phases[1].cell[0] = Treatment::global;
+    options.phases[1].scale = Treatment::global;
+    options.smoothness = 0.5;
+    options.gap = 0.3;
+    options.bounded = true;
+    const auto s = make_setup(SharedMemoryTeam::single(), options, conventional(), 0.1);
+    ASSERT_EQ(s.parts.size(), 3U);
+    EXPECT_EQ(s.pixels[0].size(), 1U); // in the phase's mask and in the sample
+    EXPECT_EQ(s.pixels[1].size(), 2U);
+    ASSERT_EQ(s.fields.size(), 4U); // scale, cell; scale; background
+    EXPECT_EQ(s.fields[0].field.treatment, FieldTreatment::voxel);
+    EXPECT_EQ(s.fields[0].field.lower, 0);
+    EXPECT_EQ(s.fields[0].start[1], 0); // not a number there
+    const auto& cell = s.fields[1];
+    EXPECT_EQ(cell.quantity.name, "a");
+    EXPECT_DOUBLE_EQ(cell.start[0], 2.87);
+    EXPECT_LT(cell.field.lower, 2.87);
+    EXPECT_GT(cell.field.upper, 2.87);
+    EXPECT_EQ(cell.field.smoothness, 0.5);
+    EXPECT_EQ(cell.field.max_gap, 3U);
+    EXPECT_EQ(s.fields[2].field.treatment, FieldTreatment::scaled);
+    EXPECT_TRUE(std::isinf(s.fields[3].field.lower)); // a background may be negative
+    ASSERT_EQ(s.globals.size(), 1U);
+    EXPECT_EQ(s.global_quantities[0].group, "Cu");
+    EXPECT_DOUBLE_EQ(s.layer_centre[0], 0);
+    EXPECT_DOUBLE_EQ(s.layer_centre[1], -0.05);
 }
 
 using Standards = std::vector<std::size_t>;
@@ -169,7 +218,7 @@ TEST(StandardsScale, MovesLinesAndCellsTogether) {
     EXPECT_NEAR(s.fields[3].start[1], factor * before.fields[3].start[1], 1e-12);
     EXPECT_NEAR(s.parts[2].voxel[0].upper, factor * before.parts[2].voxel[0].upper, 1e-12);
     // The lines stay where they were, but for what separates tan 2θ from sin θ.
-    const auto lines = [](const Setup& of) {
+    const auto lines = [](const dlsr::Setup& of) {
         return rietveld::PatternCalculator(axis(), of.model).lines(of.model);
     };
     const auto now = lines(s), then = lines(before);

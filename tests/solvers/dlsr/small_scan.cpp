@@ -105,8 +105,8 @@ SmallScan::SmallScan(const SmallScanOptions& o)
     const auto tables = basis->tables(basis->start_globals(), false);
     for (std::size_t p = 0; p < 4; ++p) {
         double square = 0;
-        for (std::size_t i = 0; i < basis->lanes(p) * basis->size(); ++i) // of the mean over ψ
-            square += std::pow(tables.values[basis->first_lane(p) * basis->size() + i], 2);
+        for (std::size_t i = 0; i < basis->components(p) * basis->size(); ++i) // of the mean over ψ
+            square += std::pow(tables.values[basis->first_component(p) * basis->size() + i], 2);
         unit_amount.push_back(1 / std::sqrt(square));
     }
     for (std::size_t r = 0; r < o.rotations * translations; ++r) {

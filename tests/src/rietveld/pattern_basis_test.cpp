@@ -173,7 +173,8 @@ double left_out(const rietveld::PatternBasis& basis, const std::vector<double>& 
 std::vector<float> from_tables(const rietveld::PatternBasis& basis,
                                const rietveld::PatternBasis::Tables& tables, std::size_t part,
                                const std::vector<double>& eta, double depth) {
-    const std::size_t m = basis.size(), lanes = basis.lanes(part), layers = basis.layer_count();
+    const std::size_t m = basis.size(), lanes = basis.components(part),
+                      layers = basis.layer_count();
     std::vector<float> u(lanes), y(m, 0.0F);
     basis.shape_functions(part, eta, u, {});
     const double place = (depth + half_depth) / (2 * half_depth) * static_cast<double>(layers - 1);
@@ -184,7 +185,7 @@ std::vector<float> from_tables(const rietveld::PatternBasis& basis,
             const float share = (side ? upper_share : 1 - upper_share) * u[i];
             const float* row =
                 tables.values.data() +
-                ((lower + side) * basis.lane_count() + basis.first_lane(part) + i) * m;
+                ((lower + side) * basis.component_count() + basis.first_component(part) + i) * m;
             for (std::size_t k = 0; k < m; ++k)
                 y[k] += share * row[k];
         }
@@ -247,7 +248,7 @@ TEST(PatternBasis, TablesGiveThePatternsBetweenNodesAndLayers) {
     for (int set = 0; set < 3; ++set) {
         const auto globals = draw(random, basis.parts(), nmc).globals;
         const auto tables = basis.tables(globals, false);
-        ASSERT_EQ(tables.values.size(), layer_count * basis.lane_count() * basis.size());
+        ASSERT_EQ(tables.values.size(), layer_count * basis.component_count() * basis.size());
         EXPECT_TRUE(tables.derivatives.empty());
         for (std::size_t part = 0; part < 4; ++part)
             for (int i = 0; i < 10; ++i) {
@@ -317,12 +318,12 @@ TEST(PatternBasis, WithoutDepth) {
     for (int i = 0; i < 10; ++i) {
         const Draw at = draw(random, basis.parts(), nmc);
         const auto expected = compressed(basis, exact(nmc, at.eta, basis.start_globals(), 0));
-        const std::size_t m = basis.size(), lanes = basis.lanes(nmc);
+        const std::size_t m = basis.size(), lanes = basis.components(nmc);
         std::vector<float> u(lanes), found(m, 0.0F);
         basis.shape_functions(nmc, at.eta, u, {});
         for (std::size_t l = 0; l < lanes; ++l)
             for (std::size_t k = 0; k < m; ++k)
-                found[k] += u[l] * tables.values[(basis.first_lane(nmc) + l) * m + k];
+                found[k] += u[l] * tables.values[(basis.first_component(nmc) + l) * m + k];
         EXPECT_LT(difference(found, expected), 2e-3 * norm(expected));
     }
 }
@@ -344,14 +345,14 @@ TEST(PatternBasis, StartsAtTheModel) {
 
 TEST(PatternBasis, LanesAreNumberedThrough) {
     const auto& basis = some_basis();
-    EXPECT_GT(basis.lanes(nmc), 1U);
+    EXPECT_GT(basis.components(nmc), 1U);
     std::size_t first = 0;
     for (std::size_t part = 0; part < 4; ++part) {
-        EXPECT_EQ(basis.first_lane(part), first);
-        first += basis.lanes(part);
-        EXPECT_TRUE(part == nmc || basis.lanes(part) == 1U);
+        EXPECT_EQ(basis.first_component(part), first);
+        first += basis.components(part);
+        EXPECT_TRUE(part == nmc || basis.components(part) == 1U);
     }
-    EXPECT_EQ(basis.lane_count(), first);
+    EXPECT_EQ(basis.component_count(), first);
     std::vector<float> u(1);
     basis.shape_functions(copper, {}, u, {});
     EXPECT_EQ(u[0], 1);
@@ -359,7 +360,7 @@ TEST(PatternBasis, LanesAreNumberedThrough) {
 
 TEST(PatternBasis, DerivativesOfTheShapeFunctions) {
     const auto& basis = some_basis();
-    const std::size_t lanes = basis.lanes(nmc);
+    const std::size_t lanes = basis.components(nmc);
     const auto& voxel = basis.parts()[nmc].voxel;
     std::mt19937 random(5);
     const auto u_at = [&](std::vector<double> eta) {
@@ -388,7 +389,7 @@ TEST(PatternBasis, DerivativesOfTheShapeFunctions) {
 
 TEST(PatternBasis, ShapesBeyondTheRangeCountAsItsEnd) {
     const auto& basis = some_basis();
-    const std::size_t lanes = basis.lanes(nmc);
+    const std::size_t lanes = basis.components(nmc);
     std::vector<float> u(lanes), du(2 * lanes), end(lanes), slope(2 * lanes);
     basis.shape_functions(nmc, std::vector<double>{2.885, 14.2}, end, slope);
     basis.shape_functions(nmc, std::vector<double>{2.95, 14.2}, u, du);
@@ -401,7 +402,7 @@ TEST(PatternBasis, ShapeDerivativesAreThoseOfPatterns) {
     const auto& basis = some_basis();
     const auto& globals = basis.start_globals();
     const auto tables = basis.tables(globals, false);
-    const std::size_t lanes = basis.lanes(nmc), m = basis.size(), middle = layer_count / 2;
+    const std::size_t lanes = basis.components(nmc), m = basis.size(), middle = layer_count / 2;
     const std::vector<double> eta{2.868, 14.27};
     std::vector<float> u(lanes), du(2 * lanes);
     basis.shape_functions(nmc, eta, u, du);
@@ -409,8 +410,8 @@ TEST(PatternBasis, ShapeDerivativesAreThoseOfPatterns) {
         std::vector<float> found(m, 0.0F), expected(m);
         for (std::size_t i = 0; i < lanes; ++i)
             for (std::size_t k = 0; k < m; ++k)
-                found[k] +=
-                    du[d * lanes + i] * tables.values[(middle * basis.lane_count() + i) * m + k];
+                found[k] += du[d * lanes + i] *
+                            tables.values[(middle * basis.component_count() + i) * m + k];
         const double h = d == 0 ? 1e-4 : 1e-3;
         auto up = eta, down = eta;
         up[d] += h;
@@ -445,20 +446,23 @@ TEST(PatternBasis, DerivativesOfTheTables) {
             down[g] -= h;
             const auto upper = basis.tables(up, false).values;
             const auto lower = basis.tables(down, false).values;
-            const std::size_t lanes = basis.lanes(part);
+            const std::size_t lanes = basis.components(part);
             ASSERT_EQ(tables.derivatives[g].size(), options.layers * lanes * m);
             double error = 0, size = 0, elsewhere = 0;
             for (std::size_t l = 0; l < options.layers; ++l)
-                for (std::size_t i = 0; i < basis.lane_count(); ++i)
+                for (std::size_t i = 0; i < basis.component_count(); ++i)
                     for (std::size_t k = 0; k < m; ++k) {
-                        const std::size_t at = (l * basis.lane_count() + i) * m + k;
+                        const std::size_t at = (l * basis.component_count() + i) * m + k;
                         const double slope = (static_cast<double>(upper[at]) - lower[at]) / (2 * h);
-                        if (i < basis.first_lane(part) || i >= basis.first_lane(part) + lanes) {
+                        if (i < basis.first_component(part) ||
+                            i >= basis.first_component(part) + lanes) {
                             elsewhere = std::max(elsewhere, std::abs(slope));
                             continue;
                         }
                         const double found =
-                            tables.derivatives[g][(l * lanes + i - basis.first_lane(part)) * m + k];
+                            tables
+                                .derivatives[g]
+                                            [(l * lanes + i - basis.first_component(part)) * m + k];
                         error += (found - slope) * (found - slope);
                         size += slope * slope;
                     }
@@ -600,7 +604,7 @@ TEST(PatternBasis, PartsThatTheModelDoesNotHave) {
 TEST(PatternBasis, WrongSizes) {
     const auto& basis = some_basis();
     std::vector<float> pattern(channels), coefficients(basis.size()), less(basis.size() - 1),
-        u(basis.lanes(nmc)), du(u.size());
+        u(basis.components(nmc)), du(u.size());
     const std::vector<double> eta{2.87, 14.2}, one{2.87};
     EXPECT_THROW(basis.compress(pattern, less), Error);
     EXPECT_THROW(basis.compress(coefficients, coefficients), Error);

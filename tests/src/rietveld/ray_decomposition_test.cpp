@@ -67,26 +67,26 @@ std::vector<float> ray(const rietveld::RadialAxis& axis,
     return result;
 }
 
-rietveld::RayAmountOptions options() {
-    rietveld::RayAmountOptions o;
+rietveld::RayDecompositionOptions options() {
+    rietveld::RayDecompositionOptions o;
     o.depths = depths();
     o.distance = distance;
     return o;
 }
 
-TEST(RayAmounts, DoNotDependOnTheDepth) {
+TEST(RayDecomposition, DoNotDependOnTheDepth) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const rietveld::RayAmounts amounts(axis, model(), variance, options());
+    const rietveld::RayDecomposition amounts(axis, model(), variance, options());
     ASSERT_EQ(amounts.phase_count(), 2U);
     ASSERT_EQ(amounts.peak_count(), 1U);
-    rietveld::RayAmounts::Workspace workspace(amounts);
+    rietveld::RayDecomposition::Workspace workspace(amounts);
     auto many = options();
     many.depths.clear();
     for (int i = 0; i < 11; ++i)
         many.depths.push_back(i - 5.0);
-    const rietveld::RayAmounts finer(axis, model(), variance, many);
-    rietveld::RayAmounts::Workspace finer_workspace(finer);
+    const rietveld::RayDecomposition finer(axis, model(), variance, many);
+    rietveld::RayDecomposition::Workspace finer_workspace(finer);
     std::vector<double> found(3);
     // Both walls of a can, and depths between those of the columns.
     for (const double z : {0.0, 1.3, 3.1, 4.8}) {
@@ -109,20 +109,20 @@ TEST(RayAmounts, DoNotDependOnTheDepth) {
     // What one depth only would make of it.
     auto one = options();
     one.depths = {0};
-    const rietveld::RayAmounts plain(axis, model(), variance, one);
-    rietveld::RayAmounts::Workspace plain_workspace(plain);
+    const rietveld::RayDecomposition plain(axis, model(), variance, one);
+    rietveld::RayDecomposition::Workspace plain_workspace(plain);
     plain.fit(ray(axis, {{0, 2e-3, 4.8}, {0, 2e-3, -4.8}}, 0), found, plain_workspace);
     EXPECT_LT(found[0], 0.9 * 4e-3);
 }
 
-TEST(RayAmounts, VaryingCells) {
+TEST(RayDecomposition, VaryingCells) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
     auto o = options();
     o.depths = {0};
     o.varying_cells = {"NMC"};
-    const rietveld::RayAmounts amounts(axis, model(), variance, o);
-    rietveld::RayAmounts::Workspace workspace(amounts);
+    const rietveld::RayDecomposition amounts(axis, model(), variance, o);
+    rietveld::RayDecomposition::Workspace workspace(amounts);
     std::vector<double> found(3);
     for (const double c : {14.37, 14.40, 14.43}) {
         amounts.fit(ray(axis, {{1, 1e-2, 0}}, 0, c), found, workspace);
@@ -130,11 +130,11 @@ TEST(RayAmounts, VaryingCells) {
     }
 }
 
-TEST(RayAmounts, MissingChannels) {
+TEST(RayDecomposition, MissingChannels) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const rietveld::RayAmounts amounts(axis, model(), variance, options());
-    rietveld::RayAmounts::Workspace workspace(amounts);
+    const rietveld::RayDecomposition amounts(axis, model(), variance, options());
+    rietveld::RayDecomposition::Workspace workspace(amounts);
     auto y = ray(axis, {{0, 2e-3, 1}, {1, 1e-2, 0}}, 30);
     std::vector<double> whole(3), gaps(3);
     amounts.fit(y, whole, workspace);
@@ -148,12 +148,13 @@ TEST(RayAmounts, MissingChannels) {
     EXPECT_TRUE(std::isnan(gaps[0]));
 }
 
-TEST(RayAmounts, SaysWhatIsWrong) {
+TEST(RayDecomposition, SaysWhatIsWrong) {
     const auto axis = test::cell_axis();
     const std::vector<double> variance(axis.size(), 50.0);
-    const auto message = [&](const rietveld::RayAmountOptions& o, std::span<const double> v) {
+    const auto message = [&](const rietveld::RayDecompositionOptions& o,
+                             std::span<const double> v) {
         try {
-            const rietveld::RayAmounts amounts(axis, model(), v, o);
+            const rietveld::RayDecomposition amounts(axis, model(), v, o);
         } catch (const Error& error) {
             return std::string(error.what());
         }

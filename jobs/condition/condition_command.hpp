@@ -1,0 +1,11 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace xrdct::condition {
+
+/// The command; takes the arguments after its name and returns an exit code. Throws Error.
+int command_condition(const std::vector<std::string>& arguments);
+
+} // namespace xrdct::condition
