@@ -158,9 +158,9 @@ class DlsrCalls : public Calls {
         gather(unknowns());
         agree(3); // the first: whether the operator stands there
         condense();
-        run_and_sync(); // weights of the springs
+        run_and_sync(); // weights of the neighbour pairs
         allocate(4);
-        run_and_sync(3); // springs, blocks, sensitivities
+        run_and_sync(3); // neighbour pairs, blocks, sensitivities
         reduce(number * real(w_.globals));
     }
     void product() {
@@ -212,7 +212,7 @@ class DlsrCalls : public Calls {
     /// The members' sums over the voxels, and of the globals.
     void collect() { run_and_sync(w_.globals > 0 ? 2 : 1); }
     /// The condensed lanes: seven arrays of the projector, which are filled one by one, three of
-    /// every part, filled run_and_sync, the combinations and the functions of each family.
+    /// every part, filled together, the combinations and the functions of each family.
     void condense() {
         allocate(real(7 + 3 * w_.parts + w_.families));
         run_and_sync(real(1 + 7 + 1 + w_.families));

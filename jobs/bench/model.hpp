@@ -115,7 +115,7 @@ struct Machine {
     double latency = 0;           ///< of a message between nodes [s]
     double node_latency = 0;      ///< of one within a node [s]
     double file_bandwidth = 0;    ///< of one rank [B/s]
-    double file_system = 0;       ///< of all ranks run_and_sync [B/s]
+    double file_system = 0;       ///< of all ranks together [B/s]
 };
 
 /// Seconds of the stages' parts on one core, measured.

@@ -43,7 +43,7 @@ class ConditionInput {
     std::vector<std::filesystem::path> files; ///< everything that is read
     std::size_t missing_lines = 0;            ///< rotations of which nothing was recorded
     std::size_t missing_points = 0;           ///< single points without a frame, besides these
-    std::size_t row_chunk = 1;                ///< rotations that are best read run_and_sync
+    std::size_t row_chunk = 1;                ///< rotations that are best read together
 
     std::size_t n_rotation() const { return rotation.size(); }
     std::size_t n_translation() const { return translation.size(); }

@@ -111,14 +111,15 @@ void read_input_table(settings::Settings& s, ConditionJob& job) {
         }
     }
     auto& geometry = job.geometry;
-    geometry.wavelength =
-        positive(s, "geometry.wavelength", geometry.wavelength, "angstrom", "nan: from the file");
-    geometry.energy =
-        positive(s, "geometry.energy", geometry.energy, "keV", "instead of the wavelength");
+    geometry.wavelength = positive(s, "geometry.wavelength", geometry.wavelength, "angstrom",
+                                   "wavelength; nan: from the file");
+    geometry.energy = positive(s, "geometry.energy", geometry.energy, "keV",
+                               "photon energy, instead of the wavelength");
     require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
-    geometry.distance = positive(s, "geometry.distance", geometry.distance, "mm",
-                                 "rotation axis to detector; nan: from the file");
+    geometry.distance =
+        positive(s, "geometry.distance", geometry.distance, "mm",
+                 "distance from the rotation axis to the detector; nan: from the file");
     geometry.beam_width =
         positive(s, "geometry.beam_width", geometry.beam_width, "mm",
                  "width of the beam, kept in the scan that is written; nan: from the file");
@@ -133,10 +134,10 @@ void read_arrangement(settings::Settings& s, ConditionJob& job) {
         "how frames become points: by the positions of the motors, or line "
         "after line, the translation being the fast axis (needs the ranges "
         "of [input]); auto: by positions where the file has them");
-    job.rotations =
-        s.integer("arrange.rotations", job.rotations, "rotations of a scan line after line");
+    job.rotations = s.integer("arrange.rotations", job.rotations,
+                              "number of rotations of a scan that is stored line after line");
     job.translations = s.integer("arrange.translations", job.translations,
-                                 "translations of a scan line after line");
+                                 "number of translations of a scan that is stored line after line");
     require(job.rotations >= 0, s, "arrange.rotations", "must not be negative");
     require(job.translations >= 0, s, "arrange.translations", "must not be negative");
     job.lost = counts(s, "arrange.lost",
@@ -181,20 +182,20 @@ void read_normalisation(settings::Settings& s, ConditionJob& job) {
                               "are masked");
     require(job.flux_limit >= 0 && job.flux_limit < 1, s, "normalise.limit",
             "must lie between 0 and 1");
-    job.dead_time =
-        s.number("normalise.dead_time", job.dead_time, "s",
-                 "of one detector pixel, for intensities in counts per pixel and frame; "
-                 "0: no correction");
+    job.dead_time = s.number("normalise.dead_time", job.dead_time, "s",
+                             "dead time of a detector pixel, for intensities in counts per pixel "
+                             "and frame; 0: no correction");
     require(job.dead_time >= 0 && job.dead_time < 1e-2, s, "normalise.dead_time",
             "must lie between 0 and 0.01 s");
     using conditioning::DeadTimeModel;
-    job.dead_time_model =
-        settings::choose<DeadTimeModel>(s, "normalise.dead_time_model", job.dead_time_model,
-                                        {{"nonparalyzable", DeadTimeModel::non_paralysable},
-                                         {"paralyzable", DeadTimeModel::paralysable}},
-                                        "whether a count during the dead time prolongs it");
-    job.exposure_time = positive(s, "normalise.exposure_time", job.exposure_time, "s",
-                                 "of every frame, for the dead time; nan: from the file");
+    job.dead_time_model = settings::choose<DeadTimeModel>(
+        s, "normalise.dead_time_model", job.dead_time_model,
+        {{"nonparalyzable", DeadTimeModel::non_paralysable},
+         {"paralyzable", DeadTimeModel::paralysable}},
+        "whether a count during the dead time prolongs it (paralyzable) or not");
+    job.exposure_time = positive(
+        s, "normalise.exposure_time", job.exposure_time, "s",
+        "exposure time of every frame, for the correction of the dead time; nan: from the file");
     job.relative_transmission = s.boolean(
         "normalise.transmission", job.relative_transmission,
         "the transmission is a reading of the transmitted beam: divide it by the monitor, "
@@ -211,43 +212,46 @@ void read_air(settings::Settings& s, ConditionJob& job) {
                                             "channels (text or NeXus/HDF5)"));
     require((job.air == "pattern") == !job.air_file.empty(), s, "air.file",
             "goes with air.method = \"pattern\"");
-    job.air_dataset = s.text("air.intensity", "", "its dataset; empty: the file's default signal");
+    job.air_dataset =
+        s.text("air.intensity", "",
+               "dataset of the measured pattern in air.file; empty: the file's default signal");
     job.air_scale = s.number("air.scale", job.air_scale, "",
-                             "factor of the measured pattern (ratio of exposures and fluxes)");
+                             "factor of the measured air scatter (ratio of exposures and fluxes)");
     require(std::isfinite(job.air_scale) && job.air_scale > 0, s, "air.scale", "must be positive");
     job.air_edge =
         s.integer("air.edge", job.air_edge, "translations at either end that see air only");
     require(job.air_edge >= 1, s, "air.edge", "must be at least 1");
     job.air_attenuated = s.boolean("air.attenuated", job.air_attenuated,
-                                   "multiply by the transmission: air scatter from in front of the "
-                                   "sample is absorbed in it");
+                                   "multiply the air scatter by the transmission: what comes from "
+                                   "in front of the sample is absorbed in it");
 }
 
 void read_steps(settings::Settings& s, ConditionJob& job) {
     job.dead_channels = s.boolean("channels.dead", job.dead_channels,
                                   "mask channels that are constant or missing in the whole scan");
-    job.excluded = s.intervals("channels.excluded", "deg", "regions [from, to] that are masked");
+    job.excluded =
+        s.intervals("channels.excluded", "deg", "regions [from, to] in 2theta that are masked");
     job.spots =
         treat(s, "spots.method", "weight", true,
               "values that none of the neighbouring rotations account for (single-crystal "
               "reflections, zingers, dropouts): report them, weight them down, or mask them");
     auto& spots = job.spot_options;
     spots.threshold = s.number("spots.threshold", spots.threshold, "standard deviations",
-                               "beyond the range of the neighbours");
+                               "a value this far beyond the range of its neighbours is a spot");
     require(spots.threshold >= 2, s, "spots.threshold", "must be at least 2");
     const long reach = s.integer("spots.rotations", static_cast<long>(spots.rotation_reach),
                                  "rotations on either side to compare with; more than a reflection "
                                  "lasts");
     require(reach >= 1 && reach <= 20, s, "spots.rotations", "must lie between 1 and 20");
     spots.rotation_reach = static_cast<std::size_t>(reach);
-    spots.low = s.boolean("spots.low", spots.low, "seek values that are too low, too");
+    spots.low = s.boolean("spots.low", spots.low, "seek spots that are too low, too (dropouts)");
     job.stripes = treat(s, "stripes.method", "correct", false,
                         "translations whose gain differs in all rotations (rings in the image)");
     job.stripe_options.threshold =
         s.number("stripes.threshold", job.stripe_options.threshold, "standard deviations",
-                 "of what stands out from its neighbours");
-    job.stripe_options.smallest =
-        s.number("stripes.smallest", job.stripe_options.smallest, "", "smallest gain error");
+                 "a gain this far from those of its neighbours is a stripe");
+    job.stripe_options.smallest = s.number("stripes.smallest", job.stripe_options.smallest, "",
+                                           "smallest error of a gain that counts as a stripe");
     require(job.stripe_options.threshold >= 2, s, "stripes.threshold", "must be at least 2");
     require(job.stripe_options.smallest > 0, s, "stripes.smallest", "must be positive");
     job.scaling = treat(s, "scaling.method", "total", false,

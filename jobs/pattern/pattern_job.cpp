@@ -73,20 +73,21 @@ void read_geometry_table(settings::Settings& s,
                          const std::optional<settings::InstrumentFile>& calibration,
                          PatternJob& job) {
     auto& model = job.model;
-    const double wavelength = positive(s, "geometry.wavelength", settings::not_given, "angstrom",
-                                       "nan: from the instrument file, else from the pattern's");
-    const double energy =
-        positive(s, "geometry.energy", settings::not_given, "keV", "instead of the wavelength");
+    const double wavelength =
+        positive(s, "geometry.wavelength", settings::not_given, "angstrom",
+                 "wavelength; nan: from the instrument file, else from the pattern's");
+    const double energy = positive(s, "geometry.energy", settings::not_given, "keV",
+                                   "photon energy, instead of the wavelength");
     require(std::isnan(wavelength) || std::isnan(energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
     job.reading.wavelength = !std::isnan(wavelength) ? wavelength
                              : !std::isnan(energy)   ? wavelength_from_energy(energy)
                              : calibration           ? calibration->wavelength
                                                      : 0;
-    const double distance =
-        positive(s, "geometry.distance", settings::not_given, "mm",
-                 "sample to detector, or goniometer radius; needed for radii and for a "
-                 "displacement; nan: from the instrument file; for radii from the pattern's");
+    const double distance = positive(
+        s, "geometry.distance", settings::not_given, "mm",
+        "distance from sample to detector, or goniometer radius; needed for radii and for a "
+        "displacement; nan: from the instrument file; for radii from the pattern's");
     job.reading.distance = !std::isnan(distance) ? distance
                            : calibration         ? calibration->distance
                                                  : 0;
@@ -141,11 +142,11 @@ void read_instrument_table(settings::Settings& s,
         return s.number(fmt::format("instrument.{}", name), fallback, unit, text);
     };
     instrument.u.value = value("u", widths.u, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v.value = value("v", widths.v, "deg^2", "see u");
-    instrument.w.value = value("w", widths.w, "deg^2", "see u");
+    instrument.v.value = value("v", widths.v, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.w.value = value("w", widths.w, "deg^2", "Gaussian FWHM² = u tan²θ + v tanθ + w");
     instrument.x.value = value("x", widths.x, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y.value = value("y", widths.y, "deg", "see x");
-    instrument.z.value = value("z", widths.z, "deg", "see x");
+    instrument.y.value = value("y", widths.y, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.z.value = value("z", widths.z, "deg", "Lorentzian FWHM = x/cosθ + y tanθ + z");
     model.zero.value = value("zero", calibration ? calibration->zero : 0, "deg",
                              "zero shift, added to every line's 2theta");
     // The angles were computed with the nominal distance D₀ that the job states; the calibrated one

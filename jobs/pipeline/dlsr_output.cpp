@@ -287,9 +287,9 @@ void write_history(hdf5::Group& stage, const dlsr::Result& result) {
             error.push_back(entry.error);
         }
         auto group = nexus::require_data(stage, "held_out", "chi_squared", {"smoothness"});
-        nexus::write_axis(group, "smoothness", smoothness, {"", "strength of the smoothness"});
+        nexus::write_axis(group, "smoothness", smoothness, {"", "regularisation weight"});
         nexus::write_axis(group, "chi_squared", chi_squared,
-                          {"", "squared residual over variance of the projections held out"});
+                          {"", "squared residual over variance of the validation projections"});
         nexus::write_axis(group, "chi_squared_errors", error,
                           {"", "standard error of the difference from the least"});
     }

@@ -66,7 +66,7 @@ struct DlsrDiagnostics {
 };
 
 /// Nothing for another stage, or a product without diagnostics. Not thread-safe (reads the file).
-/// @throws Error when arrays that belong run_and_sync have different lengths.
+/// @throws Error when arrays that belong together have different lengths.
 std::optional<DlsrDiagnostics> read_dlsr_diagnostics(const ProductStage& stage);
 
 /// A global value as it is read: sizes for inverse sizes, microstrains for their squares, with the

@@ -117,10 +117,10 @@ void add_smoothness(HtmlPage& page, const StageResult& stage) {
                         map.resolution > 0.0 ? number(map.resolution, 3) : "not determined",
                         map.resolution > 0.0 ? number(map.resolution / pixel, 3) : ""});
     }
-    page.table("Strength of the smoothness of each map, and its effective resolution: full width "
-               "at half maximum of what the fit makes of a change in one voxel, median over the "
-               "voxels.",
-               {"", "map", "smoothness", "resolution [mm]", "voxels"}, rows);
+    page.table(
+        "Regularisation weight of each map, and its effective resolution: full width at half "
+        "maximum of what the fit makes of a change in one voxel, median over the voxels.",
+        {"", "map", "smoothness", "resolution [mm]", "voxels"}, rows);
     page.note(any ? "Smoothness makes a voxel follow its neighbours of the same phase where the "
                     "data say little. Neighbouring voxels of a smoothed map are therefore "
                     "correlated: it has fewer independent values than voxels, details finer than "

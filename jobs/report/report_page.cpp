@@ -93,7 +93,7 @@ void add_details(HtmlPage& page, const ProductStage& stage) {
             rows.push_back(
                 {escape_html(describe_quantity(name).text),
                  name == "misfit" ? format_number(value, 3) : signed_millimetres(value)});
-        page.table("The reference ring by which amounts were turned into volumes.", {}, rows);
+        page.table("The can wall by which amounts were turned into volumes.", {}, rows);
     }
     if (!stage.details.empty()) {
         std::vector<std::vector<std::string>> rows;

@@ -20,15 +20,14 @@ void read_unknowns(Settings& s, DlsrSettings& dlsr) {
                   "job's start values: those of the conventional fit contain parallax");
     dlsr.smoothness = s.number_or_word(
         "dlsr.smoothness", std::nullopt, "auto", "",
-        "strength of the smoothness of voxel cells between neighbours of a phase: weight of a "
-        "squared relative difference of 3e-4; \"auto\": the one that predicts held-out projections "
-        "best; 0: none");
+        "regularisation weight of voxel cells: weight of a squared relative difference of 3e-4 "
+        "between neighbouring voxels of a phase; \"auto\": chosen by cross-validation; 0: none");
     require(!dlsr.smoothness || *dlsr.smoothness >= 0, s, "dlsr.smoothness",
             "must not be negative");
-    dlsr.amount_smoothness = s.number(
-        "dlsr.amount_smoothness", dlsr.amount_smoothness, "",
-        "strength of the smoothness of amounts: weight of the squared difference of neighbours "
-        "over the phase's 95th percentile; 0: none");
+    dlsr.amount_smoothness =
+        s.number("dlsr.amount_smoothness", dlsr.amount_smoothness, "",
+                 "regularisation weight of amounts: weight of the squared difference of "
+                 "neighbouring voxels over the phase's 95th percentile; 0: none");
     require(dlsr.amount_smoothness >= 0, s, "dlsr.amount_smoothness", "must not be negative");
     dlsr.edge = s.number("dlsr.edge", dlsr.edge, "",
                          "edge-preserving smoothness: relative differences of cells beyond this "
@@ -51,8 +50,9 @@ void read_judgement(Settings& s, DlsrSettings& dlsr) {
                               "residual beyond which dlsr.loss = \"huber\" is no longer a square");
     require(dlsr.threshold >= 1 && dlsr.threshold <= 100, s, "dlsr.threshold",
             "must lie between 1 and 100");
-    dlsr.held_out = s.integer("dlsr.held_out", dlsr.held_out,
-                              "every n-th projection is held out to choose the smoothness");
+    dlsr.held_out = s.integer(
+        "dlsr.held_out", dlsr.held_out,
+        "every n-th projection is kept for validation, to choose the regularisation weight");
     require(dlsr.held_out >= 2, s, "dlsr.held_out", "must be at least 2");
     dlsr.error_samples =
         s.integer("dlsr.error_samples", dlsr.error_samples,
@@ -61,14 +61,14 @@ void read_judgement(Settings& s, DlsrSettings& dlsr) {
             "must lie between 0 and 1000");
     dlsr.resolution_products = s.integer(
         "dlsr.resolution_products", dlsr.resolution_products,
-        "most products with the normal matrix that are spent on the effective resolutions of the "
-        "cells, and on those of the amounts; 0: they are not determined");
+        "most matrix-vector products with the normal matrix that are spent on the effective "
+        "resolutions of the cells, and on those of the amounts; 0: they are not determined");
     require(dlsr.resolution_products >= 0 && dlsr.resolution_products <= 1000, s,
             "dlsr.resolution_products", "must lie between 0 and 1000");
     dlsr.check_senses =
         s.boolean("dlsr.check_senses", dlsr.check_senses,
-                  "try the opposite depth sense (a reversed rotation or translation) on some of "
-                  "the projections and report the change of the misfit");
+                  "check the handedness: try reversed depths (one reversed sense of rotation or "
+                  "translation) on some of the projections and report the change of the misfit");
 }
 
 /// What is refined of the geometry.

@@ -90,12 +90,16 @@ std::optional<InstrumentFile> read_instrument(Settings& s, const std::filesystem
     };
     instrument.u = term("u", &rietveld::InstrumentProfile::u, instrument.u, "deg^2",
                         "Gaussian FWHM² = u tan²θ + v tanθ + w");
-    instrument.v = term("v", &rietveld::InstrumentProfile::v, instrument.v, "deg^2", "see u");
-    instrument.w = term("w", &rietveld::InstrumentProfile::w, instrument.w, "deg^2", "see u");
+    instrument.v = term("v", &rietveld::InstrumentProfile::v, instrument.v, "deg^2",
+                        "Gaussian FWHM² = u tan²θ + v tanθ + w");
+    instrument.w = term("w", &rietveld::InstrumentProfile::w, instrument.w, "deg^2",
+                        "Gaussian FWHM² = u tan²θ + v tanθ + w");
     instrument.x = term("x", &rietveld::InstrumentProfile::x, instrument.x, "deg",
                         "Lorentzian FWHM = x/cosθ + y tanθ + z");
-    instrument.y = term("y", &rietveld::InstrumentProfile::y, instrument.y, "deg", "see x");
-    instrument.z = term("z", &rietveld::InstrumentProfile::z, instrument.z, "deg", "see x");
+    instrument.y = term("y", &rietveld::InstrumentProfile::y, instrument.y, "deg",
+                        "Lorentzian FWHM = x/cosθ + y tanθ + z");
+    instrument.z = term("z", &rietveld::InstrumentProfile::z, instrument.z, "deg",
+                        "Lorentzian FWHM = x/cosθ + y tanθ + z");
     instrument.polarization_stated = s.has("instrument.polarization_corrected");
     instrument.solid_angle_stated = s.has("instrument.solid_angle_corrected");
     instrument.polarization_corrected =
@@ -148,10 +152,9 @@ Value choose(Settings& s, const std::string& key, Value fallback,
 }
 
 void read_iteration(Settings& s, AbsorptionSettings& absorption) {
-    absorption.depths = s.integer(
-        "absorption.depths", absorption.depths,
-        "places along the beam at which parallax may have put a phase's lines, when amounts along "
-        "a ray are determined");
+    absorption.depths = s.integer("absorption.depths", absorption.depths,
+                                  "places along the beam at which parallax may have put a phase's "
+                                  "lines, when the path integrals of the phases are determined");
     require(absorption.depths >= 1 && absorption.depths <= 15, s, "absorption.depths",
             "must lie between 1 and 15");
     absorption.tolerance = s.number("absorption.tolerance", absorption.tolerance, "",
@@ -170,7 +173,7 @@ void read_absorption(Settings& s, Job& job) {
          {"transmission", AbsorptionMethod::transmission},
          {"phases", AbsorptionMethod::phases}},
         "self-absorption correction (zero order): none, division by the measured transmission, or "
-        "by the transmission calculated from the amounts of the phases themselves");
+        "by the transmission that follows from the path integrals of the phases");
     absorption.calibration = choose<AmountCalibration>(
         s, "absorption.calibration", absorption.calibration,
         {{"auto", AmountCalibration::automatic},
@@ -179,8 +182,8 @@ void read_absorption(Settings& s, Job& job) {
          {"plateau", AmountCalibration::plateau},
          {"constant", AmountCalibration::constant}},
         "what turns amounts of phases into volumes: the measured transmission; the reference phase "
-        "as a homogeneous ring (a can), or by the plateau of its map; a given constant; auto: the "
-        "transmission where it is used, else the ring");
+        "as a homogeneous can wall (\"ring\"), or by the plateau of its map; a given constant; "
+        "auto: the transmission where it is used, else the can wall");
     absorption.reference_phase =
         s.text("absorption.reference_phase", "",
                "phase whose volume fraction is known somewhere, for ring and plateau");
@@ -201,15 +204,14 @@ void read_absorption(Settings& s, Job& job) {
             "absorption.filling_density", "and absorption.filling belong together");
     absorption.hollow_diameter = s.number_or_word(
         "absorption.hollow_diameter", std::nullopt, "auto", "mm",
-        "the filling fills the reference ring but for a hollow core of this diameter; \"auto\": "
-        "found in the images of the ring and of the total intensity");
+        "the filling fills the space within the can wall but for a hollow core of this diameter; "
+        "\"auto\": found in the images of the can wall and of the total intensity");
     require(!absorption.hollow_diameter || *absorption.hollow_diameter >= 0, s,
             "absorption.hollow_diameter", "must not be negative");
     absorption.sample_threshold =
         s.number("absorption.sample_threshold", absorption.sample_threshold, "",
-                 "without a reference ring the filling fills where the "
-                 "total intensity exceeds this fraction of its 99th "
-                 "percentile");
+                 "without a can wall the filling fills where the total intensity exceeds this "
+                 "fraction of its 99th percentile");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
     read_iteration(s, absorption);
@@ -227,8 +229,9 @@ void read_geometry(Settings& s, const std::optional<InstrumentFile>& calibration
     geometry.wavelength =
         positive(s, "geometry.wavelength",
                  calibration && !s.has("geometry.energy") ? calibration->wavelength : not_given,
-                 "angstrom", "nan: from the instrument file or the scan");
-    geometry.energy = positive(s, "geometry.energy", not_given, "keV", "instead of the wavelength");
+                 "angstrom", "wavelength; nan: from the instrument file or the scan");
+    geometry.energy = positive(s, "geometry.energy", not_given, "keV",
+                               "photon energy, instead of the wavelength");
     require(std::isnan(geometry.wavelength) || std::isnan(geometry.energy), s, "geometry.energy",
             "give the wavelength or the energy, not both");
     geometry.distance =

@@ -28,7 +28,7 @@ struct LithiumSettings {
 };
 
 /// Reads all [[lithium]] tables. Throws Error naming the key for a table and a content that are
-/// given run_and_sync or both missing, tables that are too short, not sorted, with a value twice or
+/// given together or both missing, tables that are too short, not sorted, with a value twice or
 /// in another unit, a phase named twice, a host_mass that is missing where an electrode has several
 /// phases.
 std::vector<LithiumSettings> read_lithium(Settings& settings);

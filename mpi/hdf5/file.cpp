@@ -306,7 +306,7 @@ File File::open(const std::filesystem::path& path, Access access,
     const std::string where = path.string();
     const bool create = state->created;
 
-    // One process looks first, by plain means: ranks that then open the file run_and_sync do not
+    // One process looks first, by plain means: ranks that then open the file together do not
     // fail one by one.
     std::optional<std::string> error;
     try {

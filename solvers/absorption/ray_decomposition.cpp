@@ -89,7 +89,7 @@ std::vector<std::vector<float>> decompose_rays(const mpi::Communicator& communic
     const auto& geometry = rays.geometry();
     const std::size_t n_translation = geometry.translation.size(), n = rays.n_channel();
     std::vector<std::vector<float>> own(model.phases.size());
-    observer.begin("amounts along rays", geometry.rotation.size());
+    observer.begin("path integrals of the phases", geometry.rotation.size());
     communicator.collectively([&] {
         const auto variance = typical_variance(axis, sums.mean, options.excluded);
         const rietveld::RayDecomposition along(axis, model, variance,

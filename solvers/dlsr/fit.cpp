@@ -55,7 +55,7 @@ Fit::Fit(const petsc::Session& session, System& system, std::optional<State> ear
     const auto& problem = system_.problem();
     stand_at(problem.start());
     system_.log(fmt::format("{} unknowns; {:.0f} rays of {} channels as {} coefficients, {} layers "
-                            "as {} packed functions",
+                            "as {} functions of depth and component",
                             problem.size(), system_.ray_count(), system_.scan().channel_count(),
                             system_.basis().size(), system_.layers().count,
                             system_.model().packed_size()));
@@ -213,8 +213,8 @@ void Fit::report(const std::string& what, const petsc::StepReport& step, bool ke
                            step.gradient_norm, step.step_length, rwp, step.linear_iterations});
     system_.observer().step(step.iteration, rwp);
     system_.log(fmt::format(
-        "{} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, "
-        "{} products ({} packed functions){}",
+        "{} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, {} matrix-vector "
+        "products of {} functions{}",
         what, step.iteration, step.objective, 100 * rwp, step.gradient_norm, step.step_length,
         step.linear_iterations, system_.model().low_rank_size(),
         step.rejected_trials > 0 ? fmt::format(", {} trials rejected", step.rejected_trials) : ""));

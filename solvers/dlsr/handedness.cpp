@@ -50,7 +50,7 @@ void check_handedness(Fit& fit) {
 
     const auto reversed = system.reversed(weight, fit.globals());
     if (!reversed.problem) {
-        system.remark("the opposite depth sense could not be tried: its patterns need another "
+        system.remark("handedness: reversed depths could not be tried: its patterns need another "
                       "number of values");
         return;
     }
@@ -58,12 +58,11 @@ void check_handedness(Fit& fit) {
     const double change = 100 * (opposite / as_is - 1);
     system.remark(
         opposite > as_is
-            ? fmt::format(
-                  "senses: with depths reversed (a reversed rotation or translation) the "
-                  "misfit is {:.1f} % larger: the senses given are right, or both are wrong "
-                  "and the maps mirrored",
-                  change)
-            : fmt::format("SENSES: with depths reversed the misfit is {:.1f} % smaller: "
+            ? fmt::format("handedness: with depths reversed (one reversed sense of rotation or "
+                          "translation) the misfit is {:.1f} % larger: the senses given are right, "
+                          "or both are wrong and the maps mirrored",
+                          change)
+            : fmt::format("HANDEDNESS: with depths reversed the misfit is {:.1f} % smaller: "
                           "geometry.rotation_sense or geometry.translation_sense is probably "
                           "wrong, and the correction of the parallax does harm",
                           -change));

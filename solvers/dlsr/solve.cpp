@@ -118,7 +118,7 @@ std::vector<double> map_resolutions(const Fit& fit) {
         if (fields[f].field.shape >= 0 && found.width[f] > 0)
             text += fmt::format(" {} {} {:.3g} mm,", fields[f].quantity.group,
                                 fields[f].quantity.name, found.width[f]);
-    system.log(text + fmt::format(" in {} products", found.products));
+    system.log(text + fmt::format(" in {} matrix-vector products", found.products));
     return found.width;
 }
 

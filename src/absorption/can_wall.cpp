@@ -39,10 +39,10 @@ std::optional<double> middle_of_edges(std::span<const float> projection) {
 
 void check_can_wall(const CanWall& wall) {
     if (!(wall.constant > 0) || wall.misfit > 0.25)
-        throw Error(fmt::format("absorption: the reference phase is no homogeneous ring (misfit "
-                                "{:.0f} %); calibrate by a plateau, a measured transmission or a "
-                                "given constant",
-                                100 * wall.misfit));
+        throw Error(
+            fmt::format("absorption: the reference phase is no homogeneous can wall (misfit {:.0f} "
+                        "%); calibrate by a plateau, a measured transmission or a given constant",
+                        100 * wall.misfit));
 }
 
 std::vector<double> strip_offsets(double step, double beam) {

@@ -37,7 +37,7 @@ double plateau_constant(std::span<const float> image, std::size_t n, double frac
         }
     if (inside.size() < 5)
         throw Error("absorption: the reference phase fills no region of three by three voxels; a "
-                    "ring or a given constant calibrates thin layers");
+                    "can wall (\"ring\") or a given constant calibrates thin layers");
     return fraction / quantile(inside, 0.5);
 }
 

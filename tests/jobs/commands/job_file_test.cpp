@@ -70,7 +70,7 @@ TEST(JobFile, OverridesReachEverything) {
         settings::parse_job(minimal, "job.toml",
                             {"fbp.window=cosine", "phase.NMC (P).a=voxel", "phase[0].size=120.5",
                              "geometry.axis_offset=auto", "channels.two_theta_max=7"});
-    EXPECT_EQ(job.fbp.window, "cosine");
+    EXPECT_EQ(job.fbp.window, tomography::FilterWindow::cosine);
     EXPECT_EQ(job.phases[0].cell[0], settings::Treatment::voxel);
     EXPECT_EQ(job.phases[0].size, 120.5);
     EXPECT_FALSE(job.geometry.axis_offset.has_value());

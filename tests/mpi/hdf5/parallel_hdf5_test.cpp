@@ -71,7 +71,7 @@ TEST_F(ParallelHdf5Test, WritesSharesTogether) {
                 dataset.write(selection, std::span<const float>(values), Transfer::collective);
             }
             world_.barrier();
-            // Each rank reads all of it, alone and then run_and_sync with the others.
+            // Each rank reads all of it, alone and then together with the others.
             std::vector<float> all(6 * 5 * 9);
             const auto halve = [&] {
                 if (type == ElementType::int16)

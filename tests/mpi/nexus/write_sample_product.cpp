@@ -1,6 +1,6 @@
 // write_sample_product FILE            a product by one process, without MPI
 // write_sample_product FILE parallel   the same by all ranks, with a compressed volume written
-// run_and_sync write_sample_product --read FILE     opens a scan and prints what was found
+// together write_sample_product --read FILE     opens a scan and prints what was found
 #include "base/error.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "mpi/comm/decomposition.hpp"
