@@ -280,6 +280,7 @@ void Conditioner::decide_flip() {
 }
 
 void Conditioner::decide_lag() {
+    lines_.steps.order.even_displaced = job_.backward_even;
     auto& lag = lines_.steps.order.lag;
     // Dropped lines break the alternation; the lag is measured on all stored ones.
     std::vector<std::size_t> every(input_.n_rotation());

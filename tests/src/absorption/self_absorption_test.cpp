@@ -247,7 +247,7 @@ TEST(SelfAbsorption, SaysWhatIsWrong) {
             constant);
     }
     o.reference = 1;
-    EXPECT_THAT(message(rods, o), HasSubstr("ring"));
+    EXPECT_THAT(message(rods, o), HasSubstr("can wall"));
     o.reference = 2;
     EXPECT_THAT(message(scan.input(), o), HasSubstr("reference"));
     auto input = scan.input();
