@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Run by CPack between installation and packing: what Debian wants otherwise than `cmake --install` puts it.
 file(GLOB_RECURSE folders LIST_DIRECTORIES TRUE "${CPACK_TEMPORARY_DIRECTORY}/*")
 foreach(root ${folders})

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # cmake -DSOURCE=<source folder> -DVERSION=<version> -DTEMPLATE=<revision.cpp.in> -DOUTPUT=<version.cpp> -P WriteRevision.cmake
 # Finds the revision of the source folder and the day of the version's release and writes them into OUTPUT, which is left
 # alone if it says so already. The first that answers tells the revision:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Everything comes from the distribution's packages (packages.txt); nothing is vendored.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)

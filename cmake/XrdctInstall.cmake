@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # `cmake --install`: the program with its man pages, completion and documents (component program), and the libraries of src/,
 # mpi/ and solvers/ with their headers and a CMake package (component development). What is in jobs/ is the program itself
 # and no library for others.

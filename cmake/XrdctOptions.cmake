@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Flags every target shares. NaN marks missing data, so nothing here may relax its meaning
 # (no -ffast-math, no -ffinite-math-only); errno and floating-point traps are not used.
 add_library(xrdct_options INTERFACE)

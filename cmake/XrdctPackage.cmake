@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The Debian package xrdct_<version>_<architecture>.deb in the build folder: target `deb`. It holds the component `program`.
 # Of packages.txt [run] the shared libraries (lib…) are left to dpkg-shlibdeps, which knows the versions; the rest is
 # what the program runs or loads when it works.

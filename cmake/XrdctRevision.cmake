@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # xrdct_revision: the library that knows the revision of the source and the day of the version (jobs/program/version.hpp.in). Its only
 # source is written in every build and compiled anew when something in it has changed; whatever shows them is only linked again.
 add_custom_target(xrdct_write_revision

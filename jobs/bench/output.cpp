@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/bench/output.hpp"
 
 #include "base/numbers.hpp"

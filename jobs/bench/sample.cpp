@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/bench/sample.hpp"
 
 #include "base/error.hpp"

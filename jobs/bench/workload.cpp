@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/bench/stages.hpp"
 #include "mpi/comm/redistribution.hpp"
 

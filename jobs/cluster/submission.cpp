@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/cluster/submission.hpp"
 
 #include "base/error.hpp"

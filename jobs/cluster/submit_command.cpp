@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/cluster/commands.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/commands/integrate_options.hpp"
 
 #include "base/error.hpp"

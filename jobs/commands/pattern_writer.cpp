@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/commands/pattern_writer.hpp"
 
 #include "mpi/nexus/nexus.hpp"

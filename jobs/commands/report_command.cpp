@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/commands/commands.hpp"
 
 #include "jobs/program/command_line.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/commands/simulate_frames.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/compare/cells.hpp"
 
 #include "base/error.hpp"

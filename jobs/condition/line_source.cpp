@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/condition/line_source.hpp"
 
 #include "conditioning/counting.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/condition/report.hpp"
 
 #include "jobs/program/version.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/manual/completion.hpp"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/manual/description.hpp"
 
 #include "jobs/program/program.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/absorption_output.hpp"
 
 #include "jobs/pipeline/map_output.hpp"

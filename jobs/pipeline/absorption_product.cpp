@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/absorption_product.hpp"
 
 #include "jobs/pipeline/registry.hpp"

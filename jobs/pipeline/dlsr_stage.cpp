@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
 #include "jobs/pipeline/conventional_maps.hpp"
 #include "jobs/pipeline/dlsr_checkpoint.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/map_output.hpp"
 
 #include "mpi/nexus/nexus.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/mask_image.hpp"
 #include "mpi/files/text_file.hpp"
 

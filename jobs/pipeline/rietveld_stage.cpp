@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/rietveld_stage.hpp"
 
 #include "absorption/image_levels.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/scan_rays.hpp"
 
 #include "mpi/scan/sinogram_file.hpp"

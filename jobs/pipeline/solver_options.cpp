@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/pipeline/solver_options.hpp"
 
 #include "jobs/settings/model_settings.hpp"

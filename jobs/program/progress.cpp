@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/program/progress.hpp"
 
 #include "jobs/program/run_record.hpp"

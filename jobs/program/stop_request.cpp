@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/program/stop_request.hpp"
 
 #include "mpi/comm/communicator.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/analysis_pictures.hpp"
 
 #include "jobs/report/curve_picture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/program/version.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/labels.hpp"

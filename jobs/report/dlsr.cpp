@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/dlsr.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/dlsr_page.hpp"
 
 #include "jobs/report/labels.hpp"

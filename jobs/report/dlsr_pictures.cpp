@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/dlsr_pictures.hpp"
 
 #include "base/numbers.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
 #include "jobs/report/map_drawing.hpp"
 #include "jobs/report/picture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/picture_axes.hpp"
 
 #include "base/error.hpp"

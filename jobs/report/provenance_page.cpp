@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/provenance_page.hpp"
 
 #include "jobs/program/progress.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/statistics.hpp"
 
 #include "jobs/report/text.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/settings/dlsr_settings.hpp"
 
 #include "jobs/settings/model_settings.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/settings/instrument_file.hpp"
 
 #include "base/error.hpp"

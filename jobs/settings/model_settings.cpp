@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/settings/model_settings.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/settings/settings.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/comm/task_counter.hpp"
 
 #include "mpi/comm/traffic.hpp"

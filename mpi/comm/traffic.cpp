@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/comm/traffic.hpp"
 
 namespace xrdct::mpi {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/files/checksum.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/frames/file_names.hpp"
 #include "base/error.hpp"
 #include "mpi/frames/frame_series.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/frames/hdf5_frames.hpp"
 
 #include "base/error.hpp"

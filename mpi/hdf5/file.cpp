@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/hdf5/internal.hpp"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // What the parts of the HDF5 wrapper share. Not for others: it brings hdf5.h along.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Which stored axis of a scan is what: by the caller's word, by names, units and lengths.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/scan/sinogram_beam.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Wavelength, distance and beam size of a scan: set by the caller or found in the file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/scan/sinogram_opener.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // How a scan file is understood; the part of SinogramFile that deals with names, units and axis

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/absorption/phase_absorption.hpp"
 
 #include "base/units.hpp"

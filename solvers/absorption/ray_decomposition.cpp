@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/absorption/ray_decomposition.hpp"
 
 #include "rietveld/voxel/ray_decomposition.hpp"

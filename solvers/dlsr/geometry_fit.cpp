@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/geometry_fit.hpp"
 
 #include "solvers/petsc/unknown_estimate.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/handedness.hpp"
 
 #include "solvers/dlsr/cross_validation.hpp"

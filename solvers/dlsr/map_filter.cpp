@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/map_filter.hpp"
 
 namespace xrdct::dlsr {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/map_resolution.hpp"
 
 #include "solvers/dlsr/monte_carlo_esd.hpp"

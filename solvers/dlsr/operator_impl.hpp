@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Private to solvers/dlsr: what an Operator holds. Its work is cut into operator_tables (patterns

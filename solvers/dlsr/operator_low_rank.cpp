@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/operator_impl.hpp"
 
 #include <algorithm>

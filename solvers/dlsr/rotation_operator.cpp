@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/rotation_operator.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/smoothness.hpp"
 
 #include "base/assertions.hpp"

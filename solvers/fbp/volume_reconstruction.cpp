@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/fbp/volume_reconstruction.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/petsc/bounded_gauss_newton_impl.hpp"
 
 #include <cstdlib>

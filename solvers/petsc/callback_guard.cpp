@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/petsc/callback_guard.hpp"
 
 #include "mpi/comm/environment.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/petsc/gauss_newton_operator.hpp"
 
 #include <petscmat.h>

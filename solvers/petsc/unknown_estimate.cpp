@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/petsc/unknown_estimate.hpp"
 
 #include "base/assertions.hpp"

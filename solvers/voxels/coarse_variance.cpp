@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/voxels/coarse_variance.hpp"
 
 #include <algorithm>

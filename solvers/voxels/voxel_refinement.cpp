@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/voxels/voxel_refinement.hpp"
 
 #include "base/error.hpp"

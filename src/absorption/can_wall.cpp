@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "absorption/can_wall.hpp"
 
 #include "absorption/golden_section.hpp"

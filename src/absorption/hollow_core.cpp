@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "absorption/hollow_core.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "absorption/image_levels.hpp"
 
 #include "base/error.hpp"

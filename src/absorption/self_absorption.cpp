@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "absorption/self_absorption.hpp"
 
 #include "absorption/golden_section.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Private to the library: vectors of eight floats in the compiler's own type (GCC, Clang), which

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "conditioning/line_order.hpp"
 
 #include "conditioning/zigzag.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "conditioning/output_grid.hpp"
 
 #include "base/numbers.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "integration/azimuthal_integrator.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "integration/detector_gaps.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "maps/phase_mask.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "maps/relative_masses.hpp"
 
 #include "base/numbers.hpp"

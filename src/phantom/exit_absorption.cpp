@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "phantom/exit_absorption.hpp"
 
 #include "base/units.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "phantom/log_histogram.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "phantom/ring_texture.hpp"
 
 #include "base/error.hpp"

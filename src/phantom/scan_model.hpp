@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Internal to the simulation of scans: what a scan is computed from, and one rotation's working

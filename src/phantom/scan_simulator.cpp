@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "phantom/scan_simulator.hpp"
 
 #include "base/error.hpp"

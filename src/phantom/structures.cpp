@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "phantom/structures.hpp"
 
 #include "base/error.hpp"

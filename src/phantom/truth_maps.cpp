@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
 #include "phantom/scan_model.hpp"
 #include "phantom/scan_simulator.hpp"

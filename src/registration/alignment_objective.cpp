@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "registration/alignment_objective.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "registration/coarse_search.hpp"
 
 #include "base/fft.hpp"

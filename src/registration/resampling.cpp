@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "registration/resampling.hpp"
 
 #include "base/error.hpp"

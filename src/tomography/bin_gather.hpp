@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Private to the library: forward projection of one block of channels. Every sample of the sinogram

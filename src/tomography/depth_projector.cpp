@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "tomography/depth_projector.hpp"
 
 #include "base/error.hpp"

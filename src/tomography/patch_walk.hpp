@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Private to the library: what a back-projection is asked for, and the order in which the pixels of

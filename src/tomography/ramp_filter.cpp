@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "tomography/ramp_filter.hpp"
 
 #include <algorithm>

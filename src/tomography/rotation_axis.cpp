@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "tomography/rotation_axis.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
 // Private to the library: weights laid out for the inner loop of projection and back-projection,

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # The container image: built with whatever engine answers, run as somebody who is not root, on two ranks inside, and under
 # Charliecloud from an mpirun and a SLURM outside.
 #   container_test.sh SOURCE XRDCT      exit code 77: it cannot be built here; the reason is on stderr

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # The Debian package: made, installed on a Debian 12 of nothing but the essential packages, and run there by a user.
 #   debian_package_test.sh BUILD CMAKE      exit code 77: it cannot be made here; the reason is on stdout
 # Environment: XRDCT_DEBIAN_MIRROR (default: as on this machine, or http://deb.debian.org/debian)

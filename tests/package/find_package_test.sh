@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Installs the build into a folder, moves that, and builds another project with find_package(xrdct).
 #   find_package_test.sh BUILD DOWNSTREAM CMAKE CXX
 set -u

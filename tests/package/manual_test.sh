@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Man pages and completion, written from the option tables.
 #   manual_test.sh XRDCT
 set -u

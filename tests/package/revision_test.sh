@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # The revision that a build writes down: of a working tree, a modified one, a source archive, and of neither.
 #   revision_test.sh SOURCE CMAKE      exit code 77: git is not installed
 set -u

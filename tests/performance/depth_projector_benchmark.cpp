@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Speed of the projector that keeps depths apart, on one core, for a cell of 140² and of 550²
 // pixels; the answer is checked by the adjoint test.
 //   ms_per_rotation   processor time

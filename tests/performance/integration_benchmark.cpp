@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // How many frames of a Pilatus 2M one core integrates in a second: 1679 × 1475 pixels, gaps masked,
 // 2048 channels, frames in memory (more of them than the caches hold). Before anything is timed,
 // every estimator is compared with a plain one that sorts the pixels of each channel in double

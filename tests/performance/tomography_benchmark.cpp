@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Speed of the tomographic kernels on one core, 570 translations × 400 rotations → 570², with their
 // answers checked: a wrong answer is a non-zero exit. Columns per benchmark:
 //   ms_per_channel    processor time

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // How many voxel patterns one core fits in a second: six phases, cathode cell free, background and
 // separator peak, 700 channels. The patterns come from the unit tests' simple generator, which
 // shares no code with the fitter; the answers are checked, so that a fast wrong fit does not count.

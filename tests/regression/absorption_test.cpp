@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The conventional job with the transmission found from the phases themselves, against a simulated
 // cell's truth; edited masks; honest errors.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // xrdct calibrate on measured standards, from the folder XRDCT_DATA. The expectations are certified
 // or published values; nothing in the program is set for these files.
 

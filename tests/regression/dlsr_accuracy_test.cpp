@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // What the DLSR is held to: cells of 140 × 140 voxels, default settings, seeds it was not developed
 // with.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // What stands in the way of resuming a DLSR: checkpoints of something else or damaged, disks that
 // are full or read-only. Always a message, and nothing is lost.
 

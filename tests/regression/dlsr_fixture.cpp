@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "dlsr_fixture.hpp"
 
 #include <memory>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Cells whose axis and radial scale are not what the job says: found, told and corrected.
 
 #include "mpi/hdf5/hdf5.hpp"

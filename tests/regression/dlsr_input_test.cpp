@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Bad and unusual input of the dlsr stage.
 
 #include "dlsr_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // What the simulator knows of texture and exit rays by computation of its own, and the DLSR by
 // approximations: with its options it finds the truth, without them it does not.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Samples that a DLSR should not believe (masked ones, spots), and how fine its maps are.
 
 #include "dlsr_fixture.hpp"

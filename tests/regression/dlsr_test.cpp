@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The DLSR against simulated truth and against itself: rank counts, stops and resumptions.
 
 #include "dlsr_fixture.hpp"

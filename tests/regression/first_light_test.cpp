@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // A simulated cell through the whole program, on several rank counts, against its truth.
 
 #include "mpi/hdf5/hdf5.hpp"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Frames as detectors write them, made by h5py and numpy, through `xrdct integrate` against a plain
 numpy histogram: Eiger (master file, external links, bitshuffle/LZ4), Lambda (one file per line), LZ4,
 CBF and EDF series written by fabio, masks of every format. Skips what is not installed, and says so.

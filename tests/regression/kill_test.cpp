@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Runs that are killed at random moments and resumed, against one that was not. Environment:
 // XRDCT_KILLS (how many, default 20), XRDCT_KILL_SEED.
 

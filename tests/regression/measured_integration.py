@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """The measured CeO2 frame through `xrdct integrate`: means against pyFAI as it is, every engine that it has
 (same bins; no splitting and bounding-box splitting; with and without polarisation; 2theta and q), the other
 estimators against sorted arrays of numpy and scipy, line positions against the cell of CeO2.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Measured single-channel sinograms through `xrdct run`, against scikit-image's filtered back-projection.
 
 usage: measured_sinograms.py XRDCT LAUNCHER   (LAUNCHER: the words of mpirun … -n, separated by '|')

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Measured patterns through `xrdct rietveld`, from the folder XRDCT_DATA. The expectations are
 // certified, weighed or published values, or those of GSAS-II; nothing in the program is set for
 // these files. Each test prints what it measured.

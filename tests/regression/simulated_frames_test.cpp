@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Raw frames of a simulated cell, seen by a tilted detector in a polarised beam: integrated, they
 // give the sinogram that was simulated without frames, and its maps.
 

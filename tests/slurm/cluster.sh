@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # A private SLURM for tests: a controller and several node daemons on this machine, which talk over the loopback
 # interface; nothing outside the given folder is written, nothing is started by the system.
 #

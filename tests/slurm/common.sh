@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=bash disable=SC2154,SC2034
 # What the scripts of this folder share; to be sourced with $here (this folder), $xrdct and $work set.
 fail() {

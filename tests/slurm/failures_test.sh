@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # What goes wrong on a cluster, on a real SLURM: time limits, nodes that die, full nodes, refusals, folders that cannot be
 # written; and how long a submission takes.
 #   failures_test.sh XRDCT      exit code 77: no SLURM can be started here

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
 # Jobs through a real SLURM: submit, status, a stop that is continued, a campaign with a broken scan, refusals.
 #   submit_test.sh XRDCT      exit code 77: no SLURM can be started here
 set -u

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/assembled_normal_matrix.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // GoogleTest under MPI. Every rank runs every test. Rank 0 prints as usual; the other ranks print
 // their failures alone, at once (a rank that waits for a failed one would keep them for ever).
 // After each test the ranks agree on its outcome.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/temporary_directory.hpp"
 
 #include <sys/mount.h>

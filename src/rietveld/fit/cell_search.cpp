@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/fit/cell_search.hpp"
 
 #include "base/units.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/model/line_calculator.hpp"
 
 #include "base/units.hpp"

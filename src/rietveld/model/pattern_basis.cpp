@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/model/pattern_basis.hpp"
 
 #include "base/assertions.hpp"

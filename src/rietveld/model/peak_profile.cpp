@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/model/peak_profile.hpp"
 
 #include "base/units.hpp"

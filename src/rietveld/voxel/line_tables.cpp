@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/numbers.hpp"
 #include "base/units.hpp"
 #include "rietveld/voxel/voxel_tables.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/voxel/ray_decomposition.hpp"
 
 #include "base/error.hpp"

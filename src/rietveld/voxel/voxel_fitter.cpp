@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/voxel/voxel_fitter.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/numbers.hpp"
 #include "rietveld/voxel/voxel_task.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // The model's counts against those of runs on as many ranks as this test has.
 
 #include "jobs/bench/stages.hpp"

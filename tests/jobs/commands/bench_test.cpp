@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "support/program.hpp"
 #include "support/temporary_directory.hpp"
 

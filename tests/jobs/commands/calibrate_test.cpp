@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // xrdct calibrate through the program: what it writes, what jobs make of it, bad input.
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "cell_fixture.hpp"
 
 #include "mpi/hdf5/hdf5.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Bad input, and single settings.
 #include "condition_fixture.hpp"
 

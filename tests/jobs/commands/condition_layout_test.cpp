@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Public and common layouts, each with its ready job file of docs/datasets.
 #include "condition_fixture.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // A simulated cell with everything that spoils a scan planted into it.
 #include "condition_fixture.hpp"
 

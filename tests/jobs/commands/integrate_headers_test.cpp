@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Motor positions from the headers of CBF and EDF frames, through integrate and condition.
 
 #include "cell_fixture.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // xrdct integrate through the program: what it writes, bad input, the same on any number of ranks.
 
 #include "base/units.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/settings/job.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // xrdct rietveld on a written-down pattern, and everything that can be wrong with its input.
 
 #include "crystal/phase.hpp"

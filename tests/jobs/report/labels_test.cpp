@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/labels.hpp"
 #include "jobs/report/palette.hpp"
 

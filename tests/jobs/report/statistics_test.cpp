@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "jobs/report/picture.hpp"
 #include "jobs/report/products.hpp"
 

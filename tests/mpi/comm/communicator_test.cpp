@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "mpi/comm/environment.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/comm/decomposition.hpp"
 #include "mpi/comm/node_team.hpp"
 

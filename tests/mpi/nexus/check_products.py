@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Reads what the program writes with h5py and, where it is installed, resolves the default plot as silx view does.
 
 check_products.py WRITER MPIRUN...: MPIRUN is followed by a rank count and a command.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 """Scans as h5py users write them, read by the program. check_scans.py READER"""
 import subprocess
 import sys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // write_sample_product FILE            a product by one process, without MPI
 // write_sample_product FILE parallel   the same by all ranks, with a compressed volume written
 // together write_sample_product --read FILE     opens a scan and prints what was found

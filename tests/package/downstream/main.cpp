@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Another project that uses the installed libraries.
 #include "crystal/standards.hpp"
 #include <xrdct/crystal/unit_cell.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Factors of what a ray gets from its depths: those of rays that leave at an angle.
 
 #include "absorption/exit_ray.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Axis offset and distance as parameters of the DLSR's model.
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/scan_data.hpp"
 
 #include "mpi/comm/communicator.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "small_scan.hpp"
 
 #include "support/structures.hpp"

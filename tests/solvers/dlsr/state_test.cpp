@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/dlsr/cross_validation.hpp"
 #include "solvers/dlsr/state.hpp"
 

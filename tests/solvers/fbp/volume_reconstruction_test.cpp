@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/fbp/channel_passes.hpp"
 #include "solvers/fbp/volume_reconstruction.hpp"
 

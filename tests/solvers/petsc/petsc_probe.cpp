@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Ends of a process that used PETSc, seen from outside (CMakeLists.txt has what is expected).
 //   petsc_probe log_view            an ordinary end, with PETSc's own summary
 //   petsc_probe one_rank_throws     rank 1 throws before a collective call the others make

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/petsc/session.hpp"
 
 #include "base/error.hpp"

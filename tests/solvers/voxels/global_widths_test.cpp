@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/voxels/global_widths.hpp"
 
 #include "support/structures.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/voxels/voxelwise_rietveld.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "absorption/exit_ray.hpp"
 
 #include "base/error.hpp"

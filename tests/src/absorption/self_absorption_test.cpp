@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // A can with a disc of a second phase in it, written down without the library's chords.
 
 #include "absorption/self_absorption.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #undef XRDCT_ASSERTIONS
 #include "base/assertions.hpp"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #ifndef XRDCT_ASSERTIONS
 #define XRDCT_ASSERTIONS
 #endif

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
 #include "conditioning/arrangement.hpp"
 #include "conditioning/zigzag.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "integration/channel_estimators.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "maps/amounts.hpp"
 
 #include "base/numbers.hpp"

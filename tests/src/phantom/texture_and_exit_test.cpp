@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Textured phases and deviated exit rays of the simulated scan against series, chords and brute
 // force.
 

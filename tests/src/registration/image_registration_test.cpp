@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "registration/image_registration.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Measured patterns, from the folder XRDCT_DATA. The expectations are certified or published
 // values, or those of another program; nothing in the library is set for these files.
 

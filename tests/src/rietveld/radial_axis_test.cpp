@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/model/radial_axis.hpp"
 
 #include "base/error.hpp"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #include "rietveld/fit/refinement.hpp"
 
 #include "base/error.hpp"
