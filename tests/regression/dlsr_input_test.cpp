@@ -96,7 +96,7 @@ TEST_F(DlsrInput, PetscOptions) {
     more.back() = "dlsr.petsc=\"-ksp_max_it 1\"";
     const auto run = run_dlsr(results, more);
     EXPECT_EQ(run.exit_code, 0) << run.errors;
-    EXPECT_NE(run.errors.find(" 1 products"), std::string::npos) << run.errors;
+    EXPECT_NE(run.errors.find(" 1 matrix-vector products"), std::string::npos) << run.errors;
 }
 
 /// Replaces the content of a mask image: all black but the brightest voxel of the original, or all
