@@ -2,8 +2,8 @@
 #include "jobs/condition/conditioner.hpp"
 
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 #include "conditioning/counting.hpp"
-#include "conditioning/quantile.hpp"
 #include "conditioning/zigzag.hpp"
 
 #include <algorithm>
@@ -342,7 +342,7 @@ void Conditioner::arrange_transmission() {
                              job_.relative_transmission
                                  ? "divided by the monitor and its level at the ends of the lines"
                                  : "kept as stored",
-                             conditioning::median([&] {
+                             median([&] {
                                  std::vector<double> finite;
                                  for (const double value : transmission)
                                      if (std::isfinite(value))

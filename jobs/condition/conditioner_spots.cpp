@@ -3,9 +3,9 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "base/units.hpp"
 #include "conditioning/counting.hpp"
-#include "conditioning/quantile.hpp"
 #include "mpi/patterns/pattern_file.hpp"
 
 #include <algorithm>
@@ -132,7 +132,7 @@ void Conditioner::find_spots() {
     std::vector<double> gaps;
     for (std::size_t row = 1; row < n; ++row)
         gaps.push_back(std::abs(rotation_[row] - rotation_[row - 1]));
-    options.motion = 0.5 * static_cast<double>(n_t_) * radians(conditioning::median(gaps));
+    options.motion = 0.5 * static_cast<double>(n_t_) * radians(median(gaps));
     const std::uint64_t values = static_cast<std::uint64_t>(n) * n_t_ * n_k_;
     std::uint64_t found = 0;
     std::size_t high = 0, points = 0, rows = 0;

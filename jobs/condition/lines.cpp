@@ -2,7 +2,7 @@
 #include "jobs/condition/source.hpp"
 
 #include "base/error.hpp"
-#include "conditioning/quantile.hpp"
+#include "base/statistics.hpp"
 #include "conditioning/zigzag.hpp"
 
 #include <algorithm>
@@ -199,10 +199,10 @@ class LinesInput final : public ConditionInput {
         std::vector<double> steps, starts;
         for (std::size_t t = 1; t < n; ++t)
             steps.push_back(translation[t] - translation[t - 1]);
-        const double step = conditioning::median(steps);
+        const double step = median(steps);
         for (std::size_t t = 0; t < n; ++t)
             starts.push_back(translation[t] - step * static_cast<double>(t));
-        const double start = conditioning::median(starts);
+        const double start = median(starts);
         if (!(step > 0))
             throw Error(fmt::format("{}: the translations of the first line do not rise",
                                     line_file(first_present()).string()));
@@ -223,7 +223,7 @@ class LinesInput final : public ConditionInput {
             std::vector<double> off;
             for (std::size_t t = 0; t < n; ++t)
                 off.push_back((values[t] - translation[t]) / step);
-            const double whole = std::round(conditioning::median(off));
+            const double whole = std::round(median(off));
             std::size_t outside = 0;
             for (std::size_t t = 0; t < n; ++t)
                 if (!(std::abs(off[t] - whole) <= job_.tolerance)) {
@@ -231,11 +231,11 @@ class LinesInput final : public ConditionInput {
                     ++outside;
                 }
             if (10 * outside > n || 4 * std::abs(whole) > static_cast<double>(n))
-                throw Error(fmt::format(
-                    "{}: {} of {} translations lie on no point of the grid of "
-                    "the first line, which begins at {} mm with steps of {} mm; "
-                    "the line lies {:.2f} steps off",
-                    dataset.describe(), outside, n, start, step, conditioning::median(off)));
+                throw Error(
+                    fmt::format("{}: {} of {} translations lie on no point of the grid of "
+                                "the first line, which begins at {} mm with steps of {} mm; "
+                                "the line lies {:.2f} steps off",
+                                dataset.describe(), outside, n, start, step, median(off)));
             begins_[i] = static_cast<std::ptrdiff_t>(whole);
             moved += whole != 0 ? 1 : 0;
             masked += outside;

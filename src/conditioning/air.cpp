@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
-#include "conditioning/quantile.hpp"
+#include "base/statistics.hpp"
 
 #include <cmath>
 

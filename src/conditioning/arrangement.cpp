@@ -2,7 +2,7 @@
 #include "conditioning/arrangement.hpp"
 
 #include "base/error.hpp"
-#include "conditioning/quantile.hpp"
+#include "base/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/numbers.hpp"
-#include "conditioning/quantile.hpp"
+#include "base/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -35,8 +35,8 @@ FluxFactors flux_factors(std::span<const double> values, double limit) {
     result.smallest = *std::ranges::min_element(counted) / result.mean;
     result.largest = *std::ranges::max_element(counted) / result.mean;
     const auto tenth = static_cast<std::ptrdiff_t>(std::max<std::size_t>(1, counted.size() / 10));
-    result.first_to_last = median({counted.end() - tenth, counted.end()}) /
-                           median({counted.begin(), counted.begin() + tenth});
+    result.first_to_last = median<double>({counted.end() - tenth, counted.end()}) /
+                           median<double>({counted.begin(), counted.begin() + tenth});
     for (std::size_t i = 0; i < values.size(); ++i) {
         const bool good = counts(values[i]);
         result.factor[i] = static_cast<float>(good ? result.mean / values[i] : nan_value);

@@ -2,7 +2,7 @@
 #include "conditioning/zigzag.hpp"
 
 #include "base/numbers.hpp"
-#include "conditioning/quantile.hpp"
+#include "base/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
