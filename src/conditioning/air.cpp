@@ -41,6 +41,7 @@ EdgeAir::EdgeAir(std::span<const float> sinogram, std::size_t n_translation, std
         throw Error(fmt::format("the {} outermost translations are missing throughout", edge));
     level_ = median(edges);
     std::vector<double> deviations;
+    deviations.reserve(edges.size());
     for (const double value : edges)
         deviations.push_back(std::abs(value - level_));
     limit_ = 6 * 1.4826 * median(deviations) + 1e-6 * std::abs(level_);

@@ -139,6 +139,7 @@ ProjectionFactors projection_factors(std::span<const float> sinogram, std::size_
         throw Error("no projection has an intensity to scale by");
     const double target = median(known);
     std::vector<double> deviations;
+    deviations.reserve(known.size());
     for (const double total : known)
         deviations.push_back(std::abs(total / target - 1));
     result.spread = 1.4826 * median(std::move(deviations));

@@ -134,6 +134,7 @@ LagEstimate measure_lag(std::span<const float> sinogram, std::size_t n_rotation,
     estimate.used = lags.size();
     estimate.lag = median(lags);
     std::vector<double> deviations;
+    deviations.reserve(lags.size());
     for (const double lag : lags)
         deviations.push_back(std::abs(lag - estimate.lag));
     // 1.2533: a median is that much less certain than a mean.
