@@ -35,13 +35,8 @@ namespace {
 
 double number_from(const std::string& text, const std::string& option,
                    const std::string& expected) {
-    try {
-        std::size_t used = 0;
-        const double value = std::stod(text, &used);
-        if (used == text.size() && std::isfinite(value))
-            return value;
-    } catch (const std::exception&) {
-    }
+    if (const auto value = finite_number(text))
+        return *value;
     throw Error(fmt::format("{}: '{}' is not {}", option, text, expected));
 }
 
@@ -348,7 +343,7 @@ void print_summary(const rietveld::Calibration& result, const settings::Instrume
 }
 
 /// What the command line says.
-struct Words {
+struct CalibrateWords {
     std::string refine = "profile", intensities = "auto", noise = "auto", unit, dataset,
                 output = "instrument.toml";
     double wavelength = settings::not_given, energy = settings::not_given,
@@ -357,7 +352,7 @@ struct Words {
     int background = 6;
 };
 
-void declare_standard(program::CommandLine& line, Words& w) {
+void declare_standard(program::CommandLine& line, CalibrateWords& w) {
     line.optional<std::string>("standard", "NAME",
                                "CeO2 (SRM 674b), LaB6 (SRM 660c) or Si (SRM 640f)");
     line.optional<std::string>("cif", "FILE", "structure of another standard");
@@ -377,7 +372,7 @@ void declare_standard(program::CommandLine& line, Words& w) {
         "apart: cell,zero or wavelength,zero");
 }
 
-void declare_fit(program::CommandLine& line, Words& w) {
+void declare_fit(program::CommandLine& line, CalibrateWords& w) {
     line.option(
         "intensities", w.intensities, "SOURCE",
         "structure, extracted (Le Bail) or auto: extracted where the structure's do not fit");
@@ -406,7 +401,7 @@ void declare_fit(program::CommandLine& line, Words& w) {
 }
 
 /// Checks what is said about the fit and the beam; an energy becomes the wavelength.
-rietveld::CalibrationOptions options_of(const program::CommandLine& line, Words& w) {
+rietveld::CalibrationOptions options_of(const program::CommandLine& line, CalibrateWords& w) {
     rietveld::CalibrationOptions options;
     read_refine(w.refine, options);
     options.intensities = program::choice<rietveld::IntensitySource>(
@@ -451,7 +446,7 @@ struct Targets {
 };
 
 /// Refuses a folder that is not there and files that exist.
-Targets targets_of(const program::CommandLine& line, const Words& w) {
+Targets targets_of(const program::CommandLine& line, const CalibrateWords& w) {
     if (w.output.empty())
         throw Error("--output: is empty");
     Targets t{w.output, {}, {}, !line.has("no-pictures"), line.has("force"), {}};
@@ -474,7 +469,7 @@ Targets targets_of(const program::CommandLine& line, const Words& w) {
 }
 
 /// The pattern; excluded channels have no intensity.
-patterns::PatternFile read_standard_pattern(const std::string& path, const Words& w,
+patterns::PatternFile read_standard_pattern(const std::string& path, const CalibrateWords& w,
                                             const std::vector<Range>& excluded) {
     patterns::PatternFileOptions options;
     if (!w.unit.empty())
@@ -524,7 +519,7 @@ int command_calibrate(const std::vector<std::string>& arguments) {
         "PATTERN --standard NAME [options]",
         "xrdct calibrate CeO2.xy --standard CeO2 --wavelength 0.11979 --refine "
         "wavelength --min 1.5 --output instrument.toml");
-    Words words;
+    CalibrateWords words;
     declare_standard(line, words);
     declare_fit(line, words);
     if (!line.parse(arguments))

@@ -2,6 +2,7 @@
 #include "jobs/commands/commands.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "jobs/compare/comparison.hpp"
 #include "jobs/compare/output.hpp"
 #include "jobs/pipeline/registry.hpp"
@@ -24,16 +25,9 @@ namespace fs = std::filesystem;
 namespace {
 
 double read_number(const std::string& text, const std::string& option, const std::string& whole) {
-    std::size_t used = 0;
-    double value = NAN;
-    try {
-        value = std::stod(text, &used);
-    } catch (const std::exception&) {
-        used = 0;
-    }
-    if (used == 0 || used != text.size() || !std::isfinite(value))
-        throw Error(fmt::format("{}: '{}' in '{}' is not a number", option, text, whole));
-    return value;
+    if (const auto value = finite_number(text))
+        return *value;
+    throw Error(fmt::format("{}: '{}' in '{}' is not a number", option, text, whole));
 }
 
 /// "NAME=…": the name and what follows it.
@@ -92,13 +86,13 @@ class OutputFolder {
 };
 
 /// What the command line says about the cells' places.
-struct Words {
+struct CompareWords {
     std::string reference;
     std::vector<std::string> angles, shifts;
     double pixel = 0;
 };
 
-compare::CompareOptions options_of(const program::CommandLine& line, const Words& words) {
+compare::CompareOptions options_of(const program::CommandLine& line, const CompareWords& words) {
     compare::CompareOptions options;
     options.reference = words.reference;
     options.align = !line.has("no-align");
@@ -152,7 +146,7 @@ void put_in_place(const std::vector<fs::path>& files, const fs::path& work,
 int command_compare(const std::vector<std::string>& arguments) {
     std::string output, stage;
     std::vector<std::string> inputs, labels;
-    Words words;
+    CompareWords words;
     program::CommandLine line(
         "compare", "align the maps of several cells and show them side by side",
         "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",

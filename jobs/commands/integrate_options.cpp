@@ -16,7 +16,7 @@ namespace xrdct::commands {
 namespace {
 
 /// Options whose words and numbers are read into something else.
-struct Words {
+struct IntegrateWords {
     std::string unit = "2theta", splitting = "none", estimator = "mean", noise = "auto",
                 bad_frames = "mask", rotations, translations, fast = "translation", layout = "auto";
     double from = NAN, to = NAN, polarization = NAN, wavelength = NAN, energy = NAN;
@@ -26,7 +26,7 @@ struct Words {
 constexpr const char* vector_kinds[] = {"rotation-angle", "translation",  "monitor",
                                         "exposure-time",  "transmission", "time"};
 
-void declare_detector(program::CommandLine& line, IntegrateOptions& o, Words& words) {
+void declare_detector(program::CommandLine& line, IntegrateOptions& o, IntegrateWords& words) {
     line.optional("poni", o.poni, "FILE",
                   "detector geometry, a pyFAI calibration (versions 1 and 2)");
     line.optional("output", o.output, "FILE", "NeXus file to write");
@@ -44,7 +44,7 @@ void declare_detector(program::CommandLine& line, IntegrateOptions& o, Words& wo
                 "turn of the polarisation from the detector's fast axis");
 }
 
-void declare_integration(program::CommandLine& line, IntegrateOptions& o, Words& words) {
+void declare_integration(program::CommandLine& line, IntegrateOptions& o, IntegrateWords& words) {
     line.option("unit", words.unit, "UNIT",
                 "of the channels: 2theta [deg], q [1/angstrom], radius [mm]");
     line.option("channels", words.channels, "N", "radial channels");
@@ -74,7 +74,7 @@ void declare_integration(program::CommandLine& line, IntegrateOptions& o, Words&
                 "missing or damaged frames: mask (no values, and a note) or refuse");
 }
 
-void declare_scan(program::CommandLine& line, IntegrateOptions& o, Words& words) {
+void declare_scan(program::CommandLine& line, IntegrateOptions& o, IntegrateWords& words) {
     line.optional("rotations", words.rotations, "FIRST:STEP:N", "rotations of the scan [deg]");
     line.optional("translations", words.translations, "FIRST:STEP:N", "translations [mm]");
     line.option("fast", words.fast, "AXIS",
@@ -102,7 +102,8 @@ void declare_scan(program::CommandLine& line, IntegrateOptions& o, Words& words)
     line.positionals("frames", o.frames);
 }
 
-void take_choices(const program::CommandLine& line, const Words& words, IntegrateOptions& o) {
+void take_choices(const program::CommandLine& line, const IntegrateWords& words,
+                  IntegrateOptions& o) {
     using integration::Estimator;
     using integration::PixelSplitting;
     using integration::RadialUnit;
@@ -130,7 +131,8 @@ void take_choices(const program::CommandLine& line, const Words& words, Integrat
     o.order = {words.fast == "rotation", line.has("snake")};
 }
 
-void take_numbers(const program::CommandLine& line, const Words& words, IntegrateOptions& o) {
+void take_numbers(const program::CommandLine& line, const IntegrateWords& words,
+                  IntegrateOptions& o) {
     auto& s = o.settings;
     if (words.channels < 1)
         throw Error(fmt::format("--channels: must be positive, is {}", words.channels));
@@ -163,7 +165,8 @@ void take_numbers(const program::CommandLine& line, const Words& words, Integrat
 }
 
 /// Where frames lie in the scan: a regular grid, a table, datasets or headers.
-void take_positions(const program::CommandLine& line, const Words& words, IntegrateOptions& o) {
+void take_positions(const program::CommandLine& line, const IntegrateWords& words,
+                    IntegrateOptions& o) {
     if (words.rotations.empty() != words.translations.empty())
         throw Error("--rotations and --translations go together");
     if (!words.rotations.empty()) {
@@ -212,7 +215,7 @@ bool read_integrate_options(const std::vector<std::string>& arguments, Integrate
         "FRAMES... --poni FILE --output FILE [options]",
         "mpirun -n 4 xrdct integrate 'scan/line_*.h5' --poni ceria.poni --mask "
         "mask.edf --rotations 0:0.9:200 --translations -5:0.05:201 --output scan.nxs");
-    Words words;
+    IntegrateWords words;
     words.channels = static_cast<long>(o.settings.channels);
     words.iterations = o.settings.iterations;
     declare_detector(line, o, words);

@@ -184,13 +184,13 @@ struct SimulateOptions {
 };
 
 /// Options whose words are read into something else.
-struct Words {
+struct SimulateWords {
     std::string preset = "mixed", missing, memory, exit_rays = "straight";
     std::vector<std::string> march;
     std::size_t seed = 1;
 };
 
-void declare_scan(program::CommandLine& line, SimulateOptions& o, Words& words) {
+void declare_scan(program::CommandLine& line, SimulateOptions& o, SimulateWords& words) {
     line.option("output", o.folder, "FOLDER", "folder for scan.nxs, truth.nxs, job.toml and cif/");
     line.option("preset", words.preset, "NAME", "charged, discharged or mixed");
     line.option("translations", o.scan.translations, "N",
@@ -214,7 +214,7 @@ void declare_scan(program::CommandLine& line, SimulateOptions& o, Words& words) 
                 "box profile; 0: thin; negative: as wide as the step");
 }
 
-void declare_sample(program::CommandLine& line, SimulateOptions& o, Words& words) {
+void declare_sample(program::CommandLine& line, SimulateOptions& o, SimulateWords& words) {
     line.option("turn", o.cell.rotation, "deg", "the cell is turned counter-clockwise");
     line.option("shift-x", o.cell.centre_x, "mm", "centre of the cell from the rotation axis");
     line.option("shift-y", o.cell.centre_y, "mm", "the same along y");
@@ -252,7 +252,7 @@ void declare_sample(program::CommandLine& line, SimulateOptions& o, Words& words
     line.option("aluminium-ppm", o.cell.aluminium_ppm, "ppm", "deviation of the cell from its CIF");
 }
 
-void declare_output(program::CommandLine& line, SimulateOptions& o, Words& words) {
+void declare_output(program::CommandLine& line, SimulateOptions& o, SimulateWords& words) {
     line.list(
         "march", words.march, "PHASE=R",
         "texture of an electrode's phase: 0 0 1 about the normal of the layers with the March "
@@ -281,7 +281,7 @@ bool read_options(const std::vector<std::string>& arguments, SimulateOptions& o)
         "simulate", "simulate the scan of a jelly-roll cell with known truth", "[options]",
         "mpirun -n 2 xrdct simulate --output cell --preset discharged --translations "
         "550 --rotations 400");
-    Words words;
+    SimulateWords words;
     declare_scan(line, o, words);
     declare_sample(line, o, words);
     declare_output(line, o, words);

@@ -95,9 +95,11 @@ void Conditioner::choose_noise() {
 void Conditioner::find_flux() {
     const auto& in = input_;
     auto& flux = lines_.steps.flux;
-    const bool monitor = job_.monitor == "on" || (job_.monitor == "auto" && !in.monitor.empty());
-    const bool exposure = job_.exposure_use == "on" || (job_.exposure_use == "auto" &&
-                                                        !in.exposure.empty() && in.monitor.empty());
+    const bool monitor =
+        job_.use_monitor == Use::on || (job_.use_monitor == Use::automatic && !in.monitor.empty());
+    const bool exposure =
+        job_.use_exposure == Use::on ||
+        (job_.use_exposure == Use::automatic && !in.exposure.empty() && in.monitor.empty());
     if (monitor && in.monitor.empty())
         throw Error(fmt::format("{}: normalise.monitor is \"on\" but there is no monitor; name the "
                                 "dataset in input.monitor",
@@ -357,7 +359,7 @@ void Conditioner::arrange_transmission() {
 }
 
 void Conditioner::examine() {
-    const std::size_t passes = job_.air == "edges" ? 3 : 2;
+    const std::size_t passes = job_.air == AirScatter::edges ? 3 : 2;
     progress_ = std::make_unique<program::Progress>("condition", (passes + 1) * n_row(), true);
     choose_noise();
     find_flux();

@@ -19,11 +19,11 @@
 namespace xrdct::condition {
 
 void Conditioner::find_air() {
-    if (job_.air == "none") {
+    if (job_.air == AirScatter::none) {
         add_step("air", "off", "no air scatter subtracted");
         return;
     }
-    if (job_.air == "pattern")
+    if (job_.air == AirScatter::pattern)
         subtract_pattern();
     else
         subtract_edges();

@@ -172,10 +172,14 @@ void read_arrangement(settings::Settings& s, ConditionJob& job) {
 }
 
 void read_normalisation(settings::Settings& s, ConditionJob& job) {
-    job.monitor = s.choice("normalise.monitor", job.monitor, {"auto", "off", "on"},
-                           "divide by the monitor over its mean; auto: where the file has one");
-    job.exposure_use = s.choice(
-        "normalise.exposure", job.exposure_use, {"auto", "off", "on"},
+    const auto use = [&](const char* key, Use value, const char* text) {
+        return settings::choose<Use>(
+            s, key, value, {{"auto", Use::automatic}, {"off", Use::off}, {"on", Use::on}}, text);
+    };
+    job.use_monitor = use("normalise.monitor", job.use_monitor,
+                          "divide by the monitor over its mean; auto: where the file has one");
+    job.use_exposure = use(
+        "normalise.exposure", job.use_exposure,
         "divide by the exposure time over its mean; auto: where the file has one and no monitor, "
         "which is taken to have counted as long as the detector");
     job.flux_limit = s.number("normalise.limit", job.flux_limit, "",
@@ -204,14 +208,18 @@ void read_normalisation(settings::Settings& s, ConditionJob& job) {
 }
 
 void read_air(settings::Settings& s, ConditionJob& job) {
-    job.air = s.choice("air.method", job.air, {"none", "pattern", "edges"},
-                       "air scatter: subtract a measured pattern, or the mean pattern of the "
-                       "outermost translations");
+    job.air = settings::choose<AirScatter>(
+        s, "air.method", job.air,
+        {{"none", AirScatter::none},
+         {"pattern", AirScatter::pattern},
+         {"edges", AirScatter::edges}},
+        "air scatter: subtract a measured pattern, or the mean pattern of the "
+        "outermost translations");
     job.air_file =
         settings::beside(job.source, s.text("air.file", "",
                                             "measured pattern of the empty beam on the same "
                                             "channels (text or NeXus/HDF5)"));
-    require((job.air == "pattern") == !job.air_file.empty(), s, "air.file",
+    require((job.air == AirScatter::pattern) == !job.air_file.empty(), s, "air.file",
             "goes with air.method = \"pattern\"");
     job.air_dataset =
         s.text("air.intensity", "",

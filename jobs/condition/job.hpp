@@ -35,6 +35,12 @@ using conditioning::FlipLines;
 /// What a step that changes single values or gains does with what it finds.
 enum class Treat { off, report, correct, mask };
 
+/// Whether a reading of the scan divides the data.
+enum class Use { automatic, off, on };
+
+/// What is subtracted as air scatter.
+enum class AirScatter { none, pattern, edges };
+
 /// The job of `xrdct condition`. Paths are absolute or relative to the job file's folder.
 struct ConditionJob {
     std::string title;
@@ -60,15 +66,15 @@ struct ConditionJob {
     std::vector<std::size_t> drop_lines; ///< rotations left out, as stored
     bool drop_last = false;
 
-    std::string monitor = "auto"; ///< auto, off, on
-    std::string exposure_use = "auto";
+    Use use_monitor = Use::automatic;
+    Use use_exposure = Use::automatic;
     double flux_limit = 0.1;                    ///< of the median
     double exposure_time = settings::not_given; ///< s, per frame
     double dead_time = 0;                       ///< s; 0: none
     conditioning::DeadTimeModel dead_time_model = conditioning::DeadTimeModel::non_paralysable;
     bool relative_transmission = false;
 
-    std::string air = "none"; ///< none, pattern, edges
+    AirScatter air = AirScatter::none;
     std::filesystem::path air_file;
     std::string air_dataset;
     double air_scale = 1;

@@ -2,6 +2,7 @@
 #include "jobs/pattern/rietveld_command.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "base/units.hpp"
 #include "jobs/pattern/pattern_job.hpp"
 #include "jobs/pattern/rietveld_results.hpp"
@@ -45,13 +46,9 @@ std::pair<std::string, std::string> split_at(const std::string& text, char separ
 /// "1.2:3.4" as two numbers.
 std::pair<double, double> parse_range(const std::string& text, const std::string& option) {
     const auto [from, to] = split_at(text, ':');
-    try {
-        std::size_t used_from = 0, used_to = 0;
-        const std::pair range{std::stod(from, &used_from), std::stod(to, &used_to)};
-        if (used_from == from.size() && used_to == to.size() && range.first < range.second)
-            return range;
-    } catch (const std::exception&) {
-    }
+    const auto lower = finite_number(from), upper = finite_number(to);
+    if (lower && upper && *lower < *upper)
+        return {*lower, *upper};
     throw Error(fmt::format("{}: '{}' is no range; expected FROM:TO in degrees 2theta, such as "
                             "1.5:12",
                             option, text));

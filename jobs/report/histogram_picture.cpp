@@ -88,7 +88,7 @@ Shares shares_of(const HistogramPicture::Series& series, const Bins& bins) {
 }
 
 /// The curves of all series as the argument of gnuplot's "plot".
-struct Curves {
+struct HistogramCurves {
     std::string list;
     double highest = 0.0;
     bool right_heavy = false; ///< a legend on the right would hide a peak
@@ -97,8 +97,8 @@ struct Curves {
              double factor);
 };
 
-void Curves::add(Gnuplot& plot, const HistogramPicture::Series& series, std::size_t k,
-                 const Bins& bins, double factor) {
+void HistogramCurves::add(Gnuplot& plot, const HistogramPicture::Series& series, std::size_t k,
+                          const Bins& bins, double factor) {
     const auto [share, sum] = shares_of(series, bins);
     if (!(sum > 0.0))
         return;
@@ -160,7 +160,7 @@ std::vector<fs::path> write_histogram_picture(const HistogramPicture& picture, c
     Gnuplot plot(name, static_cast<int>(canvas_width), static_cast<int>(canvas_height));
     const int exponent = common_exponent(bins.range.low, bins.range.high);
     const double factor = std::pow(10.0, -exponent);
-    Curves curves;
+    HistogramCurves curves;
     for (std::size_t k = 0; k < picture.series.size(); ++k)
         curves.add(plot, picture.series[k], k, bins, factor);
     add_frame(plot, picture, bins, exponent, curves.highest);

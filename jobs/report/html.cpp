@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
+#include "mpi/files/checksum.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -65,7 +66,7 @@ std::string inline_png(const std::filesystem::path& path) {
     const std::string bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     if (!in || bytes.empty())
         throw Error(fmt::format("{}: the picture cannot be read", path.string()));
-    return "data:image/png;base64," + base64(std::as_bytes(std::span(bytes)));
+    return "data:image/png;base64," + files::base64(std::as_bytes(std::span(bytes)));
 }
 
 std::string image_html(const HtmlPage::Figure& figure) {

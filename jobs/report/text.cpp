@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <cstdint>
 
 namespace xrdct::report {
 
@@ -124,22 +123,6 @@ std::string file_name_part(std::string_view text) {
         out.resize(end);
     }
     return out.empty() ? "unnamed" : out;
-}
-
-std::string base64(std::span<const std::byte> data) {
-    static constexpr char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    std::string out;
-    out.reserve((data.size() + 2) / 3 * 4);
-    for (std::size_t i = 0; i < data.size(); i += 3) {
-        const std::size_t count = std::min<std::size_t>(3, data.size() - i);
-        std::uint32_t bits = 0;
-        for (std::size_t k = 0; k < 3; ++k)
-            bits = bits << 8 | (k < count ? std::to_integer<std::uint32_t>(data[i + k]) : 0U);
-        for (std::size_t k = 0; k < 4; ++k)
-            out += k <= count ? alphabet[bits >> (18 - 6 * k) & 63U] : '=';
-    }
-    return out;
 }
 
 std::string superscript(int number) {

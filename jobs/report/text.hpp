@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,9 +22,6 @@ std::string quote_gnuplot(std::string_view text);
 /// One path component made of `text`: letters, digits, '.', '+' and '-' of it stay, runs of others
 /// become one '_', never empty, hidden or an option.
 std::string file_name_part(std::string_view text);
-
-/// RFC 4648 with padding.
-std::string base64(std::span<const std::byte> data);
 
 /// "⁻⁷" for -7.
 std::string superscript(int number);

@@ -65,16 +65,21 @@ std::string sha256_of_text(std::string_view text) {
     return sha.hex();
 }
 
+std::string base64(std::span<const std::byte> data) {
+    std::string text(4 * ((data.size() + 2) / 3) + 1, '\0');
+    EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                    reinterpret_cast<const unsigned char*>(data.data()),
+                    static_cast<int>(data.size()));
+    text.pop_back();
+    return text;
+}
+
 std::string md5_base64(std::string_view bytes) {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int length = 0;
     if (EVP_Digest(bytes.data(), bytes.size(), digest, &length, EVP_md5(), nullptr) != 1)
         throw Error("computing an MD5 failed");
-    std::string text(4 * ((length + 2) / 3) + 1, '\0');
-    EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), digest,
-                    static_cast<int>(length));
-    text.pop_back();
-    return text;
+    return base64(std::as_bytes(std::span(digest, length)));
 }
 
 } // namespace xrdct::files

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,6 +15,9 @@ std::string sha256_of_file(const std::filesystem::path& path);
 
 /// SHA-256 of a text.
 std::string sha256_of_text(std::string_view text);
+
+/// Base 64 of RFC 4648, with padding. At most 2 GiB of data.
+std::string base64(std::span<const std::byte> data);
 
 /// MD5 of bytes in base 64, as the headers of binary sections state it.
 std::string md5_base64(std::string_view bytes);

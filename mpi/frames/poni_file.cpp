@@ -44,13 +44,8 @@ std::optional<double> pixel_of_detector(std::string name) {
 }
 
 double number_of(const std::string& text, const std::string& key, const std::string& path) {
-    try {
-        std::size_t used = 0;
-        const double value = std::stod(text, &used);
-        if (used == text.size() && std::isfinite(value))
-            return value;
-    } catch (const std::exception&) {
-    }
+    if (const auto value = finite_number(text))
+        return *value;
     throw Error(fmt::format("{}: {} is '{}', a number is expected", path, key, text));
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "base/symmetric_eigen.hpp"
 #include "solvers/dlsr/operator_impl.hpp"
 
 #include <algorithm>
 
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 namespace xrdct::dlsr {
 
@@ -17,10 +18,10 @@ Operator::Impl::Combinations Operator::Impl::combine(const RotationOperator::Par
             gram(a, b) = static_cast<double>(
                 component_gram[(part.slot + static_cast<std::size_t>(a)) * exact->slots() +
                                part.slot + static_cast<std::size_t>(b)]);
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> metric(gram);
-    const double least = 1e-12 * metric.eigenvalues()(count - 1);
-    const Eigen::VectorXd root = metric.eigenvalues().cwiseMax(least).cwiseSqrt();
-    const Eigen::MatrixXd to_metric = root.asDiagonal() * metric.eigenvectors().transpose();
+    const SymmetricEigen metric = symmetric_eigen(gram);
+    const double least = 1e-12 * metric.values(count - 1);
+    const Eigen::VectorXd root = metric.values.cwiseMax(least).cwiseSqrt();
+    const Eigen::MatrixXd to_metric = root.asDiagonal() * metric.vectors.transpose();
     Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(count, count);
     double kinds = 0;
     for (std::size_t d = 0; d <= part.shapes && n > 0; ++d) {
@@ -34,17 +35,17 @@ Operator::Impl::Combinations Operator::Impl::combine(const RotationOperator::Par
             kinds += 1;
         }
     }
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(sum);
+    const SymmetricEigen eigen = symmetric_eigen(sum);
     Eigen::Index kept = 0;
     for (double rest = kinds; kept < count && rest > tolerance * tolerance; ++kept)
-        rest -= eigen.eigenvalues()(count - 1 - kept);
+        rest -= eigen.values(count - 1 - kept);
     // Whole blocks are projected anyway.
     const Eigen::Index block = index(RotationOperator::block);
     kept = std::min(count, std::max<Eigen::Index>(1, (kept + block - 1) / block) * block);
-    const Eigen::MatrixXd leading = eigen.eigenvectors().rightCols(kept).rowwise().reverse();
+    const Eigen::MatrixXd leading = eigen.vectors.rightCols(kept).rowwise().reverse();
     Combinations result;
     result.to = leading.transpose() * to_metric;
-    result.from = metric.eigenvectors() * root.cwiseInverse().asDiagonal() * leading;
+    result.from = metric.vectors * root.cwiseInverse().asDiagonal() * leading;
     return result;
 }
 

@@ -3,12 +3,13 @@
 
 #include "base/error.hpp"
 #include "base/simd.hpp"
+#include "base/symmetric_eigen.hpp"
 #include "solvers/dlsr/eigen_index.hpp"
 
 #include <array>
 #include <cmath>
 
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 namespace xrdct::dlsr {
 
@@ -235,13 +236,12 @@ void RotationOperator::choose_depth_functions(const Matrix& full, double toleran
         if (norm > 0)
             overlap += patterns * patterns.transpose() / norm;
     }
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
-    const double total = eigen.eigenvalues().sum();
+    const SymmetricEigen eigen = symmetric_eigen(overlap);
+    const double total = eigen.values.sum();
     double rest = total;
     while (functions_ < layers_ && rest > tolerance * tolerance * total)
-        rest -= eigen.eigenvalues()(index(layers_ - 1 - functions_++));
-    depth_functions_ =
-        eigen.eigenvectors().rightCols(index(functions_)).rowwise().reverse().cast<float>();
+        rest -= eigen.values(index(layers_ - 1 - functions_++));
+    depth_functions_ = eigen.vectors.rightCols(index(functions_)).rowwise().reverse().cast<float>();
     // What the functions contribute to a component, against the norm of the part it belongs to.
     const Matrix reduced = depth_functions_.transpose() * full;
     std::vector<double> part_norm(slots_, 0.0);

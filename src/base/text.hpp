@@ -2,7 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +29,19 @@ inline std::vector<std::string> words(const std::string& text) {
         begin = end + 1;
     }
     return list;
+}
+
+/// The finite number that the whole text is, blanks at its ends and a leading + aside, whatever the
+/// locale; nothing if it is none.
+inline std::optional<double> finite_number(std::string_view text) {
+    std::string word = trimmed(text);
+    if (word.size() > 1 && word[0] == '+' && word[1] != '-')
+        word.erase(0, 1);
+    double value = 0;
+    const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (code != std::errc{} || end != word.data() + word.size() || !std::isfinite(value))
+        return std::nullopt;
+    return value;
 }
 
 } // namespace xrdct

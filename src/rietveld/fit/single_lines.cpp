@@ -4,7 +4,6 @@
 
 #include <Eigen/Core>
 #include <Eigen/LU>
-#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
@@ -19,6 +18,15 @@ constexpr double half_window = 4; // FWHM
 constexpr double neighbour = 1.5; // FWHM; closer lines are not told apart
 constexpr double weakest = 0.01;  // of the strongest height
 constexpr std::size_t max_lines = 60;
+
+using TwoColumns = Eigen::Matrix<double, Eigen::Dynamic, 2>;
+
+/// The x that makes |columns·x − values| least, by the normal equations: one or two columns that
+/// are not alike.
+template <class Columns>
+auto least_squares(const Columns& columns, const Eigen::VectorXd& values) {
+    return ((columns.transpose() * columns).inverse() * (columns.transpose() * values)).eval();
+}
 
 } // namespace
 
@@ -162,22 +170,20 @@ void Calibrator::explain_shifts() {
         basis.row(i) /= line.shift_esd;
         shift[i] = line.shift / line.shift_esd;
     }
-    const auto misfit = [&](const Eigen::MatrixXd& columns) {
-        const Eigen::VectorXd solution = columns.colPivHouseholderQr().solve(shift);
-        return (shift - columns * solution).squaredNorm();
+    const auto misfit = [&](const auto& columns) {
+        return (shift - columns * least_squares(columns, shift)).squaredNorm();
     };
-    const Eigen::MatrixXd without =
-        options_.refine_zero ? Eigen::MatrixXd(basis.leftCols(2)) : Eigen::MatrixXd(basis.col(0));
-    Eigen::MatrixXd with(count, 2);
+    TwoColumns with(count, 2);
     with << basis.col(0), basis.col(2);
     // The zero of the fit is undone by the scale and the tilt only if it stood for them.
     const double zero = options_.refine_zero ? result_.zero.value : 0;
     const Eigen::VectorXd residual_shift = shift + zero * basis.col(1);
-    const double before = misfit(without);
-    const Eigen::VectorXd solution = with.colPivHouseholderQr().solve(residual_shift);
+    const double before = options_.refine_zero ? misfit(TwoColumns(basis.leftCols(2)))
+                                               : misfit(Eigen::VectorXd(basis.col(0)));
+    const Eigen::Vector2d solution = least_squares(with, residual_shift);
     const double after = (residual_shift - with * solution).squaredNorm();
     const double freedom = static_cast<double>(count - 2);
-    const Eigen::MatrixXd covariance = (with.transpose() * with).inverse();
+    const Eigen::Matrix2d covariance = (with.transpose() * with).inverse();
     const double esd = std::sqrt(covariance(1, 1) * std::max(1.0, after / freedom));
     if (after * better < before && std::abs(solution[1]) > significant * esd) {
         result_.notes.push_back(fmt::format(

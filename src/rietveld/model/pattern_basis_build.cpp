@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
+#include "base/symmetric_eigen.hpp"
 #include "base/units.hpp"
 #include "crystal/march_dollase.hpp"
 #include "rietveld/model/chebyshev.hpp"
@@ -204,11 +205,11 @@ void PatternBasis::Impl::choose_ring_functions(std::size_t part, Family& family)
         for (std::size_t h = 1; h <= harmonics; ++h)
             relative(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(h - 1)) =
                 rows[i][h] / rows[i][0];
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(relative.transpose() * relative);
+    const SymmetricEigen eigen = symmetric_eigen(relative.transpose() * relative);
     for (Eigen::Index c = 0; c < relative.cols(); ++c) {
         if (std::sqrt(0.5 * relative.rowwise().squaredNorm().maxCoeff()) < ring_tolerance)
             break;
-        const Eigen::VectorXd vector = eigen.eigenvectors().col(relative.cols() - 1 - c);
+        const Eigen::VectorXd vector = eigen.vectors.col(relative.cols() - 1 - c);
         relative -= (relative * vector).eval() * vector.transpose();
         std::vector<double> function(harmonics + 1, 0.0);
         for (std::size_t h = 1; h <= harmonics; ++h)
@@ -263,24 +264,24 @@ void PatternBasis::Impl::choose_shape_functions(const Matrix& patterns, std::siz
         const auto block = patterns.middleRows(static_cast<Eigen::Index>(d) * nodes, nodes);
         overlap.noalias() += block * block.transpose();
     }
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(overlap);
-    const double total = eigen.eigenvalues().sum();
+    const SymmetricEigen eigen = symmetric_eigen(overlap);
+    const double total = eigen.values.sum();
     double rest = total;
     std::size_t rank = 0;
     while (rank < family.node_count && rest > options.tolerance * options.tolerance * total)
-        rest -= eigen.eigenvalues()(nodes - 1 - static_cast<Eigen::Index>(rank++));
+        rest -= eigen.values(nodes - 1 - static_cast<Eigen::Index>(rank++));
     rank = std::min(family.node_count,
                     (rank + component_multiple - 1) / component_multiple * component_multiple);
     family.components = rank;
     family.functions.resize(nodes, static_cast<Eigen::Index>(rank));
     family.combination.resize(static_cast<Eigen::Index>(rank), nodes);
     for (Eigen::Index i = 0; i < static_cast<Eigen::Index>(rank); ++i) {
-        const auto vector = eigen.eigenvectors().col(nodes - 1 - i);
+        const auto vector = eigen.vectors.col(nodes - 1 - i);
         // Functions of the size of 1, so that coefficients are amounts.
         const double size = std::sqrt(static_cast<double>(nodes));
         family.functions.col(i) = size * vector;
         family.combination.row(i) = vector.transpose() / size;
-        squares.kept += eigen.eigenvalues()(nodes - 1 - i);
+        squares.kept += eigen.values(nodes - 1 - i);
     }
     squares.all += total;
 }
@@ -306,19 +307,19 @@ void PatternBasis::Impl::add_ends(std::size_t part, const std::vector<double>& d
 /// The leading vectors of all patterns, and the matrices to them and back.
 void PatternBasis::Impl::choose_basis(const Matrix& gram) {
     const auto n = static_cast<Eigen::Index>(axis.size());
-    const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> eigen(gram);
-    const double total = eigen.eigenvalues().sum();
+    const SymmetricEigen eigen = symmetric_eigen(gram);
+    const double total = eigen.values.sum();
     if (!(total > 0))
         throw Error("pattern basis: no channel with a weight sees any of the phases");
     double rest = total;
     Eigen::Index m = 0;
     while (m < n && rest > options.tolerance * options.tolerance * total)
-        rest -= eigen.eigenvalues()(n - 1 - m++);
+        rest -= eigen.values(n - 1 - m++);
     m = std::min<Eigen::Index>(n, (m + 7) / 8 * 8);
-    basis = eigen.eigenvectors().rightCols(m).rowwise().reverse().transpose();
+    basis = eigen.vectors.rightCols(m).rowwise().reverse().transpose();
     rest = total;
     for (Eigen::Index i = 0; i < m; ++i)
-        rest -= eigen.eigenvalues()(n - 1 - i);
+        rest -= eigen.values(n - 1 - i);
     basis_error = std::sqrt(std::max(0.0, rest / total));
     compression.resize(m, n);
     expansion.resize(m, n);

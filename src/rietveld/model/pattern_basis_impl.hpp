@@ -13,7 +13,7 @@
 #include <span>
 #include <vector>
 
-#include <Eigen/Dense>
+#include <Eigen/Core>
 
 namespace xrdct::rietveld {
 

@@ -5,15 +5,10 @@
 
 #include <cmath>
 #include <limits>
-#include <span>
 #include <string>
 
 namespace xrdct::report {
 namespace {
-
-std::string encoded(const std::string& text) {
-    return base64(std::as_bytes(std::span(text)));
-}
 
 TEST(ReportText, HtmlIsEscapedInTextAndAttributes) {
     EXPECT_EQ(escape_html("a < b & c > d"), "a &lt; b &amp; c &gt; d");
@@ -58,17 +53,6 @@ TEST(ReportText, FileNamesHoldOneHarmlessComponent) {
     EXPECT_EQ(file_name_part("x\xFF*?y"), "x_y");
     const std::string cut = file_name_part(std::string(79, 'a') + "αα");
     EXPECT_EQ(cut, std::string(79, 'a')) << "not within a letter";
-}
-
-TEST(ReportText, Base64MatchesTheStandardsVectors) { // RFC 4648, section 10
-    EXPECT_EQ(encoded(""), "");
-    EXPECT_EQ(encoded("f"), "Zg==");
-    EXPECT_EQ(encoded("fo"), "Zm8=");
-    EXPECT_EQ(encoded("foo"), "Zm9v");
-    EXPECT_EQ(encoded("foob"), "Zm9vYg==");
-    EXPECT_EQ(encoded("fooba"), "Zm9vYmE=");
-    EXPECT_EQ(encoded("foobar"), "Zm9vYmFy");
-    EXPECT_EQ(encoded(std::string("\xFB\xFF\xFE\x00", 4)), "+//+AA==");
 }
 
 TEST(ReportText, NumbersKeepTheirDigits) {

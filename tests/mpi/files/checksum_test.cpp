@@ -6,6 +6,9 @@
 
 #include <gtest/gtest.h>
 
+#include <span>
+#include <string>
+
 namespace xrdct::mpi {
 namespace {
 
@@ -36,6 +39,20 @@ TEST(ChecksumTest, NamesTheFileThatCannotBeRead) {
         } catch (const Error& error) {
             EXPECT_NE(std::string(error.what()).find(path.string()), std::string::npos);
         }
+}
+
+TEST(Base64, MatchesTheStandardsVectors) { // RFC 4648, section 10
+    const auto encoded = [](const std::string& text) {
+        return files::base64(std::as_bytes(std::span(text)));
+    };
+    EXPECT_EQ(encoded(""), "");
+    EXPECT_EQ(encoded("f"), "Zg==");
+    EXPECT_EQ(encoded("fo"), "Zm8=");
+    EXPECT_EQ(encoded("foo"), "Zm9v");
+    EXPECT_EQ(encoded("foob"), "Zm9vYg==");
+    EXPECT_EQ(encoded("fooba"), "Zm9vYmE=");
+    EXPECT_EQ(encoded("foobar"), "Zm9vYmFy");
+    EXPECT_EQ(encoded(std::string("\xFB\xFF\xFE\x00", 4)), "+//+AA==");
 }
 
 /// Test vectors of RFC 1321, in base 64.
