@@ -136,8 +136,8 @@ std::string remember_submission(const fs::path& output) {
 }
 
 bool MemberState::ended() const {
-    return state == "finished" || state == "failed" || state == "cancelled" || state == "lost" ||
-           state == "stopped";
+    return state == "finished" || state == "untrusted" || state == "failed" ||
+           state == "cancelled" || state == "lost" || state == "stopped";
 }
 
 double time_left(const program::RunState& run,
@@ -233,6 +233,9 @@ MemberState member_state(const Submission& submission, std::size_t index, const 
             result.detail = result.run->message;
         } else if (word.starts_with("COMPLETED")) {
             result.state = "finished";
+        } else if (result.run && result.run->state == "untrusted") {
+            result.state = "untrusted";
+            result.detail = result.run->message;
         } else if (word.starts_with("CANCELLED")) {
             result.state = "cancelled";
             result.detail = result.run && result.run->current()

@@ -176,7 +176,7 @@ std::vector<std::size_t> failed_members(const BatchJob& batch, const Submission&
         }
         const auto state =
             member_state(before, static_cast<std::size_t>(known - before.members.begin()), view);
-        if (state.ended() && state.state != "finished")
+        if (state.ended() && state.state != "finished" && state.state != "untrusted")
             list.push_back(i);
     }
     return list;

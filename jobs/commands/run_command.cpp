@@ -12,6 +12,7 @@
 #include "mpi/files/checksum.hpp"
 #include "mpi/files/text_file.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 
@@ -39,7 +40,28 @@ nlohmann::json to_json(const pipeline::RunSummary& summary) {
     json["peak_memory_bytes"] = summary.peak_memory;
     json["notes"] = summary.notes;
     json["seconds"] = summary.seconds;
+    json["trusted"] = summary.verdict.trusted();
+    json["faults"] = summary.verdict.faults;
+    json["doubts"] = summary.verdict.doubts;
     return json;
+}
+
+/// Notes, the products and what they are worth; a summary for scripts on stdout.
+void show(const pipeline::RunSummary& summary, const settings::Job& job, int ranks, bool json) {
+    for (const auto& note : summary.notes)
+        fmt::print(stderr, "note: {}\n", note);
+    double largest = 0;
+    for (const double bytes : summary.peak_memory)
+        largest = std::max(largest, bytes);
+    fmt::print(stderr, "finished in {}, {} rank{}, at most {:.0f} MB per rank\n",
+               program::duration_text(summary.seconds), ranks, ranks == 1 ? "" : "s",
+               1e-6 * largest);
+    for (const auto& stage : summary.stages)
+        fmt::print(stderr, "  {}{}\n", stage.product.string(), stage.reused ? " (kept)" : "");
+    for (const auto& text : report::verdict_lines(summary.verdict, job.output.string()))
+        fmt::print(stderr, "{}\n", text);
+    if (json)
+        fmt::print("{}\n", to_json(summary).dump(1));
 }
 
 } // namespace
@@ -91,7 +113,7 @@ int command_run(const std::vector<std::string>& arguments) {
     const std::filesystem::path job_path = line.get<std::string>("job");
 
     program::listen_for_stop();
-    bool stopped = false;
+    bool stopped = false, trusted = true;
     const int code = program::run_on_ranks([&](const mpi::Communicator& world) {
         // One rank reads, all parse the same text.
         std::string text = world.collectively(
@@ -122,25 +144,17 @@ int command_run(const std::vector<std::string>& arguments) {
                 record->end("failed", error.what());
             throw;
         }
+        trusted = summary.verdict.trusted();
+        world.broadcast(trusted);
         if (record)
-            record->end("finished");
-        if (world.is_root()) {
-            for (const auto& note : summary.notes)
-                fmt::print(stderr, "note: {}\n", note);
-            double largest = 0;
-            for (const double bytes : summary.peak_memory)
-                largest = std::max(largest, bytes);
-            fmt::print(stderr, "finished in {}, {} rank{}, at most {:.0f} MB per rank\n",
-                       program::duration_text(summary.seconds), world.size(),
-                       world.size() == 1 ? "" : "s", 1e-6 * largest);
-            for (const auto& stage : summary.stages)
-                fmt::print(stderr, "  {}{}\n", stage.product.string(),
-                           stage.reused ? " (kept)" : "");
-            if (line.has("json"))
-                fmt::print("{}\n", to_json(summary).dump(1));
-        }
+            record->end(trusted ? "finished" : "untrusted",
+                        fmt::format("{}", fmt::join(summary.verdict.faults, "; ")));
+        if (world.is_root())
+            show(summary, job, world.size(), line.has("json"));
     });
-    return stopped ? program::stopped_exit_code : code;
+    return stopped                ? program::stopped_exit_code
+           : code != 0 || trusted ? code
+                                  : program::untrusted_exit_code;
 }
 
 } // namespace xrdct::commands

@@ -254,9 +254,12 @@ RunSummary run_job(const settings::Job& job, const RunOptions& options,
     run_stages(list, context, summary);
     // What the report shows of lithium and amounts is a product, too.
     communicator.collectively([&] {
-        if (communicator.is_root())
-            for (auto& note : report::refresh_analysis(job.output))
-                context.notes.push_back(std::move(note));
+        if (!communicator.is_root())
+            return;
+        auto analysis = report::refresh_analysis(job.output);
+        for (auto& note : analysis.notes)
+            context.notes.push_back(std::move(note));
+        summary.verdict = std::move(analysis.verdict);
     });
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
     summary.notes = job.notes;

@@ -7,6 +7,7 @@
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/pipeline/solver_options.hpp"
 #include "jobs/pipeline/stage.hpp"
+#include "jobs/report/verdict.hpp"
 
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct RunSummary {
     std::vector<double> peak_memory; ///< bytes per rank
     std::vector<std::string> notes; ///< what a user should know: warnings of phases, masked rays, …
     double seconds = 0;
+    report::Verdict verdict; ///< on the root only
 };
 
 /// Runs the stages of a job. Collective; every rank passes the same job and options. Throws the

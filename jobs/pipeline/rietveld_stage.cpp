@@ -41,6 +41,10 @@ constexpr std::array rietveld_labels{
     QuantityLabel{"iterations", "iterations", "", "", QuantityKind::count},
 };
 
+/// Where a phase is richest and what its cell is are found in turn, at most so often, until the
+/// cell changes by less.
+constexpr int cell_rounds = 3;
+constexpr double settled_cell = 1e-4;
 constexpr double fits_per_second = 15000; ///< voxel patterns of 700 channels
 
 /// Edited masks [phase] of the job, on the root; empty where a phase has none. Collective.
@@ -79,9 +83,18 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
         voxels.fit(title);
         timings.lap("fit");
     };
+    const bool undecided = voxels.has_undecided();
+    if (undecided || job.mask.phases || !job.mask.images.empty())
+        fit("where the phases are");
+    for (int round = 0; undecided && round < cell_rounds; ++round) {
+        const double change = voxels.refine_cells();
+        timings.lap("cells");
+        fit("cells from where each phase is");
+        if (change < settled_cell)
+            break;
+    }
     if (job.mask.phases || !job.mask.images.empty()) {
         const auto edited = edited_masks(job, context.communicator, n);
-        fit("where the phases are");
         voxels.find_masks(job.mask.phases, phase_mask_options(job), edited);
     }
     if (const auto widths = voxel_widths(job); !widths.empty() && job.rietveld.refine_start) {

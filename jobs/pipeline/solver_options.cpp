@@ -84,6 +84,33 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
     return options;
 }
 
+namespace {
+
+/// Whether the cell of a phase of this structure is refined in every voxel.
+bool structure_varies(const settings::Job& job, const std::filesystem::path& cif) {
+    return std::any_of(job.phases.begin(), job.phases.end(),
+                       [&](const settings::PhaseSettings& other) {
+                           return cell_varies(other) && other.cif == cif;
+                       });
+}
+
+/// On the mean pattern such a phase takes what a spread of the other's cell does to the lines.
+std::vector<voxels::GlobalShape> undecided_cells(const settings::Job& job,
+                                                 const rietveld::PatternModel& model) {
+    std::vector<voxels::GlobalShape> shapes;
+    for (std::size_t p = 0; p < job.phases.size(); ++p) {
+        if (cell_varies(job.phases[p]) || !structure_varies(job, job.phases[p].cif))
+            continue;
+        const auto& cell = model.phases[p].cell;
+        for (std::size_t i = 0; i < cell.size(); ++i)
+            if (cell[i].refine)
+                shapes.push_back({p, voxels::GlobalShape::Kind::cell, i});
+    }
+    return shapes;
+}
+
+} // namespace
+
 voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
                                              const rietveld::PatternModel& model,
                                              bool relative_variance) {
@@ -99,6 +126,8 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
             options.fit.cell_phases.push_back(phase.name);
         options.voxel_cells.push_back(std::move(voxel_cells));
     }
+    if (job.rietveld.refine_start)
+        options.undecided = undecided_cells(job, model);
     for (const auto& peak : job.peaks)
         if (peak.position_treatment == settings::Treatment::voxel)
             options.fit.position_peaks.push_back(peak.name);
@@ -116,21 +145,18 @@ maps::PhaseMaskOptions phase_mask_options(const settings::Job& job) {
     return options;
 }
 
-std::vector<voxels::GlobalWidth> voxel_widths(const settings::Job& job) {
-    std::vector<voxels::GlobalWidth> widths;
+std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job) {
+    std::vector<voxels::GlobalShape> widths;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto& phase = job.phases[p];
-        if (std::none_of(job.phases.begin(), job.phases.end(),
-                         [&](const settings::PhaseSettings& other) {
-                             return cell_varies(other) && other.cif == phase.cif;
-                         }))
+        if (!structure_varies(job, phase.cif))
             continue;
         if (phase.size_treatment == settings::Treatment::global)
-            widths.push_back({p, voxels::GlobalWidth::Kind::size});
+            widths.push_back({p, voxels::GlobalShape::Kind::size});
         if (phase.microstrain_treatment == settings::Treatment::global)
-            widths.push_back({p, voxels::GlobalWidth::Kind::microstrain});
+            widths.push_back({p, voxels::GlobalShape::Kind::microstrain});
         if (phase.gauss_microstrain_treatment == settings::Treatment::global)
-            widths.push_back({p, voxels::GlobalWidth::Kind::gauss_microstrain});
+            widths.push_back({p, voxels::GlobalShape::Kind::gauss_microstrain});
     }
     return widths;
 }

@@ -30,7 +30,7 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
 maps::PhaseMaskOptions phase_mask_options(const settings::Job& job);
 /// Widths to refine on voxels: of phases whose cell varies, and of others with the same structure;
 /// the mean pattern would take the variation for broad lines.
-std::vector<voxels::GlobalWidth> voxel_widths(const settings::Job& job);
+std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job);
 
 /// Whether a parameter of the phase's cell is refined in every voxel.
 bool cell_varies(const settings::PhaseSettings& phase);

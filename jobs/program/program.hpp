@@ -14,6 +14,8 @@ namespace xrdct::program {
 
 /// Exit code of every failure, on every rank.
 inline constexpr int failure_exit_code = 1;
+/// Exit code of a run that made its products, which cannot be trusted by their own numbers.
+inline constexpr int untrusted_exit_code = 3;
 
 /// The command line of `xrdct`: dispatches to a command, prints an Error once (rank 0 only, under
 /// MPI) and returns the exit code. Commands that need ranks (run, simulate) initialise MPI; the

@@ -71,7 +71,7 @@ class RunRecord {
     void leave_stage(const std::string& state);
     void part(const std::string& title, std::size_t done, std::size_t total, double seconds);
     void iterate(long iteration, double residual);
-    /// Ends the record; `state` is finished, failed or stopped.
+    /// Ends the record; `state` is finished, untrusted, failed or stopped.
     void end(const std::string& state, const std::string& message = {});
 
   private:

@@ -298,6 +298,10 @@ void write_analysis(const Analysis& analysis, const Products& products, const Gi
         auto process = program::write_provenance(file.root(), provenance, products.title);
         process.write_string("main_stage", analysis.main);
         write_texts(process, "notes", analysis.notes);
+        const Verdict verdict = judge(analysis);
+        process.set_attribute("trusted", verdict.trusted() ? 1 : 0);
+        write_texts(process, "faults", verdict.faults);
+        write_texts(process, "doubts", verdict.doubts);
         for (std::size_t s = 0; s < analysis.stages.size(); ++s)
             write_stage(process, analysis.stages[s], s);
         choose_default(process, analysis);
@@ -305,18 +309,18 @@ void write_analysis(const Analysis& analysis, const Products& products, const Gi
     file.commit();
 }
 
-std::vector<std::string> refresh_analysis(const fs::path& folder) {
+RunAnalysis refresh_analysis(const fs::path& folder) {
     const fs::path path = folder / analysis_file;
     try {
         const Products products = read_products(folder);
         if (const auto analysis = read_analysis(path, products, std::nullopt))
-            return analysis->notes;
+            return {analysis->notes, judge(*analysis)};
         const Analysis analysis = analyse(products);
         if (!analysis.stages.empty())
             write_analysis(analysis, products, {}, path);
-        return analysis.notes;
+        return {analysis.notes, judge(analysis)};
     } catch (const Error& error) {
-        return {fmt::format("{} was not written: {}", path.string(), error.what())};
+        return {{fmt::format("{} was not written: {}", path.string(), error.what())}, {}};
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/products.hpp"
+#include "jobs/report/verdict.hpp"
 
 #include <filesystem>
 #include <map>
@@ -47,8 +48,12 @@ std::optional<Analysis> read_analysis(const std::filesystem::path& path, const P
 std::optional<Analysis> read_analysis(const std::filesystem::path& path, const Products& products,
                                       AnyLithium, const std::string& main_stage = "");
 
-/// At the end of a run: brings analysis.nxs of the folder up to date. Returns what a user should
-/// know: why there is none (no stage has phases is no reason to say anything).
-std::vector<std::string> refresh_analysis(const std::filesystem::path& folder);
+/// What a run says of its products at its end.
+struct RunAnalysis {
+    std::vector<std::string> notes; ///< what a user should know, such as why there is no analysis
+    Verdict verdict;                ///< empty where no stage has phases
+};
+/// At the end of a run: brings analysis.nxs of the folder up to date and judges it.
+RunAnalysis refresh_analysis(const std::filesystem::path& folder);
 
 } // namespace xrdct::report

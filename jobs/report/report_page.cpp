@@ -8,8 +8,10 @@
 #include "jobs/report/provenance_page.hpp"
 #include "jobs/report/statistics.hpp"
 #include "jobs/report/text.hpp"
+#include "jobs/report/verdict.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -173,6 +175,9 @@ std::string ReportPage::str() const {
                               folder_name.empty() ? "" : " · products in ", folder_name));
     const StageEntry* main = plan_.main_stage();
     page.section("Summary");
+    if (const Verdict verdict = judge(plan_.analysis()); !verdict.trusted())
+        page.paragraph(
+            fmt::format("This result cannot be trusted: {}.", fmt::join(verdict.faults, "; ")));
     if (main) {
         add_summary(page, plan_.analysis(), *main->result);
         add_overviews(page, *main);

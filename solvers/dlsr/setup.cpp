@@ -114,7 +114,12 @@ void SetupBuilder::add_amount(const Quantity& quantity, const std::vector<double
 /// The range is widened to hold the value.
 void SetupBuilder::add_global(rietveld::PatternPart& part, const rietveld::ShapeParameter& shape,
                               double value, double unit, const Quantity& quantity) {
-    const double lower = std::min(shape.lower, value), upper = std::max(shape.upper, value);
+    const auto [least, most] = shape_bounds(
+        setup_.model, part.kind == rietveld::PatternPart::Kind::phase, part.index, shape);
+    const double lower = std::min(std::max(shape.lower, least), value),
+                 upper = std::max(std::min(shape.upper, most), value);
+    if (!(upper > lower)) // the bounds leave no room: it stays where it is
+        return;
     part.global.push_back({shape.kind, shape.index, lower, upper});
     setup_.globals.push_back({lower, upper, unit});
     setup_.global_quantities.push_back(quantity);
@@ -295,39 +300,43 @@ void set_global_ranges(Setup& setup, const GlobalRanges& ranges) {
         }
 }
 
+namespace {
+
+/// A range about `value`, which ended at an end of the range of the shape.
+std::pair<double, double> next_range(const rietveld::ShapeParameter& shape, double value,
+                                     bool at_lower) {
+    using Kind = rietveld::ShapeParameter::Kind;
+    const double width = shape.upper - shape.lower;
+    if (shape.kind == Kind::cell || shape.kind == Kind::position || shape.kind == Kind::march)
+        return {value - 0.5 * width, value + 0.5 * width};
+    if (at_lower)
+        return {value / 3, value + 0.5 * width};
+    return {shape.lower > 0 ? value - 0.5 * width : 0, value + width};
+}
+
+} // namespace
+
 std::optional<GlobalRanges> moved_ranges(const Setup& setup, std::span<const double> values) {
     using Kind = rietveld::ShapeParameter::Kind;
     GlobalRanges ranges;
     bool moved = false;
     for (const auto& part : setup.parts)
         for (const auto& shape : part.global) {
-            const std::size_t g = ranges.start.size();
-            const double value = values[g], width = shape.upper - shape.lower,
-                         margin = 1e-3 * width;
-            const bool place = shape.kind == Kind::cell || shape.kind == Kind::position,
-                       march = shape.kind == Kind::march;
-            const bool at_lower = value <= shape.lower + margin &&
-                                  (place || shape.lower > (march ? crystal::min_march : 0)),
-                       at_upper = value >= shape.upper - margin &&
-                                  !(march && shape.upper >= crystal::largest_march);
-            double lower = shape.lower, upper = shape.upper;
-            if (march && (at_lower || at_upper)) {
-                lower = std::max(crystal::min_march, value - 0.5 * width);
-                upper = std::min(crystal::largest_march, value + 0.5 * width);
-            } else if (place && (at_lower || at_upper)) {
-                lower = value - 0.5 * width;
-                upper = value + 0.5 * width;
-            } else if (at_lower) {
-                lower = value / 3;
-                upper = value + 0.5 * width;
-            } else if (at_upper) {
-                lower = shape.lower > 0 ? value - 0.5 * width : 0;
-                upper = value + width;
-            }
+            const auto [least, most] = shape_bounds(
+                setup.model, part.kind == rietveld::PatternPart::Kind::phase, part.index, shape);
+            const double value = values[ranges.start.size()],
+                         margin = 1e-3 * (shape.upper - shape.lower);
+            const bool place = shape.kind == Kind::cell || shape.kind == Kind::position;
+            const bool at_lower = value <= shape.lower + margin && shape.lower > least &&
+                                  (place || shape.lower > 0),
+                       at_upper = value >= shape.upper - margin && shape.upper < most;
+            auto range = std::pair{shape.lower, shape.upper};
+            if (at_lower || at_upper)
+                range = next_range(shape, value, at_lower);
             moved = moved || at_lower || at_upper;
-            ranges.lower.push_back(lower);
-            ranges.upper.push_back(upper);
-            ranges.start.push_back(std::clamp(value, lower, upper));
+            ranges.lower.push_back(std::max(range.first, least));
+            ranges.upper.push_back(std::min(range.second, most));
+            ranges.start.push_back(std::clamp(value, ranges.lower.back(), ranges.upper.back()));
         }
     if (!moved)
         return {};

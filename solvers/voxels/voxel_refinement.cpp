@@ -5,6 +5,7 @@
 #include "mpi/comm/decomposition.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -16,19 +17,27 @@ namespace {
 
 /// Voxels whose patterns tell the widths that hold for the whole object.
 constexpr std::size_t width_sample = 800;
+/// Voxels that tell the cell of a phase: the richest, where it is significant; fewer than the
+/// smaller number tell nothing.
+constexpr std::size_t max_rich = 120;
+constexpr std::ptrdiff_t min_rich = 4;
+constexpr double rich_significance = 6; ///< scale over its e.s.d.
 
 bool is_inside(unsigned char mask) {
     return mask != 0;
 }
 
-std::string_view quantity_of(GlobalWidth::Kind kind) {
-    switch (kind) {
-    case GlobalWidth::Kind::size:
-        return "size";
-    case GlobalWidth::Kind::microstrain:
-        return "microstrain";
+std::string name_of(const rietveld::PhaseModel& phase, const GlobalShape& shape) {
+    switch (shape.kind) {
+    case GlobalShape::Kind::cell:
+        return phase.name + " " +
+               std::string(to_string(phase.phase.free_parameters()[shape.index]));
+    case GlobalShape::Kind::size:
+        return phase.name + " size";
+    case GlobalShape::Kind::microstrain:
+        return phase.name + " microstrain";
     default:
-        return "gauss_microstrain";
+        return phase.name + " gauss_microstrain";
     }
 }
 
@@ -92,8 +101,11 @@ void VoxelRefinement::refine_start(const rietveld::PatternModel& model) {
     options.cell_search = options_.cell_search;
     if (!options_.refine_start)
         options.max_iterations = 0;
+    auto held = model;
+    for (const auto& shape : options_.undecided)
+        held.phases.at(shape.phase).cell.at(shape.index).refine = false;
     state_.start = communicator_.collectively(
-        [&] { return refine(axis_, state_.mean.intensity, state_.mean.variance, model, options); });
+        [&] { return refine(axis_, state_.mean.intensity, state_.mean.variance, held, options); });
     auto& phases = state_.start.model.phases;
     for (std::size_t p = 0; p < options_.voxel_cells.size(); ++p)
         for (std::size_t i = 0; i < options_.voxel_cells[p].size(); ++i)
@@ -146,6 +158,16 @@ void VoxelRefinement::fit(std::string_view title) {
                     100 * static_cast<double>(summary.converged) / std::max(1.0, fitted)));
 }
 
+/// A map of the fits; root only.
+std::span<const double> VoxelRefinement::map_of(std::size_t phase,
+                                                std::string_view quantity) const {
+    const auto& name = state_.start.model.phases[phase].name;
+    for (const auto& map : state_.fits.maps)
+        if (map.quantity.group == name && map.quantity.quantity == quantity)
+            return map.values;
+    throw Error(fmt::format("there is no map of the {} of {}", quantity, name));
+}
+
 std::vector<unsigned char> VoxelRefinement::mask_of(std::size_t phase,
                                                     const maps::PhaseMaskOptions& options,
                                                     std::vector<unsigned char> edited,
@@ -157,15 +179,9 @@ std::vector<unsigned char> VoxelRefinement::mask_of(std::size_t phase,
     }
     if (!derive)
         return sample_;
-    const auto& name = state_.start.model.phases[phase].name;
-    const auto map_of = [&](const std::string& quantity) {
-        for (const auto& map : state_.fits.maps)
-            if (map.quantity.group == name && map.quantity.quantity == quantity)
-                return std::span<const double>(map.values);
-        throw Error("there is no map of the " + quantity + " of " + name);
-    };
     const std::size_t n = volume_.n();
-    return phase_mask(map_of("scale"), map_of("scale_errors"), n, n, sample_, options);
+    return phase_mask(map_of(phase, "scale"), map_of(phase, "scale_errors"), n, n, sample_,
+                      options);
 }
 
 void VoxelRefinement::find_masks(bool derive, const maps::PhaseMaskOptions& options,
@@ -184,19 +200,46 @@ void VoxelRefinement::find_masks(bool derive, const maps::PhaseMaskOptions& opti
     state_.fits = {};
 }
 
-/// Evenly through the list of voxels; the ranks take turns at the rows, so that each is read once.
-std::vector<PatternTile> VoxelRefinement::sample_tiles() const {
-    const std::size_t n = volume_.n();
+/// Evenly through the list of voxels.
+std::vector<unsigned char> VoxelRefinement::evenly_sampled() const {
     const auto inside =
         static_cast<std::size_t>(std::count_if(sample_.begin(), sample_.end(), is_inside));
     const std::size_t count = std::min(width_sample, inside);
-    std::vector<unsigned char> wanted(n * n, 0);
+    std::vector<unsigned char> wanted(sample_.size(), 0);
     std::size_t seen = 0, taken = 0;
-    for (std::size_t i = 0; i < n * n && taken < count; ++i)
+    for (std::size_t i = 0; i < sample_.size() && taken < count; ++i)
         if (sample_[i] && seen++ * count >= taken * inside) {
             ++taken;
             wanted[i] = 1;
         }
+    return wanted;
+}
+
+/// The voxels with the largest amounts of a phase among those where it is significant. Collective.
+std::vector<unsigned char> VoxelRefinement::rich_voxels(std::size_t phase) const {
+    std::vector<unsigned char> wanted(sample_.size(), 0);
+    communicator_.collectively([&] {
+        if (!communicator_.is_root())
+            return;
+        const auto scale = map_of(phase, "scale"), esd = map_of(phase, "scale_errors");
+        std::vector<std::size_t> voxels;
+        for (std::size_t i = 0; i < sample_.size(); ++i)
+            if (sample_[i] && scale[i] > rich_significance * esd[i])
+                voxels.push_back(i);
+        std::sort(voxels.begin(), voxels.end(), [&](std::size_t a, std::size_t b) {
+            return scale[a] > scale[b] || (scale[a] == scale[b] && a < b);
+        });
+        voxels.resize(std::min(voxels.size(), max_rich));
+        for (const std::size_t voxel : voxels)
+            wanted[voxel] = 1;
+    });
+    communicator_.broadcast(wanted);
+    return wanted;
+}
+
+/// The ranks take turns at the rows, so that each is read once.
+std::vector<PatternTile> VoxelRefinement::tiles_of(const std::vector<unsigned char>& wanted) const {
+    const std::size_t n = volume_.n();
     std::vector<PatternTile> own;
     std::size_t rows = 0;
     for (std::size_t y = 0; y < n; ++y) {
@@ -211,21 +254,49 @@ std::vector<PatternTile> VoxelRefinement::sample_tiles() const {
     return own;
 }
 
-void VoxelRefinement::refine_widths(const std::vector<GlobalWidth>& widths) {
-    const auto own = communicator_.collectively([&] { return sample_tiles(); });
+void VoxelRefinement::take_over(const GlobalShapesResult& refined,
+                                const std::vector<GlobalShape>& shapes) {
     auto& start = state_.start;
-    auto refined =
-        refine_global_widths(communicator_, axis_, start.model, options_.fit, widths, own);
     start.model = refined.model;
-    for (std::size_t i = 0; i < widths.size(); ++i) {
-        const auto wanted = fmt::format("{} {}", start.model.phases[widths[i].phase].name,
-                                        quantity_of(widths[i].kind));
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+        const auto wanted = name_of(start.model.phases[shapes[i].phase], shapes[i]);
         for (auto& parameter : start.parameters)
             if (parameter.name == wanted) {
                 parameter.value = refined.values[i];
                 parameter.esd = refined.esd[i];
             }
     }
+}
+
+double VoxelRefinement::refine_cells() {
+    double change = 0;
+    const auto& undecided = options_.undecided;
+    for (auto begin = undecided.begin(), end = begin; begin != undecided.end(); begin = end) {
+        const std::size_t phase = begin->phase;
+        end = std::find_if(begin, undecided.end(),
+                           [&](const GlobalShape& shape) { return shape.phase != phase; });
+        const std::vector<GlobalShape> shapes(begin, end);
+        const auto wanted = rich_voxels(phase);
+        if (std::count_if(wanted.begin(), wanted.end(), is_inside) < min_rich)
+            continue;
+        const auto own = communicator_.collectively([&] { return tiles_of(wanted); });
+        const auto before = state_.start.model.phases[phase].cell;
+        const auto refined = refine_global_shapes(communicator_, axis_, state_.start.model,
+                                                  options_.fit, shapes, own);
+        take_over(refined, shapes);
+        for (std::size_t i = 0; i < shapes.size(); ++i)
+            change =
+                std::max(change, std::abs(refined.values[i] / before[shapes[i].index].value - 1));
+    }
+    state_.fits = {};
+    return change;
+}
+
+void VoxelRefinement::refine_widths(const std::vector<GlobalShape>& widths) {
+    const auto own = communicator_.collectively([&] { return tiles_of(evenly_sampled()); });
+    take_over(
+        refine_global_shapes(communicator_, axis_, state_.start.model, options_.fit, widths, own),
+        widths);
 }
 
 } // namespace xrdct::voxels

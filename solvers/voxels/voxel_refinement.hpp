@@ -7,12 +7,13 @@
 #include "rietveld/fit/refinement.hpp"
 #include "rietveld/voxel/voxel_fitter.hpp"
 #include "solvers/observer.hpp"
-#include "solvers/voxels/global_widths.hpp"
+#include "solvers/voxels/global_shapes.hpp"
 #include "solvers/voxels/volume_source.hpp"
 #include "solvers/voxels/voxelwise_rietveld.hpp"
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct VoxelRefinementOptions {
     double cell_search = 0.03; ///< relative, of the cells in that refinement
     /// [phase][parameter in the order of PhaseModel::cell]: refined in every voxel.
     std::vector<std::vector<bool>> voxel_cells;
+    /// Cell parameters that the mean pattern cannot tell, such as those of a phase with the
+    /// structure of another one whose cell varies: held at their start there, then refine_cells()
+    /// decides. Those of a phase stand together.
+    std::vector<GlobalShape> undecided;
     rietveld::VoxelFitOptions fit;
 };
 
@@ -53,6 +58,9 @@ class VoxelRefinement {
 
     const State& state() const { return state_; }
 
+    /// Whether refine_cells() has anything to decide.
+    bool has_undecided() const { return !options_.undecided.empty(); }
+
     /// The mean pattern of the sample.
     void average();
     /// The model refined on it. Throws Error for refine()'s reasons.
@@ -67,12 +75,20 @@ class VoxelRefinement {
     /// a phase has none. `derive`: from the maps, else the whole sample.
     void find_masks(bool derive, const maps::PhaseMaskOptions& options,
                     const std::vector<std::vector<unsigned char>>& edited);
+    /// The undecided cell parameters from the voxels that hold most of their phase by the
+    /// fits of all voxels, which they end, into the start model. Returns the largest relative
+    /// change; 0 where no phase is significant in enough voxels to tell. Collective.
+    double refine_cells();
     /// Widths from some of the voxels, into the start model.
-    void refine_widths(const std::vector<GlobalWidth>& widths);
+    void refine_widths(const std::vector<GlobalShape>& widths);
 
   private:
     void read_tile(std::size_t y, const unsigned char* wanted, PatternTile& tile) const;
-    std::vector<PatternTile> sample_tiles() const;
+    std::vector<PatternTile> tiles_of(const std::vector<unsigned char>& wanted) const;
+    std::vector<unsigned char> evenly_sampled() const;
+    std::vector<unsigned char> rich_voxels(std::size_t phase) const;
+    std::span<const double> map_of(std::size_t phase, std::string_view quantity) const;
+    void take_over(const GlobalShapesResult& refined, const std::vector<GlobalShape>& shapes);
     std::vector<unsigned char> mask_of(std::size_t phase, const maps::PhaseMaskOptions& options,
                                        std::vector<unsigned char> edited, bool derive) const;
 

@@ -54,7 +54,7 @@ std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseM
         return fractions;
     const std::size_t size = maps.front().scale->size();
     std::vector<std::vector<double>> masses(phases.size());
-    std::vector<double> total(size, 0.0);
+    std::vector<double> total(size, 0.0), variance_of_total(size, 0.0);
     bool errors = true;
     for (std::size_t p = 0; p < phases.size(); ++p) {
         masses[p] = cell_volumes(phases[p], maps[p]);
@@ -62,10 +62,17 @@ std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseM
         for (std::size_t i = 0; i < size; ++i) {
             masses[p][i] *= phases[p].phase.cell_mass();
             const double scale = (*maps[p].scale)[i];
-            if (std::isfinite(scale))
-                total[i] += scale * masses[p][i];
+            if (!std::isfinite(scale))
+                continue;
+            total[i] += scale * masses[p][i];
+            if (maps[p].scale_errors)
+                variance_of_total[i] += std::pow((*maps[p].scale_errors)[i] * masses[p][i], 2);
         }
     }
+    const auto significant = [&](std::size_t i) {
+        return total[i] > 0 &&
+               !(errors && total[i] < min_mass_significance * std::sqrt(variance_of_total[i]));
+    };
     for (std::size_t p = 0; p < phases.size(); ++p) {
         auto& fraction = fractions[p];
         fraction.values.assign(size, nan_value);
@@ -73,7 +80,7 @@ std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseM
             fraction.errors.assign(size, nan_value);
         for (std::size_t i = 0; i < size; ++i) {
             const double scale = (*maps[p].scale)[i];
-            if (!std::isfinite(scale) || !(total[i] > 0))
+            if (!std::isfinite(scale) || !significant(i))
                 continue;
             fraction.values[i] = scale * masses[p][i] / total[i];
             if (!errors)

@@ -35,10 +35,15 @@ struct PhaseAmounts {
 PhaseAmounts phase_amounts(const rietveld::PhaseModel& phase, const PhaseMapView& maps,
                            double constant);
 
+/// The crystalline mass of a voxel over its error from which on weight fractions are given. At 5
+/// the errors, which follow the tangent of the ratio, are right to (1/5)² = 4 % of the fraction.
+inline constexpr double min_mass_significance = 5;
+
 using WeightFractions = ValuesWithErrors;
 /// W_p = S_p (ZMV)_p / Σ S (ZMV) in every voxel for all phases (Hill & Howard, J. Appl. Cryst. 20
 /// (1987) 467), with the cells of the voxels; the errors take those of the scales as independent. A
-/// phase with a NaN as scale does not count; nothing but NaN where the sum is not positive.
+/// phase with a NaN as scale does not count. Nothing but NaN where the sum is not positive or, with
+/// errors, below min_mass_significance times its own error: a ratio of noise is no fraction.
 std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseModel>& phases,
                                               const std::vector<PhaseMapView>& maps);
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace xrdct::rietveld {
@@ -32,6 +33,9 @@ double shape_value(const PatternModel& model, bool phase, std::size_t part,
                    const ShapeParameter& parameter);
 void set_shape_value(PatternModel& model, bool phase, std::size_t part,
                      const ShapeParameter& parameter, double value);
+/// The bounds of a shape parameter in a model, lower and upper, in the units of ShapeParameter.
+std::pair<double, double> shape_bounds(const PatternModel& model, bool phase, std::size_t part,
+                                       const ShapeParameter& parameter);
 
 /// An additive part of a voxel's pattern, whose amount (scale, area, coefficient) is a factor.
 struct PatternPart {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
+#include "crystal/march_dollase.hpp"
 #include "rietveld/model/pattern_basis.hpp"
 #include "rietveld/model/pattern_basis_impl.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <limits>
+#include <utility>
 
 namespace xrdct::rietveld {
 
@@ -27,6 +30,34 @@ double shape_value(const PatternModel& model, bool phase, std::size_t part,
         return p.gauss_microstrain.value * p.gauss_microstrain.value;
     case Kind::march:
         return p.texture.r;
+    default:
+        throw Error("pattern basis: a phase has no such parameter");
+    }
+}
+
+std::pair<double, double> shape_bounds(const PatternModel& model, bool phase, std::size_t part,
+                                       const ShapeParameter& parameter) {
+    using Kind = ShapeParameter::Kind;
+    const auto of = [](const Parameter& p) { return std::pair{p.lower, p.upper}; };
+    if (!phase)
+        return of(parameter.kind == Kind::fwhm ? model.peaks.at(part).fwhm
+                                               : model.peaks.at(part).position);
+    const PhaseModel& p = model.phases.at(part);
+    const auto inverse = [](double size) {
+        return size > 0 ? 1 / size : std::numeric_limits<double>::infinity();
+    };
+    switch (parameter.kind) {
+    case Kind::cell:
+        return of(p.cell.at(parameter.index));
+    case Kind::size:
+        return {inverse(p.size.upper), inverse(p.size.lower)};
+    case Kind::microstrain:
+        return {std::max(0.0, p.microstrain.lower), p.microstrain.upper};
+    case Kind::gauss_microstrain:
+        return {std::pow(std::max(0.0, p.gauss_microstrain.lower), 2),
+                std::pow(p.gauss_microstrain.upper, 2)};
+    case Kind::march:
+        return {crystal::min_march, crystal::largest_march};
     default:
         throw Error("pattern basis: a phase has no such parameter");
     }

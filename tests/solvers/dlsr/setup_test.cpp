@@ -98,6 +98,26 @@ TEST(GlobalRanges, FollowValuesThatEndAtTheirEnds) {
                                            rietveld::PatternBasisOptions{}));
 }
 
+TEST(GlobalRanges, StayWithinTheBoundsOfTheModel) {
+    auto s = setup();
+    const double fe = s.model.phases[0].phase.cell().a, cu = s.model.phases[1].phase.cell().a;
+    auto& bounds = s.model.phases[1].cell[0];
+    bounds.lower = 0.9 * cu;
+    bounds.upper = 1.015 * cu;
+    const auto moved = moved_ranges(s, std::vector<double>{1e-3, fe, 1e-3, 1.01 * cu});
+    ASSERT_TRUE(moved);
+    EXPECT_EQ(moved->upper[3], bounds.upper);
+    set_global_ranges(s, *moved);
+    // At the bound it is held: a table of patterns can still be made, and nothing moves again.
+    const std::vector<double> held{1e-3, fe, 1e-3, bounds.upper};
+    EXPECT_FALSE(moved_ranges(s, held));
+    auto at_bound = global_ranges(s);
+    at_bound.start = held;
+    set_global_ranges(s, at_bound);
+    EXPECT_NO_THROW(rietveld::PatternBasis(axis(), s.model, s.parts, std::vector<double>(600, 1.0),
+                                           rietveld::PatternBasisOptions{}));
+}
+
 TEST(GlobalRanges, WidthsMayBeNothing) {
     auto s = setup();
     auto& shape = s.parts[0].global[0];

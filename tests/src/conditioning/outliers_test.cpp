@@ -11,7 +11,7 @@ using namespace xrdct;
 
 namespace {
 
-constexpr std::size_t n_t = 40, n_k = 50;
+constexpr std::size_t n_translations = 40, n_channels = 50;
 
 /// Five lines of Poisson counts of a peak whose place in the sample moves with the rotation.
 struct Lines {
@@ -20,8 +20,8 @@ struct Lines {
         std::mt19937 random(11);
         for (std::size_t r = 0; r < count; ++r) {
             std::vector<float> line;
-            for (std::size_t t = 0; t < n_t; ++t)
-                for (std::size_t k = 0; k < n_k; ++k) {
+            for (std::size_t t = 0; t < n_translations; ++t)
+                for (std::size_t k = 0; k < n_channels; ++k) {
                     const double s =
                         (static_cast<double>(t) - 15 - 0.8 * static_cast<double>(r)) / 2;
                     const double x = (static_cast<double>(k) - 25) / 2;
@@ -41,11 +41,11 @@ struct Lines {
             a.push_back(values[i].data());
             b.push_back(variances[i].data());
         }
-        return find_outliers(a, b, own, n_t, n_k, options);
+        return find_outliers(a, b, own, n_translations, n_channels, options);
     }
     void plant(std::size_t line, std::size_t t, std::size_t k, float value) {
-        values[line][t * n_k + k] = value;
-        variances[line][t * n_k + k] = value;
+        values[line][t * n_channels + k] = value;
+        variances[line][t * n_channels + k] = value;
     }
 };
 

@@ -43,6 +43,25 @@ TEST(Amounts, WeightFractionsAddUpToOne) {
     EXPECT_TRUE(std::isnan(found[0].values[2]));
 }
 
+TEST(Amounts, ARatioOfNoiseIsNoWeightFraction) {
+    const std::vector<rietveld::PhaseModel> phases{model_of(test::copper()),
+                                                   model_of(test::iron())};
+    // Much mass; mass within its error; amounts that nearly cancel; much mass, one phase negative.
+    const std::vector<double> one{1, 0.02, 1, 1}, other{1, 0.01, -0.95, -0.01},
+        errors{0.01, 0.01, 0.1, 0.01};
+    const auto found =
+        maps::weight_fractions(phases, {{&one, &errors, {nullptr}}, {&other, &errors, {nullptr}}});
+    EXPECT_GT(found[0].values[0], 0.1);
+    EXPECT_GT(found[0].errors[0], 0);
+    for (const std::size_t i : {std::size_t{1}, std::size_t{2}})
+        for (const auto& phase : found) {
+            EXPECT_TRUE(std::isnan(phase.values[i])) << i;
+            EXPECT_TRUE(std::isnan(phase.errors[i])) << i;
+        }
+    EXPECT_NEAR(found[0].values[3], 1, 0.05);
+    EXPECT_LT(found[1].values[3], 0);
+}
+
 TEST(Amounts, DensitiesOfVolumeFractions) {
     const std::vector<rietveld::PhaseModel> phases{model_of(test::copper()),
                                                    model_of(test::iron())};

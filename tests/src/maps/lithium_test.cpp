@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 
+#include "base/numbers.hpp"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,8 +19,6 @@ using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
 namespace {
-
-const double nan = std::nan("");
 
 LithiumCalibration falling_c() {
     LithiumCalibration calibration;
@@ -48,18 +47,18 @@ TEST(Interpolation, IsLinearBetweenThePairs) {
     std::reverse(rising.table.begin(), rising.table.end());
     EXPECT_EQ(interpolate_lithium(rising, {14.33, 0.02}).value,
               interpolate_lithium(calibration, {14.33, 0.02}).value);
-    EXPECT_TRUE(std::isnan(interpolate_lithium(calibration, {14.45, nan}).error));
+    EXPECT_TRUE(std::isnan(interpolate_lithium(calibration, {14.45, nan_value}).error));
 }
 
 TEST(Interpolation, BeyondTheTableIsNothingUnlessClamped) {
     auto calibration = falling_c();
-    for (const double c : {14.51, 14.19, nan})
+    for (const double c : {14.51, 14.19, nan_value})
         EXPECT_TRUE(std::isnan(interpolate_lithium(calibration, {c, 0.01}).value)) << c;
     calibration.clamp = true;
     EXPECT_EQ(interpolate_lithium(calibration, {15.0, 0.01}).value, 0.45);
     EXPECT_EQ(interpolate_lithium(calibration, {14.0, 0.01}).value, 0.95);
     EXPECT_TRUE(std::isnan(interpolate_lithium(calibration, {14.0, 0.01}).error));
-    EXPECT_TRUE(std::isnan(interpolate_lithium(calibration, {nan, 0.01}).value));
+    EXPECT_TRUE(std::isnan(interpolate_lithium(calibration, {nan_value, 0.01}).value));
 }
 
 TEST(LatticeQuantity, RatioAndVolumesWithErrors) {
@@ -74,25 +73,30 @@ TEST(LatticeQuantity, RatioAndVolumesWithErrors) {
     EXPECT_NEAR(hexagonal.value, 2.86 * 2.86 * 14.3 * std::sqrt(0.75), 1e-9);
     EXPECT_NEAR(hexagonal.error, hexagonal.value * std::hypot(2 * 0.001 / 2.86, 0.01 / 14.3), 1e-6);
     calibration.gamma = 90;
-    EXPECT_NEAR(lattice_quantity(calibration, {{"a", {3, nan}}, {"c", {5, nan}}}).value, 45, 1e-9);
+    EXPECT_NEAR(lattice_quantity(calibration, {{"a", {3, nan_value}}, {"c", {5, nan_value}}}).value,
+                45, 1e-9);
     EXPECT_NEAR(lattice_quantity(calibration, {{"a", {4, 0.01}}}).value, 64, 1e-9);
     EXPECT_NEAR(lattice_quantity(calibration, {{"a", {4, 0.01}}}).error, 3 * 16 * 0.01, 1e-6);
     EXPECT_NEAR(
-        lattice_quantity(calibration, {{"a", {4, nan}}, {"b", {5, nan}}, {"c", {6, nan}}}).value,
+        lattice_quantity(calibration,
+                         {{"a", {4, nan_value}}, {"b", {5, nan_value}}, {"c", {6, nan_value}}})
+            .value,
         120, 1e-9);
     // Monoclinic: sin β; rhombohedral: a³ √(1 − 3 cos² + 2 cos³).
-    EXPECT_NEAR(
-        lattice_quantity(calibration,
-                         {{"a", {4, nan}}, {"b", {5, nan}}, {"c", {6, nan}}, {"beta", {150, nan}}})
-            .value,
-        60, 1e-9);
+    EXPECT_NEAR(lattice_quantity(calibration, {{"a", {4, nan_value}},
+                                               {"b", {5, nan_value}},
+                                               {"c", {6, nan_value}},
+                                               {"beta", {150, nan_value}}})
+                    .value,
+                60, 1e-9);
     const double k = std::cos(80.0 * std::acos(-1.0) / 180.0);
-    EXPECT_NEAR(lattice_quantity(calibration, {{"a", {4, nan}}, {"alpha", {80, nan}}}).value,
-                64 * std::sqrt(1 - 3 * k * k + 2 * k * k * k), 1e-9);
+    EXPECT_NEAR(
+        lattice_quantity(calibration, {{"a", {4, nan_value}}, {"alpha", {80, nan_value}}}).value,
+        64 * std::sqrt(1 - 3 * k * k + 2 * k * k * k), 1e-9);
     EXPECT_NEAR(lattice_quantity(calibration, {{"cell_volume", {77, 0.5}}, {"a", {4, 1}}}).value,
                 77, 1e-12);
     calibration.parameter = "c";
-    EXPECT_TRUE(std::isnan(lattice_quantity(calibration, {{"alpha", {80, nan}}}).value));
+    EXPECT_TRUE(std::isnan(lattice_quantity(calibration, {{"alpha", {80, nan_value}}}).value));
 }
 
 LithiumPhase phase_of(const LithiumCalibration& calibration, std::vector<double> amount,
@@ -102,15 +106,15 @@ LithiumPhase phase_of(const LithiumCalibration& calibration, std::vector<double>
 
 TEST(LithiumMapOf, CathodeFollowsItsTable) {
     // Amounts 1, with too little (below 5 % of the largest) and without a lattice value.
-    const auto map =
-        lithium_map(std::vector<LithiumPhase>{phase_of(falling_c(), {1, 1, 0.01, 1, nan, -1, 1},
-                                                       {{14.45, 0.01},
-                                                        {14.25, 0.02},
-                                                        {14.4, 0.01},
-                                                        {nan, nan},
-                                                        {14.4, 0.1},
-                                                        {14.4, 0.1},
-                                                        {14.6, 0.01}})});
+    const auto map = lithium_map(
+        std::vector<LithiumPhase>{phase_of(falling_c(), {1, 1, 0.01, 1, nan_value, -1, 1},
+                                           {{14.45, 0.01},
+                                            {14.25, 0.02},
+                                            {14.4, 0.01},
+                                            {nan_value, nan_value},
+                                            {14.4, 0.1},
+                                            {14.4, 0.1},
+                                            {14.6, 0.01}})});
     ASSERT_EQ(map.values.size(), 7U);
     EXPECT_NEAR(map.values[0], 0.55, 1e-12);
     EXPECT_NEAR(map.errors[0], 0.02, 1e-12);
@@ -152,9 +156,9 @@ TEST(LithiumMapOf, APhaseWithoutAContentMustBeSmall) {
     second.host_mass = 96;
     auto first = second;
     first.phase = "NMC";
-    const auto map = lithium_map(
-        std::vector<LithiumPhase>{phase_of(first, {95, 80}, {{14.4, 0.01}, {14.4, 0.01}}),
-                                  phase_of(second, {5, 20}, {{nan, nan}, {nan, nan}})});
+    const auto map = lithium_map(std::vector<LithiumPhase>{
+        phase_of(first, {95, 80}, {{14.4, 0.01}, {14.4, 0.01}}),
+        phase_of(second, {5, 20}, {{nan_value, nan_value}, {nan_value, nan_value}})});
     EXPECT_NEAR(map.values[0], 0.65, 1e-12);
     EXPECT_TRUE(std::isnan(map.values[1])) << "a fifth of the host is unknown";
     EXPECT_THROW(lithium_map(std::vector<LithiumPhase>{

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 
+#include "base/numbers.hpp"
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,8 +13,6 @@ using namespace xrdct;
 using namespace xrdct::maps;
 
 namespace {
-
-const double nan = std::nan("");
 
 /// A map f(x, y) on n × n voxels of 0.1 about (0.3, −0.2).
 struct Field {
@@ -55,7 +54,7 @@ TEST(RadialProfileOf, WeightsGapsAndCounts) {
     for (std::size_t i = 0; i < field.values.size(); ++i)
         weights.push_back(field.values[i] > 2 ? 3.0 : 1.0);
     for (std::size_t j = 0; j < 41; ++j) // the column in the middle has no partner
-        field.values[j * 41 + 20] = nan;
+        field.values[j * 41 + 20] = nan_value;
     // No voxel on the edge of a bin, where rounding would decide.
     const auto profile = radial_profile(field.values, weights, field.x, field.y, 0.3, -0.2, 0.1937);
     std::size_t total = 0;
@@ -65,7 +64,8 @@ TEST(RadialProfileOf, WeightsGapsAndCounts) {
         total += count;
     EXPECT_EQ(total, 41U * 40U);
     // An annulus alone: bins inside it stay empty.
-    const Field ring(41, [](double u, double v) { return std::hypot(u, v) > 1.5 ? 1.0 : nan; });
+    const Field ring(41,
+                     [](double u, double v) { return std::hypot(u, v) > 1.5 ? 1.0 : nan_value; });
     const auto outer = radial_profile(ring.values, {}, ring.x, ring.y, 0.3, -0.2, 0.2);
     EXPECT_TRUE(std::isnan(outer.mean[3]));
     EXPECT_EQ(outer.count[3], 0U);
@@ -79,7 +79,7 @@ TEST(RadialProfileOf, BadInput) {
     EXPECT_THROW(radial_profile(values, {}, x, x, 0, 0, 1), Error);
     EXPECT_THROW(radial_profile(values, std::vector<double>(5, 1.0), x, y, 0, 0, 1), Error);
     EXPECT_THROW(radial_profile(values, {}, x, y, 0, 0, 0), Error);
-    EXPECT_THROW(radial_profile(values, {}, x, y, nan, 0, 1), Error);
+    EXPECT_THROW(radial_profile(values, {}, x, y, nan_value, 0, 1), Error);
 }
 
 TEST(CentreOfMass, OfAMask) {

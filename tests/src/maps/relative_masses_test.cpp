@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "maps/relative_masses.hpp"
 
+#include "base/numbers.hpp"
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,13 +12,11 @@ using namespace xrdct::maps;
 
 namespace {
 
-const double nan = std::nan("");
-
 TEST(RelativeMasses, FollowFromScalesAndWeightFractions) {
     // Phases A with B, B with C, never A with C; masses m = 2, 5, 0.25 per scale.
     const std::vector<double> m{2, 5, 0.25};
     std::vector<std::vector<double>> scales{
-        {1, 2, 0, 0, nan}, {3, 0, 1, 2, nan}, {0, 0, 4, 8, nan}};
+        {1, 2, 0, 0, nan_value}, {3, 0, 1, 2, nan_value}, {0, 0, 4, 8, nan_value}};
     std::vector<std::vector<double>> fractions = scales;
     for (std::size_t i = 0; i < 4; ++i) {
         double total = 0;

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 
+#include "base/numbers.hpp"
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,13 +15,11 @@ using namespace xrdct::maps;
 
 namespace {
 
-const double nan = std::nan("");
-
 TEST(Summary, WeightsCoverageAndMedian) {
     // Weights 1, 3 on 10, 20; a value without weight, a weight without value, weights that are
     // none.
-    const std::vector<double> values{10, 20, 5, nan, 7, 8}, weights{1, 3, 0, 4, -1, nan},
-        errors{1, 3, 9, 9, 9, 9};
+    const std::vector<double> values{10, 20, 5, nan_value, 7, 8},
+        weights{1, 3, 0, 4, -1, nan_value}, errors{1, 3, 9, 9, 9, 9};
     const auto s = summarise(values, weights, errors);
     EXPECT_EQ(s.count, 2U);
     EXPECT_EQ(s.present, 3U);
@@ -53,7 +52,8 @@ TEST(Summary, GaussianTruth) {
 }
 
 TEST(Summary, NothingAndOneValue) {
-    const auto none = summarise(std::vector<double>{nan, nan}, std::vector<double>{1, 1});
+    const auto none =
+        summarise(std::vector<double>{nan_value, nan_value}, std::vector<double>{1, 1});
     EXPECT_EQ(none.count, 0U);
     EXPECT_EQ(none.present, 2U);
     EXPECT_TRUE(std::isnan(none.mean) && std::isnan(none.spread) && std::isnan(none.median));
@@ -75,12 +75,12 @@ TEST(WeightedMedian, HalvesTheWeight) {
                      1);
     EXPECT_DOUBLE_EQ(weighted_median(std::vector<double>{1, 2, 3}, std::vector<double>{1, 1, 2}),
                      2.5);
-    EXPECT_TRUE(std::isnan(weighted_median(std::vector<double>{nan})));
+    EXPECT_TRUE(std::isnan(weighted_median(std::vector<double>{nan_value})));
 }
 
 TEST(MapStatisticsOf, AreWeighted) {
-    const std::vector<double> values{1.0, 2.0, 4.0, nan, 100.0, 7.0};
-    const std::vector<double> weights{1.0, 2.0, 1.0, 5.0, 0.0, nan};
+    const std::vector<double> values{1.0, 2.0, 4.0, nan_value, 100.0, 7.0};
+    const std::vector<double> weights{1.0, 2.0, 1.0, 5.0, 0.0, nan_value};
     const std::vector<double> errors{0.1, 0.3, 0.2, 9.0, 9.0, 9.0};
     const MapStatistics s = map_statistics(values, weights, errors);
     EXPECT_EQ(s.count, 3U);
@@ -92,9 +92,9 @@ TEST(MapStatisticsOf, AreWeighted) {
 }
 
 TEST(MapStatisticsOf, RecogniseUniformAndEmptyMaps) {
-    EXPECT_TRUE(map_statistics(std::vector<double>{3.6, nan, 3.6 + 1e-12}).uniform);
+    EXPECT_TRUE(map_statistics(std::vector<double>{3.6, nan_value, 3.6 + 1e-12}).uniform);
     EXPECT_FALSE(map_statistics(std::vector<double>{3.6, 3.6001}).uniform);
-    const MapStatistics empty = map_statistics(std::vector<double>{nan, nan});
+    const MapStatistics empty = map_statistics(std::vector<double>{nan_value, nan_value});
     EXPECT_EQ(empty.count, 0U);
     EXPECT_TRUE(std::isnan(empty.mean));
     EXPECT_FALSE(empty.uniform);

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "phantom/scan_simulator.hpp"
 
+#include "base/numbers.hpp"
 #include <array>
 #include <cmath>
 #include <gtest/gtest.h>
@@ -13,8 +14,6 @@
 
 namespace xrdct {
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 registration::PixelGrid centred(std::size_t nx, std::size_t ny, double pixel) {
     return {nx, ny, -0.5 * (static_cast<double>(nx) - 1) * pixel,
@@ -95,9 +94,9 @@ TEST(Registration, MissingVoxelsDoNotPull) {
     for (std::size_t y = 0; y < 60; ++y)
         for (std::size_t x = 0; x < 60; ++x) {
             if (x < 12)
-                reference[y * 60 + x] = nan;
+                reference[y * 60 + x] = nan_value;
             if (y > 44 || (x * 7 + y * 13) % 11 == 0)
-                moving[y * 60 + x] = nan;
+                moving[y * 60 + x] = nan_value;
         }
     const auto result = register_images(grid, grid, {{{reference, moving}}});
     expect_near(result.transform, truth, 0.02, 0.3);
@@ -154,7 +153,7 @@ TEST(Registration, SaysThatARingHasNoAngle) {
 
 TEST(Registration, RefusesWhatCannotBeAligned) {
     const registration::PixelGrid grid = centred(20, 20, 0.15);
-    const std::vector<double> some = image_of(blobs, grid, {}), empty(grid.size(), nan),
+    const std::vector<double> some = image_of(blobs, grid, {}), empty(grid.size(), nan_value),
                               flat(grid.size(), 3.0), short_one(5);
     EXPECT_THROW(register_images(grid, grid, {}), Error);
     EXPECT_THROW(register_images(grid, grid, {{{some, short_one}}}), Error);

@@ -3,14 +3,13 @@
 
 #include "base/error.hpp"
 
+#include "base/numbers.hpp"
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
 
 namespace xrdct {
 namespace {
-
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 registration::PixelGrid centred(std::size_t n, double pixel) {
     const double first = -0.5 * (static_cast<double>(n) - 1) * pixel;
@@ -24,7 +23,7 @@ TEST(Resampling, IdentityChangesNothing) {
         values[i] = 0.1 * static_cast<double>(i * i);
         errors[i] = 1.0 + static_cast<double>(i);
     }
-    values[7] = nan;
+    values[7] = nan_value;
     const auto out = resample_map(values, errors, grid, {}, grid);
     for (std::size_t i = 0; i < 25; ++i) {
         if (i == 7) {
@@ -56,7 +55,7 @@ TEST(Resampling, ALinearMapStaysLinear) {
 
 TEST(Resampling, MissingNeighboursAreLeftOut) {
     const registration::PixelGrid source{2, 1, 0, 0, 1};
-    const std::vector<double> values{nan, 5};
+    const std::vector<double> values{nan_value, 5};
     const auto at = [&](double x) {
         return resample_map(values, {}, source, {}, registration::PixelGrid{1, 1, x, 0, 1})
             .values[0];
@@ -73,7 +72,7 @@ TEST(Resampling, ErrorsFollowTheWeights) {
         resample_map(values, errors, source, {}, registration::PixelGrid{1, 1, 0.5, 0, 1});
     EXPECT_NEAR(half.values[0], 1.5, 1e-12);
     EXPECT_NEAR(half.errors[0], 0.25, 1e-12);
-    const std::vector<double> unknown{0.3, nan};
+    const std::vector<double> unknown{0.3, nan_value};
     EXPECT_TRUE(std::isnan(
         resample_map(values, unknown, source, {}, registration::PixelGrid{1, 1, 0.5, 0, 1})
             .errors[0]));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "solvers/voxels/global_widths.hpp"
+#include "solvers/voxels/global_shapes.hpp"
 
 #include "base/error.hpp"
 #include "mpi/comm/node_team.hpp"
@@ -14,38 +14,42 @@ namespace xrdct::voxels {
 namespace {
 
 /// The variable in which χ² is nearly a parabola and no broadening is 0.
-double to_variable(GlobalWidth::Kind kind, double value) {
+double to_variable(GlobalShape::Kind kind, double value) {
     switch (kind) {
-    case GlobalWidth::Kind::size:
+    case GlobalShape::Kind::size:
         return 1 / value;
-    case GlobalWidth::Kind::gauss_microstrain:
+    case GlobalShape::Kind::gauss_microstrain:
         return value * value;
-    case GlobalWidth::Kind::microstrain:
+    case GlobalShape::Kind::microstrain:
+    case GlobalShape::Kind::cell:
         break;
     }
     return value;
 }
 
-double from_variable(GlobalWidth::Kind kind, double variable) {
+double from_variable(GlobalShape::Kind kind, double variable) {
     switch (kind) {
-    case GlobalWidth::Kind::size:
+    case GlobalShape::Kind::size:
         return variable > 0 ? 1 / variable : rietveld::infinite_size;
-    case GlobalWidth::Kind::gauss_microstrain:
+    case GlobalShape::Kind::gauss_microstrain:
         return std::sqrt(variable);
-    case GlobalWidth::Kind::microstrain:
+    case GlobalShape::Kind::microstrain:
+    case GlobalShape::Kind::cell:
         break;
     }
     return variable;
 }
 
-rietveld::Parameter& parameter_of(rietveld::PatternModel& model, const GlobalWidth& width) {
-    auto& phase = model.phases.at(width.phase);
-    switch (width.kind) {
-    case GlobalWidth::Kind::size:
+rietveld::Parameter& parameter_of(rietveld::PatternModel& model, const GlobalShape& shape) {
+    auto& phase = model.phases.at(shape.phase);
+    switch (shape.kind) {
+    case GlobalShape::Kind::cell:
+        return phase.cell.at(shape.index);
+    case GlobalShape::Kind::size:
         return phase.size;
-    case GlobalWidth::Kind::gauss_microstrain:
+    case GlobalShape::Kind::gauss_microstrain:
         return phase.gauss_microstrain;
-    case GlobalWidth::Kind::microstrain:
+    case GlobalShape::Kind::microstrain:
         break;
     }
     return phase.microstrain;
@@ -55,9 +59,10 @@ rietveld::Parameter& parameter_of(rietveld::PatternModel& model, const GlobalWid
 class SampleObjective {
   public:
     SampleObjective(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
-                    const rietveld::VoxelFitOptions& options, std::span<const PatternTile> own)
+                    const rietveld::VoxelFitOptions& options, std::span<const PatternTile> own,
+                    bool cells)
         : communicator_(communicator), team_(communicator), axis_(axis), options_(options),
-          own_(own) {}
+          own_(own), cells_(cells) {}
 
     /// Collective.
     double operator()(const rietveld::PatternModel& model) {
@@ -71,7 +76,7 @@ class SampleObjective {
 
   private:
     double own_sum(const rietveld::PatternModel& model) {
-        if (!first_)
+        if (!first_ || cells_)
             first_.emplace(axis_, model, options_, team_);
         const rietveld::VoxelFitter fitter(*first_, model, team_);
         rietveld::VoxelFitter::Workspace workspace(fitter);
@@ -101,6 +106,7 @@ class SampleObjective {
     const rietveld::RadialAxis& axis_;
     const rietveld::VoxelFitOptions& options_;
     std::span<const PatternTile> own_;
+    bool cells_; ///< cells change: structure factors are made anew
     std::optional<rietveld::VoxelFitter> first_;
     int evaluations_ = 0;
 };
@@ -166,23 +172,25 @@ void narrow(Bracket& b, double& curvature, Objective&& at) {
     }
 }
 
-double first_step(GlobalWidth::Kind kind, double value) {
+double first_step(GlobalShape::Kind kind, double value) {
+    if (kind == GlobalShape::Kind::cell)
+        return 1e-3 * value;
     const double min_size = 1.0 / 3000, min_strain = 5e-4;
-    const double floor = kind == GlobalWidth::Kind::size                ? min_size
-                         : kind == GlobalWidth::Kind::gauss_microstrain ? min_strain * min_strain
+    const double floor = kind == GlobalShape::Kind::size                ? min_size
+                         : kind == GlobalShape::Kind::gauss_microstrain ? min_strain * min_strain
                                                                         : min_strain;
     return 0.4 * std::max(to_variable(kind, value), floor);
 }
 
-/// Minimises χ² along one width from `current`, its value now; returns the new one. `step`: of the
+/// Minimises χ² along one shape from `current`, its value now; returns the new one. `step`: of the
 /// variable, adapted to the curvature.
-double refine_width(SampleObjective& objective, rietveld::PatternModel& model,
-                    const GlobalWidth& width, double current, double& step, double& curvature) {
-    const auto kind = width.kind;
-    auto& parameter = parameter_of(model, width);
-    const double lowest = kind == GlobalWidth::Kind::size ? 0 : to_variable(kind, parameter.lower);
+double refine_shape(SampleObjective& objective, rietveld::PatternModel& model,
+                    const GlobalShape& shape, double current, double& step, double& curvature) {
+    const auto kind = shape.kind;
+    auto& parameter = parameter_of(model, shape);
+    const double lowest = kind == GlobalShape::Kind::size ? 0 : to_variable(kind, parameter.lower);
     const double highest =
-        to_variable(kind, kind == GlobalWidth::Kind::size ? parameter.lower : parameter.upper);
+        to_variable(kind, kind == GlobalShape::Kind::size ? parameter.lower : parameter.upper);
     const auto at = [&](double variable) {
         parameter.value = from_variable(kind, variable);
         return objective(model);
@@ -204,12 +212,15 @@ double refine_width(SampleObjective& objective, rietveld::PatternModel& model,
 
 } // namespace
 
-GlobalWidthsResult
-refine_global_widths(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
+GlobalShapesResult
+refine_global_shapes(const mpi::Communicator& communicator, const rietveld::RadialAxis& axis,
                      const rietveld::PatternModel& start, const rietveld::VoxelFitOptions& options,
-                     const std::vector<GlobalWidth>& widths, std::span<const PatternTile> own) {
-    SampleObjective objective(communicator, axis, options, own);
-    GlobalWidthsResult result;
+                     const std::vector<GlobalShape>& shapes, std::span<const PatternTile> own) {
+    const bool cells = std::any_of(shapes.begin(), shapes.end(), [](const GlobalShape& shape) {
+        return shape.kind == GlobalShape::Kind::cell;
+    });
+    SampleObjective objective(communicator, axis, options, own, cells);
+    GlobalShapesResult result;
     result.model = start;
     std::size_t patterns = 0;
     for (const auto& tile : own)
@@ -219,23 +230,23 @@ refine_global_widths(const mpi::Communicator& communicator, const rietveld::Radi
 
     double current = objective(result.model);
     result.chi_squared_before = current;
-    std::vector<double> step, curvature(widths.size(), 0.0);
-    for (const GlobalWidth& width : widths)
-        step.push_back(first_step(width.kind, parameter_of(result.model, width).value));
+    std::vector<double> step, curvature(shapes.size(), 0.0);
+    for (const GlobalShape& shape : shapes)
+        step.push_back(first_step(shape.kind, parameter_of(result.model, shape).value));
     for (int round = 0; round < 3 && result.patterns > 0; ++round) {
         const double before = current;
-        for (std::size_t i = 0; i < widths.size(); ++i)
+        for (std::size_t i = 0; i < shapes.size(); ++i)
             current =
-                refine_width(objective, result.model, widths[i], current, step[i], curvature[i]);
-        // What one width gains by another's change shows in a second round.
-        if (widths.size() < 2 || before - current < 1)
+                refine_shape(objective, result.model, shapes[i], current, step[i], curvature[i]);
+        // What one shape gains by another's change shows in a second round.
+        if (shapes.size() < 2 || before - current < 1)
             break;
     }
     result.chi_squared = current;
     result.evaluations = objective.evaluations();
-    for (std::size_t i = 0; i < widths.size(); ++i) {
-        const auto kind = widths[i].kind;
-        const double value = parameter_of(result.model, widths[i]).value;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+        const auto kind = shapes[i].kind;
+        const double value = parameter_of(result.model, shapes[i]).value;
         const double esd = curvature[i] > 0 ? std::sqrt(2 / curvature[i]) : 0;
         const double variable = to_variable(kind, value);
         result.values.push_back(value);
