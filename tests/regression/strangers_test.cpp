@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Scans of cells that another program made, with the jobs of users who know the sample and the
+// instrument but no result. The truth is read here alone.
+
+#include "support/cell_maps.hpp"
+#include "support/program.hpp"
+#include "support/temporary_directory.hpp"
+#include "support/test_data.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+using namespace xrdct::test;
+
+namespace {
+
+const std::vector<std::string> phases{"Fe",   "Cu",   "Al", "NMC532", "NMC532_secondary",
+                                      "LiC6", "LiC12"};
+
+/// Share of a phase in the mass of all [phase], of the density maps below `group`.
+std::vector<double> whole_fractions(const std::filesystem::path& file, const std::string& group) {
+    std::vector<double> masses;
+    double all = 0;
+    for (const auto& phase : phases) {
+        double mass = 0;
+        for (const double density : map_of(file, group + phase + "/density"))
+            mass += std::isfinite(density) ? density : 0;
+        masses.push_back(mass);
+        all += mass;
+    }
+    for (double& mass : masses)
+        mass /= all;
+    return masses;
+}
+
+struct Found {
+    double c_coverage = 0, c_bias = 0, c_median = 0, fractions = 0; ///< the worst phase's
+};
+
+Found compare(const std::filesystem::path& product, const std::string& stage,
+              const std::filesystem::path& truth) {
+    const std::string group = "entry/" + stage + "/";
+    const auto c = map_of(product, group + "NMC532/c"), true_c = map_of(truth, "NMC532/c"),
+               amount = map_of(truth, "NMC532/volume_fraction");
+    std::vector<double> errors, sizes;
+    std::size_t core = 0;
+    for (std::size_t i = 0; i < c.size(); ++i) {
+        if (!(amount[i] > 0.31) || !std::isfinite(true_c[i]))
+            continue;
+        ++core;
+        if (std::isfinite(c[i])) {
+            errors.push_back(c[i] - true_c[i]);
+            sizes.push_back(std::abs(errors.back()));
+        }
+    }
+    const auto median = [](std::vector<double> values) {
+        const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+        std::nth_element(values.begin(), middle, values.end());
+        return *middle;
+    };
+    Found found;
+    found.c_coverage = static_cast<double>(errors.size()) / static_cast<double>(core);
+    for (const double error : errors)
+        found.c_bias += error / static_cast<double>(errors.size());
+    found.c_median = median(sizes);
+    const auto share = whole_fractions(product, group), true_share = whole_fractions(truth, "");
+    for (std::size_t p = 0; p < share.size(); ++p)
+        found.fractions = std::max(found.fractions, std::abs(share[p] - true_share[p]));
+    ::testing::Test::RecordProperty("c_bias", std::to_string(found.c_bias));
+    ::testing::Test::RecordProperty("c_median", std::to_string(found.c_median));
+    ::testing::Test::RecordProperty("fractions", std::to_string(found.fractions));
+    return found;
+}
+
+/// Runs the job of a stranger's scan with more words; its output goes to `output`.
+ProcessResult run_job(const std::filesystem::path& job, const std::filesystem::path& output,
+                      const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"run", job.string(), "--set",
+                                       "output=\"" + output.string() + "\""};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_xrdct(arguments, 2, 800);
+}
+
+TEST(Strangers, CellWithoutParallaxByConventionalMaps) {
+    const auto job = measured_data("strangers/cell_b.toml");
+    if (!job)
+        GTEST_SKIP() << measured_data_reason("strangers/cell_b.toml");
+    const TemporaryDirectory folder;
+    const auto run = run_job(*job, folder / "results", {});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    EXPECT_THAT(run.errors, testing::HasSubstr("voxels converged"));
+    const auto found = compare(folder / "results" / "rietveld.nxs", "rietveld",
+                               job->parent_path() / "cell_b_truth.h5");
+    EXPECT_GE(found.c_coverage, 0.98);
+    EXPECT_LE(found.c_median, 2.5e-3);
+    EXPECT_LE(found.fractions, 0.01);
+}
+
+} // namespace
