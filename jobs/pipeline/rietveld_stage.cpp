@@ -5,10 +5,10 @@
 #include "base/error.hpp"
 #include "jobs/pipeline/absorption_product.hpp"
 #include "jobs/pipeline/map_output.hpp"
-#include "jobs/pipeline/mask_image.hpp"
 #include "jobs/pipeline/rates.hpp"
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/pipeline/rietveld_output.hpp"
+#include "jobs/pipeline/rietveld_steps.hpp"
 #include "jobs/pipeline/solver_options.hpp"
 #include "jobs/pipeline/stage_observer.hpp"
 #include "jobs/pipeline/volume_file.hpp"
@@ -41,68 +41,7 @@ constexpr std::array rietveld_labels{
     QuantityLabel{"iterations", "iterations", "", "", QuantityKind::count},
 };
 
-/// Where a phase is richest and what its cell is are found in turn, at most so often, until the
-/// cell changes by less.
-constexpr int cell_rounds = 3;
-constexpr double settled_cell = 1e-4;
 constexpr double fits_per_second = 15000; ///< voxel patterns of 700 channels
-
-/// Edited masks [phase] of the job, on the root; empty where a phase has none. Collective.
-std::vector<std::vector<unsigned char>>
-edited_masks(const settings::Job& job, const mpi::Communicator& communicator, std::size_t n) {
-    std::vector<std::vector<unsigned char>> masks(job.phases.size());
-    communicator.collectively([&] {
-        if (!communicator.is_root() || job.mask.images.empty())
-            return;
-        for (std::size_t p = 0; p < masks.size(); ++p)
-            if (const auto image = job.mask.images / (job.phases[p].name + ".pgm");
-                std::filesystem::exists(image))
-                masks[p] = read_mask_image(image, n, n);
-    });
-    return masks;
-}
-
-/// Start model, masks, widths and fits. Collective.
-void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel& model,
-                   StageContext& context, std::size_t n, program::Timings& timings) {
-    const auto& job = context.job;
-    voxels.average();
-    timings.lap("read");
-    voxels.refine_start(model);
-    const auto& start = voxels.state().start;
-    if (start.status != rietveld::FitStatus::converged && job.rietveld.refine_start)
-        context.notes.push_back(fmt::format("the start model on the mean pattern: {}{}",
-                                            rietveld::to_string(start.status),
-                                            start.message.empty() ? "" : "; " + start.message));
-    else if (!start.message.empty())
-        context.notes.push_back("the start model on the mean pattern: " + start.message);
-    timings.lap("start model");
-    const auto fit = [&](std::string_view title) {
-        voxels.prepare();
-        timings.lap("prepare");
-        voxels.fit(title);
-        timings.lap("fit");
-    };
-    const bool undecided = voxels.has_undecided();
-    if (undecided || job.mask.phases || !job.mask.images.empty())
-        fit("where the phases are");
-    for (int round = 0; undecided && round < cell_rounds; ++round) {
-        const double change = voxels.refine_cells();
-        timings.lap("cells");
-        fit("cells from where each phase is");
-        if (change < settled_cell)
-            break;
-    }
-    if (job.mask.phases || !job.mask.images.empty()) {
-        const auto edited = edited_masks(job, context.communicator, n);
-        voxels.find_masks(job.mask.phases, phase_mask_options(job), edited);
-    }
-    if (const auto widths = voxel_widths(job); !widths.empty() && job.rietveld.refine_start) {
-        voxels.refine_widths(widths);
-        timings.lap("widths");
-    }
-    fit({});
-}
 
 } // namespace
 
