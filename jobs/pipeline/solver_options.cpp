@@ -122,7 +122,8 @@ std::vector<voxels::GlobalWidth> voxel_widths(const settings::Job& job) {
         const auto& phase = job.phases[p];
         if (std::none_of(job.phases.begin(), job.phases.end(),
                          [&](const settings::PhaseSettings& other) {
-                             return cell_varies(other) && other.cif == phase.cif;
+                             return cell_varies(other) && other.cif == phase.cif &&
+                                    other.block == phase.block;
                          }))
             continue;
         if (phase.size_treatment == settings::Treatment::global)
