@@ -84,7 +84,7 @@ std::string with_inversion_axis(std::string name) {
     const auto before = axis == std::string::npos ? axis : name.find_last_not_of(" \t_", axis - 1);
     if (before != std::string::npos && before > 0 &&
         std::string_view("abcdmnABCDMN").find(name[before]) != std::string_view::npos)
-        name.insert(axis, "-");
+        name.insert(axis, 1, '-');
     return name;
 }
 
@@ -94,8 +94,9 @@ std::vector<const gemmi::SpaceGroup*> groups_of_name(const std::string& raw, dou
                                                      double gamma) {
     const gemmi::SpaceGroup* first = nullptr;
     std::string name;
-    const std::string plain = without_markup(without_number(raw));
-    for (const std::string& spelled : {raw, plain, as_short_symbol(plain)}) {
+    for (int effort = 0; effort < 3 && first == nullptr; ++effort) {
+        const std::string plain = effort > 0 ? without_markup(without_number(raw)) : raw;
+        const std::string spelled = effort > 1 ? as_short_symbol(plain) : plain;
         const std::string extended = with_extension(spelled);
         // A suffix that the tables do not know is of no choice: "I -4 2 d S".
         for (const std::string& suffixed :
