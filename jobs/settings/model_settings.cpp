@@ -137,9 +137,10 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
     phase.cif =
         beside(source, s.text(prefix + "cif", "", "structure (CIF), relative to the job file"));
     require(!phase.cif.empty(), s, prefix + "cif", "is required: the structure of the phase");
-    phase.block = s.text(prefix + "block", "",
-                         "data block of the CIF, for one with several structures; empty: the first "
-                         "structure");
+    phase.block =
+        s.text(prefix + "block", "",
+               "data block of the CIF, for one with several structures: name, or number from "
+               "1; empty: the first structure");
     phase.scale = treatment_from(s.choice(prefix + "scale", pattern ? "refined" : "voxel",
                                           words.all, "treatment of the scale"));
     require(

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdint>
 #include <fmt/format.h>
 #include <gemmi/cif.hpp>
@@ -320,6 +321,7 @@ gemmi::cif::Document parse_cif(std::string_view text, const std::string& source,
 gemmi::cif::Block& structure_block(gemmi::cif::Document& document, const std::string& wanted,
                                    const std::string& source, std::vector<std::string>& warnings) {
     std::vector<std::string> names, others;
+    std::vector<gemmi::cif::Block*> structures;
     gemmi::cif::Block* chosen = nullptr;
     int n_wanted = 0;
     for (gemmi::cif::Block& block : document.blocks) {
@@ -331,11 +333,17 @@ gemmi::cif::Block& structure_block(gemmi::cif::Document& document, const std::st
         if (!has_structure(block))
             continue;
         names.push_back(block.name);
+        structures.push_back(&block);
         if (wanted.empty() && chosen == nullptr)
             chosen = &block;
         else
             others.push_back(block.name);
     }
+    // Databases name all blocks alike.
+    if (const auto n = finite_number(wanted); n && chosen == nullptr && *n >= 1 &&
+                                              *n == std::floor(*n) &&
+                                              *n <= static_cast<double>(structures.size()))
+        chosen = structures[static_cast<std::size_t>(*n) - 1];
     if (!wanted.empty() && chosen == nullptr)
         throw Error(
             fmt::format("{}: there is no block \"{}\"; blocks with a structure: {}", source, wanted,
@@ -345,7 +353,8 @@ gemmi::cif::Block& structure_block(gemmi::cif::Document& document, const std::st
             fmt::format("{} blocks are named \"{}\"; the first one was taken", n_wanted, wanted));
     if (wanted.empty() && !others.empty())
         warnings.push_back(fmt::format("{} structures in the file: {} was taken, also there: {}; "
-                                       "block chooses another",
+                                       "block, by name or number, "
+                                       "chooses another",
                                        names.size(), chosen->name, fmt::join(others, ", ")));
     if (chosen == nullptr)
         for (gemmi::cif::Block& block : document.blocks)

@@ -17,7 +17,8 @@ namespace xrdct::crystal {
 gemmi::cif::Document parse_cif(std::string_view text, const std::string& source,
                                std::vector<std::string>& warnings);
 
-/// The block named `wanted` (case does not matter); empty: the first with a structure, since files
+/// The block named `wanted` (case does not matter), or the structure of that number, from 1, if no
+/// block has such a name; empty: the first with a structure, since files
 /// may begin with one of publication data only, and a warning if there are others. Tags without
 /// value are left out of it, and tags given twice once, with a warning. Throws Error, naming
 /// `source`, for a block that is not there and for cell, symmetry, atoms or content stated twice

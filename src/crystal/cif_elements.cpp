@@ -76,6 +76,19 @@ El heavy_atom_of_group(const std::string& symbol) {
     return heavy == 'O' ? El::O : heavy == 'N' ? El::N : El::C;
 }
 
+/// "Nb,Zr", "Fe/Co": two elements and nothing else.
+bool names_several(const std::string& text) {
+    const auto mark = text.find_first_of(",/");
+    if (mark == std::string::npos)
+        return false;
+    const auto is_symbol = [](const std::string& part) {
+        return !part.empty() && part.size() <= 2 && part == leading_letters(part) &&
+               !is_lower(part[0]) && usable(gemmi::find_element(part.c_str())) != El::X;
+    };
+    const std::string rest = from_first_letter(text.substr(mark + 1));
+    return is_symbol(text.substr(0, mark)) && is_symbol(leading_letters(rest));
+}
+
 } // namespace
 
 ElementReader::ElementReader(const std::vector<FormulaPart>& formula,
@@ -150,6 +163,11 @@ El ElementReader::element_of_label(const std::string& label) {
 
 El ElementReader::element(const std::optional<std::string>& symbol, const std::string& label,
                           const std::string& source) {
+    const std::string& text = symbol ? *symbol : label;
+    if (names_several(text))
+        throw Error(fmt::format("{}: atom \"{}\": \"{}\" names several elements without their "
+                                "shares; a row for each with its occupancy was expected",
+                                source, label, text));
     const El element = symbol ? element_of_symbol(*symbol, label) : element_of_label(label);
     if (element == El::X)
         throw Error(fmt::format("{}: atom \"{}\": unknown element \"{}\"", source, label,

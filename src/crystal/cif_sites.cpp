@@ -263,6 +263,40 @@ double checked_occupancy(const Row& row, const std::string& source) {
     return value;
 }
 
+/// An element of a site and the part of the site that it takes.
+struct Species {
+    std::optional<std::string> symbol;
+    double share = 1;
+};
+
+/// What a type symbol names. The Pauling File mixes elements in it, "0.8Nb + 0.2Zr", or gives a
+/// share, "0.9Li"; a whole number in front is that of an isotope.
+std::vector<Species> species_of(const Row& row, const std::string& source) {
+    if (!row.symbol)
+        return {Species{}};
+    std::vector<Species> list;
+    const std::string& text = *row.symbol;
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find(" + ", begin), text.size());
+        const std::string part = trimmed(std::string_view(text).substr(begin, end - begin));
+        const auto number =
+            part.substr(0, std::min(part.find_first_not_of("0123456789."), part.size()));
+        const bool is_share = number.find('.') != std::string::npos;
+        list.push_back({is_share ? trimmed(part.substr(number.size())) : part, 1});
+        if (is_share)
+            list.back().share = finite_number(number).value_or(NAN);
+        else if (list.size() > 1 || end < text.size())
+            list.back().share = NAN;
+        begin = end + 3;
+    }
+    for (const Species& one : list)
+        if (!(one.share >= 0 && one.share <= 1.05))
+            throw Error(fmt::format("{}: atom \"{}\": type \"{}\": a share between 0 and 1 was "
+                                    "expected before every element",
+                                    source, row.label, text));
+    return list;
+}
+
 int stated_multiplicity(const Row& row) {
     const double value = row.value(site_multiplicity, row.value(multiplicity, 0));
     return value > 0 && value <= 192 && value == std::round(value) ? static_cast<int>(value) : 0;
@@ -291,9 +325,8 @@ std::vector<Site> read_sites(gemmi::cif::Block& block, const gemmi::UnitCell& ce
     for (const Row& row : rows) {
         Site site;
         site.label = row.label;
-        site.element = elements.element(row.symbol, row.label, source);
         site.position = {row.place[0].value, row.place[1].value, row.place[2].value};
-        site.occupancy = checked_occupancy(row, source);
+        const double whole = checked_occupancy(row, source);
         double u = row.value(u_iso, NAN);
         if (!std::isfinite(u))
             u = row.value(b_iso, NAN) / gemmi::u_to_b();
@@ -304,8 +337,12 @@ std::vector<Site> read_sites(gemmi::cif::Block& block, const gemmi::UnitCell& ce
         site.u_iso = std::isfinite(u) ? u : 0.0;
         site.multiplicity = stated_multiplicity(row);
         site.attached_hydrogens = std::max(0.0, row.value(attached, 0));
-        sites.push_back(std::move(site));
-        places.push_back(row.place);
+        for (const Species& species : species_of(row, source)) {
+            site.element = elements.element(species.symbol, row.label, source);
+            site.occupancy = whole * species.share;
+            sites.push_back(site);
+            places.push_back(row.place);
+        }
     }
     set_units(sites, places);
     left_out.add_warnings(warnings);

@@ -36,7 +36,8 @@ struct ScatteringOptions {
 /// A crystalline phase: cell, symmetry, atoms. Immutable; copies are cheap (shared structure).
 class Phase {
   public:
-    /// The structure of a CIF's text in the data block `block`, empty: the first structure;
+    /// The structure of a CIF's text in the data block `block`, or of that number among the
+    /// structures, empty: the first;
     /// `source`, as the file's path, names it in messages. The symmetry operators win over the
     /// space-group name; warnings() says where they differ, and what else of the file was read in a
     /// way that the user should know. Throws Error, naming `source` and the item, for no CIF, no

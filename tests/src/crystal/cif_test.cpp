@@ -176,6 +176,29 @@ TEST(CifElements, WaterOfMineralogicalDatabasesIsOxygen) {
     EXPECT_THAT(labelled.warnings(), Contains(AllOf(HasSubstr("Wat1"), HasSubstr("hydrogen"))));
 }
 
+TEST(CifElements, MixedSitesOfThePaulingFile) {
+    const auto mixed =
+        read("data_x\n" + salt +
+             atoms("Nb,Zr 0 0 0 '0.8Nb + 0.2Zr'\nO1 .5 .5 .5 '.9O'\n", {"type_symbol"}));
+    EXPECT_NEAR(count_of(mixed, "Nb"), 3.2, 1e-12);
+    EXPECT_NEAR(count_of(mixed, "Zr"), 0.8, 1e-12);
+    EXPECT_NEAR(count_of(mixed, "O"), 3.6, 1e-12);
+    const auto water = read("data_x\n" + salt +
+                            atoms("M1 0 0 0 '0.645Zn + 0.345Fe3+ + 0.01Pb'\nM2 .5 .5 .5 "
+                                  "'0.655OH2 + 0.345OH'\n",
+                                  {"type_symbol"}));
+    EXPECT_NEAR(count_of(water, "Fe"), 1.38, 1e-12);
+    EXPECT_NEAR(count_of(water, "O"), 4, 1e-12);
+    EXPECT_EQ(count_of(read("data_x\n" + salt + atoms("L1 0 0 0 7Li\n", {"type_symbol"})), "Li"),
+              4);
+    for (const char* bad : {"'Nb + Zr'", "'0.8Nb + Zr'", "'1.8Nb + 0.2Zr'", "Nb,Zr", "Nb/Zr"})
+        EXPECT_THAT(error_of("data_x\n" + salt +
+                             atoms("M1 0 0 0 " + std::string(bad) + "\n", {"type_symbol"})),
+                    AllOf(HasSubstr("M1"), HasSubstr("share")))
+            << bad;
+    EXPECT_THAT(error_of("data_x\n" + salt + atoms("Nb,Zr 0 0 0\n")), HasSubstr("Nb,Zr"));
+}
+
 TEST(CifElements, TheFormulaDecidesWhatALabelMeans) {
     const auto element = [](const std::string& label, const std::string& formula) {
         const auto phase = read("data_x\n_chemical_formula_sum '" + formula + "'\n" + salt +
@@ -376,6 +399,15 @@ TEST(CifBlocks, SeveralStructuresAreNamedAndChosen) {
     EXPECT_THAT(error_of(text, "three"), AllOf(HasSubstr("three"), HasSubstr("one, two")));
     EXPECT_THAT(read("data_global\n_journal_year 2000\ndata_one\n" + salt + salt_atoms).warnings(),
                 IsEmpty());
+}
+
+TEST(CifBlocks, BlocksNamedAlikeAreChosenByNumber) {
+    const std::string text = "data_global\n" + salt + salt_atoms + "data_global\n" +
+                             cell("4.12", "4.12", "4.12") + group("P m -3 m") +
+                             atoms("Cs1 0 0 0\nCl1 .5 .5 .5\n");
+    EXPECT_EQ(count_of(read(text), "Na"), 4);
+    EXPECT_EQ(count_of(read(text, "2"), "Cs"), 1);
+    EXPECT_THAT(error_of(text, "3"), HasSubstr("3"));
 }
 
 TEST(CifSpaceGroups, SpellingsOfDatabasesAndJournals) {
