@@ -44,7 +44,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     std::vector<std::string> notes = job.notes;
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
-        const auto phase = files::read_phase(settings.cif, settings.name);
+        const auto phase = files::read_phase(settings.cif, settings.name, settings.block);
         for (const auto& warning : phase.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
         phases.push_back({{"name", settings.name},

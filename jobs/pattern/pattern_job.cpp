@@ -212,7 +212,8 @@ void refuse_same_start(const PatternJob& job) {
     const auto& phase = job.phases.back();
     for (std::size_t j = 0; j + 1 < job.phases.size(); ++j) {
         const auto& other = job.phases[j];
-        bool same = phase.cif == other.cif && phase.depth == other.depth;
+        bool same =
+            phase.cif == other.cif && phase.block == other.block && phase.depth == other.depth;
         for (std::size_t k = 0; k < 6; ++k)
             same = same && (phase.start_cell[k] == other.start_cell[k] ||
                             (std::isnan(phase.start_cell[k]) && std::isnan(other.start_cell[k])));

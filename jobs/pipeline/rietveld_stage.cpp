@@ -71,7 +71,7 @@ void RietveldStage::check(const settings::Job& job) const {
 // Structures are checked before hours go into a reconstruction.
 void RietveldStage::check_inputs(const RunSize& run) const {
     for (const auto& phase : run.job.phases)
-        files::read_phase(phase.cif, phase.name);
+        files::read_phase(phase.cif, phase.name, phase.block);
 }
 
 StageEstimate RietveldStage::estimate(const RunSize& run) const {

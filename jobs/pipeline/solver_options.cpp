@@ -87,10 +87,10 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
 namespace {
 
 /// Whether the cell of a phase of this structure is refined in every voxel.
-bool structure_varies(const settings::Job& job, const std::filesystem::path& cif) {
+bool structure_varies(const settings::Job& job, const settings::PhaseSettings& phase) {
     return std::any_of(job.phases.begin(), job.phases.end(),
                        [&](const settings::PhaseSettings& other) {
-                           return cell_varies(other) && other.cif == cif;
+                           return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
                        });
 }
 
@@ -99,7 +99,7 @@ std::vector<voxels::GlobalShape> undecided_cells(const settings::Job& job,
                                                  const rietveld::PatternModel& model) {
     std::vector<voxels::GlobalShape> shapes;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
-        if (cell_varies(job.phases[p]) || !structure_varies(job, job.phases[p].cif))
+        if (cell_varies(job.phases[p]) || !structure_varies(job, job.phases[p]))
             continue;
         const auto& cell = model.phases[p].cell;
         for (std::size_t i = 0; i < cell.size(); ++i)
@@ -149,7 +149,7 @@ std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job) {
     std::vector<voxels::GlobalShape> widths;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto& phase = job.phases[p];
-        if (!structure_varies(job, phase.cif))
+        if (!structure_varies(job, phase))
             continue;
         if (phase.size_treatment == settings::Treatment::global)
             widths.push_back({p, voxels::GlobalShape::Kind::size});

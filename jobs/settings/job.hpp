@@ -125,6 +125,7 @@ struct Bounds {
 struct PhaseSettings {
     std::string name;
     std::filesystem::path cif;
+    std::string block; ///< data block of the CIF; empty: the first structure
     Treatment scale = Treatment::voxel;
     double start_scale = 1;
     /// Treatment and start value (NaN: from the CIF) of a, b, c, alpha, beta, gamma.

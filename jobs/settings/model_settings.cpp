@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -136,6 +137,10 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
     phase.cif =
         beside(source, s.text(prefix + "cif", "", "structure (CIF), relative to the job file"));
     require(!phase.cif.empty(), s, prefix + "cif", "is required: the structure of the phase");
+    phase.block =
+        s.text(prefix + "block", "",
+               "data block of the CIF, for one with several structures: name, or number from "
+               "1; empty: the first structure");
     phase.scale = treatment_from(s.choice(prefix + "scale", pattern ? "refined" : "voxel",
                                           words.all, "treatment of the scale"));
     require(
@@ -239,7 +244,7 @@ void add_phases(rietveld::PatternModel& model, std::span<const PhaseSettings> ph
                 const std::string& source, std::vector<std::string>& notes) {
     for (const auto& settings : phases) {
         const auto where = fmt::format("{}: phase '{}'", source, settings.name);
-        auto structure = files::read_phase(settings.cif, settings.name);
+        auto structure = files::read_phase(settings.cif, settings.name, settings.block);
         for (const auto& warning : structure.warnings())
             notes.push_back(fmt::format("phase '{}': {}", settings.name, warning));
         rietveld::PhaseModel phase(structure, settings.name);
@@ -249,11 +254,8 @@ void add_phases(rietveld::PatternModel& model, std::span<const PhaseSettings> ph
             auto& parameter = phase.cell[i];
             if (!std::isnan(settings.start_cell[which])) {
                 parameter.value = settings.start_cell[which];
-                const bool length = free[i] <= crystal::CellParameter::c;
-                if (length) {
-                    parameter.lower = 0.5 * parameter.value;
-                    parameter.upper = 2 * parameter.value;
-                }
+                std::tie(parameter.lower, parameter.upper) =
+                    rietveld::cell_range(free[i], parameter.value);
             }
             parameter.refine = settings.cell[which] != Treatment::fixed;
             apply(settings.cell_bounds[which], parameter, where, std::string(to_string(free[i])));

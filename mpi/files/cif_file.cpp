@@ -10,14 +10,15 @@
 
 namespace xrdct::files {
 
-crystal::Phase read_phase(const std::filesystem::path& file, std::string name) {
+crystal::Phase read_phase(const std::filesystem::path& file, std::string name,
+                          const std::string& block) {
     std::string text;
     try {
         text = read_text_file(file);
     } catch (const Error&) {
         throw Error(fmt::format("{}: cannot read the CIF file", file.string()));
     }
-    return crystal::Phase::from_cif_text(text, file.string(), std::move(name));
+    return crystal::Phase::from_cif_text(text, file.string(), std::move(name), block);
 }
 
 } // namespace xrdct::files

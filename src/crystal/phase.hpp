@@ -36,12 +36,15 @@ struct ScatteringOptions {
 /// A crystalline phase: cell, symmetry, atoms. Immutable; copies are cheap (shared structure).
 class Phase {
   public:
-    /// The first structure of a CIF's text; `source`, as the file's path, names it in messages. The
-    /// symmetry operators win over the space-group name; warnings() says where they differ. Throws
-    /// Error, naming `source` and the item, for no CIF, no cell, no symmetry, no atoms, an unknown
-    /// element or a density inconsistent with the one stated (> 3 %).
+    /// The structure of a CIF's text in the data block `block`, or of that number among the
+    /// structures, empty: the first;
+    /// `source`, as the file's path, names it in messages. The symmetry operators win over the
+    /// space-group name; warnings() says where they differ, and what else of the file was read in a
+    /// way that the user should know. Throws Error, naming `source` and the item, for no CIF, no
+    /// such block, no cell, no symmetry, no atoms, an unknown element, places with more than one
+    /// atom, or a content inconsistent (> 3 %) with the density or formula stated, hydrogen apart.
     static Phase from_cif_text(std::string_view text, const std::string& source,
-                               std::string name = {});
+                               std::string name = {}, const std::string& block = {});
 
     const std::string& name() const;
     const UnitCell& cell() const;

@@ -2,6 +2,7 @@
 #include "crystal/symmetry.hpp"
 
 #include "base/error.hpp"
+#include "crystal/space_group_name.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -60,8 +61,7 @@ std::string with_fractions(const std::string& triplet) {
 std::optional<gemmi::GroupOps> read_operators(gemmi::cif::Block& block, const std::string& source,
                                               std::vector<std::string>& warnings) {
     gemmi::cif::Column column;
-    for (const char* tag : {"_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz",
-                            "_space_group_symop.operation_xyz"}) {
+    for (const char* tag : {"_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz"}) {
         column = block.find_values(tag);
         if (column.length() > 0)
             break;
@@ -112,58 +112,6 @@ std::optional<gemmi::GroupOps> read_operators(gemmi::cif::Block& block, const st
     return group;
 }
 
-/// Database suffixes for settings ("F d -3 m Z", "R -3 m H") into the extension after a colon.
-std::string normalised_name(std::string name) {
-    if (name.find(':') == std::string::npos && name.size() > 3) {
-        const auto blank = name.find_last_of(" \t_");
-        if (blank != std::string::npos && blank + 2 == name.size()) {
-            const std::string base = name.substr(0, name.find_last_not_of(" \t_", blank) + 1);
-            switch (name.back()) {
-            case 'S':
-                return base + ":1";
-            case 'Z':
-                return base + ":2";
-            case 'H':
-                return base + ":H";
-            case 'R':
-                return base + ":R";
-            default:
-                break;
-            }
-        }
-    }
-    return name;
-}
-
-/// All groups a Hermann–Mauguin name can mean: one, or the origin choices when the name does not
-/// say which.
-std::vector<const gemmi::SpaceGroup*> groups_of_name(const std::string& raw, double alpha,
-                                                     double gamma) {
-    std::string name = normalised_name(raw);
-    std::vector<const gemmi::SpaceGroup*> groups;
-    const gemmi::SpaceGroup* first = gemmi::find_spacegroup_by_name(name, alpha, gamma);
-    if (first == nullptr) {
-        // Cubic names of before 1983, "F m 3 m" for "F m -3 m".
-        const auto axis = name.find('3', 1);
-        const auto before =
-            axis == std::string::npos ? axis : name.find_last_not_of(" \t_", axis - 1);
-        if (before != std::string::npos && before > 0 &&
-            std::string_view("abcdmn").find(name[before]) != std::string_view::npos) {
-            name.insert(axis, "-");
-            first = gemmi::find_spacegroup_by_name(name, alpha, gamma);
-        }
-    }
-    if (first == nullptr)
-        return groups;
-    groups.push_back(first);
-    if (name.find(':') == std::string::npos && (first->ext == '1' || first->ext == '2'))
-        for (const gemmi::SpaceGroup& other : gemmi::spacegroup_tables::main)
-            if (&other != first && other.number == first->number &&
-                std::string_view(other.hm) == first->hm)
-                groups.push_back(&other);
-    return groups;
-}
-
 bool contains(const std::vector<const gemmi::SpaceGroup*>& groups,
               const gemmi::GroupOps& operations) {
     return std::any_of(groups.begin(), groups.end(), [&](const gemmi::SpaceGroup* group) {
@@ -181,13 +129,11 @@ struct StatedGroup {
 StatedGroup read_stated_group(const gemmi::cif::Block& block, double alpha, double gamma,
                               std::vector<std::string>& warnings) {
     StatedGroup stated;
-    stated.hall = value_of(block, {"_space_group_name_Hall", "_symmetry_space_group_name_Hall",
-                                   "_space_group.name_Hall"});
+    stated.hall = value_of(block, {"_space_group_name_Hall", "_symmetry_space_group_name_Hall"});
     stated.name = value_of(block, {"_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M",
-                                   "_space_group_name_H-M", "_space_group.name_H-M_alt",
-                                   "_space_group_name_H-M_full"});
-    stated.number = value_of(
-        block, {"_space_group_IT_number", "_symmetry_Int_Tables_number", "_space_group.IT_number"});
+                                   "_space_group_name_H-M", "_symmetry_space_group_name_H-M_alt",
+                                   "_space_group_name_H-M_full", "_space_group_name_H-M_ref"});
+    stated.number = value_of(block, {"_space_group_IT_number", "_symmetry_Int_Tables_number"});
     if (!stated.name.empty())
         stated.named = groups_of_name(stated.name, alpha, gamma);
     if (!stated.hall.empty()) {

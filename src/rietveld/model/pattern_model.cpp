@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <utility>
 
@@ -30,6 +31,12 @@ double cell_value(const crystal::UnitCell& cell, crystal::CellParameter paramete
 
 } // namespace
 
+std::pair<double, double> cell_range(crystal::CellParameter parameter, double start) {
+    if (parameter <= crystal::CellParameter::c)
+        return {0.5 * start, 2 * start};
+    return {std::min(20.0, 0.5 * start), std::max(160.0, 0.5 * (start + 180))};
+}
+
 PhaseModel::PhaseModel(crystal::Phase structure, std::string phase_name)
     : name(std::move(phase_name)), phase(std::move(structure)) {
     if (name.empty()) {
@@ -37,8 +44,8 @@ PhaseModel::PhaseModel(crystal::Phase structure, std::string phase_name)
     }
     for (const crystal::CellParameter parameter : phase.free_parameters()) {
         const double value = cell_value(phase.cell(), parameter);
-        const bool length = parameter <= crystal::CellParameter::c;
-        cell.push_back({value, false, length ? 0.5 * value : 20, length ? 2 * value : 160});
+        const auto range = cell_range(parameter, value);
+        cell.push_back({value, false, range.first, range.second});
     }
 }
 

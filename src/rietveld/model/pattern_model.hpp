@@ -42,6 +42,10 @@ struct MarchTexture {
     bool operator==(const MarchTexture&) const = default;
 };
 
+/// The range that a cell parameter [Å, deg] may take in a fit that starts at `start`: half to twice
+/// a length; 20° to 160° for an angle, or half way to 0° and 180° where that is wider.
+std::pair<double, double> cell_range(crystal::CellParameter parameter, double start);
+
 /// A crystalline phase of the pattern: y = scale · Σ_lines m|F|² LP exp(−2 B sin²θ/λ²) Ω.
 struct PhaseModel {
     /// Cell parameters and name from the phase; nothing refined but the scale.
