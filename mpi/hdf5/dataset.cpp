@@ -19,7 +19,7 @@ Dataset::Dataset(std::shared_ptr<detail::FileState> file, Handle handle, std::st
 Dataset& Dataset::operator=(Dataset&& other) noexcept {
     finish();
     shape_ = std::move(other.shape_);
-    sources_ = std::move(other.sources_);
+    origins_ = std::move(other.origins_);
     Object::operator=(std::move(other));
     return *this;
 }
@@ -463,9 +463,11 @@ void Dataset::read_numbers(const Selection* selection, void* out, std::size_t n,
 
 template <Number T>
 void Dataset::read_and_mark(const Selection& selection, std::span<T> out) const {
+    checked_selection(&selection, out.size(), false);
+    const auto missing = gaps(selection);
     transfer_numbers(&selection, reinterpret_cast<std::byte*>(out.data()), out.size(),
                      element_type_of<T>(), Transfer::independent, Direction::read_with_gaps);
-    for (const auto& gap : gaps(selection))
+    for (const auto& gap : missing)
         fill_part(selection, gap.box, out);
 }
 

@@ -21,10 +21,12 @@ struct Mapping {
     std::optional<Selection> source; ///< bounds in the source dataset; nothing: all of it
 };
 
-/// Where a virtual dataset comes from, worked out once.
-struct VirtualSources {
-    std::vector<Mapping> mappings;
-    std::map<std::pair<std::string, std::string>, std::string> missing; ///< why; empty: it is there
+/// Where the values of a dataset come from, worked out once.
+struct Origins {
+    std::optional<std::vector<bool>> missing; ///< see missing_chunks()
+    std::optional<std::vector<Mapping>> mappings;
+    /// Why a source (file, dataset) cannot be had; empty: it is there.
+    std::map<std::pair<std::string, std::string>, std::string> lost;
     /// The source looked at last stays open.
     std::pair<std::string, std::string> name;
     std::optional<Dataset> opened;
@@ -73,26 +75,82 @@ void add_gap(std::vector<Gap>& gaps, Selection box, const std::string& reason) {
     }
 }
 
-std::vector<Gap> gaps_of_chunks(hid_t dataset, const Shape& chunk, const Selection& box) {
-    std::vector<Gap> gaps;
-    const std::size_t rank = chunk.size();
-    std::vector<hsize_t> at(rank);
-    for (std::size_t d = 0; d < rank; ++d)
-        at[d] = box.start[d] - box.start[d] % chunk[d];
-    for (bool more = true; more;) {
+/// Goes to the next index of a box, the last axis fastest; false at its end.
+bool advance(std::vector<hsize_t>& index, const Shape& start, const Shape& end, const Shape& step) {
+    for (std::size_t d = index.size(); d-- > 0;) {
+        index[d] += step[d];
+        if (index[d] < end[d])
+            return true;
+        index[d] = start[d];
+    }
+    return false;
+}
+
+/// Chunks along each axis.
+Shape chunk_grid(const Shape& shape, const Shape& chunk) {
+    Shape grid = shape;
+    for (std::size_t d = 0; d < shape.size(); ++d)
+        grid[d] = (shape[d] + chunk[d] - 1) / chunk[d];
+    return grid;
+}
+
+/// Chunks by their number in the grid, true: never written; empty: all were written. A chunk that
+/// HDF5 made up for a read stays in its cache and looks as if it were there: to be asked before any
+/// read, and counted.
+std::vector<bool> missing_chunks(hid_t dataset, const Shape& shape, const Shape& chunk) {
+    const std::size_t total = product(chunk_grid(shape, chunk));
+    const Handle space(H5Dget_space(dataset));
+    hsize_t written = 0;
+    if (total == 0 || H5Dget_num_chunks(dataset, space.get(), &written) < 0 || written >= total)
+        return {};
+    std::vector<bool> missing(total, false);
+    std::vector<hsize_t> at(shape.size(), 0);
+    const Shape origin(shape.size(), 0);
+    std::size_t found = 0, number = 0;
+    do {
         hsize_t bytes = 0;
         // Version 1.10 calls it a failure, later ones give no bytes.
-        if (H5Dget_chunk_storage_size(dataset, at.data(), &bytes) < 0 || bytes == 0)
+        missing[number] = H5Dget_chunk_storage_size(dataset, at.data(), &bytes) < 0 || bytes == 0;
+        found += missing[number++] ? 0 : 1;
+    } while (advance(at, origin, shape, chunk));
+    if (found == written)
+        return missing;
+    missing.assign(total, true);
+    const Shape grid = chunk_grid(shape, chunk);
+    for (hsize_t i = 0; i < written; ++i) {
+        unsigned filters = 0;
+        haddr_t address = 0;
+        hsize_t bytes = 0;
+        if (H5Dget_chunk_info(dataset, space.get(), i, at.data(), &filters, &address, &bytes) < 0)
+            return {};
+        number = 0;
+        for (std::size_t d = 0; d < shape.size(); ++d)
+            number = number * grid[d] + at[d] / chunk[d];
+        missing[number] = false;
+    }
+    return missing;
+}
+
+std::vector<Gap> gaps_of_chunks(const std::vector<bool>& missing, const Shape& shape,
+                                const Shape& chunk, const Selection& box) {
+    std::vector<Gap> gaps;
+    if (missing.empty())
+        return gaps;
+    const Shape grid = chunk_grid(shape, chunk);
+    Shape start(shape.size()), end(shape.size());
+    for (std::size_t d = 0; d < shape.size(); ++d) {
+        start[d] = box.start[d] - box.start[d] % chunk[d];
+        end[d] = box.start[d] + box.count[d];
+    }
+    std::vector<hsize_t> at(start.begin(), start.end());
+    do {
+        std::size_t number = 0;
+        for (std::size_t d = 0; d < shape.size(); ++d)
+            number = number * grid[d] + at[d] / chunk[d];
+        if (missing[number])
             if (auto part = common_part(box, {{at.begin(), at.end()}, chunk}))
                 add_gap(gaps, std::move(*part), "was never written");
-        more = false;
-        for (std::size_t d = rank; d-- > 0 && !more;) {
-            at[d] += chunk[d];
-            more = at[d] < box.start[d] + box.count[d];
-            if (!more)
-                at[d] = box.start[d] - box.start[d] % chunk[d];
-        }
-    }
+    } while (advance(at, start, end, chunk));
     return gaps;
 }
 
@@ -212,15 +270,15 @@ std::vector<std::filesystem::path> places_of(const std::string& name,
 }
 
 /// Why the source of a mapping cannot be had; empty: it is open in `sources`.
-std::string open_source(VirtualSources& sources, const Mapping& mapping,
+std::string open_source(Origins& sources, const Mapping& mapping,
                         const std::filesystem::path& master) {
     const std::pair name{mapping.file, mapping.dataset};
-    if (const auto known = sources.missing.find(name);
-        known != sources.missing.end() && !known->second.empty())
+    if (const auto known = sources.lost.find(name);
+        known != sources.lost.end() && !known->second.empty())
         return known->second;
     if (sources.opened && sources.name == name)
         return "";
-    std::string& why = sources.missing[name];
+    std::string& why = sources.lost[name];
     why = "comes from the file " + mapping.file + ", which is missing";
     for (const auto& place : places_of(mapping.file, master)) {
         std::error_code code;
@@ -342,29 +400,29 @@ bool fills_with_nan(hid_t properties) {
 } // namespace
 
 std::vector<Gap> Dataset::virtual_gaps(const Selection& box) const {
-    if (!sources_) {
+    if (!origins_->mappings) {
         const Handle properties =
             own(H5Dget_create_plist(id()), describe(), "reading the storage layout");
-        sources_ = std::make_shared<VirtualSources>();
+        origins_->mappings.emplace();
         std::size_t count = 0;
         H5Pget_virtual_count(properties.get(), &count);
         for (std::size_t i = 0; i < count; ++i)
-            add_mapping(properties.get(), i, shape_, sources_->mappings);
+            add_mapping(properties.get(), i, shape_, *origins_->mappings);
     }
     std::vector<Gap> gaps;
     std::vector<bool> covered(box.count.front(), false);
-    for (const auto& mapping : sources_->mappings) {
+    for (const auto& mapping : *origins_->mappings) {
         const auto common = common_part(box, mapping.box);
         if (!common)
             continue;
         for (const auto& part : parts_of(mapping, *common)) {
             for (std::size_t i = 0; i < part.count[0]; ++i)
                 covered[part.start[0] - box.start[0] + i] = true;
-            const auto why = open_source(*sources_, mapping, file_path());
+            const auto why = open_source(*origins_, mapping, file_path());
             if (!why.empty())
                 add_gap(gaps, part, why);
             else
-                add_gaps_of_source(mapping, part, *sources_->opened, gaps);
+                add_gaps_of_source(mapping, part, *origins_->opened, gaps);
         }
     }
     add_uncovered(box, covered, gaps);
@@ -378,11 +436,16 @@ std::vector<Gap> Dataset::gaps(const Selection& box) const {
         own(H5Dget_create_plist(id()), describe(), "reading the storage layout");
     if (is_numeric() && fills_with_nan(properties.get()))
         return {};
+    if (!origins_)
+        origins_ = std::make_shared<Origins>();
     switch (H5Pget_layout(properties.get())) {
     case H5D_CHUNKED: {
         std::vector<hsize_t> chunk(shape_.size());
         H5Pget_chunk(properties.get(), static_cast<int>(chunk.size()), chunk.data());
-        return gaps_of_chunks(id(), {chunk.begin(), chunk.end()}, box);
+        const Shape extents(chunk.begin(), chunk.end());
+        if (!origins_->missing)
+            origins_->missing = missing_chunks(id(), shape_, extents);
+        return gaps_of_chunks(*origins_->missing, shape_, extents, box);
     }
     case H5D_VIRTUAL:
         return shape_.empty() ? std::vector<Gap>{} : virtual_gaps(box);

@@ -26,7 +26,7 @@ namespace xrdct::hdf5 {
 
 namespace detail {
 struct FileState;
-struct VirtualSources;
+struct Origins;
 
 /// Move-only owner of one HDF5 identifier.
 class Handle {
@@ -276,7 +276,7 @@ class Dataset : public Object {
                           ElementType type, Transfer transfer, Direction direction) const;
 
     Shape shape_;
-    mutable std::shared_ptr<detail::VirtualSources> sources_; ///< once they were asked for
+    mutable std::shared_ptr<detail::Origins> origins_; ///< once they were asked for
 };
 
 enum class Kind { group, dataset, other };

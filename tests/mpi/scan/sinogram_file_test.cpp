@@ -103,7 +103,8 @@ TEST_F(SinogramFileTest, RotationsThatWereNeverWrittenAreMissing) {
     std::vector<float> values(5 * 7 * 11);
     file.read_rows({0, 5}, {0, 11}, values);
     EXPECT_EQ(values[2 * 7 * 11 + 3], static_cast<float>(SampleScan::value(2, 0, 3)));
-    EXPECT_TRUE(std::isnan(values[3 * 7 * 11]) && std::isnan(values.back()));
+    EXPECT_TRUE(std::isnan(values[3 * 7 * 11])) << values[3 * 7 * 11];
+    EXPECT_TRUE(std::isnan(values.back())) << values.back();
 }
 
 TEST_F(SinogramFileTest, ReadsTheDescribedFormat) {
