@@ -360,7 +360,7 @@ TEST(ConditionJob, DefaultsLeaveTheIntensitiesAlone) {
     const auto job = condition::parse_condition_job("[input]\nfile = 'a.nxs'\n", "folder/job.toml");
     EXPECT_EQ(job.input.file, "folder/a.nxs");
     EXPECT_EQ(job.output, "folder/conditioned");
-    EXPECT_EQ(job.air, "none");
+    EXPECT_EQ(job.air, condition::AirScatter::none);
     EXPECT_EQ(job.spots, condition::Treat::report);
     EXPECT_EQ(job.stripes, condition::Treat::report);
     EXPECT_EQ(job.scaling, condition::Treat::report);
