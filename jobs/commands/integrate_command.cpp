@@ -103,7 +103,8 @@ std::string pattern_text(const integration::AzimuthalIntegrator& integrator,
 struct Preparation {
     frames::FrameSeries series;
     integration::IntegrationSettings settings;
-    std::int32_t saturation; ///< larger counts are not valid
+    std::optional<std::int32_t> limit; ///< larger values are not valid
+    std::int32_t saturation;           ///< the same, of whole numbers
     integration::AzimuthalIntegrator integrator;
     frames::FrameVectors vectors;
     std::optional<frames::ScanGrid> grid;
@@ -158,8 +159,8 @@ Preparation prepare(const IntegrateOptions& o, const mpi::Communicator& world) {
         notes.push_back(
             fmt::format("{} holds {} calibrations; the last one is used", o.poni, poni.blocks));
     const auto settings = settings_for(series, o, notes);
-    const std::int32_t saturation =
-        std::min(o.saturation.value_or(0x7ffffffe), series.saturation());
+    const auto limit = o.saturation ? o.saturation : series.limit();
+    const std::int32_t saturation = std::min(limit.value_or(0x7ffffffe), series.saturation());
     if (!o.text.empty() && series.size() != 1)
         throw Error(fmt::format("--text: is for one frame, there are {}", series.size()));
     auto integrator = world.collectively([&] {
@@ -176,8 +177,8 @@ Preparation prepare(const IntegrateOptions& o, const mpi::Communicator& world) {
     auto vectors = series.vectors();
     std::optional<frames::ScanGrid> grid;
     world.collectively([&] { find_positions(o, series.size(), vectors, grid, notes); });
-    return {std::move(series),  settings,        saturation,      std::move(integrator),
-            std::move(vectors), std::move(grid), std::move(notes)};
+    return {std::move(series),     settings,           limit,           saturation,
+            std::move(integrator), std::move(vectors), std::move(grid), std::move(notes)};
 }
 
 PatternsInfo describe(const Preparation& p) {
@@ -291,6 +292,10 @@ class FramesPass {
             invalid_[slot] = static_cast<std::int32_t>(p_.integrator.pixels_used());
             return false;
         }
+        // Whole numbers are compared while they are summed.
+        for (float& value : frame_.values)
+            if (p_.limit && value > static_cast<float>(*p_.limit))
+                value = NAN;
         const std::size_t n =
             frame_.integer
                 ? p_.integrator.integrate(frame_.counts, p_.saturation, workspace_,

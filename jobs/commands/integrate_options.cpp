@@ -2,6 +2,7 @@
 #include "jobs/commands/integrate_options.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "base/units.hpp"
 #include "jobs/program/command_line.hpp"
 
@@ -18,7 +19,8 @@ namespace {
 /// Options whose words and numbers are read into something else.
 struct IntegrateWords {
     std::string unit = "2theta", splitting = "none", estimator = "mean", noise = "auto",
-                bad_frames = "mask", rotations, translations, fast = "translation", layout = "auto";
+                bad_frames = "mask", negative = "auto", dummy, rotations, translations,
+                fast = "translation", layout = "auto";
     double from = NAN, to = NAN, polarization = NAN, wavelength = NAN, energy = NAN;
     long channels = 0, iterations = 0, saturation = -1;
 };
@@ -69,7 +71,13 @@ void declare_integration(program::CommandLine& line, IntegrateOptions& o, Integr
     line.optional("dataset", o.series.dataset, "PATH",
                   "of the frames in HDF5 files, * for a series (default: found)");
     line.optional("saturation", words.saturation, "COUNTS",
-                  "larger values are not valid (default: what the number type cannot hold)");
+                  "larger values are not valid (default: as the file says of its detector, or what "
+                  "the number type cannot hold)");
+    line.option("negative", words.negative, "HOW",
+                "values in frames that are no whole numbers: invalid (marks of pixels without a "
+                "value), measured (a dark was subtracted) or auto: by the first frame");
+    line.optional("dummy", words.dummy, "VALUE[:TOLERANCE]",
+                  "pixels of this value have none (EDF headers may state it themselves)");
     line.option("bad-frames", words.bad_frames, "HOW",
                 "missing or damaged frames: mask (no values, and a note) or refuse");
 }
@@ -123,6 +131,11 @@ void take_choices(const program::CommandLine& line, const IntegrateWords& words,
     o.noise_given = words.noise != "auto";
     s.noise = words.noise == "scatter" ? integration::ErrorSource::scatter
                                        : integration::ErrorSource::counts;
+    using Negative = frames::FrameSeries::Negative;
+    o.series.negative = program::choice<Negative>(words.negative, "--negative",
+                                                  {{"auto", Negative::automatic},
+                                                   {"invalid", Negative::invalid},
+                                                   {"measured", Negative::measured}});
     program::choice(words.bad_frames, "--bad-frames", {"mask", "refuse"});
     o.mask_bad_frames = o.series.skip_unreadable = words.bad_frames == "mask";
     program::choice(words.fast, "--fast", {"translation", "rotation"});
@@ -150,6 +163,18 @@ void take_numbers(const program::CommandLine& line, const IntegrateWords& words,
             throw Error(fmt::format("--saturation: must lie between 1 and 2147483646, is {}",
                                     words.saturation));
         o.saturation = static_cast<std::int32_t>(words.saturation);
+    }
+    if (line.has("dummy")) {
+        const auto colon = words.dummy.find(':');
+        o.series.dummy = finite_number(words.dummy.substr(0, colon));
+        const auto tolerance = colon == std::string::npos
+                                   ? std::optional(0.0)
+                                   : finite_number(words.dummy.substr(colon + 1));
+        if (!o.series.dummy || !tolerance || *tolerance < 0)
+            throw Error(fmt::format("--dummy: a number, or a number and a tolerance with a colon "
+                                    "between them, is expected, is '{}'",
+                                    words.dummy));
+        o.series.dummy_tolerance = *tolerance;
     }
     if (!std::isnan(words.wavelength) && !std::isnan(words.energy))
         throw Error("--energy: give the wavelength or the energy, not both");

@@ -42,6 +42,8 @@ int command_validate(const std::vector<std::string>& arguments) {
     if (job.absorption.method == settings::AbsorptionMethod::transmission)
         scan.transmission();
     std::vector<std::string> notes = job.notes;
+    for (const auto& note : scan.metadata().notes)
+        notes.push_back(note);
     nlohmann::json phases = nlohmann::json::array();
     for (const auto& settings : job.phases) {
         const auto phase = files::read_phase(settings.cif, settings.name, settings.block);

@@ -54,6 +54,7 @@ class SinogramInput final : public ConditionInput {
         title = m.title;
         sample_name = m.sample_name;
         start_time = m.start_time;
+        notes = m.notes;
         files.push_back(job.input.file);
         if (!job.counter_file.empty()) {
             files.push_back(job.counter_file);

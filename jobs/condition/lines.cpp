@@ -304,7 +304,7 @@ class LinesInput final : public ConditionInput {
             throw Error(fmt::format("{}: shape [{}] differs from the first line's [{}, {}]",
                                     dataset.describe(), fmt::join(dataset.shape(), ", "),
                                     n_translation(), n_channel()));
-        dataset.read(out);
+        dataset.read_with_gaps({hdf5::Shape(dataset.rank(), 0), dataset.shape()}, out);
         check_finite(out, dataset.describe());
         place(out, n_channel(), i);
     }

@@ -205,14 +205,14 @@ class PatternsInput final : public ConditionInput {
                      std::span<float> out) const {
         const std::size_t channels = n_channel();
         if (per_row_ == 0) {
-            dataset.read(hdf5::Selection{{frame, 0}, {n, channels}}, out);
+            dataset.read_with_gaps(hdf5::Selection{{frame, 0}, {n, channels}}, out);
             return;
         }
         for (std::size_t done = 0; done < n;) {
             const std::size_t row = (frame + done) / per_row_, column = (frame + done) % per_row_;
             const std::size_t part = std::min(n - done, per_row_ - column);
-            dataset.read(hdf5::Selection{{row, column, 0}, {1, part, channels}},
-                         out.subspan(done * channels, part * channels));
+            dataset.read_with_gaps(hdf5::Selection{{row, column, 0}, {1, part, channels}},
+                                   out.subspan(done * channels, part * channels));
             done += part;
         }
     }

@@ -244,6 +244,7 @@ RunSummary run_job(const settings::Job& job, const RunOptions& options,
     RunSummary summary;
     auto scan = communicator.collectively([&] { return Scan::open(job); });
     StageContext context{job, options, communicator, scan, {}, {}, {}, {}};
+    context.notes = scan.metadata().notes;
     const auto list = communicator.collectively([&] {
         prepare(context);
         return stages_of(job);

@@ -3,11 +3,13 @@
 
 #include "base/error.hpp"
 #include "base/unit_names.hpp"
+#include "mpi/frames/detector_facts.hpp"
 #include "mpi/frames/file_names.hpp"
 #include "mpi/frames/frame_headers.hpp"
 #include "mpi/frames/hdf5_frames.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -169,18 +171,18 @@ class FrameSeries::Scanner {
             check_eiger_count(root, name, counted_ - before);
         read_vectors(root, hdf5::parent_of(root.open_dataset(paths.front())), name,
                      counted_ - before);
-        read_pixel_mask(root);
+        read_detector(root, root.open_dataset(paths.front()));
     }
 
-    void read_pixel_mask(const hdf5::Group& root) {
-        const char* path = "entry/instrument/detector/detectorSpecific/pixel_mask";
-        if (!series_.pixel_mask_.empty() || !root.has_dataset(path))
+    void read_detector(const hdf5::Group& root, const hdf5::Dataset& images) {
+        if (!series_.pixel_mask_.empty() || series_.limit_)
             return;
-        const auto dataset = root.open_dataset(path);
-        if (dataset.shape() == hdf5::Shape{series_.rows_, series_.columns_}) {
-            series_.pixel_mask_ = dataset.read_all<std::int32_t>();
-            series_.notes_.push_back("the detector's own mask is used: " + dataset.describe());
-        }
+        auto facts = detector_facts(root, images);
+        series_.pixel_mask_ = std::move(facts.mask);
+        series_.limit_ = facts.limit;
+        for (auto& note : facts.notes)
+            if (noted_.insert(note).second)
+                series_.notes_.push_back(std::move(note));
     }
 
     void read_vectors(const hdf5::Group& root, const hdf5::Group& beside, const std::string& name,
@@ -199,6 +201,11 @@ class FrameSeries::Scanner {
                     continue;
                 throw Error(fmt::format("{}: {} values of {} for {} frames", dataset.describe(),
                                         dataset.size(), kind, count));
+            }
+            if (const auto gaps = dataset.gaps(); !gaps.empty() && !named) {
+                series_.notes_.push_back(
+                    fmt::format("{} is not used: {}", dataset.describe(), gaps.front().describe()));
+                continue;
             }
             if (values->empty())
                 values->assign(counted_ - count, std::nan(""));
@@ -271,6 +278,7 @@ class FrameSeries::Scanner {
     std::map<std::string, std::vector<std::string>> seen_;
     std::vector<std::string> files_with_frames_;
     std::vector<std::string> missing_; ///< file and reason
+    std::set<std::string> noted_;      ///< of detectors
 };
 
 void FrameSeries::broadcast(const mpi::Communicator& communicator) {
@@ -284,7 +292,9 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
             numbers.insert(numbers.end(), {part.first, part.count});
         }
         numbers.insert(numbers.end(), {size_, rows_, columns_, integer_ ? 1U : 0U,
-                                       static_cast<std::uint64_t>(saturation_)});
+                                       static_cast<std::uint64_t>(saturation_), limit_ ? 1U : 0U,
+                                       static_cast<std::uint64_t>(limit_.value_or(0)),
+                                       std::bit_cast<std::uint32_t>(floor_)});
     }
     communicator.broadcast(texts);
     communicator.broadcast(numbers);
@@ -298,20 +308,59 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
     for (std::size_t i = 0; i < texts.size() / 3; ++i)
         parts_.push_back(
             {texts[3 * i], texts[3 * i + 1], numbers[2 * i], numbers[2 * i + 1], texts[3 * i + 2]});
-    const auto rest = numbers.end() - 5;
+    const auto rest = numbers.end() - 8;
     size_ = rest[0];
     rows_ = rest[1];
     columns_ = rest[2];
     integer_ = rest[3] != 0;
     saturation_ = static_cast<std::int32_t>(rest[4]);
+    if (rest[5] != 0)
+        limit_ = static_cast<std::int32_t>(rest[6]);
+    floor_ = std::bit_cast<float>(static_cast<std::uint32_t>(rest[7]));
+}
+
+void FrameSeries::look_at_negative(Negative given) {
+    if (!integer_ && given == Negative::invalid)
+        floor_ = 0;
+    if (integer_ || given != Negative::automatic)
+        return;
+    Image frame;
+    for (std::size_t i = 0; i < std::min<std::size_t>(size_, 10) && frame.values.empty(); ++i)
+        try {
+            read(i, frame);
+        } catch (const Error&) {
+            frame.values.clear(); // masked or refused later
+        }
+    const auto found = negative_values(frame.values);
+    floor_ = found.floor;
+    if (found.number > 0)
+        notes_.push_back(fmt::format(
+            "{} pixels of the first frame are negative, down to {:.6g}; {}", found.number,
+            found.lowest,
+            found.noise ? "they look like noise about zero and are used as they are (--negative "
+                          "invalid leaves them out)"
+                        : "they are taken for marks of pixels without a value and left out "
+                          "(--negative measured uses them)"));
+}
+
+void FrameSeries::mark_invalid(Image& frame) const {
+    if (dummy_)
+        mark_dummies(frame, *dummy_, dummy_tolerance_);
+    for (float& value : frame.values)
+        if (value < floor_)
+            value = std::nanf("");
 }
 
 FrameSeries FrameSeries::open(const std::vector<std::string>& inputs, const Options& options,
                               const mpi::Communicator& communicator) {
     FrameSeries series;
     communicator.collectively([&] {
-        if (communicator.is_root())
+        series.dummy_ = options.dummy;
+        series.dummy_tolerance_ = options.dummy_tolerance;
+        if (communicator.is_root()) {
             Scanner(series, options).scan(expand_names(inputs));
+            series.look_at_negative(options.negative);
+        }
     });
     series.broadcast(communicator);
     return series;
@@ -332,6 +381,7 @@ void FrameSeries::read(std::size_t i, Image& frame) {
         read_file(part, index, frame);
     else
         read_dataset(number, index, frame);
+    mark_invalid(frame);
 }
 
 void FrameSeries::read_file(const FramePart& part, std::size_t index, Image& frame) const {
@@ -370,6 +420,7 @@ void FrameSeries::read_dataset(std::size_t number, std::size_t index, Image& fra
     try {
         // HDF5 converts number by number; the compiler does better.
         if (!integer_) {
+            frame.counts.clear();
             frame.values.resize(n);
             dataset_->read(selection, std::span<float>(frame.values));
         } else if (dataset_->element_type() == hdf5::ElementType::uint16) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -43,8 +44,17 @@ std::vector<std::pair<std::string, std::vector<double>*>> by_name(FrameVectors& 
 /// the file, or by name. CBF, EDF (one or several images per file): one file after the other. Files
 /// come in the order given; patterns with * and ? are expanded in natural order (2 before 10). A
 /// number missing in a series of file names leaves room for its frames.
+///
+/// A pixel without a value is negative in frames of whole numbers and NaN in others, also where the
+/// header of an EDF image (Dummy, DDummy) or the options say so.
 class FrameSeries {
   public:
+    /// What negative numbers mean in frames that are no whole numbers.
+    enum class Negative {
+        automatic, ///< noise about zero where the first frame looks like it, else `invalid`
+        invalid,   ///< they mark pixels without a value
+        measured,  ///< as of frames from which a dark was subtracted
+    };
     struct Options {
         std::string dataset; ///< HDF5; * at the end of the path stands for all that match
         /// Dataset paths of FrameVectors by kind; each of a file's frames, or one value for all of
@@ -57,6 +67,10 @@ class FrameSeries {
         /// An HDF5 file that cannot be opened leaves room for its frames (as many as the others
         /// have) instead of being an Error.
         bool skip_unreadable = true;
+        /// Pixels with this value, give or take the tolerance, have none.
+        std::optional<double> dummy;
+        double dummy_tolerance = 0;
+        Negative negative = Negative::automatic;
     };
 
     /// Collective: rank 0 looks, all ranks know. Throws Error naming the file.
@@ -73,6 +87,9 @@ class FrameSeries {
     const std::vector<std::string>& notes() const { return notes_; }
     /// The detector's own mask [row][column], not 0: bad; empty when the files hold none.
     const std::vector<std::int32_t>& pixel_mask() const { return pixel_mask_; }
+    /// Largest value that is a measured one as the files say of the detector; absent: they do not.
+    /// Larger ones are not taken out.
+    std::optional<std::int32_t> limit() const { return limit_; }
 
     /// Reads frame i < size() into `frame` (reused). Throws Error naming the file when it is
     /// missing, damaged or of another size than the first. Not collective.
@@ -80,6 +97,9 @@ class FrameSeries {
 
   private:
     class Scanner;
+    /// On the root rank: what negative numbers mean, of the first frame that can be read.
+    void look_at_negative(Negative given);
+    void mark_invalid(Image& frame) const;
     void broadcast(const mpi::Communicator& communicator);
     /// Frame `index` of a CBF or EDF file.
     void read_file(const FramePart& part, std::size_t index, Image& frame) const;
@@ -92,6 +112,11 @@ class FrameSeries {
     std::int32_t saturation_ = 0;
     FrameVectors vectors_;
     std::vector<std::int32_t> pixel_mask_;
+    std::optional<std::int32_t> limit_;
+    std::optional<double> dummy_;
+    double dummy_tolerance_ = 0;
+    /// In frames that are no whole numbers smaller ones mark pixels without a value.
+    float floor_ = -std::numeric_limits<float>::infinity();
     std::vector<std::string> notes_;
 
     // What was read last stays open.

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <type_traits>
@@ -120,6 +122,38 @@ std::vector<unsigned char> read_bytes(const std::filesystem::path& path) {
     if (std::fread(bytes.data(), 1, size, file.get()) != size)
         throw Error(fmt::format("{}: reading failed", path.string()));
     return bytes;
+}
+
+void mark_dummies(Image& image, double value, double tolerance) {
+    // The header's decimal number is not the sample's binary one.
+    const double reach = std::max(tolerance, 1e-6 * std::abs(value));
+    for (auto& count : image.counts)
+        if (std::abs(count - value) <= reach)
+            count = -1;
+    for (auto& number : image.values)
+        if (std::abs(number - value) <= reach)
+            number = std::numeric_limits<float>::quiet_NaN();
+}
+
+NegativeValues negative_values(const std::vector<float>& values) {
+    std::vector<float> sizes;
+    for (const float value : values)
+        if (value < 0 && std::isfinite(value))
+            sizes.push_back(-value);
+    NegativeValues found;
+    found.number = sizes.size();
+    if (sizes.empty())
+        return found;
+    std::sort(sizes.begin(), sizes.end());
+    found.lowest = -sizes.back();
+    const float median = sizes[sizes.size() / 2];
+    const auto near = std::lower_bound(sizes.begin(), sizes.end(), 0.2F * median) - sizes.begin();
+    std::vector<float> distinct;
+    std::unique_copy(sizes.begin(), sizes.end(), std::back_inserter(distinct));
+    found.noise = distinct.size() > 3 && 20 * static_cast<std::size_t>(near) >= found.number;
+    if (found.noise)
+        found.floor = -100 * median;
+    return found;
 }
 
 } // namespace detail

@@ -62,6 +62,22 @@ void set_samples(Image& image, const unsigned char* data, PixelType type, bool s
 /// Marks the type in an image without data.
 void set_type(Image& image, PixelType type);
 std::vector<unsigned char> read_bytes(const std::filesystem::path& path);
+/// Pixels of `value`, give or take `tolerance`, become pixels without a value: -1 in whole numbers,
+/// else NaN.
+void mark_dummies(Image& image, double value, double tolerance);
+
+/// The negative ones among the numbers of a frame.
+struct NegativeValues {
+    std::size_t number = 0;
+    float lowest = 0;
+    bool noise = false; ///< they scatter about zero; else they are marks
+    float floor = 0;    ///< what lies below is a mark all the same
+};
+/// Marks are a few numbers again and again (-1, -2, -10), or lie apart from zero (-1 divided by a
+/// flat). Noise has many values, of which at least one in twenty is nearer to zero than a fifth of
+/// their median (one in ten of a normal distribution); marks in it lie far below, beyond 100
+/// medians.
+NegativeValues negative_values(const std::vector<float>& values);
 } // namespace detail
 
 } // namespace xrdct::frames

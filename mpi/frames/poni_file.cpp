@@ -10,6 +10,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <regex>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -29,16 +30,24 @@ std::string lower_case(std::string text) {
     return text;
 }
 
-/// mm; pixels of detectors that a file may name without stating their size.
+/// mm; pixels of detectors that a file may name without stating their size, as pyFAI names them
+/// (its aliases and classes, case, blanks and punctuation aside). Names are known whole: a family
+/// that comes later may begin like an old one (Pilatus4 like Pilatus) and have other pixels.
 std::optional<double> pixel_of_detector(std::string name) {
     name.erase(
         std::remove_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }),
         name.end());
     name = lower_case(name);
-    static const std::pair<const char*, double> families[] = {
-        {"pilatus", 0.172}, {"eiger", 0.075}, {"lambda", 0.055}, {"maxipix", 0.055}};
+    static const std::pair<std::regex, double> families[] = {
+        {std::regex("pilatus[23]?[xsr]?(cdte)?([123]00kw?|900kw?|[126]m)?"), 0.172},
+        {std::regex("pilatus4[xsr]?(cdte)?(260kw?|[124]m)?"), 0.150},
+        {std::regex("eiger2?x?r?e?s?i?(cdte)?(250k|500k|1mw?|2mw|4m|9m|16m)?"), 0.075},
+        {std::regex("lambda(60k|250k|350k|750k|15m|2m|75m|10m|9m)?"), 0.055},
+        {std::regex("maxipix(1x1|2x2|5x1)?"), 0.055},
+        {std::regex("perkin(elmer|detector)?"), 0.200},
+        {std::regex("dexela2923"), 0.075}};
     for (const auto& [family, size] : families)
-        if (name.rfind(family, 0) == 0)
+        if (std::regex_match(name, family))
             return size;
     return std::nullopt;
 }
@@ -115,11 +124,17 @@ void read_detector_config(const std::string& text, const std::string& where,
     };
     read("pixel1", geometry.pixel_1);
     read("pixel2", geometry.pixel_2);
-    if (config.contains("orientation") && config["orientation"].is_number() &&
-        config["orientation"] != 3 && config["orientation"] != 0)
-        throw Error(fmt::format("{}: detector orientation {} is not read; 3 is (first pixel "
-                                "at the lower left, seen from the sample)",
-                                where, config["orientation"].dump()));
+    // 0: not stated.
+    if (config.contains("orientation") && !config["orientation"].is_null() &&
+        config["orientation"] != 0) {
+        const auto& orientation = config["orientation"];
+        if (!orientation.is_number_integer() || orientation < 1 || orientation > 4)
+            throw Error(fmt::format("{}: detector orientation {} is not read; 1 to 4 are (the "
+                                    "corner of the first pixel, 3: lower left, seen from the "
+                                    "sample)",
+                                    where, orientation.dump()));
+        geometry.orientation = orientation.get<int>();
+    }
     for (const char* key : {"filename", "splineFile"})
         if (config.contains(key) && config[key].is_string() &&
             !config[key].get<std::string>().empty())
@@ -199,13 +214,14 @@ PoniFile read_poni_file(const std::filesystem::path& path) {
 }
 
 std::string poni_text(const integration::DetectorGeometry& g, const std::string& comment) {
-    return fmt::format("# {}\nponi_version: 2\nDetector: Detector\n"
+    return fmt::format("# {}\nponi_version: 2.1\nDetector: Detector\n"
                        "Detector_config: {{\"pixel1\": {}, \"pixel2\": {}, \"max_shape\": [{}, "
-                       "{}]}}\nDistance: {}\nPoni1: {}\nPoni2: {}\nRot1: {}\nRot2: {}\nRot3: {}\n"
+                       "{}], \"orientation\": {}}}\nDistance: {}\nPoni1: {}\nPoni2: {}\nRot1: "
+                       "{}\nRot2: {}\nRot3: {}\n"
                        "Wavelength: {}\n",
                        comment, 1e-3 * g.pixel_1, 1e-3 * g.pixel_2, g.rows, g.columns,
-                       1e-3 * g.distance, 1e-3 * g.poni_1, 1e-3 * g.poni_2, g.rotation_1,
-                       g.rotation_2, g.rotation_3, 1e-10 * g.wavelength);
+                       g.orientation, 1e-3 * g.distance, 1e-3 * g.poni_1, 1e-3 * g.poni_2,
+                       g.rotation_1, g.rotation_2, g.rotation_3, 1e-10 * g.wavelength);
 }
 
 } // namespace xrdct::frames

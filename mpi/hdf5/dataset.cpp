@@ -19,6 +19,7 @@ Dataset::Dataset(std::shared_ptr<detail::FileState> file, Handle handle, std::st
 Dataset& Dataset::operator=(Dataset&& other) noexcept {
     finish();
     shape_ = std::move(other.shape_);
+    origins_ = std::move(other.origins_);
     Object::operator=(std::move(other));
     return *this;
 }
@@ -189,6 +190,17 @@ void copy_part(const Selection& box, const Selection& part, std::size_t element,
             index[d] = 0;
         }
     }
+}
+
+/// Sets the elements of `part` to NaN in the memory of the whole selection `box`.
+template <class T>
+void fill_part(const Selection& box, const Selection& part, std::span<T> whole) {
+    std::vector<T> missing(part.size(), std::numeric_limits<T>::quiet_NaN());
+    if (box.count.empty())
+        std::copy(missing.begin(), missing.end(), whole.begin());
+    else
+        copy_part(box, part, sizeof(T), std::as_writable_bytes(whole).data(),
+                  std::as_writable_bytes(std::span(missing)).data(), false);
 }
 
 /// One call of HDF5 for a selection that is contiguous in memory; none without a selection. Returns
@@ -382,13 +394,17 @@ void NumberTransfer::by_piece(hid_t properties, bool collective) {
 } // namespace
 
 void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std::size_t n,
-                               ElementType type, Transfer transfer, bool write) const {
+                               ElementType type, Transfer transfer, Direction direction) const {
     const std::string where = describe();
+    const bool write = direction == Direction::write;
     const bool together = file_->shared() && transfer == Transfer::collective;
     Selection box;
     std::optional<std::string> error;
     try {
         box = checked_selection(selection, n, write);
+        if (direction == Direction::read)
+            if (const auto missing = gaps(box); !missing.empty())
+                throw Error(where + ": " + missing.front().describe());
     } catch (const Error& e) {
         if (!together)
             throw;
@@ -398,8 +414,21 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
         file_->agree(error);
 
     const Handle stored = own(H5Dget_type(id()), where, "reading the element type");
-    NumberTransfer one{*file_,       id(),     where, box,      data, n, memory_type(type),
-                       stored.get(), layout(), write, together, error};
+    // HDF5 converts bit fields to no number.
+    const bool bits = !write && H5Tget_class(stored.get()) == H5T_BITFIELD;
+    std::vector<std::byte> bytes(bits ? n : 0);
+    NumberTransfer one{*file_,
+                       id(),
+                       where,
+                       box,
+                       bits ? bytes.data() : data,
+                       n,
+                       bits ? H5T_NATIVE_B8 : memory_type(type),
+                       stored.get(),
+                       layout(),
+                       write,
+                       together,
+                       error};
     one.check_room();
     const bool by_chunk = file_->shared() && file_->writable && !one.layout.chunk.empty() &&
                           one.layout.filters.empty();
@@ -420,18 +449,41 @@ void Dataset::transfer_numbers(const Selection* selection, std::byte* data, std:
             file_->failure = one.error;
         throw Error(*one.error);
     }
+    if (bits) {
+        std::copy(bytes.begin(), bytes.end(), data);
+        checked(H5Tconvert(H5T_NATIVE_UINT8, memory_type(type), n, data, nullptr, H5P_DEFAULT),
+                where, "converting bits");
+    }
 }
 
 void Dataset::read_numbers(const Selection* selection, void* out, std::size_t n, ElementType type,
                            Transfer transfer) const {
-    transfer_numbers(selection, static_cast<std::byte*>(out), n, type, transfer, false);
+    transfer_numbers(selection, static_cast<std::byte*>(out), n, type, transfer, Direction::read);
+}
+
+template <Number T>
+void Dataset::read_and_mark(const Selection& selection, std::span<T> out) const {
+    checked_selection(&selection, out.size(), false);
+    const auto missing = gaps(selection);
+    transfer_numbers(&selection, reinterpret_cast<std::byte*>(out.data()), out.size(),
+                     element_type_of<T>(), Transfer::independent, Direction::read_with_gaps);
+    for (const auto& gap : missing)
+        fill_part(selection, gap.box, out);
+}
+
+void Dataset::read_with_gaps(const Selection& selection, std::span<float> out) const {
+    read_and_mark(selection, out);
+}
+
+void Dataset::read_with_gaps(const Selection& selection, std::span<double> out) const {
+    read_and_mark(selection, out);
 }
 
 void Dataset::write_numbers(const Selection* selection, const void* values, std::size_t n,
                             ElementType type, Transfer transfer) {
     // One path for both directions; the bytes are not written to.
     transfer_numbers(selection, static_cast<std::byte*>(const_cast<void*>(values)), n, type,
-                     transfer, true);
+                     transfer, Direction::write);
 }
 
 double Dataset::read_scalar() const {

@@ -222,6 +222,9 @@ void add_filter_folders() {
 /// HDF5 prints its error stack unless told not to; its text goes into our messages instead.
 void initialize() {
     static const bool done = [] {
+        // HDF5 opens the sources of virtual datasets by itself, with locks, and takes those that it
+        // cannot open (again, without) for missing: zeros. What the user says holds.
+        ::setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
         H5open();
         H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
         add_filter_folders();

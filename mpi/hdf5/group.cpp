@@ -370,6 +370,18 @@ void Group::visit(const std::function<void(const std::string&, Kind)>& visitor) 
     descend(*this, "");
 }
 
+bool is_same_object(const Object& a, const Object& b) {
+#if H5_VERSION_GE(1, 12, 0)
+    H5O_info1_t of_a, of_b;
+    const bool known = H5Oget_info1(a.id(), &of_a) >= 0 && H5Oget_info1(b.id(), &of_b) >= 0;
+#else
+    H5O_info_t of_a, of_b;
+    const bool known = H5Oget_info2(a.id(), &of_a, H5O_INFO_BASIC) >= 0 &&
+                       H5Oget_info2(b.id(), &of_b, H5O_INFO_BASIC) >= 0;
+#endif
+    return known && of_a.fileno == of_b.fileno && of_a.addr == of_b.addr;
+}
+
 Group parent_of(const Object& object) {
     const Group root(object.file_, Handle(H5Gopen2(object.file_->id.get(), "/", H5P_DEFAULT)), "/");
     const std::size_t slash = object.path().rfind('/');

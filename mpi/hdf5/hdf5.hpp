@@ -26,6 +26,7 @@ namespace xrdct::hdf5 {
 
 namespace detail {
 struct FileState;
+struct Origins;
 
 /// Move-only owner of one HDF5 identifier.
 class Handle {
@@ -74,6 +75,7 @@ enum class ElementType {
     uint32,
     int64,
     uint64,
+    boolean, ///< of h5py (an enumeration of FALSE and TRUE) and PyTables (a bit field): 0 or 1
     string,
     other, ///< another number format (half precision, …) or something that is no number
 };
@@ -124,6 +126,15 @@ struct StorageInfo {
     std::vector<std::string> filters; ///< names in pipeline order, such as "shuffle", "deflate"
     std::size_t bytes_on_disk = 0;
     bool external_or_virtual = false; ///< data live in other files
+};
+
+/// A part of a dataset for which HDF5 would make values up (its fill value, 0 as a rule).
+struct Gap {
+    Selection box;
+    std::string reason; ///< "was never written"
+
+    /// "[3:6, 0:60] was never written", indices from the first to before the last.
+    std::string describe() const;
 };
 
 /// How the ranks of a file opened on a communicator take part in one transfer. `collective`: all
@@ -200,9 +211,16 @@ class Dataset : public Object {
     /// On a file being written this flushes what HDF5 holds back.
     StorageInfo storage() const;
 
+    /// The parts of a selection that were never written, or whose source (of a virtual dataset) is
+    /// missing, ends before them or was never written itself. None where the fill value is NaN,
+    /// which says so by itself, in the gaps that a virtual dataset leaves within an index of its
+    /// first axis (between the modules of a detector), and in a file open for writing.
+    std::vector<Gap> gaps(const Selection& selection) const;
+    std::vector<Gap> gaps() const; ///< of all
+
     /// Reads the whole dataset or a selection in row-major order, converted to T. Error when
-    /// out.size() is not the number of elements, the selection leaves the dataset, the data are no
-    /// numbers, or a filter is not installed.
+    /// out.size() is not the number of elements, the selection leaves the dataset or has gaps, the
+    /// data are no numbers, or a filter is not installed.
     template <Number T>
     void read(std::span<T> out, Transfer transfer = Transfer::independent) const {
         read_numbers(nullptr, out.data(), out.size(), element_type_of<T>(), transfer);
@@ -212,6 +230,9 @@ class Dataset : public Object {
               Transfer transfer = Transfer::independent) const {
         read_numbers(&selection, out.data(), out.size(), element_type_of<T>(), transfer);
     }
+    /// The same with NaN in the gaps.
+    void read_with_gaps(const Selection& selection, std::span<float> out) const;
+    void read_with_gaps(const Selection& selection, std::span<double> out) const;
     template <Number T>
     std::vector<T> read_all() const {
         std::vector<T> values(size());
@@ -242,15 +263,20 @@ class Dataset : public Object {
     Dataset(std::shared_ptr<detail::FileState> file, detail::Handle handle, std::string path);
     void read_numbers(const Selection* selection, void* out, std::size_t n, ElementType type,
                       Transfer transfer) const;
+    std::vector<Gap> virtual_gaps(const Selection& box) const;
+    template <Number T>
+    void read_and_mark(const Selection& selection, std::span<T> out) const;
     void write_numbers(const Selection* selection, const void* values, std::size_t n,
                        ElementType type, Transfer transfer);
     void finish() noexcept;
     StorageInfo layout() const; ///< all but bytes_on_disk
     Selection checked_selection(const Selection* selection, std::size_t n, bool write) const;
+    enum class Direction { read, read_with_gaps, write };
     void transfer_numbers(const Selection* selection, std::byte* data, std::size_t n,
-                          ElementType type, Transfer transfer, bool write) const;
+                          ElementType type, Transfer transfer, Direction direction) const;
 
     Shape shape_;
+    mutable std::shared_ptr<detail::Origins> origins_; ///< once they were asked for
 };
 
 enum class Kind { group, dataset, other };
@@ -317,6 +343,9 @@ class Group : public Object {
 
 /// The group that holds the object (by its path).
 Group parent_of(const Object& object);
+
+/// Whether both are one object of one file, whatever the paths and links that led to it.
+bool is_same_object(const Object& a, const Object& b);
 
 enum class Access {
     read_only,

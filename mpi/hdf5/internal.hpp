@@ -74,6 +74,7 @@ inline hdf5::detail::Handle own(hid_t id, const std::string& where, const char* 
 hid_t memory_type(ElementType type);
 hid_t stored_type(ElementType type);
 ElementType element_type_of_id(hid_t type);
+bool is_boolean(hid_t type);
 bool is_number(hid_t type);
 
 Shape shape_of_space(hid_t space);

@@ -2,6 +2,7 @@
 #include "mpi/hdf5/internal.hpp"
 
 #include <algorithm>
+#include <cctype>
 
 namespace xrdct::hdf5 {
 
@@ -76,6 +77,25 @@ hid_t stored_type(ElementType type) {
     }
 }
 
+/// FALSE and TRUE of h5py, or a byte of bits of PyTables.
+bool is_boolean(hid_t type) {
+    if (H5Tget_class(type) == H5T_BITFIELD)
+        return H5Tget_size(type) == 1;
+    if (H5Tget_class(type) != H5T_ENUM || H5Tget_nmembers(type) != 2)
+        return false;
+    std::string names;
+    for (const unsigned i : {0U, 1U}) {
+        char* name = H5Tget_member_name(type, i);
+        if (name == nullptr)
+            return false;
+        for (const char* c = name; *c != '\0'; ++c)
+            names += static_cast<char>(std::toupper(static_cast<unsigned char>(*c)));
+        names += ' ';
+        H5free_memory(name);
+    }
+    return names == "FALSE TRUE " || names == "TRUE FALSE ";
+}
+
 ElementType element_type_of_id(hid_t type) {
     const H5T_class_t type_class = H5Tget_class(type);
     const std::size_t size = H5Tget_size(type);
@@ -100,12 +120,12 @@ ElementType element_type_of_id(hid_t type) {
             return ElementType::other;
         }
     }
-    return ElementType::other;
+    return is_boolean(type) ? ElementType::boolean : ElementType::other;
 }
 
 bool is_number(hid_t type) {
     const H5T_class_t type_class = H5Tget_class(type);
-    return type_class == H5T_FLOAT || type_class == H5T_INTEGER;
+    return type_class == H5T_FLOAT || type_class == H5T_INTEGER || is_boolean(type);
 }
 
 Shape shape_of_space(hid_t space) {
@@ -183,6 +203,8 @@ std::string name_of(ElementType type) {
         return "int64";
     case ElementType::uint64:
         return "uint64";
+    case ElementType::boolean:
+        return "boolean";
     case ElementType::string:
         return "string";
     case ElementType::other:

@@ -28,15 +28,26 @@ struct Conversion {
     double distance;   ///< mm; 0: not known
 };
 
+/// What was found in the header goes into `notes` where it is used.
 Conversion conversion_of(const std::string& file, const Rows& rows,
-                         const PatternFileOptions& options) {
+                         const PatternFileOptions& options, std::vector<std::string>& notes) {
     const Conversion c{options.unit == PatternUnit::automatic ? rows.unit : options.unit,
                        options.wavelength > 0 ? options.wavelength : rows.wavelength,
                        options.distance > 0 ? options.distance : rows.distance};
     if (!(c.wavelength > 0))
-        throw Error(fmt::format("{}: the file states no wavelength; give it in angstrom "
-                                "(--wavelength, geometry.wavelength) or the energy in keV",
-                                file));
+        throw Error(fmt::format(
+            "{}: the file states no wavelength{}; give it in angstrom "
+            "(--wavelength, geometry.wavelength) or the energy in keV",
+            file,
+            rows.wavelength_line.empty()
+                ? ""
+                : fmt::format(" that is understood ('{}': in which unit?)", rows.wavelength_line)));
+    if (options.unit == PatternUnit::automatic && !rows.unit_question.empty())
+        throw Error(fmt::format("{}: {}", file, rows.unit_question));
+    if (options.unit == PatternUnit::automatic && !rows.unit_note.empty())
+        notes.push_back(rows.unit_note);
+    if (!(options.wavelength > 0) && !rows.wavelength_note.empty())
+        notes.push_back(rows.wavelength_note);
     if (c.unit == PatternUnit::radius && !(c.distance > 0))
         throw Error(fmt::format("{}: positions are radii [mm]; give the distance from sample to "
                                 "detector (geometry.distance)",
@@ -152,12 +163,13 @@ rietveld::RadialAxis axis_of(Channels& c, const Conversion& conversion) {
 PatternFile assemble(const std::filesystem::path& path, Rows rows,
                      const PatternFileOptions& options) {
     const auto file = path.string();
-    const Conversion conversion = conversion_of(file, rows, options);
+    judge_sigma(rows);
+    std::vector<std::string> notes = std::move(rows.notes);
+    const Conversion conversion = conversion_of(file, rows, options, notes);
     const std::vector<double> two_theta = two_thetas(file, rows, conversion);
     const bool ascending = std::is_sorted(two_theta.begin(), two_theta.end());
     const bool descending = std::is_sorted(two_theta.rbegin(), two_theta.rend());
     const auto order = order_of(file, rows, two_theta, conversion.unit);
-    std::vector<std::string> notes = std::move(rows.notes);
     if (!ascending && !descending)
         notes.emplace_back("the rows were not in the order of their positions; they were sorted");
     Channels channels = channels_of(rows, two_theta, order, options);

@@ -23,7 +23,39 @@ struct Rows {
     double distance = 0;                       ///< mm; 0: the file does not say
     std::string format;                        ///< "xy", "xye", "chi", "nexus", …
     std::vector<std::string> notes;
+    // Said where what was found in the header is needed.
+    std::string unit_note;       ///< what `unit` was taken from, if it had to be guessed
+    std::string unit_question;   ///< why the unit cannot be told from the title
+    std::string wavelength_note; ///< likewise of the wavelength
+    std::string wavelength_line; ///< a header line with a wavelength that cannot be understood
 };
+
+/// Lines of a text file without their ends (LF, CR LF or CR alone) and without a byte order mark;
+/// UTF-16 is understood. Throws Error naming the file where it is empty or no text, and the format
+/// where it is a known one that is not read.
+std::vector<std::string> text_lines(const std::filesystem::path& path);
+
+/// A number as programs write it: 1.5D+03 of Fortran, +1, nan, and what Microsoft's C writes for
+/// what is none (1.#QNAN, -1.#IND, 1.#INF).
+bool number_from(std::string_view word, double& value);
+
+/// Takes unit, wavelength and distance from a header line, if it states one.
+void take_header(const std::string& line, Rows& header);
+
+/// Takes the unit from the titles of the columns, which the last of the header lines with that many
+/// titles is, where no unit is known yet: q, Q, qvec, d, dspacing, 2theta, tth, … with or without
+/// a unit.
+void take_titles(const std::vector<std::string>& header_lines, std::size_t columns, Rows& header);
+
+/// The first bank of a GSAS powder file (a line BANK, then FXYE, FXY, ESD or STD); nothing when the
+/// lines are none. Throws Error naming file and line for banks that are no constant-wavelength data
+/// or are cut off.
+std::optional<Rows> read_gsas_rows(const std::vector<std::string>& lines, const std::string& file);
+
+/// Drops standard deviations that cannot be such (the same in all rows and far from what counts
+/// and neighbouring points say, or a second column of intensities) and names others that differ a
+/// lot from what neighbouring points scatter by; in `notes`.
+void judge_sigma(Rows& rows);
 
 /// Columns of numbers: xy, xye, chi, csv, or start, step and end before the intensities. Throws
 /// Error naming file and line.

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
-#include "base/unit_names.hpp"
 #include "mpi/patterns/rows.hpp"
 
 #include <algorithm>
-#include <cctype>
-#include <charconv>
 #include <cmath>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
@@ -17,51 +12,16 @@ namespace xrdct::patterns::detail {
 
 namespace {
 
-using units::Quantity;
-
-/// "# Wavelength: 1.6e-11 m": the number after a word of a header line, in the canonical unit of
-/// the quantity. Nothing when the line has no such word, number or unit.
-std::optional<double> header_value(const std::string& line, std::string_view word,
-                                   Quantity quantity) {
-    const auto text = lower_case(line);
-    const auto at = text.find(word);
-    if (at == std::string::npos)
-        return std::nullopt;
-    const auto digit = text.find_first_of("0123456789.", at + word.size());
-    if (digit == std::string::npos)
-        return std::nullopt;
-    double value = 0;
-    const auto [end, code] = std::from_chars(line.data() + digit, line.data() + line.size(), value);
-    if (code != std::errc{} || !(value > 0))
-        return std::nullopt;
-    std::istringstream rest(std::string(end, line.data() + line.size()));
-    std::string unit;
-    rest >> unit;
-    while (!unit.empty() && (unit.back() == ',' || unit.back() == ';' || unit.back() == ')'))
-        unit.pop_back();
-    if (unit.empty() || !units::is_unit_of(quantity, unit))
-        return std::nullopt;
-    return value * units::unit_factor(quantity, unit, "header");
-}
-
-bool number_from(std::string_view word, double& value) {
-    std::string text(word);
-    if (!text.empty() && text.front() == '+')
-        text.erase(0, 1);
-    // Fortran writes 1.5D+03.
-    if (text.size() > 1 && (std::isdigit(static_cast<unsigned char>(text.front())) != 0 ||
-                            text.front() == '-' || text.front() == '.'))
-        std::replace_if(
-            text.begin() + 1, text.end(), [](char c) { return c == 'D' || c == 'd'; }, 'e');
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-    return code == std::errc{} && end == text.data() + text.size();
-}
-
 /// The numbers of a line; `bad` gets the first word that is none. Separators are blanks, commas and
 /// semicolons; with semicolons a comma is a decimal comma.
 std::vector<double> numbers_of(std::string line, std::string& bad) {
     bad.clear();
-    line.erase(std::find(line.begin(), line.end(), '#'), line.end());
+    // Not that of 1.#QNAN.
+    for (auto at = line.find('#'); at != std::string::npos; at = line.find('#', at + 1))
+        if (at == 0 || line[at - 1] != '.') {
+            line.erase(at);
+            break;
+        }
     if (contains(line, ";"))
         for (char& c : line)
             c = c == ';' ? ' ' : (c == ',' ? '.' : c);
@@ -134,7 +94,9 @@ struct TextFile {
     std::string name;
     std::string extension; ///< lower case, without the dot
     std::vector<TextLine> lines;
-    Rows header;                             ///< unit, wavelength and distance of the header lines
+    Rows header; ///< unit, wavelength and distance of the header lines
+    std::vector<std::string> header_lines;
+    std::vector<std::size_t> scans;          ///< lines that begin a scan of a SPEC file
     std::optional<std::size_t> lone;         ///< line with a single number before the columns
     std::optional<std::size_t> stated_count; ///< that number, where it can be a number of points
 };
@@ -160,43 +122,34 @@ bool take_numbers(const std::string& line, std::size_t number, TextFile& file) {
     return true;
 }
 
-void take_header(const std::string& line, Rows& header) {
-    if (const auto unit = unit_in_header(line))
-        header.unit = *unit;
-    if (const auto value = header_value(line, "wavelength", Quantity::wavelength))
-        header.wavelength = *value;
-    if (const auto value = header_value(line, "distance", Quantity::length))
-        header.distance = *value;
+/// Lines of words between numbers: comments, SPEC's beginnings of scans, Rigaku's keys.
+bool is_comment(const std::string& line, std::size_t first) {
+    return std::string("#!/';*").find(line[first]) != std::string::npos;
 }
 
-TextFile read_lines(const std::filesystem::path& path) {
+TextFile read_lines(const std::vector<std::string>& lines, const std::filesystem::path& path) {
     TextFile file;
     file.name = path.string();
-    std::ifstream stream(path, std::ios::binary);
-    if (!stream)
-        throw Error(fmt::format("{}: cannot be read", file.name));
     file.extension = lower_case(path.extension().string());
     if (!file.extension.empty())
         file.extension.erase(0, 1);
-    std::string line;
-    std::size_t number = 0;
-    while (std::getline(stream, line)) {
-        ++number;
-        if (number == 1 && line.starts_with("\xef\xbb\xbf"))
-            line.erase(0, 3);
-        if (line.find('\0') != std::string::npos)
-            throw Error(fmt::format("{}: line {}: is no text; expected columns of numbers or an "
-                                    "HDF5 file",
-                                    file.name, number));
-        const auto first = line.find_first_not_of(" \t\r\x1a");
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+        const auto& line = lines[i];
+        const auto first = line.find_first_not_of(" \t\x1a");
         if (first == std::string::npos)
             continue;
-        const bool comment = std::string("#!/';").find(line[first]) != std::string::npos;
-        if (comment || !take_numbers(line, number, file))
-            take_header(line, file.header);
+        if (line.starts_with("#S "))
+            file.scans.push_back(i + 1);
+        if (!is_comment(line, first) && take_numbers(line, i + 1, file))
+            continue;
+        take_header(line, file.header);
+        if (file.lines.empty())
+            file.header_lines.push_back(line);
     }
-    if (number == 0)
-        throw Error(fmt::format("{}: is empty", file.name));
+    if (file.scans.size() > 1)
+        throw Error(fmt::format("{}: line {}: a SPEC file of {} scans, the first in line {}; "
+                                "write the one that counts into a file of its own",
+                                file.name, file.scans[1], file.scans.size(), file.scans[0]));
     if (file.lines.empty())
         throw Error(file.lone
                         ? fmt::format("{}: line {}: one number; expected two or three columns: "
@@ -237,15 +190,44 @@ Rows rows_of_columns(const TextFile& file) {
     return rows;
 }
 
+/// The third column of Rigaku's files is the factor of the attenuator.
+void take_attenuation(const TextFile& file, Rows& rows) {
+    const bool rigaku =
+        std::any_of(file.header_lines.begin(), file.header_lines.end(),
+                    [](const std::string& line) { return line.starts_with("*RAS_"); });
+    if (!rigaku || rows.sigma.empty())
+        return;
+    const auto factors = std::move(rows.sigma);
+    rows.sigma.clear();
+    rows.format = "ras";
+    if (std::all_of(factors.begin(), factors.end(), [](double factor) { return factor == 1; }))
+        return;
+    for (std::size_t i = 0; i < factors.size(); ++i) {
+        rows.sigma.push_back(factors[i] * std::sqrt(std::max(rows.intensity[i], 1.0)));
+        rows.intensity[i] *= factors[i];
+    }
+    rows.notes.emplace_back("the intensities are multiplied by the third column, the factor of "
+                            "Rigaku's attenuator");
+}
+
 } // namespace
 
 Rows read_text_rows(const std::filesystem::path& path) {
-    const TextFile file = read_lines(path);
+    const auto lines = text_lines(path);
+    if (auto rows = read_gsas_rows(lines, path.string()))
+        return std::move(*rows);
+    TextFile file = read_lines(lines, path);
     Rows rows =
         is_step_list(file.lines) ? rows_of_step_list(file.lines, file.name) : rows_of_columns(file);
+    take_attenuation(file, rows);
+    take_titles(file.header_lines, file.lines.front().values.size(), file.header);
     rows.unit = file.header.unit;
     rows.wavelength = file.header.wavelength;
     rows.distance = file.header.distance;
+    rows.unit_note = file.header.unit_note;
+    rows.unit_question = file.header.unit_question;
+    rows.wavelength_note = file.header.wavelength_note;
+    rows.wavelength_line = file.header.wavelength_line;
     return rows;
 }
 

@@ -140,7 +140,7 @@ void read_in_pieces(const Dataset& dataset, hdf5::Selection selection, const Box
         selection.start[slow_axis] = at;
         selection.count[slow_axis] = end - at;
         piece.resize(selection.size());
-        dataset.read(selection, std::span<float>(piece));
+        dataset.read_with_gaps(selection, std::span<float>(piece));
         // stored = [a][b][c] (a leading axis of one index where there are two).
         PieceTarget target;
         const std::size_t lead = 3 - box.stored.size();
@@ -219,7 +219,7 @@ void SinogramFile::read_box(const Dataset& dataset, const std::array<mpi::BlockR
             return part.stride[a] > part.stride[b];
         });
     if (in_order) {
-        dataset.read(selection, out);
+        dataset.read_with_gaps(selection, out);
     } else {
         read_in_pieces(dataset, selection, part,
                        static_cast<std::size_t>(axis_[part.stored.front()]), out);
@@ -329,7 +329,7 @@ std::vector<double> SinogramFile::read_plane(const Dataset& dataset) const {
             rotation_first = named_by_caller_ ? as_intensity : true;
     }
     std::vector<double> stored(n_rotation * n_translation);
-    dataset.read(selection, std::span<double>(stored));
+    dataset.read_with_gaps(selection, std::span<double>(stored));
     for (std::size_t i = 0; i < stored.size(); ++i)
         if (std::isinf(stored[i]))
             throw Error(

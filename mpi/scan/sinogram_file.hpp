@@ -87,6 +87,8 @@ struct SinogramMetadata {
     /// it came from, as a sentence part
     /// ("scan.nxs:/entry/data/q [1/nm], converted with the wavelength", "set by the caller").
     std::map<std::string, std::string> origin;
+    /// What HDF5 holds no values of and is missing (NaN) therefore, in words that name the dataset.
+    std::vector<std::string> notes;
 
     std::size_t n_rotation() const { return rotation.size(); }
     std::size_t n_translation() const { return translation.size(); }
@@ -97,7 +99,7 @@ struct SinogramMetadata {
 enum class SinogramArray { intensity, errors };
 
 /// A scan on disk, of any axis order, given out as [rotation][translation][channel] float32. NaN
-/// marks missing points.
+/// marks missing points, also those that were never written (hdf5::Dataset::gaps).
 class SinogramFile {
   public:
     /// Opens and checks everything but the intensities themselves. With a communicator (which must

@@ -53,6 +53,7 @@ class SinogramOpener {
         read_beam_extent(groups_, source_, metadata_);
         read_optional_arrays();
         read_texts();
+        note_gaps();
     }
 
     OpenedSinogram take() && {
@@ -392,6 +393,29 @@ class SinogramOpener {
         for (const std::string& path : nexus::groups_of_class(groups_.entry, "NXsample", 2))
             if (metadata_.sample_name.empty())
                 metadata_.sample_name = text(groups_.root.open_group(path), "name");
+    }
+
+    /// Parts of the slice without values; Error when it has none at all.
+    void note_gaps() {
+        hdf5::Selection slice{hdf5::Shape(intensity_.rank(), 0), intensity_.shape()};
+        if (axis_[stack] >= 0) {
+            slice.start[static_cast<std::size_t>(axis_[stack])] = stack_index_;
+            slice.count[static_cast<std::size_t>(axis_[stack])] = 1;
+        }
+        std::size_t missing = 0;
+        const auto gaps = intensity_.gaps(slice);
+        for (const auto& gap : gaps)
+            missing += gap.box.size();
+        if (missing == 0)
+            return;
+        const auto first = intensity_.describe() + ": " + gaps.front().describe();
+        if (missing >= slice.size())
+            throw Error(first);
+        metadata_.notes.push_back(
+            fmt::format("{}{}; {:.3g} % of the intensities are missing", first,
+                        gaps.size() > 1 ? fmt::format(", and so on, {} parts", gaps.size()) : "",
+                        100.0 * static_cast<double>(missing) / static_cast<double>(slice.size())));
+        metadata_.origin["intensity"] += " (" + metadata_.notes.back() + ")";
     }
 
     const SinogramSource& source_;

@@ -6,9 +6,11 @@
 namespace xrdct::integration {
 
 std::optional<ModuleGrid> module_grid(std::size_t rows, std::size_t columns) {
-    // Sizes as the maker states them for Pilatus, Eiger and Eiger2.
-    static const ModuleGrid families[] = {
-        {"Pilatus", 195, 487, 17, 7}, {"Eiger", 514, 1030, 37, 10}, {"Eiger2", 512, 1028, 38, 12}};
+    // Sizes as the maker states them.
+    static const ModuleGrid families[] = {{"Pilatus", 195, 487, 17, 7},
+                                          {"Eiger", 514, 1030, 37, 10},
+                                          {"Eiger2", 512, 1028, 38, 12},
+                                          {"Pilatus4", 255, 513, 20, 7}};
     const auto fits = [](std::size_t size, std::size_t module, std::size_t gap) {
         return size >= module && (size + gap) % (module + gap) == 0;
     };

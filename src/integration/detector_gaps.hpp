@@ -17,7 +17,7 @@ struct ModuleGrid {
 };
 
 /// The family of which a whole number of modules (more than one) fills an image of this shape:
-/// Pilatus, Eiger, Eiger2; nothing when none does.
+/// Pilatus, Eiger, Eiger2, Pilatus4; nothing when none does.
 std::optional<ModuleGrid> module_grid(std::size_t rows, std::size_t columns);
 
 /// Sets mask[row][column] of all pixels in gaps to 1 and returns how many were not set before.

@@ -27,6 +27,9 @@ void DetectorGeometry::check() const {
             throw Error(fmt::format("detector: {} is not finite", name));
     if (!(wavelength >= 0) || !std::isfinite(wavelength))
         throw Error(fmt::format("detector: the wavelength is {} angstrom", wavelength));
+    if (orientation < 1 || orientation > 4)
+        throw Error(
+            fmt::format("detector: the orientation must lie between 1 and 4, is {}", orientation));
     if (!(std::cos(rotation_1) * std::cos(rotation_2) > 0))
         throw Error(fmt::format("detector: turned by {:.4g} and {:.4g} rad about axes 1 and 2, it "
                                 "does not face the beam",
@@ -39,6 +42,10 @@ double DetectorGeometry::beam_distance() const {
 
 PixelDirections::PixelDirections(const DetectorGeometry& geometry) : geometry_(geometry) {
     geometry.check();
+    rows_turned_ = geometry.orientation == 1 || geometry.orientation == 2;
+    columns_turned_ = geometry.orientation == 1 || geometry.orientation == 4;
+    last_row_ = static_cast<double>(geometry.rows);
+    last_column_ = static_cast<double>(geometry.columns);
     const double c1 = std::cos(geometry.rotation_1), s1 = std::sin(geometry.rotation_1);
     const double c2 = std::cos(geometry.rotation_2), s2 = std::sin(geometry.rotation_2);
     const double c3 = std::cos(geometry.rotation_3), s3 = std::sin(geometry.rotation_3);
@@ -54,8 +61,8 @@ PixelDirections::PixelDirections(const DetectorGeometry& geometry) : geometry_(g
 }
 
 std::array<double, 3> PixelDirections::position(double row, double column) const {
-    return turned(row * geometry_.pixel_1 - geometry_.poni_1,
-                  column * geometry_.pixel_2 - geometry_.poni_2);
+    return turned(upward(row) * geometry_.pixel_1 - geometry_.poni_1,
+                  rightward(column) * geometry_.pixel_2 - geometry_.poni_2);
 }
 
 std::array<double, 3> PixelDirections::turned(double p1, double p2) const {
@@ -72,13 +79,15 @@ double PixelDirections::two_theta(double row, double column) const {
 
 double PixelDirections::centre_two_theta(std::size_t row, std::size_t column) const {
     // Products and differences are rounded one after the other, so that no compiler fuses them.
-    const auto from_poni = [](std::size_t index, double pixel, double poni) {
+    const auto from_poni = [](double centre, double pixel, double poni) {
         const auto size = static_cast<float>(1e-3 * pixel), foot = static_cast<float>(1e-3 * poni);
-        const auto place = static_cast<float>((static_cast<double>(index) + 0.5) * size);
+        const auto place = static_cast<float>(centre * size);
         return 1e3 * static_cast<float>(static_cast<double>(place) - foot);
     };
-    const auto x = turned(from_poni(row, geometry_.pixel_1, geometry_.poni_1),
-                          from_poni(column, geometry_.pixel_2, geometry_.poni_2));
+    const double i = upward(static_cast<double>(row) + 0.5),
+                 j = rightward(static_cast<double>(column) + 0.5);
+    const auto x = turned(from_poni(i, geometry_.pixel_1, geometry_.poni_1),
+                          from_poni(j, geometry_.pixel_2, geometry_.poni_2));
     return std::atan2(std::sqrt(x[0] * x[0] + x[1] * x[1]), x[2]);
 }
 
@@ -88,8 +97,9 @@ double PixelDirections::azimuth(double row, double column) const {
 }
 
 double PixelDirections::solid_angle(double row, double column) const {
-    const double p1 = row * geometry_.pixel_1 - geometry_.poni_1,
-                 p2 = column * geometry_.pixel_2 - geometry_.poni_2, p3 = geometry_.distance;
+    const double p1 = upward(row) * geometry_.pixel_1 - geometry_.poni_1,
+                 p2 = rightward(column) * geometry_.pixel_2 - geometry_.poni_2,
+                 p3 = geometry_.distance;
     const double square = p3 * p3 / (p1 * p1 + p2 * p2 + p3 * p3);
     return square * std::sqrt(square);
 }

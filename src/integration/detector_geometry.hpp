@@ -13,6 +13,11 @@ namespace xrdct::integration {
 /// sample: x = R3(rot3) R2(−rot2) R1(−rot1) (p1 − poni1, p2 − poni2, distance).
 ///
 /// Positions on the detector are in pixels; the centre of pixel (i, j) is (i + ½, j + ½).
+///
+/// Which corner the first pixel of the image lies in is the orientation (pyFAI since 2023.12, the
+/// numbers of EXIF), seen from the sample: 3 (lower left) is what is said above; with 1 (upper left
+/// of an image turned by 180 degrees) both indices count from the far end, with 2 those of the
+/// rows, with 4 those of the columns. PONI and rotations mean the same with all.
 struct DetectorGeometry {
     std::size_t rows = 0;
     std::size_t columns = 0;
@@ -25,6 +30,7 @@ struct DetectorGeometry {
     double rotation_2 = 0; ///< rad
     double rotation_3 = 0; ///< rad
     double wavelength = 0; ///< Å; 0: not known
+    int orientation = 3;   ///< 1 to 4
 
     std::size_t pixels() const { return rows * columns; }
 
@@ -62,9 +68,16 @@ class PixelDirections {
 
   private:
     std::array<double, 3> turned(double p1, double p2) const;
+    /// Row and column as orientation 3 counts them, of positions in pixels.
+    double upward(double row) const { return rows_turned_ ? last_row_ - row : row; }
+    double rightward(double column) const {
+        return columns_turned_ ? last_column_ - column : column;
+    }
 
     DetectorGeometry geometry_;
     std::array<double, 9> rotation_{}; ///< row-major
+    bool rows_turned_ = false, columns_turned_ = false;
+    double last_row_ = 0, last_column_ = 0; ///< the far edges
 };
 
 } // namespace xrdct::integration

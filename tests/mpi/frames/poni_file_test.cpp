@@ -78,10 +78,18 @@ TEST_F(Poni, VersionTwo) {
         "poni_version: 2.1\nDetector: Eiger2 CdTe 4M\nDetector_config: {\"orientation\": 3}\n" +
         rest);
     EXPECT_NEAR(named.geometry.pixel_1, 0.075, 1e-12);
-    EXPECT_THAT(error_of("poni_version: 2.1\nDetector: Eiger4M\nDetector_config: "
-                         "{\"orientation\": 2}\n" +
-                         rest),
-                HasSubstr("orientation 2"));
+    const auto oriented = [&](const std::string& value) {
+        return "poni_version: 2.1\nDetector: Eiger4M\nDetector_config: {\"orientation\": " + value +
+               "}\n" + rest;
+    };
+    EXPECT_EQ(named.geometry.orientation, 3);
+    EXPECT_EQ(read(oriented("0")).geometry.orientation, 3);
+    EXPECT_EQ(read(oriented("2")).geometry.orientation, 2);
+    auto saved = read(oriented("4"));
+    saved.geometry.rows = saved.geometry.columns = 8;
+    EXPECT_EQ(read(frames::poni_text(saved.geometry, "again")).geometry.orientation, 4);
+    for (const char* unknown : {"5", "-1", "2.5", "\"up\""})
+        EXPECT_THAT(error_of(oriented(unknown)), HasSubstr("orientation"));
     EXPECT_THAT(error_of("poni_version: 2\nDetector: Frelon\nDetector_config: {}\n" + rest),
                 HasSubstr("'Frelon'"));
     EXPECT_THAT(error_of("poni_version: 2\nDetector: NexusDetector\nDetector_config: {\"filename\":"
@@ -91,6 +99,26 @@ TEST_F(Poni, VersionTwo) {
     EXPECT_THAT(error_of("poni_version: 2\nDetector: Eiger4M\nDetector_config: {oops\n" + rest),
                 HasSubstr("Detector_config"));
     EXPECT_THAT(error_of("poni_version: 7\n" + rest), HasSubstr("poni_version"));
+}
+
+TEST_F(Poni, DetectorsAreKnownByTheirWholeName) {
+    const auto text = [](const std::string& name) {
+        return "poni_version: 2.1\nDetector: " + name +
+               "\nDetector_config: {\"orientation\": 3}\nDistance: 0.1\nPoni1: 0.01\nPoni2: "
+               "0.02\nRot1: 0\nRot2: 0\nRot3: 0\n";
+    };
+    const std::pair<const char*, double> known[] = {
+        {"Pilatus2M", 0.172},       {"Pilatus 300kw", 0.172},    {"Pilatus CdTe 900kw", 0.172},
+        {"Pilatus3 X 2M", 0.172},   {"PilatusCdTe_2M", 0.172},   {"Pilatus", 0.172},
+        {"Pilatus4_1M", 0.150},     {"Pilatus4 CdTe 4M", 0.150}, {"Pilatus4 260kw", 0.150},
+        {"Pilatus4", 0.150},        {"Eiger 500k", 0.075},       {"Eiger2CdTe_1MW", 0.075},
+        {"Eiger2 16M", 0.075},      {"Lambda 750k", 0.055},      {"Maxipix2x2", 0.055},
+        {"Perkin detector", 0.200}, {"Dexela 2923", 0.075}};
+    for (const auto& [name, pixel] : known)
+        EXPECT_NEAR(read(text(name)).geometry.pixel_1, pixel, 1e-12) << name;
+    for (const char* unknown : {"Jungfrau 500k", "Pilatus5 1M", "Pilatus 7M", "Eiger9",
+                                "Lambda_flatfield", "Pilatus4 XXL"})
+        EXPECT_THAT(error_of(text(unknown)), HasSubstr(unknown)) << unknown;
 }
 
 TEST_F(Poni, MissingKeysAreNamed) {

@@ -8,7 +8,10 @@
 #include "support/temporary_directory.hpp"
 #include "support/test_data.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -286,6 +289,205 @@ TEST_F(PatternFileTest, NexusUnits) {
     write_nexus(path, "two_theta", "deg", 0);
     EXPECT_THROW(patterns::read_pattern(path), Error);
     EXPECT_EQ(read_pattern(path, with_wavelength()).axis.size(), 20U);
+}
+
+/// Counts of a noisy curve at 3 + 0.01 i deg.
+std::vector<std::array<double, 2>> noisy(int n = 200, double level = 400) {
+    std::vector<std::array<double, 2>> points;
+    for (int i = 0; i < n; ++i)
+        // Neighbours differ by about a standard deviation.
+        points.push_back(
+            {3 + 0.01 * i, std::round(level + std::sqrt(level) * std::sin(7.0 * i * i))});
+    return points;
+}
+
+std::string columns(const std::vector<std::array<double, 2>>& points,
+                    const std::function<std::string(double)>& third) {
+    std::string text;
+    for (const auto& [x, y] : points)
+        text += fmt::format("{:.4f} {} {}\n", x, y, third(y));
+    return text;
+}
+
+TEST_F(PatternFileTest, TitlesOfTheFirstColumn) {
+    const double q = 2 * degrees(std::asin(0.12 / (4 * pi)));
+    const double q_nm = 2 * degrees(std::asin(0.1 * 0.12 / (4 * pi)));
+    const double d = 2 * degrees(std::asin(0.12 / 2));
+    struct Title {
+        const char* line;
+        double two_theta;
+        bool note;
+    };
+    const Title titles[] = {{"Q,I(Q)", q, true},
+                            {"# q I", q, true},
+                            {"q-vector intensity", q, true},
+                            {"DSM_Qvec\tDSM_Int", q, true},
+                            {"#L Q  Counts", q, true},
+                            {"# Q(A-1) I", q, false},
+                            {"# q_nm^-1 I", q_nm, false},
+                            {"Q/nm-1, I", q_nm, false},
+                            {"q[1/nm] int", q_nm, false},
+                            {"d,I", d, true},
+                            {"# d-spacing(A) counts", d, false},
+                            {"dspacing I", d, true},
+                            {"tth I", 1, false},
+                            {"2Theta Intensity", 1, false},
+                            {"# x y", 1, false},
+                            {"angle counts", 1, false},
+                            {"# d 2019", 1, false}};
+    for (const auto& title : titles) {
+        const auto pattern = read("a.dat", std::string(title.line) + "\n" + rows(12));
+        const auto& two_theta = pattern.axis.two_theta();
+        const double found = title.two_theta == d ? two_theta.back() : two_theta.front();
+        EXPECT_NEAR(found, title.two_theta, 1e-9) << title.line;
+        EXPECT_EQ(pattern.notes.size(), title.note ? 1U : 0U) << title.line;
+    }
+    EXPECT_THAT(error("a.dat", "# theta I\n" + rows(12)),
+                AllOf(HasSubstr("'theta'"), HasSubstr("pattern.unit")));
+    auto stated = with_wavelength();
+    stated.unit = patterns::PatternUnit::two_theta;
+    for (const char* line : {"Q,I\n", "# theta I\n"}) {
+        const auto pattern = read("a.dat", line + rows(12), stated);
+        EXPECT_NEAR(pattern.axis.two_theta()[0], 1, 1e-12);
+        EXPECT_TRUE(pattern.notes.empty());
+    }
+}
+
+TEST_F(PatternFileTest, WavelengthsOfHeaders) {
+    const std::pair<const char*, double> lines[] = {{"# Wavelength: 4.000e-11", 0.4},
+                                                    {"Calibrated wavelength = 0.413259", 0.413259},
+                                                    {"# Wavelength (A) 0.4", 0.4},
+                                                    {"# wavelength [nm]: 0.04", 0.4},
+                                                    {"# wavelength=0.4A", 0.4},
+                                                    {"# Wavelength 40 pm", 0.4},
+                                                    {"# photon energy: 30.9960497 keV", 0.4},
+                                                    {"# wavelength1 = 1.5406", 1.5406}};
+    for (const auto& [line, wavelength] : lines)
+        EXPECT_NEAR(read("a.xy", std::string(line) + "\n" + rows(12), {}).axis.wavelength(),
+                    wavelength, 1e-6)
+            << line;
+    EXPECT_THAT(read("a.xy", "# Wavelength: 0.4\n" + rows(12), {}).notes,
+                ::testing::ElementsAre(HasSubstr("angstrom")));
+    EXPECT_THAT(error("a.xy", "# Wavelength: 40\n" + rows(12), {}),
+                AllOf(HasSubstr("'# Wavelength: 40'"), HasSubstr("unit")));
+    EXPECT_THAT(error("a.xy", "# Energy threshold: 15 keV\n" + rows(12), {}),
+                HasSubstr("no wavelength"));
+}
+
+TEST_F(PatternFileTest, ColumnsThatAreNoStandardDeviations) {
+    const auto points = noisy();
+    const auto with = [&](const std::function<double(double)>& sigma) {
+        return read("a.xye",
+                    columns(points, [&](double y) { return fmt::format("{}", sigma(y)); }));
+    };
+    const auto good = with([](double y) { return std::sqrt(y); });
+    EXPECT_EQ(good.variance.size(), 200U);
+    EXPECT_TRUE(good.notes.empty());
+    // All the same, right or not.
+    EXPECT_EQ(with([](double) { return 20.0; }).variance.size(), 200U);
+    for (const double constant : {1.0, 0.01, 500.0}) {
+        const auto pattern = with([&](double) { return constant; });
+        EXPECT_TRUE(pattern.variance.empty()) << constant;
+        EXPECT_THAT(pattern.notes,
+                    ::testing::ElementsAre(HasSubstr(fmt::format("{} in all rows", constant))));
+    }
+    // A calculated curve.
+    EXPECT_TRUE(with([](double y) { return 0.3 * y + 280; }).variance.empty());
+    // A hundred times too small.
+    const auto small = with([](double y) { return 0.01 * std::sqrt(y); });
+    EXPECT_EQ(small.variance.size(), 200U);
+    EXPECT_THAT(small.notes, ::testing::ElementsAre(HasSubstr("scatter by")));
+}
+
+TEST_F(PatternFileTest, AttenuatorsOfRigaku) {
+    std::string head = "*RAS_DATA_START\n*FILE_COMMENT \"\"\n*RAS_INT_START\n", text;
+    for (int i = 0; i < 20; ++i)
+        text += fmt::format("{:.2f} {} {}\n", 10 + 0.02 * i, 100 + i, i < 10 ? 1 : 12.5);
+    const auto pattern = read("a.ras", head + text + "*RAS_INT_END\n*RAS_DATA_END\n");
+    EXPECT_EQ(pattern.intensity[3], 103);
+    EXPECT_EQ(pattern.intensity[12], 1400);
+    EXPECT_NEAR(pattern.variance[12], 12.5 * 12.5 * 112, 1e-6);
+    EXPECT_EQ(pattern.notes.size(), 1U);
+}
+
+TEST_F(PatternFileTest, GsasBanks) {
+    const std::string title = "CeO2\r\n# Calibrated wavelength = 0.40 A\r\n";
+    std::string fxye, esd, std_records, averaged;
+    for (int i = 0; i < 20; ++i) {
+        fxye += fmt::format(" {:.2f} {} {}\n", 400.0 + 2 * i, 100 + i, 10 + 0.1 * i);
+        esd += fmt::format("{:8d}{:8.1f}{}", 100 + i, 10 + 0.1 * i, i % 5 == 4 ? "\n" : "");
+        std_records += fmt::format("{:8d}{}", 100 + i, i % 10 == 9 ? "\r\n" : "");
+        averaged += fmt::format(" 4{:6d}{}", 100 + i, i % 10 == 9 ? "\r\n" : "");
+    }
+    const std::pair<std::string, std::string> files[] = {
+        {"BANK 1 20 20 CONS 400.0 2.0 0 0 FXYE\n" + fxye, "GSAS FXYE"},
+        {"BANK 1 20 4 CONST 400.0 2.0 0 0 ESD\n" + esd, "GSAS ESD"},
+        {"BANK 1 20 2 CONST 400.00 2.00 0 0 STD\r\n" + std_records, "GSAS STD"},
+        {"BANK 1 20 2 CONST 400.00 2.00\r\n" + averaged, "GSAS STD"}};
+    for (const auto& [text, format] : files) {
+        const auto pattern = read("a.gsas", title + text, {});
+        ASSERT_EQ(pattern.axis.size(), 20U) << text;
+        EXPECT_NEAR(pattern.axis.two_theta()[0], 4, 1e-9);
+        EXPECT_NEAR(pattern.axis.two_theta()[19], 4.38, 1e-9);
+        EXPECT_NEAR(pattern.axis.wavelength(), 0.4, 1e-9);
+        EXPECT_EQ(pattern.intensity[7], 107);
+        EXPECT_EQ(pattern.format, format);
+    }
+    EXPECT_NEAR(read("a.fxye", files[0].first).variance[7], 10.7 * 10.7, 1e-9);
+    EXPECT_NEAR(read("a.gsas", files[1].first).variance[7], 10.7 * 10.7, 1e-9);
+    EXPECT_TRUE(read("a.gsas", files[2].first).variance.empty());
+    EXPECT_NEAR(read("a.gsas", files[3].first).variance[7], 107 / 4.0, 1e-9);
+    EXPECT_THAT(read("a.gsas", files[0].first + files[0].first).notes,
+                ::testing::ElementsAre(HasSubstr("2 banks")));
+    EXPECT_THAT(error("a.gsas", "BANK 1 30 20 CONS 400 2 0 0 FXYE\n" + fxye),
+                AllOf(HasSubstr("30 channels"), HasSubstr("20")));
+    EXPECT_THAT(error("a.gsas", "t\nBANK 1 20 20 SLOG 400 2 0 0 FXYE\n" + fxye),
+                AllOf(HasSubstr("line 2"), HasSubstr("SLOG"), HasSubstr("constant wavelength")));
+    EXPECT_THAT(error("a.gsas", "BANK 1 20 20 CONS 400 2 0 0 ALT\n" + fxye), HasSubstr("ALT"));
+    EXPECT_THAT(error("a.gsas", "BANK 1 20 20 CONS 400 2 0 0 FXYE\nabc 1 2\n"),
+                AllOf(HasSubstr("line 2"), HasSubstr("GSAS")));
+}
+
+TEST_F(PatternFileTest, NotANumberOfMicrosoft) {
+    for (const char* word : {"1.#QNAN", "-1.#IND", "1.#QNAN00", "1.#INF", "-1.#INF00", "1.#J",
+                             "nan", "-nan(ind)", "inf"}) {
+        const auto pattern = read("a.xy", rows(12) + fmt::format("9.0 {}\n", word));
+        EXPECT_TRUE(std::isnan(pattern.intensity.back())) << word;
+        EXPECT_THAT(pattern.notes, ::testing::ElementsAre(HasSubstr("without a finite intensity")));
+    }
+    const auto pattern = read("a.xye", rows(12, " ", true) + "9.0 5 1.#QNAN\n");
+    EXPECT_EQ(pattern.variance.back(), 0);
+    EXPECT_EQ(read("a.xy", rows(12) + "9.0 7 # rest\n").intensity.back(), 7);
+}
+
+TEST_F(PatternFileTest, LineEndsAndEncodings) {
+    const auto text = "# title\n" + rows(12);
+    std::string old_mac = text, windows, wide = "\xff\xfe";
+    std::replace(old_mac.begin(), old_mac.end(), '\n', '\r');
+    for (const char c : text) {
+        windows += c == '\n' ? std::string("\r\n") : std::string(1, c);
+        wide += std::string{c, '\0'};
+    }
+    for (const auto& content : {old_mac, windows, wide, "\xef\xbb\xbf" + rows(12)}) {
+        const auto pattern = read("a.xy", content);
+        EXPECT_EQ(pattern.axis.size(), 12U);
+        EXPECT_DOUBLE_EQ(pattern.axis.two_theta()[11], 2.1);
+    }
+    EXPECT_THAT(error("a.xy", old_mac + "5.0 abc\r"), HasSubstr("line 14"));
+}
+
+TEST_F(PatternFileTest, OtherFormatsAreNamed) {
+    EXPECT_THAT(error("a.dat", "#F file\n#S 1 ascan tth\n#L tth  det\n" + rows(12) +
+                                   "\n#S 2 ascan tth\n#L tth  det\n5 1\n6 2\n"),
+                AllOf(HasSubstr("SPEC"), HasSubstr("2 scans"), HasSubstr("line 17")));
+    EXPECT_EQ(read("a.dat", "#S 1 ascan tth\n#L tth  det\n" + rows(12)).axis.size(), 12U);
+    EXPECT_THAT(error("a.rasx", std::string("PK\x03\x04\0\0", 6)), HasSubstr("zip"));
+    EXPECT_THAT(error("a.xrdml", "<?xml version=\"1.0\"?>\n<xrdMeasurements/>\n"),
+                HasSubstr("XML"));
+    EXPECT_THAT(error("a.raw", std::string("RAW1.01\0\0", 9)), HasSubstr("Bruker"));
+    EXPECT_THAT(error("a.uxd", "_2THETACOUNTS\n" + rows(12)), HasSubstr("uxd"));
+    EXPECT_THAT(error("a.cif", "data_x\nloop_\n_pd_meas_counts_total\n" + rows(12)),
+                HasSubstr("powder CIF"));
 }
 
 TEST(MeasuredPatternFiles, AllAreRead) {

@@ -75,6 +75,38 @@ class SinogramFileTest : public testing::Test {
     std::filesystem::path path_ = folder_ / "scan.nxs";
 };
 
+/// A scan that ended early: HDF5 hands out zeros for chunks that were never written.
+TEST_F(SinogramFileTest, RotationsThatWereNeverWrittenAreMissing) {
+    SampleScan scan;
+    scan.with_errors = false;
+    write(scan, [&](Group& root) {
+        remove(root, "entry/data/intensity");
+        const hsize_t shape[] = {scan.n_rotation, scan.n_translation, scan.n_channel};
+        const hsize_t chunk[] = {1, scan.n_translation, scan.n_channel};
+        const hid_t space = H5Screate_simple(3, shape, nullptr),
+                    list = H5Pcreate(H5P_DATASET_CREATE);
+        H5Pset_chunk(list, 3, chunk);
+        const hid_t data = H5Dcreate2(root.id(), "entry/data/intensity", H5T_NATIVE_INT32, space,
+                                      H5P_DEFAULT, list, H5P_DEFAULT);
+        H5Sclose(space);
+        H5Pclose(list);
+        H5Dclose(data);
+        const auto values = scan.stored();
+        root.open_dataset("entry/data/intensity")
+            .write(hdf5::Selection{{0, 0, 0}, {3, scan.n_translation, scan.n_channel}},
+                   std::span(values).first(3 * scan.n_translation * scan.n_channel));
+    });
+    const auto file = scan::SinogramFile::open(path_);
+    EXPECT_THAT(
+        file.metadata().notes,
+        ElementsAre(AllOf(HasSubstr("[3:5, 0:7, 0:11] was never written"), HasSubstr("40 %"))));
+    std::vector<float> values(5 * 7 * 11);
+    file.read_rows({0, 5}, {0, 11}, values);
+    EXPECT_EQ(values[2 * 7 * 11 + 3], static_cast<float>(SampleScan::value(2, 0, 3)));
+    EXPECT_TRUE(std::isnan(values[3 * 7 * 11])) << values[3 * 7 * 11];
+    EXPECT_TRUE(std::isnan(values.back())) << values.back();
+}
+
 TEST_F(SinogramFileTest, ReadsTheDescribedFormat) {
     const SampleScan scan;
     write(scan);

@@ -119,3 +119,30 @@ TEST(DetectorGeometry, WhatMakesNoSenseIsNamed) {
     EXPECT_THAT(message([](auto& g) { g.rotation_3 = INFINITY; }), HasSubstr("rotation 3"));
     EXPECT_THAT(message([](auto& g) { g.rotation_1 = 1.7; }), HasSubstr("face the beam"));
 }
+
+/// What orientation 3 says of a pixel, the others say of the pixel that lies there in the image
+/// turned over (pyFAI: 1 turns rows and columns, 2 rows, 4 columns).
+TEST(DetectorGeometry, OrientationsAreTurnedImages) {
+    auto g = upright();
+    g.rotation_1 = 0.01;
+    g.rotation_2 = -0.015;
+    g.rotation_3 = 0.02;
+    const integration::PixelDirections standard(g);
+    for (const int orientation : {1, 2, 4}) {
+        auto turned = g;
+        turned.orientation = orientation;
+        const integration::PixelDirections directions(turned);
+        const std::size_t row = 17, column = 151;
+        const std::size_t i = orientation == 4 ? row : g.rows - 1 - row;
+        const std::size_t j = orientation == 2 ? column : g.columns - 1 - column;
+        EXPECT_EQ(directions.centre_two_theta(row, column), standard.centre_two_theta(i, j));
+        const double x = static_cast<double>(row) + 0.5, y = static_cast<double>(column) + 0.5;
+        const double u = static_cast<double>(i) + 0.5, v = static_cast<double>(j) + 0.5;
+        EXPECT_DOUBLE_EQ(directions.azimuth(x, y), standard.azimuth(u, v));
+        EXPECT_DOUBLE_EQ(directions.solid_angle(x, y), standard.solid_angle(u, v));
+        EXPECT_DOUBLE_EQ(directions.polarization(x, y, 0.9, 0.2),
+                         standard.polarization(u, v, 0.9, 0.2));
+    }
+    g.orientation = 5;
+    EXPECT_THROW(integration::PixelDirections{g}, Error);
+}
