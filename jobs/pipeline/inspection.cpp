@@ -19,6 +19,7 @@ namespace xrdct::pipeline {
 namespace {
 
 using inspection::Finding;
+using inspection::Kind;
 using inspection::Severity;
 
 void append(std::vector<Finding>& findings, std::vector<Finding> more) {
@@ -48,13 +49,19 @@ bool has_error(const std::vector<Finding>& findings) {
                                [](const Finding& f) { return f.severity == Severity::error; });
 }
 
-/// What lines the job's phases and peaks have in the scan's range of 2θ, at wavelengths down to 0.6
-/// of the one given.
-inspection::Expectation expectation_of(const settings::Job& job, const Scan& scan) {
+/// 2θ [deg] up to which lines are compared: closer than 0.5 Å they are too many to tell anything.
+double last_angle(const Scan& scan) {
+    const double sine = scan.wavelength() / (2 * 0.5);
+    const double last = scan.two_theta().back();
+    return sine < 1 ? std::min(last, 2 * degrees(std::asin(sine))) : last;
+}
+
+/// What lines the job's phases and peaks have up to `last` [deg 2θ], at wavelengths down to 0.6 of
+/// the one given.
+inspection::Expectation expectation_of(const settings::Job& job, const Scan& scan, double last) {
     inspection::Expectation expectation;
     expectation.wavelength = scan.wavelength();
-    const double half_sine = std::sin(0.5 * radians(scan.two_theta().back()));
-    const double nearest = expectation.wavelength / (2 * half_sine);
+    const double nearest = expectation.wavelength / (2 * std::sin(0.5 * radians(last)));
     std::vector<std::string> notes;
     const auto model = start_model(job, expectation.wavelength, notes);
     for (const auto& phase : model.phases) {
@@ -90,21 +97,26 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
     if (two_theta.size() < 20)
         return {};
     auto findings = inspection::check_channels(two_theta, summary.pattern, summary.air_pattern);
-    const auto lines = inspection::find_lines(two_theta, summary.pattern, 0.02);
+    auto pattern = summary.pattern;
+    for (const auto& finding : findings)
+        pattern[finding.index] = Finding::none;
+    const auto lines = inspection::find_lines(two_theta, pattern, 0.02);
     const auto weights = inspection::line_weights(lines, two_theta);
     if (std::ranges::any_of(weights, [](double w) { return w > 0; }))
         append(findings, inspection::check_ends(weighted_sinogram(scan, summary.rows, weights),
                                                 scan.geometry().translation.size()));
     if (job.phases.empty() || !(scan.wavelength() > 0))
         return findings;
+    const double last = last_angle(scan);
     std::vector<inspection::ObservedLine> fitted;
     for (const auto& line : lines)
-        if (std::ranges::none_of(job.rietveld.excluded, [&](const auto& region) {
+        if (line.position < last &&
+            std::ranges::none_of(job.rietveld.excluded, [&](const auto& region) {
                 return line.position >= region.first && line.position <= region.second;
             }))
             fitted.push_back(line);
-    append(findings, inspection::check_lines(fitted, expectation_of(job, scan), two_theta.front(),
-                                             two_theta.back()));
+    append(findings, inspection::check_lines(fitted, expectation_of(job, scan, last),
+                                             two_theta.front(), last));
     return findings;
 }
 
@@ -154,10 +166,19 @@ std::vector<Doubt> inspect_scan(const settings::Job& job, const Scan& scan, bool
     const auto axes = look_at_axes(scan);
     take(axes);
     const auto summary = summarise(scan);
-    take(look_at_sinogram(scan, summary));
-    // Lines of a wavelength or range that makes no sense would be no lines.
-    if (!has_error(axes))
-        take(look_at_pattern(job, scan, summary));
+    auto sinogram = look_at_sinogram(scan, summary);
+    // Lines of a wavelength or range that makes no sense would be no lines, and exchanged axes have
+    // no air where it is looked for.
+    std::vector<Finding> pattern;
+    if (!has_error(axes) && !has_error(sinogram))
+        pattern = look_at_pattern(job, scan, summary);
+    // A body that is cut off mirrors in part only.
+    if (std::ranges::any_of(pattern, [](const Finding& f) { return f.kind == Kind::no_air; }))
+        std::erase_if(sinogram, [](const Finding& f) {
+            return f.kind == Kind::turn_mistaken || f.kind == Kind::not_mirrored;
+        });
+    take(sinogram);
+    take(pattern);
     return doubts;
 }
 

@@ -134,6 +134,10 @@ std::string half_turn_text(const Finding& f, const settings::Job& job, const Sca
             "along what should be the rotations, with air at both ends, and by {:.0f} % along what "
             "should be the translations; correct input.axes or the names of the axes",
             place(job, scan, "intensity"), 100 * f.value, 100 * f.limit);
+    if (f.kind == Kind::zigzag)
+        return fmt::format("{}: neighbouring projections mirror each other: every second one was "
+                           "recorded with the translations reversed; xrdct condition turns them",
+                           place(job, scan, "intensity"));
     if (f.kind == Kind::turn_mistaken)
         return fmt::format(
             "{}: projections 180 deg apart are the same instead of mirrored; do the angles stand "
@@ -212,6 +216,8 @@ std::string_view name_of(Kind kind) {
         return "not_mirrored";
     case Kind::turn_mistaken:
         return "turn_mistaken";
+    case Kind::zigzag:
+        return "zigzag";
     case Kind::no_air:
         return "no_air";
     case Kind::lines_unexplained:
@@ -251,6 +257,7 @@ std::string describe(const Finding& f, const settings::Job& job, const Scan& sca
     case Kind::axes_swapped:
     case Kind::not_mirrored:
     case Kind::turn_mistaken:
+    case Kind::zigzag:
         return half_turn_text(f, job, scan);
     case Kind::no_air:
         return fmt::format("{}: the {} translation still has {:.0f} % of the body's line "

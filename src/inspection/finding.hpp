@@ -21,6 +21,7 @@ enum class Kind {
     axes_swapped,       ///< the axis of rotations behaves as one of translations
     not_mirrored,       ///< misfit of projections half a turn apart, 0 (mirrored) to 1 (unrelated)
     turn_mistaken,      ///< projections half a turn apart are alike, not mirrored
+    zigzag,             ///< misfit of neighbouring projections over that with one mirrored
     no_air,             ///< line intensity at an end over that of the body; index: 0 or 1, which end
     lines_unexplained,  ///< share of the strong lines that phases explain; factor: of the
                         ///< wavelength that explains `limit` of them

@@ -123,6 +123,7 @@ std::vector<Pair> pairs_apart(std::span<const double> rotation, const std::vecto
 HalfTurn compare_half_turn(std::span<const double> rotation, std::span<const float> sinogram,
                            std::size_t n_translation, double step) {
     HalfTurn result;
+    result.n_translation = n_translation;
     if (n_translation < 8)
         return result;
     std::vector<Row> rows;
@@ -134,23 +135,32 @@ HalfTurn compare_half_turn(std::span<const double> rotation, std::span<const flo
     result.mirrored = best_difference(opposite, true);
     result.straight = best_difference(opposite, false);
     double sum = 0;
-    const auto near = pairs_apart(rotation, rows, step, 0.5 * step, 24);
+    const auto near = pairs_apart(rotation, rows, step, 0.5 * step, 12);
+    result.near_pairs = near.size();
     for (const Pair& pair : near)
         sum += difference(pair, [](double t) { return t; });
     if (!near.empty())
         result.neighbours = sum / static_cast<double>(near.size());
+    result.neighbours_mirrored = best_difference(near, true);
     result.unrelated =
         best_difference(pairs_apart(rotation, rows, 90, std::max(tolerance, 15.0), 12), true);
     return result;
 }
 
 std::vector<Finding> judge(const HalfTurn& c) {
-    const double floor = std::max(c.neighbours, 1e-4);
+    const double floor = std::max(c.neighbours, 2e-5);
+    // Five standard deviations of a sum of squares of noise.
+    const auto excess = [&](std::size_t pairs) {
+        return 1 + 5 * std::sqrt(2 / static_cast<double>(c.n_translation * pairs));
+    };
+    if (c.near_pairs > 2 && c.neighbours > 2e-5 &&
+        c.neighbours > 1.5 * excess(c.near_pairs) * c.neighbours_mirrored)
+        return {{.kind = Kind::zigzag, .value = c.neighbours / c.neighbours_mirrored}};
     // A body that looks alike from everywhere mirrors at every angle, too.
-    if (c.pairs == 0 || !(c.unrelated > 4 * floor))
+    if (c.pairs == 0 || !(c.unrelated > 1.5 * floor) || !(c.mirrored > excess(c.pairs) * floor))
         return {};
     const double misfit = (c.mirrored - floor) / (c.unrelated - floor);
-    if (!(misfit > 0.5))
+    if (!(misfit > 0.4))
         return {};
     if (c.straight < floor + 0.2 * (c.unrelated - floor))
         return {{.kind = Kind::turn_mistaken, .value = misfit}};
@@ -214,7 +224,7 @@ std::vector<Finding> check_axes(std::span<const float> sinogram, std::size_t n_t
         std::min(*std::ranges::min_element(projections), *std::ranges::min_element(rays));
     const Profile over_rotations = describe(projections, lowest);
     const Profile over_translations = describe(rays, lowest);
-    if (over_rotations.ends < 0.3 && over_rotations.spread > 0.25 && over_translations.ends > 0.5 &&
+    if (over_rotations.ends < 0.3 && over_rotations.spread > 0.1 && over_translations.ends > 0.5 &&
         over_translations.spread < 0.5 * over_rotations.spread)
         return {{.kind = Kind::axes_swapped,
                  .severity = Severity::error,

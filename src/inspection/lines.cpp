@@ -201,18 +201,28 @@ Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation
     const auto strong = strong_lines(lines);
     const Match given = match(strong, expectation, strict, {first, last}, 1);
     Explanation result{given.share, given.chance, 1, given.share, given.chance};
-    double best = given.gain();
     constexpr double step = 0.001;
+    std::vector<double> factors;
+    std::vector<Match> matches;
+    std::size_t best = 0;
     for (double logarithm = std::log(0.6); logarithm < std::log(1.7); logarithm += step) {
-        const double factor = std::exp(logarithm);
-        const Match other = match(strong, expectation, strict, {first, last}, factor);
-        if (other.gain() > best + 1e-9) {
-            best = other.gain();
-            result.factor = factor;
-            result.best_share = other.share;
-            result.best_chance = other.chance;
-        }
+        factors.push_back(std::exp(logarithm));
+        matches.push_back(match(strong, expectation, strict, {first, last}, factors.back()));
+        if (matches.back().gain() > matches[best].gain())
+            best = matches.size() - 1;
     }
+    if (matches[best].gain() <= given.gain())
+        return result;
+    // Factors next to the best explain as much: the truth lies in their middle.
+    std::size_t begin = best, end = best;
+    const double enough = matches[best].gain() - 0.03;
+    while (begin > 0 && matches[begin - 1].gain() > enough)
+        --begin;
+    while (end + 1 < matches.size() && matches[end + 1].gain() > enough)
+        ++end;
+    result.factor = std::sqrt(factors[begin] * factors[end]);
+    result.best_share = matches[best].share;
+    result.best_chance = matches[best].chance;
     return result;
 }
 

@@ -22,6 +22,10 @@ std::vector<double> beside(std::span<const double> values, std::size_t at, std::
     return result;
 }
 
+double largest(const std::vector<double>& values) {
+    return values.empty() ? 0 : *std::ranges::max_element(values);
+}
+
 } // namespace
 
 std::vector<Finding> check_channels(std::span<const double> two_theta,
@@ -49,10 +53,16 @@ std::vector<Finding> check_channels(std::span<const double> two_theta,
         for (const double value : in_air)
             off.push_back(std::abs(value - usual));
         const double scatter = 1.4826 * midpoint_median(std::move(off));
-        const auto around = midpoint_median(beside(pattern, k, 4));
-        // Hot: in the air as in the sample, and alone.
-        if (air[k] > 2 * usual + 8 * scatter && air[k] - usual > 0.3 * around &&
-            air[k] > 2 * *std::ranges::max_element(in_air))
+        const auto around = beside(pattern, k, 4);
+        if (around.size() < 4 || !std::isfinite(pattern[k]))
+            continue;
+        // Hot: in the air as in the sample, and alone. A line that the outermost rays see is
+        // weaker there, and has flanks.
+        const double excess = pattern[k] - midpoint_median(around);
+        const double in_air_excess = air[k] - usual;
+        const double flank = std::max(largest(beside(pattern, k, 1)), largest(beside(air, k, 1)));
+        if (air[k] > 2 * usual + 8 * scatter && excess > 0.3 * midpoint_median(around) &&
+            in_air_excess > 0.5 * excess && flank - usual < 0.4 * in_air_excess)
             findings.push_back({.kind = Kind::channel,
                                 .value = usual > 0 ? air[k] / usual : Finding::none,
                                 .position = two_theta[k],
