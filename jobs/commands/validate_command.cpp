@@ -26,11 +26,11 @@ namespace {
 
 nlohmann::json to_json(const pipeline::Doubt& doubt) {
     const auto& finding = doubt.finding;
-    nlohmann::json json{{"kind", pipeline::name_of(finding.kind)},
-                        {"severity", finding.severity == inspection::Severity::error ? "error"
-                                                                                     : "warning"},
-                        {"message", doubt.text},
-                        {"index", finding.index}};
+    nlohmann::json json{
+        {"kind", pipeline::name_of(finding.kind)},
+        {"severity", finding.severity == inspection::Severity::error ? "error" : "warning"},
+        {"message", doubt.text},
+        {"index", finding.index}};
     for (const auto& [name, number] : {std::pair{"value", finding.value},
                                        {"limit", finding.limit},
                                        {"factor", finding.factor},

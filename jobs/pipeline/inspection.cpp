@@ -86,8 +86,7 @@ inspection::Expectation expectation_of(const settings::Job& job, const Scan& sca
     const auto& geometry = scan.geometry();
     if (std::isfinite(geometry.distance))
         expectation.parallax = 0.5 * std::abs(geometry.step()) *
-                               static_cast<double>(geometry.translation.size()) /
-                               geometry.distance;
+                               static_cast<double>(geometry.translation.size()) / geometry.distance;
     return expectation;
 }
 
@@ -139,11 +138,9 @@ std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summa
     auto findings = inspection::check_axes(summary.sinogram, n_translation);
     if (!findings.empty())
         return findings;
-    const double step =
-        rotation.size() > 1
-            ? std::abs(rotation.back() - rotation.front()) /
-                  static_cast<double>(rotation.size() - 1)
-            : 0;
+    const double step = rotation.size() > 1 ? std::abs(rotation.back() - rotation.front()) /
+                                                  static_cast<double>(rotation.size() - 1)
+                                            : 0;
     append(findings, inspection::judge(inspection::compare_half_turn(angles, summary.sinogram,
                                                                      n_translation, step)));
     if (summary.rows.size() == rotation.size())

@@ -263,8 +263,7 @@ std::string describe(const Finding& f, const settings::Job& job, const Scan& sca
         return fmt::format("{}: the {} translation still has {:.0f} % of the body's line "
                            "intensity: the sample reaches beyond the scan, or is off its centre; "
                            "amounts near the rim will be wrong",
-                           job.input.file.string(), f.index == 0 ? "first" : "last",
-                           100 * f.value);
+                           job.input.file.string(), f.index == 0 ? "first" : "last", 100 * f.value);
     case Kind::lines_unexplained:
     case Kind::radial_axis:
     case Kind::strange_line:

@@ -18,11 +18,9 @@ constexpr float missing = std::numeric_limits<float>::quiet_NaN();
 
 /// The rotation nearest to `angle` [deg] modulo a turn.
 std::size_t nearest_rotation(const std::vector<double>& rotation, double angle) {
-    const auto off = [&](double other) {
-        return std::abs(std::remainder(other - angle, 360.0));
-    };
-    const auto nearest = std::ranges::min_element(
-        rotation, [&](double a, double b) { return off(a) < off(b); });
+    const auto off = [&](double other) { return std::abs(std::remainder(other - angle, 360.0)); };
+    const auto nearest =
+        std::ranges::min_element(rotation, [&](double a, double b) { return off(a) < off(b); });
     return static_cast<std::size_t>(nearest - rotation.begin());
 }
 

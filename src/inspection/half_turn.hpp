@@ -12,15 +12,15 @@ namespace xrdct::inspection {
 /// How projections half a turn apart agree. Misfits are mean squared differences of projections
 /// (less their lowest level, of sum 1) over their mean square; NaN without a pair.
 struct HalfTurn {
-    std::size_t pairs = 0;          ///< half a turn apart
-    std::size_t near_pairs = 0;     ///< one step apart
+    std::size_t pairs = 0;      ///< half a turn apart
+    std::size_t near_pairs = 0; ///< one step apart
     std::size_t n_translation = 0;
     double mirrored = Finding::none;   ///< half a turn apart, one mirrored about the best axis
     double straight = Finding::none;   ///< the same, shifted instead of mirrored
     double neighbours = Finding::none; ///< of projections one step apart: what noise and step cost
     double neighbours_mirrored = Finding::none; ///< the same, one mirrored about the best axis
-    double unrelated = Finding::none;  ///< a quarter turn apart, one mirrored about its best axis:
-                                       ///< what two projections of this body differ by
+    double unrelated = Finding::none; ///< a quarter turn apart, one mirrored about its best axis:
+                                      ///< what two projections of this body differ by
 };
 
 /// `rotation` [deg] of the projections given, `sinogram` [rotation][translation] of summed

@@ -180,8 +180,8 @@ Match match(std::span<const ObservedLine> lines, const Expectation& expectation,
     }
     result.share = sum > 0 ? result.share / sum : 1;
     for (const Window& window : list)
-        result.chance += std::max(0.0, std::min(window.last, range.last) -
-                                           std::max(window.first, range.first));
+        result.chance +=
+            std::max(0.0, std::min(window.last, range.last) - std::max(window.first, range.first));
     result.chance /= range.last - range.first;
     return result;
 }
@@ -259,8 +259,8 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
         return {};
     Finding finding{.kind = Kind::lines_unexplained, .value = explanation.share};
     double better = 0;
-    for (const auto& [meaning, unit] : {std::pair{RadialMeaning::q_per_angstrom, 1.0},
-                                        std::pair{RadialMeaning::q_per_nm, 0.1}}) {
+    for (const auto& [meaning, unit] :
+         {std::pair{RadialMeaning::q_per_angstrom, 1.0}, std::pair{RadialMeaning::q_per_nm, 0.1}}) {
         const double wavelength = expectation.wavelength;
         const auto moved = from_q(strong, unit, wavelength);
         if (moved.empty())
@@ -287,7 +287,7 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
     }
     // Cells may be off by more than the strict tolerance, all of them in a sample of one phase.
     return freely.share < 0.6 || (gain < 0.2 && freely.gain() < 0.3) ? std::vector{finding}
-                                                                      : std::vector<Finding>{};
+                                                                     : std::vector<Finding>{};
 }
 
 } // namespace

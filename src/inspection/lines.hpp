@@ -49,7 +49,7 @@ struct Expectation {
 
 /// How well the phases explain the lines.
 struct Explanation {
-    double share = 0;  ///< of the strong lines (weight: root of the height), at the wavelength given
+    double share = 0; ///< of the strong lines (weight: root of the height), at the wavelength given
     double chance = 0; ///< share that lines anywhere would have
     double factor = 1; ///< of the wavelength, 0.6–1.7, that explains most
     double best_share = 0;

@@ -25,13 +25,13 @@ double mending(double value, const std::array<double, n>& factors, double lower,
     return Finding::none;
 }
 
-constexpr double least_energy = 5, largest_energy = 300;           // keV
-constexpr double least_distance = 30, largest_distance = 3e4;      // mm
-constexpr double impossible_distance = 5;                          // mm
-constexpr double no_parallax = 1e7;                                // mm
-constexpr double least_range = 0.05, largest_range = 300;          // mm
+constexpr double least_energy = 5, largest_energy = 300;                       // keV
+constexpr double least_distance = 30, largest_distance = 3e4;                  // mm
+constexpr double impossible_distance = 5;                                      // mm
+constexpr double no_parallax = 1e7;                                            // mm
+constexpr double least_range = 0.05, largest_range = 300;                      // mm
 constexpr double impossible_range_below = 1e-4, impossible_range_above = 3000; // mm
-constexpr double least_spacing = 5;                                // Å
+constexpr double least_spacing = 5;                                            // Å
 
 void check_energy(const Magnitudes& m, std::vector<Finding>& findings) {
     if (std::isnan(m.energy) || within(m.energy, least_energy, largest_energy))
@@ -143,10 +143,11 @@ std::vector<Finding> check_rotations(std::span<const double> rotation) {
                             .value = gap});
     const auto least = std::ranges::min_element(steps);
     if (*least < 0.05 * step)
-        findings.push_back({.kind = Kind::rotation_spacing,
-                            .value = *least / step,
-                            .position = rotation[static_cast<std::size_t>(least - steps.begin()) + 1],
-                            .index = static_cast<std::size_t>(least - steps.begin()) + 1});
+        findings.push_back(
+            {.kind = Kind::rotation_spacing,
+             .value = *least / step,
+             .position = rotation[static_cast<std::size_t>(least - steps.begin()) + 1],
+             .index = static_cast<std::size_t>(least - steps.begin()) + 1});
     return findings;
 }
 

@@ -11,10 +11,10 @@ namespace xrdct::inspection {
 
 /// The numbers of a scan that a wrong unit would make senseless. NaN: not known.
 struct Magnitudes {
-    double energy = std::numeric_limits<double>::quiet_NaN();   ///< keV
-    double distance = std::numeric_limits<double>::quiet_NaN(); ///< mm; from 1e7: no parallax
-    double translation_range = 0;                               ///< mm, steps times step
-    double translation_step = 0;                                ///< mm
+    double energy = std::numeric_limits<double>::quiet_NaN();        ///< keV
+    double distance = std::numeric_limits<double>::quiet_NaN();      ///< mm; from 1e7: no parallax
+    double translation_range = 0;                                    ///< mm, steps times step
+    double translation_step = 0;                                     ///< mm
     double beam_width = std::numeric_limits<double>::quiet_NaN();    ///< mm
     double two_theta_max = std::numeric_limits<double>::quiet_NaN(); ///< deg
 };
