@@ -49,9 +49,9 @@ bool has_error(const std::vector<Finding>& findings) {
                                [](const Finding& f) { return f.severity == Severity::error; });
 }
 
-/// 2θ [deg] up to which lines are compared: closer than 0.5 Å they are too many to tell anything.
+/// 2θ [deg] up to which lines are compared: closer than 0.25 Å they are too many to tell anything.
 double last_angle(const Scan& scan) {
-    const double sine = scan.wavelength() / (2 * 0.5);
+    const double sine = scan.wavelength() / (2 * 0.25);
     const double last = scan.two_theta().back();
     return sine < 1 ? std::min(last, 2 * degrees(std::asin(sine))) : last;
 }

@@ -142,8 +142,13 @@ HalfTurn compare_half_turn(std::span<const double> rotation, std::span<const flo
     if (!near.empty())
         result.neighbours = sum / static_cast<double>(near.size());
     result.neighbours_mirrored = best_difference(near, true);
-    result.unrelated =
-        best_difference(pairs_apart(rotation, rows, 90, std::max(tolerance, 15.0), 12), true);
+    // Two angles, as angles that are wrong by a factor of two make half a turn of one of them.
+    for (const double turn : {60.0, 90.0}) {
+        const double misfit =
+            best_difference(pairs_apart(rotation, rows, turn, std::max(tolerance, 10.0), 12), true);
+        if (!(misfit <= result.unrelated))
+            result.unrelated = misfit;
+    }
     return result;
 }
 
@@ -154,16 +159,16 @@ std::vector<Finding> judge(const HalfTurn& c) {
         return 1 + 5 * std::sqrt(2 / static_cast<double>(c.n_translation * pairs));
     };
     if (c.near_pairs > 2 && c.neighbours > 2e-5 &&
-        c.neighbours > 1.5 * excess(c.near_pairs) * c.neighbours_mirrored)
+        c.neighbours > 1.2 * excess(c.near_pairs) * c.neighbours_mirrored)
         return {{.kind = Kind::zigzag, .value = c.neighbours / c.neighbours_mirrored}};
-    // A body that looks alike from everywhere mirrors at every angle, too.
-    if (c.pairs == 0 || !(c.unrelated > 1.5 * floor) || !(c.mirrored > excess(c.pairs) * floor))
+    if (c.pairs == 0 || !(c.mirrored > excess(c.pairs) * floor))
         return {};
     const double misfit = (c.mirrored - floor) / (c.unrelated - floor);
-    if (!(misfit > 0.4))
-        return {};
-    if (c.straight < floor + 0.2 * (c.unrelated - floor))
+    if (c.mirrored > 2 * excess(c.pairs) * c.straight)
         return {{.kind = Kind::turn_mistaken, .value = misfit}};
+    // A body that looks alike from everywhere mirrors at every angle, too.
+    if (!(c.unrelated > 1.5 * floor) || !(misfit > 0.4))
+        return {};
     return {{.kind = Kind::not_mirrored, .value = misfit}};
 }
 

@@ -19,8 +19,9 @@ struct HalfTurn {
     double straight = Finding::none;   ///< the same, shifted instead of mirrored
     double neighbours = Finding::none; ///< of projections one step apart: what noise and step cost
     double neighbours_mirrored = Finding::none; ///< the same, one mirrored about the best axis
-    double unrelated = Finding::none; ///< a quarter turn apart, one mirrored about its best axis:
-                                      ///< what two projections of this body differ by
+    double unrelated =
+        Finding::none; ///< 60 or 90 degrees apart (the larger), one mirrored about its best axis:
+                       ///< what two projections of this body differ by
 };
 
 /// `rotation` [deg] of the projections given, `sinogram` [rotation][translation] of summed

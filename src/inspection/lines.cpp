@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace xrdct::inspection {
 
@@ -194,6 +195,26 @@ std::vector<ObservedLine> strong_lines(std::span<const ObservedLine> lines) {
     return strong;
 }
 
+/// Mean relative distance of the lines from the nearest one of a phase, at most three percent each;
+/// weight: root of the height.
+double mean_distance(std::span<const ObservedLine> lines, const Expectation& expectation,
+                     double factor) {
+    double sum = 0, weights = 0;
+    for (const auto& line : lines) {
+        double nearest = 0.03;
+        for (const auto& phase : expectation.phases)
+            for (std::size_t i = 0; i < phase.spacing.size(); ++i)
+                if (phase.intensity[i] >= strict.weakest) {
+                    const double angle =
+                        bragg_angle(factor * expectation.wavelength, phase.spacing[i]);
+                    nearest = std::min(nearest, std::abs(std::log(line.position / angle)));
+                }
+        sum += std::sqrt(line.height) * nearest;
+        weights += std::sqrt(line.height);
+    }
+    return sum / weights;
+}
+
 } // namespace
 
 Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation& expectation,
@@ -213,14 +234,19 @@ Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation
     }
     if (matches[best].gain() <= given.gain())
         return result;
-    // Factors next to the best explain as much: the truth lies in their middle.
-    std::size_t begin = best, end = best;
-    const double enough = matches[best].gain() - 0.03;
-    while (begin > 0 && matches[begin - 1].gain() > enough)
-        --begin;
-    while (end + 1 < matches.size() && matches[end + 1].gain() > enough)
-        ++end;
-    result.factor = std::sqrt(factors[begin] * factors[end]);
+    // Factors next to the best explain nearly as much: that with the lines nearest to their places.
+    double least = std::numeric_limits<double>::infinity();
+    const double enough = matches[best].gain() - 0.2;
+    for (const long side : {-1L, 1L})
+        for (long i = static_cast<long>(best); i >= 0 && i < static_cast<long>(matches.size()) &&
+                                               matches[static_cast<std::size_t>(i)].gain() > enough;
+             i += side) {
+            const double factor = factors[static_cast<std::size_t>(i)];
+            if (const double off = mean_distance(strong, expectation, factor); off < least) {
+                least = off;
+                result.factor = factor;
+            }
+        }
     result.best_share = matches[best].share;
     result.best_chance = matches[best].chance;
     return result;
@@ -255,9 +281,15 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
     const double gain = Match{explanation.share, explanation.chance}.gain();
     const double best = Match{explanation.best_share, explanation.best_chance}.gain();
     const Match freely = match(strong, expectation, generous, range, 1);
-    if (gain >= 0.5)
-        return {};
     Finding finding{.kind = Kind::lines_unexplained, .value = explanation.share};
+    const double off = std::abs(std::log(explanation.factor));
+    if (best > gain + 0.3 && best > 0.9 && off > 0.02) {
+        finding.factor = explanation.factor;
+        finding.limit = explanation.best_share;
+    }
+    if (gain >= 0.5)
+        return std::isnan(finding.factor) ? std::vector<Finding>{} : std::vector{finding};
+    Finding radial{.kind = Kind::radial_axis, .value = explanation.share};
     double better = 0;
     for (const auto& [meaning, unit] :
          {std::pair{RadialMeaning::q_per_angstrom, 1.0}, std::pair{RadialMeaning::q_per_nm, 0.1}}) {
@@ -270,17 +302,14 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
             {q_angle(range.first, unit, wavelength), q_angle(range.last, unit, wavelength)}, 1);
         if (other.gain() > better) {
             better = other.gain();
-            finding.limit = other.share;
-            finding.meaning = meaning;
+            radial.limit = other.share;
+            radial.meaning = meaning;
         }
     }
     if (better > gain + 0.3 && better > 0.6 && better > best - 0.05) {
-        finding.kind = Kind::radial_axis;
-        return {finding};
+        return {radial};
     }
-    finding.meaning = RadialMeaning::as_given;
-    finding.limit = Finding::none;
-    if (best > gain + 0.3 && best > 0.6 && std::abs(std::log(explanation.factor)) > 0.03) {
+    if (best > gain + 0.3 && best > 0.6 && off > 0.03) {
         finding.factor = explanation.factor;
         finding.limit = explanation.best_share;
         return {finding};
