@@ -12,7 +12,7 @@ namespace xrdct::pipeline {
 namespace {
 
 constexpr double whole_bytes = 192e6;
-constexpr double block_bytes = 64e6;
+constexpr std::size_t least_width = 8; // channels read at a time
 constexpr std::size_t wanted_rows = 48;
 constexpr float missing = std::numeric_limits<float>::quiet_NaN();
 
@@ -24,19 +24,25 @@ std::size_t nearest_rotation(const std::vector<double>& rotation, double angle) 
     return static_cast<std::size_t>(nearest - rotation.begin());
 }
 
+/// Whether chunks reach over most of the rotations.
+bool is_tall(const Scan& scan) {
+    return 2 * scan.file().chunk()[0] > scan.geometry().rotation.size();
+}
+
 std::vector<std::size_t> rows_to_read(const Scan& scan) {
     const auto& rotation = scan.geometry().rotation;
     const std::size_t n = rotation.size();
     const double row_bytes = 4.0 * static_cast<double>(scan.geometry().translation.size()) *
                              static_cast<double>(scan.n_channel());
-    const auto block = std::clamp<std::size_t>(scan.file().chunk()[0], 1, n);
+    // A chunk is read and unpacked as a whole; of tall ones all projections are read anyway.
+    const auto chunk = std::clamp<std::size_t>(scan.file().chunk()[0], 1, n);
+    const std::size_t block = is_tall(scan) ? 1 : chunk;
     std::set<std::size_t> rows;
-    if (row_bytes * static_cast<double>(n) <= whole_bytes || 2 * block > n) {
+    if (row_bytes * static_cast<double>(n) <= whole_bytes) {
         for (std::size_t i = 0; i < n; ++i)
             rows.insert(rows.end(), i);
         return {rows.begin(), rows.end()};
     }
-    // A chunk is read and unpacked as a whole.
     const auto add = [&](std::size_t row) {
         if (rows.size() >= wanted_rows)
             return;
@@ -64,18 +70,12 @@ using Visit = std::function<void(std::size_t row, mpi::BlockRange channels,
 void for_each_projection(const Scan& scan, std::span<const std::size_t> rows,
                          const std::function<bool(mpi::BlockRange)>& wanted, const Visit& visit) {
     const std::size_t n_translation = scan.geometry().translation.size();
-    const std::size_t n_rotation = scan.geometry().rotation.size();
     const auto chunk = scan.file().chunk();
-    const bool tall = 2 * chunk[0] > n_rotation && n_rotation > 1;
+    const bool tall = is_tall(scan);
     const std::size_t first = scan.channels().begin;
     // Of tall chunks all rotations, a few channels at a time.
-    std::size_t width = scan.n_channel();
-    if (tall) {
-        const double per_channel = 4.0 * static_cast<double>(n_translation * n_rotation);
-        const auto fit = static_cast<std::size_t>(block_bytes / per_channel);
-        const std::size_t unit = std::max<std::size_t>(1, chunk[2]);
-        width = std::clamp<std::size_t>(fit - fit % unit, std::min(unit, width), width);
-    }
+    const std::size_t width =
+        tall ? std::min(scan.n_channel(), std::max(chunk[2], least_width)) : scan.n_channel();
     std::vector<float> block;
     for (std::size_t begin = 0; begin < scan.n_channel(); begin += width) {
         const mpi::BlockRange in_use{begin, std::min(scan.n_channel(), begin + width)};
@@ -84,14 +84,16 @@ void for_each_projection(const Scan& scan, std::span<const std::size_t> rows,
         const mpi::BlockRange channels{first + in_use.begin, first + in_use.end};
         for (std::size_t at = 0; at < rows.size();) {
             std::size_t end = at + 1;
-            while (end < rows.size() && rows[end] == rows[end - 1] + 1 &&
-                   (tall || rows[end] % std::max<std::size_t>(1, chunk[0]) != 0))
+            while (end < rows.size() &&
+                   (tall || (rows[end] == rows[end - 1] + 1 &&
+                             rows[end] % std::max<std::size_t>(1, chunk[0]) != 0)))
                 ++end;
             const std::size_t size = n_translation * in_use.size();
-            block.resize((end - at) * size);
+            block.resize((rows[end - 1] + 1 - rows[at]) * size);
             scan.file().read_rows({rows[at], rows[end - 1] + 1}, channels, block);
             for (std::size_t i = at; i < end; ++i)
-                visit(i, in_use, std::span<const float>(block).subspan((i - at) * size, size));
+                visit(i, in_use,
+                      std::span<const float>(block).subspan((rows[i] - rows[at]) * size, size));
             at = end;
         }
     }

@@ -17,7 +17,7 @@ std::vector<double> line_weights(std::span<const ObservedLine> lines,
         for (std::size_t k = 0; k < n; ++k)
             if (std::abs(two_theta[k] - line.position) < 1.5 * line.width)
                 near_line[k] = 1;
-    for (std::size_t l = 0; l < std::min<std::size_t>(8, lines.size()); ++l) {
+    for (std::size_t l = 0; l < std::min<std::size_t>(4, lines.size()); ++l) {
         const auto& line = lines[l];
         std::vector<std::size_t> inside, beside;
         for (std::size_t k = 0; k < n; ++k) {

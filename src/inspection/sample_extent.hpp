@@ -11,7 +11,7 @@
 namespace xrdct::inspection {
 
 /// Weights per channel whose sum with a pattern is its intensity in the strongest lines (at most
-/// eight, from `lines` as of find_lines()) less the background beside them: what air does not have.
+/// four, from `lines` as of find_lines()) less the background beside them: what air does not have.
 std::vector<double> line_weights(std::span<const ObservedLine> lines,
                                  std::span<const double> two_theta);
 
