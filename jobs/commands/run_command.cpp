@@ -77,6 +77,7 @@ int command_run(const std::vector<std::string>& arguments) {
                                            fmt::join(settings::stage_names(), ", ")));
     line.flag("force", "replace products that exist");
     line.flag("resume", "keep products made with the same settings and inputs");
+    line.flag("force-data", "go on with a scan whose numbers make no sense");
     line.optional<std::string>("memory", "SIZE",
                                "memory to use over all ranks, such as 4GB (default: no limit)");
     line.optional<std::string>(
@@ -108,6 +109,7 @@ int command_run(const std::vector<std::string>& arguments) {
     pipeline::RunOptions options;
     options.force = line.has("force");
     options.resume = line.has("resume");
+    options.force_data = line.has("force-data");
     if (line.has("memory"))
         options.memory = program::parse_bytes(line.get<std::string>("memory"), "--memory");
     const std::filesystem::path job_path = line.get<std::string>("job");

@@ -6,18 +6,41 @@
 #include "jobs/condition/job.hpp"
 #include "jobs/pattern/pattern_job.hpp"
 #include "jobs/pipeline/estimate.hpp"
+#include "jobs/pipeline/inspection.hpp"
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
 #include "mpi/files/cif_file.hpp"
 
+#include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace xrdct::commands {
+
+namespace {
+
+nlohmann::json to_json(const pipeline::Doubt& doubt) {
+    const auto& finding = doubt.finding;
+    nlohmann::json json{
+        {"kind", pipeline::name_of(finding.kind)},
+        {"severity", finding.severity == inspection::Severity::error ? "error" : "warning"},
+        {"message", doubt.text},
+        {"index", finding.index}};
+    for (const auto& [name, number] : {std::pair{"value", finding.value},
+                                       {"limit", finding.limit},
+                                       {"factor", finding.factor},
+                                       {"position", finding.position}})
+        if (std::isfinite(number))
+            json[name] = number;
+    return json;
+}
+
+} // namespace
 
 int command_validate(const std::vector<std::string>& arguments) {
     program::CommandLine line("validate",
@@ -28,6 +51,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     line.option("ranks", ranks, "N", "ranks to estimate for");
     line.optional<std::string>("memory", "SIZE",
                                "memory over all ranks, such as 4GB (default: no limit)");
+    line.flag("force-data", "warn only of a scan whose numbers make no sense");
     line.flag("json", "print everything as JSON");
     line.positional("job", program::CommandLine::Need::required);
     if (!line.parse(arguments))
@@ -41,6 +65,7 @@ int command_validate(const std::vector<std::string>& arguments) {
     const auto scan = pipeline::Scan::open(job);
     if (job.absorption.method == settings::AbsorptionMethod::transmission)
         scan.transmission();
+    const auto doubts = pipeline::inspect_scan(job, scan, line.has("force-data"));
     std::vector<std::string> notes = job.notes;
     for (const auto& note : scan.metadata().notes)
         notes.push_back(note);
@@ -69,7 +94,10 @@ int command_validate(const std::vector<std::string>& arguments) {
                             {"translations", metadata.n_translation()},
                             {"channels", scan.n_channel()},
                             {"origin", metadata.origin},
-                            {"noise", scan.noise_description()}};
+                            {"noise", scan.noise_description()},
+                            {"warnings", nlohmann::json::array()}};
+        for (const auto& doubt : doubts)
+            json["warnings"].push_back(to_json(doubt));
         for (const auto& need : needs)
             json["stages"].push_back({{"name", need.stage},
                                       {"seconds", need.seconds},
@@ -95,7 +123,13 @@ int command_validate(const std::vector<std::string>& arguments) {
                    1e-6 * static_cast<double>(need.disk));
     for (const auto& note : notes)
         fmt::print("# note: {}\n", note);
-    fmt::print("# the job is valid\n");
+    for (const auto& doubt : doubts)
+        fmt::print("# warning: {}\n", doubt.text);
+    if (doubts.empty())
+        fmt::print("# the job is valid\n");
+    else
+        fmt::print("# the job can run, with {} warning{}\n", doubts.size(),
+                   doubts.size() == 1 ? "" : "s");
     return 0;
 }
 

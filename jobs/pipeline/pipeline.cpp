@@ -2,6 +2,7 @@
 #include "jobs/pipeline/pipeline.hpp"
 
 #include "base/error.hpp"
+#include "jobs/pipeline/inspection.hpp"
 #include "jobs/pipeline/scan_rays.hpp"
 #include "jobs/program/run_record.hpp"
 #include "jobs/program/stop_request.hpp"
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 
 #include <sys/resource.h>
@@ -217,6 +219,22 @@ StageSummary run_or_keep(const Stage& stage, StageContext& context) {
     return summary;
 }
 
+/// What is doubtful about the scan, shown at once; on rank 0 only. Collective; a scan that makes no
+/// sense is an Error on all ranks.
+std::vector<std::string> look_at_scan(const settings::Job& job, const RunOptions& options,
+                                      const Scan& scan, const mpi::Communicator& communicator) {
+    return communicator.collectively([&] {
+        std::vector<std::string> texts;
+        if (!communicator.is_root())
+            return texts;
+        for (auto& doubt : inspect_scan(job, scan, options.force_data)) {
+            fmt::print(stderr, "warning: {}\n", doubt.text);
+            texts.push_back(std::move(doubt.text));
+        }
+        return texts;
+    });
+}
+
 /// Collective.
 void run_stages(const std::vector<const Stage*>& list, StageContext& context, RunSummary& summary) {
     auto* record = program::RunRecord::current();
@@ -243,6 +261,7 @@ RunSummary run_job(const settings::Job& job, const RunOptions& options,
     program::Timings clock;
     RunSummary summary;
     auto scan = communicator.collectively([&] { return Scan::open(job); });
+    const auto doubts = look_at_scan(job, options, scan, communicator);
     StageContext context{job, options, communicator, scan, {}, {}, {}, {}};
     context.notes = scan.metadata().notes;
     const auto list = communicator.collectively([&] {
@@ -264,6 +283,7 @@ RunSummary run_job(const settings::Job& job, const RunOptions& options,
     });
     summary.peak_memory = communicator.gather(std::vector<double>{peak_memory_bytes()});
     summary.notes = job.notes;
+    summary.notes.insert(summary.notes.end(), doubts.begin(), doubts.end());
     summary.notes.insert(summary.notes.end(), context.notes.begin(), context.notes.end());
     if (communicator.is_root())
         if (const auto left = left_behind(job.output); !left.empty())

@@ -21,6 +21,7 @@ namespace xrdct::pipeline {
 struct RunOptions {
     bool force = false;       ///< replace products that exist
     bool resume = false;      ///< keep products made with the same settings and inputs
+    bool force_data = false;  ///< go on with a scan that makes no sense
     std::uint64_t memory = 0; ///< bytes over all ranks; 0: no limit
 };
 

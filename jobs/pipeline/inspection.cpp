@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "jobs/pipeline/inspection.hpp"
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+#include "inspection/half_turn.hpp"
+#include "inspection/lines.hpp"
+#include "inspection/magnitudes.hpp"
+#include "inspection/outliers.hpp"
+#include "inspection/sample_extent.hpp"
+#include "jobs/pipeline/scan_summary.hpp"
+#include "jobs/pipeline/solver_options.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace xrdct::pipeline {
+
+namespace {
+
+using inspection::Finding;
+using inspection::Kind;
+using inspection::Severity;
+
+void append(std::vector<Finding>& findings, std::vector<Finding> more) {
+    findings.insert(findings.end(), more.begin(), more.end());
+}
+
+std::vector<Finding> look_at_axes(const Scan& scan) {
+    const auto& metadata = scan.metadata();
+    const auto& geometry = scan.geometry();
+    inspection::Magnitudes magnitudes;
+    if (metadata.wavelength > 0)
+        magnitudes.energy = energy_from_wavelength(metadata.wavelength);
+    magnitudes.distance = metadata.distance;
+    magnitudes.translation_step = std::abs(geometry.step());
+    magnitudes.translation_range =
+        magnitudes.translation_step * static_cast<double>(geometry.translation.size());
+    magnitudes.beam_width = geometry.beam_width;
+    if (!metadata.two_theta.empty())
+        magnitudes.two_theta_max = metadata.two_theta.back();
+    auto findings = inspection::check_magnitudes(magnitudes);
+    append(findings, inspection::check_rotations(geometry.rotation));
+    return findings;
+}
+
+bool has_error(const std::vector<Finding>& findings) {
+    return std::ranges::any_of(findings,
+                               [](const Finding& f) { return f.severity == Severity::error; });
+}
+
+/// 2θ [deg] up to which lines are compared: closer than 0.25 Å they are too many to tell anything.
+double last_angle(const Scan& scan) {
+    const double sine = scan.wavelength() / (2 * 0.25);
+    const double last = scan.two_theta().back();
+    return sine < 1 ? std::min(last, 2 * degrees(std::asin(sine))) : last;
+}
+
+/// What lines the job's phases and peaks have up to `last` [deg 2θ], at wavelengths down to 0.6 of
+/// the one given.
+inspection::Expectation expectation_of(const settings::Job& job, const Scan& scan, double last) {
+    inspection::Expectation expectation;
+    expectation.wavelength = scan.wavelength();
+    const double nearest = expectation.wavelength / (2 * std::sin(0.5 * radians(last)));
+    std::vector<std::string> notes;
+    const auto model = start_model(job, expectation.wavelength, notes);
+    for (const auto& phase : model.phases) {
+        inspection::ExpectedPhase expected;
+        double strongest = 0;
+        for (const auto& line :
+             phase.phase.with_cell(phase.unit_cell()).reflections(0.6 * nearest)) {
+            const double sine = std::min(1.0, expectation.wavelength / (2 * line.d));
+            const double intensity =
+                line.multiplicity * line.structure_factor_squared / (sine * sine);
+            expected.spacing.push_back(line.d);
+            expected.intensity.push_back(intensity);
+            if (line.d >= nearest)
+                strongest = std::max(strongest, intensity);
+        }
+        for (double& intensity : expected.intensity)
+            intensity = strongest > 0 ? intensity / strongest : 1;
+        expectation.phases.push_back(std::move(expected));
+    }
+    for (const auto& peak : job.peaks)
+        expectation.peaks.push_back({peak.position, peak.fwhm + 0.05});
+    const auto& geometry = scan.geometry();
+    if (std::isfinite(geometry.distance))
+        expectation.parallax = 0.5 * std::abs(geometry.step()) *
+                               static_cast<double>(geometry.translation.size()) / geometry.distance;
+    return expectation;
+}
+
+std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
+                                     const ScanSummary& summary) {
+    const auto two_theta = scan.two_theta();
+    if (two_theta.size() < 20)
+        return {};
+    auto findings = inspection::check_channels(two_theta, summary.pattern, summary.air_pattern);
+    auto pattern = summary.pattern;
+    for (const auto& finding : findings)
+        pattern[finding.index] = Finding::none;
+    const auto lines = inspection::find_lines(two_theta, pattern, 0.02);
+    const auto weights = inspection::line_weights(lines, two_theta);
+    if (std::ranges::any_of(weights, [](double w) { return w > 0; }))
+        append(findings, inspection::check_ends(weighted_sinogram(scan, summary.rows, weights),
+                                                scan.geometry().translation.size()));
+    if (job.phases.empty() || !(scan.wavelength() > 0))
+        return findings;
+    const double last = last_angle(scan);
+    std::vector<inspection::ObservedLine> fitted;
+    for (const auto& line : lines)
+        if (line.position < last &&
+            std::ranges::none_of(job.rietveld.excluded, [&](const auto& region) {
+                return line.position >= region.first && line.position <= region.second;
+            }))
+            fitted.push_back(line);
+    append(findings, inspection::check_lines(fitted, expectation_of(job, scan, last),
+                                             two_theta.front(), last));
+    return findings;
+}
+
+std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summary) {
+    const auto& rotation = scan.geometry().rotation;
+    const std::size_t n_translation = scan.geometry().translation.size();
+    std::vector<double> angles, sums;
+    for (std::size_t i = 0; i < summary.rows.size(); ++i) {
+        angles.push_back(rotation[summary.rows[i]]);
+        double sum = 0;
+        std::size_t known = 0;
+        for (std::size_t t = 0; t < n_translation; ++t)
+            if (const float value = summary.sinogram[i * n_translation + t]; std::isfinite(value)) {
+                sum += value;
+                ++known;
+            }
+        sums.push_back(2 * known > n_translation ? sum / static_cast<double>(known)
+                                                 : Finding::none);
+    }
+    auto findings = inspection::check_axes(summary.sinogram, n_translation);
+    if (!findings.empty())
+        return findings;
+    const double step = rotation.size() > 1 ? std::abs(rotation.back() - rotation.front()) /
+                                                  static_cast<double>(rotation.size() - 1)
+                                            : 0;
+    append(findings, inspection::judge(inspection::compare_half_turn(angles, summary.sinogram,
+                                                                     n_translation, step)));
+    if (summary.rows.size() == rotation.size())
+        append(findings, inspection::check_projections(angles, sums));
+    return findings;
+}
+
+} // namespace
+
+std::vector<Doubt> inspect_scan(const settings::Job& job, const Scan& scan, bool force_data) {
+    std::vector<Doubt> doubts;
+    const auto take = [&](const std::vector<Finding>& findings) {
+        for (const auto& finding : findings) {
+            auto text = describe(finding, job, scan);
+            if (finding.severity == Severity::error && !force_data)
+                throw Error(text + "; --force-data goes on with it");
+            doubts.push_back({finding, std::move(text)});
+        }
+    };
+    const auto axes = look_at_axes(scan);
+    take(axes);
+    const auto summary = summarise(scan);
+    auto sinogram = look_at_sinogram(scan, summary);
+    // Lines of a wavelength or range that makes no sense would be no lines, and exchanged axes have
+    // no air where it is looked for.
+    std::vector<Finding> pattern;
+    if (!has_error(axes) && !has_error(sinogram))
+        pattern = look_at_pattern(job, scan, summary);
+    // A body that is cut off mirrors in part only.
+    if (std::ranges::any_of(pattern, [](const Finding& f) { return f.kind == Kind::no_air; }))
+        std::erase_if(sinogram, [](const Finding& f) {
+            return f.kind == Kind::turn_mistaken || f.kind == Kind::not_mirrored;
+        });
+    take(sinogram);
+    take(pattern);
+    return doubts;
+}
+
+} // namespace xrdct::pipeline

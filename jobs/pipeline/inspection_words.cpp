@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "jobs/pipeline/inspection.hpp"
+
+#include "base/units.hpp"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace xrdct::pipeline {
+
+namespace {
+
+using inspection::Finding;
+using inspection::Kind;
+
+/// Where a number came from: a key of the job or a dataset.
+std::string place(const settings::Job& job, const Scan& scan, const std::string& what) {
+    const auto& origin = scan.metadata().origin;
+    const auto found = origin.find(what);
+    if (found != origin.end() && found->second.find("set by the caller") == std::string::npos)
+        return found->second;
+    std::string key = "geometry." + what;
+    if (what == "wavelength" && !std::isnan(job.geometry.energy))
+        key = "geometry.energy";
+    else if (what == "rotation" || what == "translation")
+        key = fmt::format("input.{}_range", what);
+    else if (what == "two_theta")
+        key = "input.radial";
+    return fmt::format("{}: {}", job.source.string(), key);
+}
+
+bool near(double a, double b) {
+    return std::abs(a / b - 1) < 1e-6;
+}
+
+bool wavelength_stated(const settings::Job& job, const Scan& scan) {
+    if (!std::isnan(job.geometry.energy))
+        return false;
+    return !std::isnan(job.geometry.wavelength) ||
+           place(job, scan, "wavelength").find("wavelength") != std::string::npos;
+}
+
+std::string energy_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    const bool wavelength = wavelength_stated(job, scan);
+    std::string guess = "correct it";
+    if (near(f.factor, 1e-3))
+        guess = wavelength ? "correct it" : "is it in eV? State it in keV, or the unit in the file";
+    else if (near(f.factor, 1e3))
+        guess = wavelength ? "correct it" : "is it in MeV? State it in keV";
+    else if (wavelength && near(f.factor, 0.1))
+        guess = "is it in nm? State it in angstrom";
+    else if (wavelength && near(f.factor, 100))
+        guess = "is it in pm? State it in angstrom";
+    else if (wavelength && near(f.factor, 1e-10))
+        guess = "is it in m? State it in angstrom";
+    return fmt::format("{}: a photon energy of {:.6g} keV (wavelength {:.6g} angstrom) is outside "
+                       "5 to 300 keV; {}",
+                       place(job, scan, "wavelength"), f.value, scan.wavelength(), guess);
+}
+
+/// The question about a length [mm] whose number would make sense when multiplied by the factor.
+std::string length_guess(double factor) {
+    if (near(factor, 1e3))
+        return "; is the number in m? State the unit in the file or the length in mm";
+    if (near(factor, 10))
+        return "; is the number in cm? State the length in mm";
+    if (near(factor, 1e-3))
+        return "; is the number in um? State the unit in the file or the length in mm";
+    if (near(factor, 1e-6))
+        return "; is the number in nm? State the unit in the file or the length in mm";
+    return "; correct it";
+}
+
+std::string length_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    switch (f.kind) {
+    case Kind::distance:
+        return fmt::format("{}: {:.6g} mm from the rotation axis to the detector is not what an "
+                           "experiment has (30 mm to 30 m; from 1e7 mm on: no parallax){}",
+                           place(job, scan, "distance"), f.value, length_guess(f.factor));
+    case Kind::distance_body:
+        return fmt::format("{}: the detector, {:.6g} mm from the rotation axis, is nearer than the "
+                           "{:.6g} mm that the translations cover{}",
+                           place(job, scan, "distance"), f.value, f.limit, length_guess(f.factor));
+    case Kind::translation_range: {
+        const auto where = place(job, scan, "translation");
+        const bool in_file = where.find("input.translation_range") == std::string::npos;
+        return fmt::format("{}: the translations cover {:.4g} mm, unusual for a scan{}{}", where,
+                           f.value, length_guess(f.factor),
+                           in_file && !std::isnan(f.factor) ? " (input.translation_unit)" : "");
+    }
+    default:
+        return fmt::format("{}: the beam is {:.4g} translation steps wide (step {:.4g} mm); check "
+                           "the units of beam and translations, or set geometry.beam_width",
+                           scan.metadata().beam_extent && std::isnan(job.geometry.beam_width)
+                               ? place(job, scan, "beam_extent")
+                               : job.source.string() + ": geometry.beam_width",
+                           f.value, std::abs(scan.geometry().step()));
+    }
+}
+
+std::string rotation_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    const auto where = place(job, scan, "rotation");
+    const bool in_job = where.find("input.rotation_range") != std::string::npos;
+    switch (f.kind) {
+    case Kind::rotation_range: {
+        std::string guess = "check the angles and their unit";
+        if (near(f.factor, degrees(1)))
+            guess = in_job ? "are the numbers radians? State degrees"
+                           : "are the numbers radians? Set input.rotation_unit = \"rad\"";
+        else if (near(f.factor, 360.0))
+            guess = "are the numbers turns? State degrees";
+        else if (near(f.factor, 1e-3))
+            guess = "are the numbers thousandths of a degree? State degrees";
+        return fmt::format("{}: the rotations cover {:.4g} deg; a reconstruction needs half a "
+                           "turn; {}",
+                           where, f.value, guess);
+    }
+    case Kind::rotation_gap:
+        return fmt::format("{}: no projection in a range of {:.4g} deg (modulo 180 deg); maps will "
+                           "have artefacts along the missing directions; check the angles",
+                           where, f.value);
+    default:
+        return fmt::format("{}: rotation {} at {:.6g} deg is {:.2g} steps from the one before: "
+                           "taken twice? Remove one of them (xrdct condition)",
+                           where, f.index, f.position, f.value);
+    }
+}
+
+std::string half_turn_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    if (f.kind == Kind::axes_swapped)
+        return fmt::format(
+            "{}: rotations and translations seem to be exchanged: the intensity varies by {:.0f} % "
+            "along what should be the rotations, with air at both ends, and by {:.0f} % along what "
+            "should be the translations; correct input.axes or the names of the axes",
+            place(job, scan, "intensity"), 100 * f.value, 100 * f.limit);
+    if (f.kind == Kind::zigzag)
+        return fmt::format("{}: neighbouring projections mirror each other: every second one was "
+                           "recorded with the translations reversed; xrdct condition turns them",
+                           place(job, scan, "intensity"));
+    if (f.kind == Kind::turn_mistaken)
+        return fmt::format(
+            "{}: projections 180 deg apart are the same instead of mirrored; do the angles stand "
+            "for twice as much (a full turn taken for half a turn)?",
+            place(job, scan, "rotation"));
+    return fmt::format(
+        "{}: projections 180 deg apart do not mirror each other (misfit {:.2f} of that of "
+        "unrelated ones); check angles, their unit and order, and whether the sample moved",
+        place(job, scan, "rotation"), f.value);
+}
+
+std::string lines_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    const auto where = job.input.file.string();
+    if (f.kind == Kind::strange_line)
+        return fmt::format(
+            "{}: the mean pattern has a line at 2theta = {:.3f} deg, {:.2g} % of the highest, that "
+            "no phase and no peak of the job explains; name its phase in a [[phase]], give it a "
+            "[[peak]] or exclude it",
+            where, f.position, 100 * f.value);
+    if (f.kind == Kind::radial_axis)
+        return fmt::format(
+            "{}: the phases explain {:.0f} % of the strong lines, but {:.0f} % if the numbers of "
+            "the radial axis are Q in {}; set input.radial_unit",
+            place(job, scan, "two_theta"), 100 * f.value, 100 * f.limit,
+            f.meaning == inspection::RadialMeaning::q_per_nm ? "1/nm" : "1/angstrom");
+    if (std::isnan(f.factor))
+        return fmt::format(
+            "{}: the phases of the job explain only {:.0f} % of the strong lines of the mean "
+            "pattern; check the phases, their cells, the wavelength and the radial axis",
+            where, 100 * f.value);
+    const double wavelength = scan.wavelength() * f.factor;
+    return fmt::format(
+        "{}: with {:.6g} angstrom the phases explain {:.0f} % of the strong lines of the mean "
+        "pattern, with {:.5g} angstrom ({:.5g} keV, factor {:.4f}) {:.0f} %; check the wavelength, "
+        "and the distance that the integration used",
+        place(job, scan, "wavelength"), scan.wavelength(), 100 * f.value, wavelength,
+        energy_from_wavelength(wavelength), f.factor, 100 * f.limit);
+}
+
+std::string outlier_text(const Finding& f, const settings::Job& job) {
+    const auto where = job.input.file.string();
+    if (f.kind == Kind::channel)
+        return fmt::format("{}: channel {} at 2theta = {:.4f} deg has {:.3g} times the intensity "
+                           "of its neighbours; mask it (xrdct condition, or rietveld.excluded)",
+                           where, f.index, f.position, f.value);
+    return fmt::format("{}: the projection {} at {:.4f} deg has {:.3g} times the intensity of its "
+                       "neighbours; xrdct condition normalises or removes it",
+                       where, f.index, f.position, f.value);
+}
+
+} // namespace
+
+std::string_view name_of(Kind kind) {
+    switch (kind) {
+    case Kind::energy:
+        return "energy";
+    case Kind::distance:
+        return "distance";
+    case Kind::distance_body:
+        return "distance_body";
+    case Kind::translation_range:
+        return "translation_range";
+    case Kind::beam_width:
+        return "beam_width";
+    case Kind::two_theta_range:
+        return "two_theta_range";
+    case Kind::rotation_range:
+        return "rotation_range";
+    case Kind::rotation_gap:
+        return "rotation_gap";
+    case Kind::rotation_spacing:
+        return "rotation_spacing";
+    case Kind::axes_swapped:
+        return "axes_swapped";
+    case Kind::not_mirrored:
+        return "not_mirrored";
+    case Kind::turn_mistaken:
+        return "turn_mistaken";
+    case Kind::zigzag:
+        return "zigzag";
+    case Kind::no_air:
+        return "no_air";
+    case Kind::lines_unexplained:
+        return "lines_unexplained";
+    case Kind::radial_axis:
+        return "radial_axis";
+    case Kind::strange_line:
+        return "strange_line";
+    case Kind::channel:
+        return "channel";
+    case Kind::projection:
+        return "projection";
+    }
+    return "";
+}
+
+std::string describe(const Finding& f, const settings::Job& job, const Scan& scan) {
+    switch (f.kind) {
+    case Kind::energy:
+        return energy_text(f, job, scan);
+    case Kind::distance:
+    case Kind::distance_body:
+    case Kind::translation_range:
+    case Kind::beam_width:
+        return length_text(f, job, scan);
+    case Kind::two_theta_range:
+        return fmt::format("{}: 2theta ends at {:.4g} deg, where no lattice spacing below {:.3g} "
+                           "angstrom diffracts; {}",
+                           place(job, scan, "two_theta"), f.position, f.value,
+                           std::isnan(f.factor) ? "check unit and wavelength"
+                                                : "are the numbers radians? Set "
+                                                  "input.radial_unit = \"rad\"");
+    case Kind::rotation_range:
+    case Kind::rotation_gap:
+    case Kind::rotation_spacing:
+        return rotation_text(f, job, scan);
+    case Kind::axes_swapped:
+    case Kind::not_mirrored:
+    case Kind::turn_mistaken:
+    case Kind::zigzag:
+        return half_turn_text(f, job, scan);
+    case Kind::no_air:
+        return fmt::format("{}: the {} translation still has {:.0f} % of the body's line "
+                           "intensity: the sample reaches beyond the scan, or is off its centre; "
+                           "amounts near the rim will be wrong",
+                           job.input.file.string(), f.index == 0 ? "first" : "last", 100 * f.value);
+    case Kind::lines_unexplained:
+    case Kind::radial_axis:
+    case Kind::strange_line:
+        return lines_text(f, job, scan);
+    default:
+        return outlier_text(f, job);
+    }
+}
+
+} // namespace xrdct::pipeline

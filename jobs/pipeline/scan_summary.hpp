@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "jobs/pipeline/scan.hpp"
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace xrdct::pipeline {
+
+/// What a look at a scan needs of its intensities (monitor applied), NaN where nothing was
+/// measured.
+struct ScanSummary {
+    std::vector<std::size_t> rows;   ///< rotations read, rising
+    std::vector<double> pattern;     ///< [channel in use], mean over the rays read
+    std::vector<double> air_pattern; ///< the same over the outermost translations
+    std::vector<float> sinogram;     ///< [row][translation], mean over the channels
+};
+
+/// Reads a scan, or of one larger than 192 MB about 48 projections: the first and the last,
+/// neighbours, and some half and a quarter of a turn apart. Serial; memory: a projection or chunk.
+ScanSummary summarise(const Scan& scan);
+
+/// Sum over the channels of `weights` [channel in use] times the intensity, [row][translation] of
+/// the same rotations.
+std::vector<float> weighted_sinogram(const Scan& scan, std::span<const std::size_t> rows,
+                                     std::span<const double> weights);
+
+} // namespace xrdct::pipeline

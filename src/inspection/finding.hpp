@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <string>
+
+namespace xrdct::inspection {
+
+/// What a look at a scan has found.
+enum class Kind {
+    energy,            ///< photon energy [keV] outside 5–300 keV
+    distance,          ///< distance [mm] that no experiment has
+    distance_body,     ///< distance [mm] not well beyond the range of translations (limit) [mm]
+    translation_range, ///< range of translations [mm] that no experiment has
+    beam_width,        ///< beam width over translation step
+    two_theta_range,   ///< smallest lattice spacing measured [Å]
+    rotation_range,    ///< range of rotations [deg]
+    rotation_gap,      ///< largest range of directions without a projection [deg], modulo 180
+    rotation_spacing,  ///< smallest step over the median step; index: of the second rotation
+    axes_swapped,      ///< the axis of rotations behaves as one of translations
+    not_mirrored,      ///< misfit of projections half a turn apart, 0 (mirrored) to 1 (unrelated)
+    turn_mistaken,     ///< projections half a turn apart are alike, not mirrored
+    zigzag,            ///< misfit of neighbouring projections over that with one mirrored
+    no_air,            ///< line intensity at an end over that of the body; index: 0 or 1, which end
+    lines_unexplained, ///< share of the strong lines that phases explain; factor: of the
+                       ///< wavelength that explains `limit` of them
+    radial_axis,       ///< the same where another meaning of the radial axis explains the lines
+    strange_line,      ///< height over that of the strongest line; position: 2θ [deg]
+    channel,           ///< intensity over that of its neighbours; index, position: 2θ [deg]
+    projection,        ///< the same of a projection; index, position: rotation [deg]
+};
+
+enum class Severity {
+    warning, ///< doubt: may be right, the user should look
+    error    ///< no experiment gives this
+};
+
+/// Another meaning that the numbers of a radial axis may have.
+enum class RadialMeaning {
+    as_given,
+    q_per_angstrom, ///< numbers are Q [1/Å]
+    q_per_nm        ///< numbers are Q [1/nm]
+};
+
+/// One finding. What its numbers mean is said at its kind.
+struct Finding {
+    static constexpr double none = std::numeric_limits<double>::quiet_NaN();
+
+    Kind kind{};
+    Severity severity = Severity::warning;
+    double value = none;
+    double limit = none;
+    double factor = none; ///< what the number as stored would have to be multiplied by to make
+                          ///< sense; NaN: unknown
+    double position = none;
+    std::size_t index = 0;
+    RadialMeaning meaning = RadialMeaning::as_given;
+};
+
+} // namespace xrdct::inspection

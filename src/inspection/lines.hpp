@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "inspection/finding.hpp"
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace xrdct::inspection {
+
+/// A line seen in a pattern.
+struct ObservedLine {
+    double position = 0; ///< 2θ [deg], of the highest channel, interpolated
+    double height = 0;   ///< above the higher of the two valleys beside it (prominence)
+    double width = 0;    ///< deg, at half the height
+    std::size_t channel = 0;
+};
+
+/// The lines of a pattern: maxima that stand out of their valleys by more than `fraction` of the
+/// highest one and by more than six times the scatter between channels, and that are narrow
+/// compared with the pattern (a halo of glass or liquid is none). `two_theta` [deg] rises;
+/// `pattern` of the same length, NaN where missing. Sorted by falling height.
+std::vector<ObservedLine> find_lines(std::span<const double> two_theta,
+                                     std::span<const double> pattern, double fraction);
+
+/// Lines that a phase of the job has, or a single peak (one spacing).
+struct ExpectedPhase {
+    std::vector<double> spacing;   ///< d [Å]
+    std::vector<double> intensity; ///< relative to the strongest
+};
+
+/// A peak of the job without a structure.
+struct ExpectedPeak {
+    double position = 0; ///< 2θ [deg]
+    double reach = 0;    ///< deg
+};
+
+/// What lines are expected where.
+struct Expectation {
+    double wavelength = 0; ///< Å
+    std::vector<ExpectedPhase> phases;
+    std::vector<ExpectedPeak> peaks;
+    /// Half the extent of the body over the distance: parallax moves a line by at most this times
+    /// sin 2θ cos 2θ [rad].
+    double parallax = 0;
+};
+
+/// How well the phases explain the lines.
+struct Explanation {
+    double share = 0; ///< of the strong lines (weight: root of the height), at the wavelength given
+    double chance = 0; ///< share that lines anywhere would have
+    double factor = 1; ///< of the wavelength, 0.6–1.7, that explains most
+    double best_share = 0;
+    double best_chance = 0;
+};
+
+/// Matches lines of at least a twentieth of the highest one. `range` is that of the pattern [deg].
+Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation& expectation,
+                          double first, double last);
+
+/// What lines of the pattern say about wavelength and radial axis, and those that nothing explains:
+/// at most five, the highest first. `lines` as of find_lines(). Nothing without phases.
+std::vector<Finding> check_lines(std::span<const ObservedLine> lines,
+                                 const Expectation& expectation, double first, double last);
+
+} // namespace xrdct::inspection

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "inspection/sample_extent.hpp"
+
+#include "base/statistics.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace xrdct::inspection {
+
+std::vector<double> line_weights(std::span<const ObservedLine> lines,
+                                 std::span<const double> two_theta) {
+    const std::size_t n = two_theta.size();
+    std::vector<double> weights(n, 0.0);
+    std::vector<unsigned char> near_line(n, 0);
+    for (const auto& line : lines)
+        for (std::size_t k = 0; k < n; ++k)
+            if (std::abs(two_theta[k] - line.position) < 1.5 * line.width)
+                near_line[k] = 1;
+    for (std::size_t l = 0; l < std::min<std::size_t>(4, lines.size()); ++l) {
+        const auto& line = lines[l];
+        std::vector<std::size_t> inside, beside;
+        for (std::size_t k = 0; k < n; ++k) {
+            const double off = std::abs(two_theta[k] - line.position);
+            if (off <= 0.5 * line.width || k == line.channel)
+                inside.push_back(k);
+            else if (near_line[k] == 0 && off < 6 * line.width)
+                beside.push_back(k);
+        }
+        if (beside.size() < 2)
+            continue;
+        for (const std::size_t k : inside)
+            weights[k] += 1;
+        for (const std::size_t k : beside)
+            weights[k] -= static_cast<double>(inside.size()) / static_cast<double>(beside.size());
+    }
+    return weights;
+}
+
+std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_translation) {
+    if (n_translation < 8)
+        return {};
+    const std::size_t n_rotation = sinogram.size() / n_translation;
+    std::vector<double> profile;
+    for (std::size_t t = 0; t < n_translation; ++t) {
+        std::vector<double> column;
+        for (std::size_t i = 0; i < n_rotation; ++i)
+            column.push_back(sinogram[i * n_translation + t]);
+        profile.push_back(midpoint_median(finite_values(std::span<const double>(column))));
+    }
+    const auto known = finite_values(std::span<const double>(profile));
+    if (known.size() < 8)
+        return {};
+    const double body = midpoint_median(known);
+    const double level = quantile(known, 0.75);
+    if (!(body > 0 || level > 0))
+        return {};
+    std::vector<Finding> findings;
+    for (const std::size_t end : {std::size_t{0}, std::size_t{1}}) {
+        // The outermost ray alone may graze the body.
+        const std::size_t t = end == 0 ? 0 : n_translation - 1;
+        const double value = profile[t];
+        if (value > 0.25 * level)
+            findings.push_back({.kind = Kind::no_air, .value = value / level, .index = end});
+    }
+    return findings;
+}
+
+} // namespace xrdct::inspection

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "inspection/finding.hpp"
+#include "inspection/lines.hpp"
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace xrdct::inspection {
+
+/// Weights per channel whose sum with a pattern is its intensity in the strongest lines (at most
+/// four, from `lines` as of find_lines()) less the background beside them: what air does not have.
+std::vector<double> line_weights(std::span<const ObservedLine> lines,
+                                 std::span<const double> two_theta);
+
+/// Whether the body reaches beyond the ends of the translations. `sinogram` [rotation][translation]
+/// of line intensities, NaN where missing.
+std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_translation);
+
+} // namespace xrdct::inspection
