@@ -7,6 +7,7 @@
 #include "jobs/pipeline/dlsr_output.hpp"
 #include "jobs/pipeline/pipeline.hpp"
 #include "jobs/pipeline/scan_rays.hpp"
+#include "jobs/pipeline/solver_options.hpp"
 #include "mpi/nexus/product_file.hpp"
 #include "solvers/dlsr/solve.hpp"
 #include "solvers/dlsr/system.hpp"
@@ -114,12 +115,15 @@ StageSummary run_dlsr_stage(StageContext& context) {
         {context.provenance.settings, nlohmann::json(context.provenance.inputs).dump()});
     // The model has the absorption, not the data.
     const ScanRays rays(context.scan, communicator);
+    auto options = dlsr_options(job);
+    for (const std::size_t p : phases_hidden_by_parallax(job, context.scan.geometry()))
+        options.phases[p].starts_absent = true;
     std::vector<std::string> notes; // the rietveld stage has told them
     dlsr::System system(rays, context.transmission, context.scan.grid(),
                         communicator.collectively([&] {
                             return read_conventional_maps(job, context.scan.wavelength(), notes);
                         }),
-                        dlsr_options(job), communicator, observer,
+                        options, communicator, observer,
                         [&] { return attenuation_map(context, context.scan.grid()); });
     const auto result = dlsr::solve(session, system, earlier_state(context, observer, system));
     write_product(context, result, timings);

@@ -16,9 +16,6 @@ namespace {
 /// cell changes by less.
 constexpr int cell_rounds = 3;
 constexpr double settled_cell = 1e-4;
-/// Relative shift of lines by parallax from which phases of one structure, whose cells are mostly
-/// some 1e-3 to 1e-2 apart, are not told apart in conventional maps.
-constexpr double max_parallax = 1e-3;
 
 /// Edited masks [phase] of the job, on the root; empty where a phase has none. Collective.
 std::vector<std::vector<unsigned char>>
@@ -57,14 +54,12 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
         voxels.fit(title);
         timings.lap("fit");
     };
-    const auto& geometry = context.scan.geometry();
-    const double parallax = geometry.field_of_view_radius() / geometry.distance;
-    const bool undecided = voxels.has_undecided() && parallax < max_parallax;
-    if (voxels.has_undecided() && !undecided)
-        context.notes.push_back(fmt::format(
-            "parallax moves lines by up to {:.1f} %: cells of a second phase of one structure stay "
-            "at the job's start in the conventional maps; the dlsr stage refines them",
-            100 * parallax));
+    const bool hidden = !phases_hidden_by_parallax(job, context.scan.geometry()).empty();
+    const bool undecided = voxels.has_undecided() && !hidden;
+    if (voxels.has_undecided() && hidden)
+        context.notes.push_back("parallax hides the cells of a second phase of one structure: they "
+                                "stay at the job's start in the conventional maps; the dlsr stage "
+                                "refines them");
     if (undecided || job.mask.phases || !job.mask.images.empty())
         fit("where the phases are");
     for (int round = 0; undecided && round < cell_rounds; ++round) {

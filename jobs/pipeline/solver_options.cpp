@@ -86,12 +86,16 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
 
 namespace {
 
+/// Relative shift of lines by parallax from which phases of one structure, whose cells are mostly
+/// some 1e-3 to 1e-2 apart, are not told apart in conventional maps.
+constexpr double max_parallax = 1e-3;
+
 /// Whether the cell of a phase of this structure is refined in every voxel.
 bool structure_varies(const settings::Job& job, const settings::PhaseSettings& phase) {
-    return std::any_of(job.phases.begin(), job.phases.end(),
-                       [&](const settings::PhaseSettings& other) {
-                           return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
-                       });
+    return std::any_of(
+        job.phases.begin(), job.phases.end(), [&](const settings::PhaseSettings& other) {
+            return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
+        });
 }
 
 /// On the mean pattern such a phase takes what a spread of the other's cell does to the lines.
@@ -110,6 +114,17 @@ std::vector<voxels::GlobalShape> undecided_cells(const settings::Job& job,
 }
 
 } // namespace
+
+std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
+                                                   const tomography::ScanGeometry& geometry) {
+    std::vector<std::size_t> phases;
+    if (geometry.field_of_view_radius() / geometry.distance < max_parallax)
+        return phases;
+    for (std::size_t p = 0; p < job.phases.size(); ++p)
+        if (!cell_varies(job.phases[p]) && structure_varies(job, job.phases[p]))
+            phases.push_back(p);
+    return phases;
+}
 
 voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
                                              const rietveld::PatternModel& model,

@@ -6,7 +6,9 @@
 #include "solvers/absorption/phase_absorption.hpp"
 #include "solvers/voxels/voxel_refinement.hpp"
 #include "tomography/fbp.hpp"
+#include "tomography/scan_geometry.hpp"
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,11 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
 maps::PhaseMaskOptions phase_mask_options(const settings::Job& job);
 /// Widths to refine on voxels: of phases whose cell varies, and of others with the same structure;
 /// the mean pattern would take the variation for broad lines.
+/// Phases with the structure of another one whose cell varies where parallax moves lines by so much
+/// that conventional maps do not tell the two apart.
+std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
+                                                   const tomography::ScanGeometry& geometry);
+
 std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job);
 
 /// Whether a parameter of the phase's cell is refined in every voxel.

@@ -23,6 +23,9 @@ struct PhaseOptions {
     std::array<Treatment, 6> cell{}; ///< a, b, c, alpha, beta, gamma; the free ones count
     Treatment size = Treatment::fixed, microstrain = Treatment::fixed;
     Treatment gauss_microstrain = Treatment::fixed, march = Treatment::fixed;
+    /// Amounts start at 0 and not at the conventional ones, which parallax has made: the first step
+    /// then finds them with the cell at its start.
+    bool starts_absent = false;
 };
 
 /// What of a single peak is refined besides its area.

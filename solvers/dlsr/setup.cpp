@@ -209,6 +209,8 @@ void SetupBuilder::add_phase(std::size_t p) {
                wanted.scale == Treatment::fixed                           ? FieldTreatment::fixed
                : wanted.scale == Treatment::global || options_.scale_maps ? FieldTreatment::scaled
                                                                           : FieldTreatment::voxel);
+    if (wanted.starts_absent)
+        setup_.fields.back().start = {team_, std::vector<double>(size_, 0.0)};
     add_cells(part);
     if (options_.refine_widths)
         add_widths(part);
