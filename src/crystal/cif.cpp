@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
+#include "base/units.hpp"
 #include "crystal/cif_content.hpp"
 #include "crystal/cif_document.hpp"
 #include "crystal/cif_sites.hpp"
@@ -21,7 +22,9 @@ namespace xrdct::crystal {
 
 namespace {
 
-constexpr double different_places = 0.2; ///< Å; closer atoms share a place
+constexpr double shortest_cell = 0.5, longest_cell = 1e4; ///< Å
+constexpr double densest = 50;                            ///< g/cm³; osmium has 22.6
+constexpr double different_places = 0.2;                  ///< Å; closer atoms share a place
 
 using gemmi::El;
 
@@ -70,7 +73,8 @@ UnitCell read_cell(gemmi::cif::Block& block, const std::string& source) {
     }
     const bool angles = std::min({cell.alpha, cell.beta, cell.gamma}) > 0 &&
                         std::max({cell.alpha, cell.beta, cell.gamma}) < 180;
-    if (std::min({cell.a, cell.b, cell.c}) <= 0 || !angles || !(cell.volume() > 0))
+    if (!(std::min({cell.a, cell.b, cell.c}) >= shortest_cell) ||
+        !(std::max({cell.a, cell.b, cell.c}) <= longest_cell) || !angles || !(cell.volume() > 0))
         throw Error(fmt::format("{}: impossible unit cell {} {} {} Å, {} {} {}°", source, cell.a,
                                 cell.b, cell.c, cell.alpha, cell.beta, cell.gamma));
     return cell;
@@ -240,6 +244,11 @@ Phase Phase::from_cif_text(std::string_view text, const std::string& source, std
     if (!(s.mass > 0))
         throw Error(fmt::format("{}: every site is empty (occupancy 0)", source));
     s.composition = composition_of(s.atoms, s.elements);
+    const double density = s.mass / s.cell.volume() * atomic_mass_g_per_cm3;
+    if (density > densest)
+        s.warnings.push_back(fmt::format("the density would be {:.4g} g/cm³, more than any solid "
+                                         "has; are the cell lengths in Å?",
+                                         density));
     return Phase(std::move(structure));
 }
 

@@ -321,6 +321,13 @@ TEST(CifContent, AFormulaOfTheWholeCellIsRecognised) {
                 HasSubstr("Na2 Cl2"));
 }
 
+TEST(CifContent, CellsInOtherUnitsAreNoted) {
+    const std::string tail = group("F m -3 m") + salt_atoms;
+    EXPECT_THAT(read("data_x\n" + cell("0.56402", "0.56402", "0.56402") + tail).warnings(),
+                Contains(HasSubstr("Å")));
+    EXPECT_THAT(error_of("data_x\n" + cell("4", "1e-308", "4") + tail), HasSubstr("impossible"));
+}
+
 TEST(CifSyntax, EncodingsAndLineEndsOfAllSystems) {
     const std::string text = "data_x\n" + salt + salt_atoms;
     std::string utf16(text.size() * 2, '\0'), utf16_big(text.size() * 2, '\0'), carriage = text,

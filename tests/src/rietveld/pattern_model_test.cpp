@@ -280,4 +280,14 @@ TEST(PatternModel, Misuse) {
     EXPECT_THAT([&] { model.find_phase("Si"); }, ThrowsMessage<Error>(HasSubstr("'Si'")));
 }
 
+TEST(PatternModel, EveryAngleOfACellLiesWithinItsRange) {
+    for (const double angle : {3.0, 13.93, 19.22, 60.0, 90.0, 120.0, 165.0, 179.0}) {
+        const auto [lower, upper] = rietveld::cell_range(crystal::CellParameter::alpha, angle);
+        EXPECT_GT(lower, 0);
+        EXPECT_LT(lower, angle);
+        EXPECT_GT(upper, angle);
+        EXPECT_LT(upper, 180);
+    }
+}
+
 } // namespace
