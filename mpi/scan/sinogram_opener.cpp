@@ -415,7 +415,8 @@ class SinogramOpener {
             fmt::format("{}{}; {:.3g} % of the intensities are missing", first,
                         gaps.size() > 1 ? fmt::format(", and so on, {} parts", gaps.size()) : "",
                         100.0 * static_cast<double>(missing) / static_cast<double>(slice.size())));
-        metadata_.origin["intensity"] += " (" + metadata_.notes.back() + ")";
+        metadata_.origin["intensity"] +=
+            ", of which " + metadata_.notes.back().substr(intensity_.describe().size() + 2);
     }
 
     const SinogramSource& source_;

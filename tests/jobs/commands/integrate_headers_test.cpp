@@ -111,6 +111,42 @@ class Headers : public ::testing::Test {
     TemporaryDirectory folder_;
 };
 
+/// A frame of floats, 10 everywhere but -1 in every tenth pixel and 7 in another one.
+TEST_F(Headers, MarksInFramesOfFloats) {
+    std::string header = "{\nByteOrder = LowByteFirst ;\nDataType = FloatValue ;\nDim_1 = 20 "
+                         ";\nDim_2 = 20 ;\n";
+    header.resize(1022, ' ');
+    std::vector<float> pixels(side * side, 10);
+    for (std::size_t i = 0; i < pixels.size(); i += 10) {
+        pixels[i] = -1;
+        pixels[i + 5] = 7;
+    }
+    write_text(folder() / "f.edf", header + "}\n" +
+                                       std::string(reinterpret_cast<const char*>(pixels.data()),
+                                                   sizeof(float) * pixels.size()));
+    const auto mean_and_invalid = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> arguments{"integrate", "f.edf",    "--poni",  "a.poni",
+                                           "--output",  "out.nxs",  "--force", "--channels",
+                                           "1",         "--errors", "scatter", "--no-solid-angle"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const auto result = run_xrdct(arguments, 0, 60, folder());
+        EXPECT_EQ(result.exit_code, 0) << result.errors;
+        return std::pair{values("out.nxs", "entry/patterns/intensity").front(),
+                         values("out.nxs", "entry/patterns/invalid_pixels").front()};
+    };
+    const auto close = [](double mean, double invalid) {
+        return ::testing::Pair(::testing::DoubleNear(mean, 1e-5), invalid);
+    };
+    EXPECT_THAT(mean_and_invalid({}), close((320 * 10 + 40 * 7) / 360.0, 40));
+    EXPECT_THAT(mean_and_invalid({"--negative", "measured"}),
+                close((320 * 10 + 40 * 7 - 40) / 400.0, 0));
+    EXPECT_THAT(mean_and_invalid({"--dummy", "7.2:0.5"}), close(10, 80));
+    EXPECT_THAT(mean_and_invalid({"--saturation", "8"}), close(7, 360));
+    std::filesystem::remove(folder() / "out.nxs");
+    expect_failure({"--dummy", "'7:x'"}, "f.edf", {"--dummy", "7:x"});
+    expect_failure({"--negative", "honest"}, "f.edf", {"--negative", "honest"});
+}
+
 TEST_F(Headers, MotorsOfEDFFramesMakeASinogram) {
     for (int i = 0; i < 12; ++i)
         write_text(folder() / ("f_" + std::to_string(i) + ".edf"),
