@@ -172,7 +172,7 @@ std::string lines_text(const Finding& f, const settings::Job& job, const Scan& s
     return fmt::format(
         "{}: with {:.6g} angstrom the phases explain {:.0f} % of the strong lines of the mean "
         "pattern, with {:.5g} angstrom ({:.5g} keV, factor {:.4f}) {:.0f} %; check the wavelength, "
-        "and the distance that the integration used",
+        "the distance that the integration used, and whether the job lacks a phase",
         place(job, scan, "wavelength"), scan.wavelength(), 100 * f.value, wavelength,
         energy_from_wavelength(wavelength), f.factor, 100 * f.limit);
 }

@@ -63,10 +63,11 @@ std::vector<Finding> check_channels(std::span<const double> two_theta,
         const double flank = std::max(largest(beside(pattern, k, 1)), largest(beside(air, k, 1)));
         if (air[k] > 2 * usual + 8 * scatter && excess > 0.3 * midpoint_median(around) &&
             in_air_excess > 0.5 * excess && flank - usual < 0.15 * in_air_excess)
-            findings.push_back({.kind = Kind::channel,
-                                .value = usual > 0 ? air[k] / usual : Finding::none,
-                                .position = two_theta[k],
-                                .index = k});
+            findings.push_back(
+                {.kind = Kind::channel,
+                 .value = usual > 0 ? air[k] / usual : pattern[k] / midpoint_median(around),
+                 .position = two_theta[k],
+                 .index = k});
     }
     return findings;
 }

@@ -57,10 +57,10 @@ std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_t
         return {};
     std::vector<Finding> findings;
     for (const std::size_t end : {std::size_t{0}, std::size_t{1}}) {
-        // The outermost ray alone may graze the body.
-        const std::size_t t = end == 0 ? 0 : n_translation - 1;
-        const double value = profile[t];
-        if (value > 0.25 * level)
+        // The outermost ray may graze the body's rim: then the next one has much more.
+        const double value = profile[end == 0 ? 0 : n_translation - 1];
+        const double next = profile[end == 0 ? 1 : n_translation - 2];
+        if (value > 0.5 * level || (value > 0.2 * level && value > 0.6 * next))
             findings.push_back({.kind = Kind::no_air, .value = value / level, .index = end});
     }
     return findings;

@@ -185,5 +185,13 @@ TEST(Ends, ABodyThatIsCutOffIsFoundAtItsSide) {
     EXPECT_EQ(finding.index, 0U);
 }
 
+TEST(Ends, ARayThatGrazesTheRimIsNone) {
+    std::vector<float> data;
+    for (int i = 0; i < 20; ++i)
+        for (int t = 0; t < 24; ++t)
+            data.push_back(t == 0 || t == 23 ? 0.3F : t == 1 || t == 22 ? 1.4F : 1.0F);
+    EXPECT_TRUE(check_ends(data, 24).empty());
+}
+
 } // namespace
 } // namespace xrdct::inspection
