@@ -71,8 +71,8 @@ struct GlobalRanges {
 GlobalRanges global_ranges(const Setup& setup);
 void set_global_ranges(Setup& setup, const GlobalRanges& ranges);
 /// Ranges about `values` for the shapes that ended at the end of theirs, with the others as they
-/// are; nothing when none did. Ends that nature (widths of 0) or the bounds of the model's parameter
-/// set stay.
+/// are; nothing when none did. Ends that nature (widths of 0) or the bounds of the model's
+/// parameter set stay.
 std::optional<GlobalRanges> moved_ranges(const Setup& setup, std::span<const double> values);
 
 } // namespace xrdct::dlsr
