@@ -98,6 +98,12 @@ bool structure_varies(const settings::Job& job, const settings::PhaseSettings& p
         });
 }
 
+bool cell_is_refined(const settings::PhaseSettings& phase) {
+    return std::any_of(phase.cell.begin(), phase.cell.end(), [](settings::Treatment treatment) {
+        return treatment != settings::Treatment::fixed;
+    });
+}
+
 /// On the mean pattern such a phase takes what a spread of the other's cell does to the lines.
 std::vector<voxels::GlobalShape> undecided_cells(const settings::Job& job,
                                                  const rietveld::PatternModel& model) {
@@ -121,7 +127,8 @@ std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
     if (geometry.field_of_view_radius() / geometry.distance < max_parallax)
         return phases;
     for (std::size_t p = 0; p < job.phases.size(); ++p)
-        if (!cell_varies(job.phases[p]) && structure_varies(job, job.phases[p]))
+        if (!cell_varies(job.phases[p]) && cell_is_refined(job.phases[p]) &&
+            structure_varies(job, job.phases[p]))
             phases.push_back(p);
     return phases;
 }

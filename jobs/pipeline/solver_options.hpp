@@ -32,8 +32,8 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
 maps::PhaseMaskOptions phase_mask_options(const settings::Job& job);
 /// Widths to refine on voxels: of phases whose cell varies, and of others with the same structure;
 /// the mean pattern would take the variation for broad lines.
-/// Phases with the structure of another one whose cell varies where parallax moves lines by so much
-/// that conventional maps do not tell the two apart.
+/// Phases with a refined cell and the structure of another one whose cell varies, where parallax
+/// moves lines by so much that conventional maps do not tell the two apart.
 std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
                                                    const tomography::ScanGeometry& geometry);
 

@@ -23,8 +23,9 @@ struct PhaseOptions {
     std::array<Treatment, 6> cell{}; ///< a, b, c, alpha, beta, gamma; the free ones count
     Treatment size = Treatment::fixed, microstrain = Treatment::fixed;
     Treatment gauss_microstrain = Treatment::fixed, march = Treatment::fixed;
-    /// Amounts start at 0 and not at the conventional ones, which parallax has made: the first step
-    /// then finds them with the cell at its start.
+    /// Amounts start at 0 and not at the conventional ones, which parallax has made, and are tied
+    /// to their neighbours as if a tenth of them were much: free in every voxel, two phases of one
+    /// structure can stand for a cell that varies.
     bool starts_absent = false;
 };
 

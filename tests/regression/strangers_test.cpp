@@ -102,4 +102,21 @@ TEST(Strangers, CellWithoutParallaxByConventionalMaps) {
     EXPECT_LE(found.fractions, 0.01);
 }
 
+// Parallax moves lines by 0.5 %, the cells of the two cathode phases differ by 0.4 %.
+TEST(Strangers, CellWithParallaxByDlsr) {
+    const auto job = measured_data("strangers/cell_a.toml");
+    if (!job)
+        GTEST_SKIP() << measured_data_reason("strangers/cell_a.toml");
+    const TemporaryDirectory folder;
+    const auto run =
+        run_job(*job, folder / "results", {"--stages", "absorption,fbp,rietveld,dlsr"});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    const auto found =
+        compare(folder / "results" / "dlsr.nxs", "dlsr", job->parent_path() / "cell_a_truth.h5");
+    EXPECT_GE(found.c_coverage, 0.98);
+    EXPECT_LE(std::abs(found.c_bias), 8e-4);
+    EXPECT_LE(found.c_median, 2e-3);
+    EXPECT_LE(found.fractions, 0.01);
+}
+
 } // namespace
