@@ -111,8 +111,9 @@ TEST_F(FieldFrames, PixelsWithoutAValueAreLeftOut) {
         ASSERT_EQ(result.exit_code, 0) << result.errors;
         for (const double mean : means())
             EXPECT_NEAR(mean, one.mean, 6e-4) << one.file;
-        if (one.invalid >= 0)
+        if (one.invalid >= 0) {
             EXPECT_EQ(invalid().front(), one.invalid) << one.file;
+        }
     }
 }
 

@@ -460,7 +460,7 @@ TEST_F(Analysed, TheProductHoldsAllNumbersToTheLastBit) {
     const auto made = analyse(products);
     const auto path = folder_ / analysis_file;
     EXPECT_FALSE(read_analysis(path, products, std::nullopt)) << "there is none yet";
-    EXPECT_TRUE(refresh_analysis(folder_.path()).empty());
+    EXPECT_TRUE(refresh_analysis(folder_.path()).notes.empty());
     const auto read = read_analysis(path, products, std::nullopt);
     ASSERT_TRUE(read);
     EXPECT_EQ(analysis_json(*read, "t"), analysis_json(made, "t"));
