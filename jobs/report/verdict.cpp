@@ -44,8 +44,9 @@ Fits fits_of(const StageResult& stage) {
 }
 
 void judge_fits(const StageResult& stage, const Fits& fits, Verdict& verdict) {
+    // A limit of the job may have ended it, as the job wanted.
     if (stage.dlsr && !stage.dlsr->converged)
-        verdict.faults.push_back(
+        verdict.doubts.push_back(
             fmt::format("the DLSR did not converge ({})", stage.dlsr->stop_reason));
     if (fits.of_voxels && fits.voxels > 0) {
         const double share = static_cast<double>(fits.converged) / static_cast<double>(fits.voxels);
@@ -76,7 +77,7 @@ void judge_shapes(const StageResult& stage, Verdict& verdict) {
         return;
     std::vector<std::string> bound;
     for (const auto& global : stage.dlsr->globals)
-        if (global.at_bound)
+        if (global.at_bound && std::abs(global.value) > 1e-12) // no width at all is no range's end
             bound.push_back(global.group + " " + global.quantity);
     if (!bound.empty())
         verdict.doubts.push_back(fmt::format("on a bound: {}", fmt::join(bound, ", ")));

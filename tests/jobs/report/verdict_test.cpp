@@ -67,7 +67,12 @@ TEST(Verdict, ADlsrThatDidNotConvergeAndParametersOnBounds) {
     EXPECT_THAT(judge(analysis).doubts, ElementsAre(HasSubstr("on a bound: separator position")));
     analysis.stages[0].dlsr->converged = false;
     analysis.stages[0].dlsr->stop_reason = "maximum number of iterations";
-    EXPECT_THAT(judge(analysis).faults, ElementsAre(HasSubstr("maximum number of iterations")));
+    EXPECT_TRUE(judge(analysis).trusted());
+    EXPECT_THAT(verdict_lines(judge(analysis), "r")[3],
+                HasSubstr("did not converge (maximum number of iterations)"));
+    analysis.stages[0].dlsr->rwp = 0.5;
+    analysis.stages[0].dlsr->gof = 9;
+    EXPECT_FALSE(judge(analysis).trusted());
     EXPECT_THAT(verdict_lines(judge(analysis), "r")[3], HasSubstr("NOT TO BE TRUSTED"));
 }
 
