@@ -98,12 +98,13 @@ class DlsrSamples : public DlsrTest {
             all.insert(all.end(), {"--set", setting});
         return all;
     }
-    /// A run that must succeed.
+    /// A run that must make its product. Over spots it says itself (exit code 3) that the model
+    /// misses what was measured.
     static std::filesystem::path
     results_of(const std::string& name, const std::vector<std::string>& more = {}, int ranks = 2) {
         const auto results = new_results(name);
         const auto run = run_dlsr(results, settings(more), ranks);
-        if (run.exit_code != 0)
+        if (run.exit_code != 0 && run.exit_code != 3)
             throw std::runtime_error("dlsr failed: " + run.errors);
         return results;
     }
