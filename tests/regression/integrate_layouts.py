@@ -203,7 +203,8 @@ else:
     CbfImage(data=mask.astype(np.int32)).write("mask.cbf")
     check("CBF series", "frame_*.cbf", "--mask", "mask.edf", ranks=2)
     floats = np.array([expected(f, np.zeros_like(mask)) for f in signed])
-    check("EDF series", "frame_*.edf", "--mask", "mask.cbf", against=floats)
+    check("EDF series", "frame_*.edf", "--mask", "mask.cbf", "--negative", "measured", against=floats)
+    check("EDF series, negative marks", "frame_*.edf", "--mask", "mask.cbf")
     os.remove("frame_9.cbf")
     gap = truth.copy()
     gap[4] = np.nan
