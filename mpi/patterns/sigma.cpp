@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "base/numbers.hpp"
+#include "base/statistics.hpp"
 #include "mpi/patterns/rows.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 namespace xrdct::patterns::detail {
 
 namespace {
-
-double median_of(std::vector<double> values) {
-    if (values.empty())
-        return nan_value;
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
 
 /// What the rows say of their standard deviations, as medians.
 struct SigmaFigures {
@@ -50,9 +44,9 @@ SigmaFigures figures_of(const Rows& rows) {
                 std::abs(y[i - 1] - 2 * y[i] + y[i + 1]) /
                 std::sqrt(s[i - 1] * s[i - 1] + 4 * s[i] * s[i] + s[i + 1] * s[i + 1]));
     }
-    f.scatter = median_of(scatter) / 0.6745;
-    f.intensity = median_of(intensity);
-    f.counts = median_of(counts);
+    f.scatter = median(std::move(scatter)) / 0.6745;
+    f.intensity = median(std::move(intensity));
+    f.counts = median(std::move(counts));
     return f;
 }
 
