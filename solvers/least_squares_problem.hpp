@@ -19,7 +19,10 @@ namespace xrdct::solvers {
 /// tolerance of the active set is a plain number in units of x.
 class LeastSquaresProblem {
   public:
+    LeastSquaresProblem() = default;
     virtual ~LeastSquaresProblem() = default;
+    LeastSquaresProblem(const LeastSquaresProblem&) = delete;
+    LeastSquaresProblem& operator=(const LeastSquaresProblem&) = delete;
 
     /// Entries of x on this rank (may be 0); constant. Not collective.
     virtual std::size_t local_size() const = 0;

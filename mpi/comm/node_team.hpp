@@ -23,6 +23,8 @@ class NodeTeam final : public SharedMemoryTeam {
     explicit NodeTeam(const Communicator& communicator,
                       std::size_t most = std::numeric_limits<std::size_t>::max());
     ~NodeTeam() override;
+    NodeTeam(const NodeTeam&) = delete;
+    NodeTeam& operator=(const NodeTeam&) = delete;
 
     std::size_t rank() const override { return static_cast<std::size_t>(node_.rank()); }
     std::size_t size() const override { return static_cast<std::size_t>(node_.size()); }

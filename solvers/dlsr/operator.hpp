@@ -65,6 +65,8 @@ class Operator {
     ~Operator();
     Operator(Operator&&) noexcept;
     Operator& operator=(Operator&&) noexcept;
+    Operator(const Operator&) = delete;
+    Operator& operator=(const Operator&) = delete;
 
     const SharedMemoryTeam& team() const;
     const rietveld::PatternBasis& basis() const;

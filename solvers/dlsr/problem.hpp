@@ -37,6 +37,8 @@ class Problem final : public solvers::LeastSquaresProblem {
             std::span<const float> data, std::vector<Field> fields, std::vector<Global> globals,
             std::span<const double> values, const mpi::NodeTeam* team = nullptr);
     ~Problem() override;
+    Problem(const Problem&) = delete;
+    Problem& operator=(const Problem&) = delete;
 
     std::size_t size() const;    ///< unknowns of all ranks
     mpi::BlockRange own() const; ///< this rank's share of them

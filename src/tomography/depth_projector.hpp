@@ -58,6 +58,8 @@ class DepthProjector {
     ~DepthProjector();
     DepthProjector(DepthProjector&&) noexcept;
     DepthProjector& operator=(DepthProjector&&) noexcept;
+    DepthProjector(const DepthProjector&) = delete;
+    DepthProjector& operator=(const DepthProjector&) = delete;
 
     /// The voxels in the projector's own order (tiles of the image).
     std::span<const VoxelBlocks> voxels() const;

@@ -81,6 +81,8 @@ class PatternBasis {
     ~PatternBasis();
     PatternBasis(PatternBasis&&) noexcept;
     PatternBasis& operator=(PatternBasis&&) noexcept;
+    PatternBasis(const PatternBasis&) = delete;
+    PatternBasis& operator=(const PatternBasis&) = delete;
 
     std::size_t size() const; ///< M
     std::size_t channel_count() const;
