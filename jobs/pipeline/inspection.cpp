@@ -3,11 +3,14 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "inspection/contents.hpp"
 #include "inspection/half_turn.hpp"
 #include "inspection/lines.hpp"
 #include "inspection/magnitudes.hpp"
+#include "inspection/order.hpp"
 #include "inspection/outliers.hpp"
 #include "inspection/sample_extent.hpp"
+#include "inspection/steadiness.hpp"
 #include "jobs/pipeline/scan_summary.hpp"
 #include "jobs/pipeline/solver_options.hpp"
 
@@ -119,12 +122,18 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
     return findings;
 }
 
-std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summary) {
-    const auto& rotation = scan.geometry().rotation;
-    const std::size_t n_translation = scan.geometry().translation.size();
+/// Angles of the projections read, and their mean intensities, NaN where missing.
+struct Projections {
     std::vector<double> angles, sums;
+    bool all = false; ///< of the scan
+};
+
+Projections projections_of(const Scan& scan, const ScanSummary& summary) {
+    const std::size_t n_translation = scan.geometry().translation.size();
+    Projections result;
+    result.all = summary.rows.size() == scan.geometry().rotation.size();
     for (std::size_t i = 0; i < summary.rows.size(); ++i) {
-        angles.push_back(rotation[summary.rows[i]]);
+        result.angles.push_back(scan.geometry().rotation[summary.rows[i]]);
         double sum = 0;
         std::size_t known = 0;
         for (std::size_t t = 0; t < n_translation; ++t)
@@ -132,20 +141,76 @@ std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summa
                 sum += value;
                 ++known;
             }
-        sums.push_back(2 * known > n_translation ? sum / static_cast<double>(known)
-                                                 : Finding::none);
+        result.sums.push_back(2 * known > n_translation ? sum / static_cast<double>(known)
+                                                        : Finding::none);
     }
-    auto findings = inspection::check_axes(summary.sinogram, n_translation);
-    if (!findings.empty())
-        return findings;
+    return result;
+}
+
+/// Order and scale of the angles. What is out of order mirrors nothing either.
+std::vector<Finding> look_at_angles(const Scan& scan, const ScanSummary& summary,
+                                    const Projections& projections) {
+    const auto& rotation = scan.geometry().rotation;
+    const std::size_t n_translation = scan.geometry().translation.size();
     const double step = rotation.size() > 1 ? std::abs(rotation.back() - rotation.front()) /
                                                   static_cast<double>(rotation.size() - 1)
                                             : 0;
-    append(findings, inspection::judge(inspection::compare_half_turn(angles, summary.sinogram,
-                                                                     n_translation, step)));
-    if (summary.rows.size() == rotation.size())
-        append(findings, inspection::check_projections(angles, sums));
+    const auto half_turn = inspection::judge(inspection::compare_half_turn(
+        projections.angles, summary.sinogram, n_translation, step));
+    if (std::ranges::any_of(half_turn, [](const Finding& f) { return f.kind == Kind::zigzag; }))
+        return half_turn;
+    auto order = inspection::judge(
+        inspection::compare_projections(summary.rows, summary.sinogram, n_translation));
+    if (!order.empty() || !projections.all)
+        return order.empty() ? half_turn : order;
+    auto places = inspection::check_places(rotation, summary.sinogram, n_translation);
+    if (!places.empty()) {
+        places.front().factor = static_cast<double>(places.size());
+        places.resize(1);
+        return places;
+    }
+    const auto scale = inspection::check_angle_scale(rotation, summary.sinogram, n_translation);
+    // The one that names the factor says more.
+    if (!scale.empty() && (half_turn.empty() || !std::isnan(scale.front().factor)))
+        return scale;
+    return half_turn;
+}
+
+std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summary) {
+    const std::size_t n_translation = scan.geometry().translation.size();
+    const auto projections = projections_of(scan, summary);
+    auto findings = inspection::check_values(summary.counts, summary.pattern);
+    if (has_error(findings))
+        return findings;
+    const auto blanks =
+        inspection::check_blanks(projections.angles, summary.sinogram, n_translation,
+                                 scan.two_theta(), summary.pattern);
+    append(findings, blanks);
+    const auto axes = inspection::check_axes(summary.sinogram, n_translation);
+    append(findings, axes);
+    if (!axes.empty())
+        return findings;
+    // What is not there is neither dim nor unlike its mirror image.
+    const auto blank = [&](Kind kind) {
+        return std::ranges::any_of(blanks, [&](const Finding& f) { return f.kind == kind; });
+    };
+    if (blank(Kind::empty_rays))
+        return findings;
+    append(findings, look_at_angles(scan, summary, projections));
+    if (projections.all && !blank(Kind::empty_projections)) {
+        const auto unsteady = inspection::check_steadiness(
+            scan.geometry().rotation, summary.sinogram, n_translation);
+        append(findings, unsteady);
+        append(findings, inspection::check_projections(projections.angles, projections.sums));
+    }
     return findings;
+}
+
+std::vector<Finding> look_at_transmission(const settings::Job& job, const Scan& scan) {
+    if (job.absorption.method != settings::AbsorptionMethod::transmission ||
+        !scan.metadata().has_transmission)
+        return {};
+    return inspection::check_transmission(scan.transmission(), scan.geometry().translation.size());
 }
 
 } // namespace
@@ -164,6 +229,7 @@ std::vector<Doubt> inspect_scan(const settings::Job& job, const Scan& scan, bool
     take(axes);
     const auto summary = summarise(scan);
     auto sinogram = look_at_sinogram(scan, summary);
+    append(sinogram, look_at_transmission(job, scan));
     // Lines of a wavelength or range that makes no sense would be no lines, and exchanged axes have
     // no air where it is looked for.
     std::vector<Finding> pattern;
@@ -172,7 +238,8 @@ std::vector<Doubt> inspect_scan(const settings::Job& job, const Scan& scan, bool
     // A body that is cut off mirrors in part only.
     if (std::ranges::any_of(pattern, [](const Finding& f) { return f.kind == Kind::no_air; }))
         std::erase_if(sinogram, [](const Finding& f) {
-            return f.kind == Kind::turn_mistaken || f.kind == Kind::not_mirrored;
+            return f.kind == Kind::turn_mistaken || f.kind == Kind::not_mirrored ||
+                   f.kind == Kind::angle_scale || f.kind == Kind::moved;
         });
     take(sinogram);
     take(pattern);

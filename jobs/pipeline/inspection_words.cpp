@@ -149,6 +149,97 @@ std::string half_turn_text(const Finding& f, const settings::Job& job, const Sca
         place(job, scan, "rotation"), f.value);
 }
 
+std::string order_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    const auto where = place(job, scan, "rotation");
+    if (f.kind == Kind::order)
+        return fmt::format("{}: neighbouring projections are no more alike than any two (likeness "
+                           "{:.2f} of the others'): angles and projections are in another order; "
+                           "check the order of the frames, or of the angles",
+                           where, f.value);
+    if (f.kind == Kind::misplaced)
+        return fmt::format("{}: {:.0f} projections are unlike their neighbours but like others "
+                           "elsewhere, the first one number {} (likeness {:.2f}, usual {:.2f}), "
+                           "which fits beside {:.4g} deg; check the order of the frames",
+                           where, f.factor, f.index, f.value, f.limit, f.position);
+    std::string guess = "check angles, their unit and order, and whether the sample moved";
+    if (near(f.factor, 0.9))
+        guess = "with angles in gradians they do; state degrees";
+    else if (near(f.factor, 0.5))
+        guess = "with half the angles they do: is a half turn taken for a full one?";
+    else if (near(f.factor, 2))
+        guess = "with twice the angles they do: is a full turn taken for half of one?";
+    return fmt::format("{}: projections 180 deg apart do not mirror each other (likeness {:.2f} of "
+                       "that of neighbours); {}",
+                       where, f.value, guess);
+}
+
+std::string steadiness_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    if (f.kind == Kind::drift)
+        return fmt::format("{}: the projections at {:.4g} deg have {:.2f} times the intensity of "
+                           "those half a turn apart, at {:.4g} deg, which should be the same: the "
+                           "beam drifts or jumps; name a monitor (input.monitor) or normalise with "
+                           "xrdct condition",
+                           place(job, scan, "intensity"), f.position, f.value, f.limit);
+    return fmt::format("{}: between projections {} and {} (at {:.4g} deg) the centre of mass jumps "
+                       "by {:.3g} mm: the sample or the axis has moved, or projections are missing "
+                       "there; reconstruct the parts by themselves",
+                       place(job, scan, "intensity"), f.index - 1, f.index, f.position,
+                       f.value * std::abs(scan.geometry().step()));
+}
+
+std::string contents_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    const auto where = place(job, scan, "intensity");
+    const auto what = [&](double zeros) {
+        return zeros > 0 ? "zero or missing throughout" : "NaN throughout";
+    };
+    switch (f.kind) {
+    case Kind::no_signal:
+        return std::isnan(f.value)
+                   ? fmt::format("{}: no intensity is finite; is it the right dataset?", where)
+                   : fmt::format("{}: all intensities are {:.6g}, zero or constant data have no "
+                                 "signal; is it the right dataset, and was it written?",
+                                 where, f.value);
+    case Kind::saturated:
+        return fmt::format("{}: {:.0f} intensities have the same largest value {:.6g} and few lie "
+                           "just below it: they seem to be saturated or clipped, and strong lines "
+                           "too weak; mask them or measure with less intensity",
+                           where, f.value, f.position);
+    case Kind::negative:
+        return fmt::format("{}: the mean pattern is negative in {:.0f} % of the channels, by much "
+                           "more than noise; is too much background or dark subtracted?",
+                           where, 100 * f.value);
+    case Kind::empty_projections:
+        return fmt::format("{}: {:.0f} % of the projections are {}, the first at {:.4g} deg: frames "
+                           "that were not written or lost? Leave them out or mask them (xrdct "
+                           "condition); missing directions make artefacts",
+                           where, 100 * f.value, what(f.limit), f.position);
+    case Kind::empty_rays:
+        return fmt::format("{}: {:.0f} translations inside the scan, the first number {}, are {} in "
+                           "all projections: they make rings; check the data",
+                           where, f.value, f.index, what(f.limit));
+    case Kind::empty_channels:
+        return fmt::format("{}: {:.0f} % of the channels, the first at 2theta = {:.4g} deg, are "
+                           "zero in all patterns, as where no detector is; mask them or limit the "
+                           "range (channels.two_theta_min, channels.two_theta_max)",
+                           where, 100 * f.value, f.position);
+    default: {
+        std::string guess = "check the dataset";
+        if (near(f.factor, 0.01))
+            guess = "is it in percent? Divide it by 100";
+        else if (f.factor == 0)
+            guess = "there is more behind the sample than beside it: is it -log of the "
+                    "transmission (absorbance)? Store exp(-x)";
+        else if (f.factor == -1)
+            guess = "there is more behind the sample than beside it: is it 1/transmission? Store "
+                    "the inverse";
+        return fmt::format("{}: a transmission is 1 beside the sample and between 0 and 1 behind "
+                           "it; this one has values from {:.4g} to {:.4g}, and {:.4g} at the ends; "
+                           "{}",
+                           place(job, scan, "transmission"), f.value, f.limit, f.position, guess);
+    }
+    }
+}
+
 std::string lines_text(const Finding& f, const settings::Job& job, const Scan& scan) {
     const auto where = job.input.file.string();
     if (f.kind == Kind::strange_line)
@@ -218,6 +309,30 @@ std::string_view name_of(Kind kind) {
         return "turn_mistaken";
     case Kind::zigzag:
         return "zigzag";
+    case Kind::order:
+        return "order";
+    case Kind::misplaced:
+        return "misplaced";
+    case Kind::angle_scale:
+        return "angle_scale";
+    case Kind::drift:
+        return "drift";
+    case Kind::moved:
+        return "moved";
+    case Kind::no_signal:
+        return "no_signal";
+    case Kind::saturated:
+        return "saturated";
+    case Kind::negative:
+        return "negative";
+    case Kind::empty_projections:
+        return "empty_projections";
+    case Kind::empty_rays:
+        return "empty_rays";
+    case Kind::empty_channels:
+        return "empty_channels";
+    case Kind::transmission:
+        return "transmission";
     case Kind::no_air:
         return "no_air";
     case Kind::lines_unexplained:
@@ -259,6 +374,21 @@ std::string describe(const Finding& f, const settings::Job& job, const Scan& sca
     case Kind::turn_mistaken:
     case Kind::zigzag:
         return half_turn_text(f, job, scan);
+    case Kind::order:
+    case Kind::misplaced:
+    case Kind::angle_scale:
+        return order_text(f, job, scan);
+    case Kind::drift:
+    case Kind::moved:
+        return steadiness_text(f, job, scan);
+    case Kind::no_signal:
+    case Kind::saturated:
+    case Kind::negative:
+    case Kind::empty_projections:
+    case Kind::empty_rays:
+    case Kind::empty_channels:
+    case Kind::transmission:
+        return contents_text(f, job, scan);
     case Kind::no_air:
         return fmt::format("{}: the {} translation still has {:.0f} % of the body's line "
                            "intensity: the sample reaches beyond the scan, or is off its centre; "

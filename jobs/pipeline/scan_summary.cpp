@@ -139,6 +139,7 @@ ScanSummary summarise(const Scan& scan) {
                     const float value = factor * projection[t * width + k];
                     if (!std::isfinite(value))
                         continue;
+                    summary.counts.add(projection[t * width + k]);
                     pattern.add(channels.begin + k, value);
                     if (outermost)
                         air.add(channels.begin + k, value);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "inspection/contents.hpp"
 #include "jobs/pipeline/scan.hpp"
 
 #include <cstddef>
@@ -16,6 +17,7 @@ struct ScanSummary {
     std::vector<double> pattern;     ///< [channel in use], mean over the rays read
     std::vector<double> air_pattern; ///< the same over the outermost translations
     std::vector<float> sinogram;     ///< [row][translation], mean over the channels
+    inspection::ValueCounts counts;  ///< of the values read, without the monitor
 };
 
 /// Reads a scan, or of one larger than 192 MB about 48 projections: the first and the last,

@@ -22,6 +22,26 @@ enum class Kind {
     not_mirrored,      ///< misfit of projections half a turn apart, 0 (mirrored) to 1 (unrelated)
     turn_mistaken,     ///< projections half a turn apart are alike, not mirrored
     zigzag,            ///< misfit of neighbouring projections over that with one mirrored
+    order,             ///< likeness of neighbours over that of any two projections
+    misplaced,         ///< likeness to the neighbours, limit: usual one; index; factor: how many;
+                       ///< position: rotation [deg] where it fits
+    angle_scale,       ///< likeness of projections half a turn apart over that of neighbours;
+                       ///< factor: of the angles that makes it `limit`
+    drift,             ///< intensity over that half a turn apart; index, position [deg] of the one,
+                       ///< limit: rotation [deg] of the other
+    moved,             ///< lasting step of the centre of mass [translation steps]; index, position
+                       ///< [deg]
+    no_signal,         ///< the one value that all intensities have; NaN: none is finite
+    saturated,         ///< number of intensities with the largest value; position: that value
+    negative,          ///< share of channels with a negative mean
+    empty_projections, ///< share of projections without data, limit: that of zeros; index, position
+                       ///< [deg] of the first
+    empty_rays,        ///< number of translations inside without data, limit: of zeros; index of
+                       ///< the first
+    empty_channels,    ///< share of channels that are 0 everywhere; index, position 2θ [deg] of the
+                       ///< first
+    transmission,      ///< values from `value` to `limit`, `position` at the ends; factor: 0.01
+                       ///< percent, 0 logarithm, -1 inverse
     no_air,            ///< line intensity at an end over that of the body; index: 0 or 1, which end
     lines_unexplained, ///< share of the strong lines that phases explain; factor: of the
                        ///< wavelength that explains `limit` of them

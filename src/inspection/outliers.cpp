@@ -60,9 +60,11 @@ std::vector<Finding> check_channels(std::span<const double> two_theta,
         // weaker there, and has flanks.
         const double excess = pattern[k] - midpoint_median(around);
         const double in_air_excess = air[k] - usual;
-        const double flank = std::max(largest(beside(pattern, k, 1)), largest(beside(air, k, 1)));
+        double flank = largest(beside(air, k, 1)) - usual;
+        if (in_air_excess < 0.8 * excess)
+            flank = std::max(flank, largest(beside(pattern, k, 1)) - midpoint_median(around));
         if (air[k] > 2 * usual + 8 * scatter && excess > 0.3 * midpoint_median(around) &&
-            in_air_excess > 0.5 * excess && flank - usual < 0.15 * in_air_excess)
+            in_air_excess > 0.5 * excess && flank < 0.15 * in_air_excess)
             findings.push_back(
                 {.kind = Kind::channel,
                  .value = usual > 0 ? air[k] / usual : pattern[k] / midpoint_median(around),
