@@ -67,8 +67,13 @@ inspection::Expectation expectation_of(const settings::Job& job, const Scan& sca
     const double nearest = expectation.wavelength / (2 * std::sin(0.5 * radians(last)));
     std::vector<std::string> notes;
     const auto model = start_model(job, expectation.wavelength, notes);
-    for (const auto& phase : model.phases) {
+    for (std::size_t p = 0; p < model.phases.size(); ++p) {
+        const auto& phase = model.phases[p];
         inspection::ExpectedPhase expected;
+        expected.name = job.phases[p].name;
+        expected.known = !cell_varies(job.phases[p]) &&
+                         std::ranges::all_of(job.phases[p].start_cell,
+                                             [](double value) { return std::isnan(value); });
         double strongest = 0;
         for (const auto& line :
              phase.phase.with_cell(phase.unit_cell()).reflections(0.6 * nearest)) {
@@ -109,16 +114,36 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
                                                 scan.geometry().translation.size()));
     if (job.phases.empty() || !(scan.wavelength() > 0))
         return findings;
-    const double last = last_angle(scan);
-    std::vector<inspection::ObservedLine> fitted;
-    for (const auto& line : lines)
-        if (line.position < last &&
-            std::ranges::none_of(job.rietveld.excluded, [&](const auto& region) {
-                return line.position >= region.first && line.position <= region.second;
-            }))
-            fitted.push_back(line);
-    append(findings, inspection::check_lines(fitted, expectation_of(job, scan, last),
-                                             two_theta.front(), last));
+    const double first = two_theta.front(), last = last_angle(scan);
+    const auto fitted = [&](std::vector<inspection::ObservedLine> all) {
+        std::erase_if(all, [&](const inspection::ObservedLine& line) {
+            return line.position >= last ||
+                   std::ranges::any_of(job.rietveld.excluded, [&](const auto& region) {
+                       return line.position >= region.first && line.position <= region.second;
+                   });
+        });
+        return all;
+    };
+    const auto expectation = expectation_of(job, scan, last);
+    const auto explained = inspection::check_lines(fitted(lines), expectation, first, last);
+    const bool scale = std::ranges::any_of(explained, [](const Finding& f) {
+        return f.kind == Kind::lines_unexplained || f.kind == Kind::radial_axis;
+    });
+    const auto whole =
+        inspection::without_shoulders(two_theta, pattern, expectation.parallax);
+    const auto stretch =
+        scale ? std::vector<Finding>{}
+              : inspection::check_stretch(fitted(inspection::find_lines(two_theta, whole, 0.01)),
+                                          expectation, first, last);
+    append(findings, stretch);
+    // Lines that all lie elsewhere are neither strange nor missing.
+    if (!stretch.empty())
+        return findings;
+    append(findings, explained);
+    if (!scale)
+        append(findings, inspection::check_presence(
+                             fitted(inspection::find_lines(two_theta, pattern, 0.001)),
+                             expectation, first, last));
     return findings;
 }
 

@@ -240,20 +240,78 @@ std::string contents_text(const Finding& f, const settings::Job& job, const Scan
     }
 }
 
+struct RadialWords {
+    std::string_view what, remedy;
+};
+
+RadialWords radial_words(inspection::RadialMeaning meaning) {
+    using inspection::RadialMeaning;
+    switch (meaning) {
+    case RadialMeaning::q_per_nm:
+        return {"the numbers of the radial axis are Q in 1/nm",
+                "set input.radial_unit = \"1/nm\""};
+    case RadialMeaning::angle_as_q_per_angstrom:
+    case RadialMeaning::angle_as_q_per_nm:
+        return {"the numbers of the radial axis are 2theta in deg",
+                "set input.radial_unit = \"deg\", or correct the unit in the file"};
+    case RadialMeaning::theta:
+        return {"the numbers of the radial axis are theta, not 2theta", "store twice the numbers"};
+    case RadialMeaning::reversed:
+        return {"the radial axis runs the other way",
+                "reverse it, or the channels of the intensities"};
+    default:
+        return {"the numbers of the radial axis are Q in 1/angstrom",
+                "set input.radial_unit = \"1/angstrom\""};
+    }
+}
+
+/// All lines of the phases with known cells lie elsewhere by the same.
+std::string stretch_text(const Finding& f, const settings::Job& job, const Scan& scan) {
+    const std::string alone =
+        f.index > 1 ? ""
+                    : "; only one phase tells, so that its cell may be wrong instead";
+    if (std::isnan(f.factor))
+        return fmt::format("{}: all lines of the phases with known cells are shifted by {:.4f} deg "
+                           "in 2theta; check the calibration of the integration (beam centre, "
+                           "zero), or subtract it{}",
+                           place(job, scan, "two_theta"), f.position, alone);
+    const double wavelength = scan.wavelength() * f.factor;
+    return fmt::format("{}: all lines of the phases with known cells lie at {:.4f} times their "
+                       "angles; a wavelength of {:.6g} angstrom ({:.5g} keV, factor {:.4f}) "
+                       "explains them all, or a detector distance in the integration that is wrong "
+                       "by this factor{}",
+                       place(job, scan, "wavelength"), f.factor, wavelength,
+                       energy_from_wavelength(wavelength), f.factor, alone);
+}
+
 std::string lines_text(const Finding& f, const settings::Job& job, const Scan& scan) {
     const auto where = job.input.file.string();
-    if (f.kind == Kind::strange_line)
+    if (f.kind == Kind::strange_line && std::isnan(f.limit))
         return fmt::format(
             "{}: the mean pattern has a line at 2theta = {:.3f} deg, {:.2g} % of the highest, that "
             "no phase and no peak of the job explains; name its phase in a [[phase]], give it a "
             "[[peak]] or exclude it",
             where, f.position, 100 * f.value);
-    if (f.kind == Kind::radial_axis)
+    if (f.kind == Kind::strange_line)
         return fmt::format(
-            "{}: the phases explain {:.0f} % of the strong lines, but {:.0f} % if the numbers of "
-            "the radial axis are Q in {}; set input.radial_unit",
-            place(job, scan, "two_theta"), 100 * f.value, 100 * f.limit,
-            f.meaning == inspection::RadialMeaning::q_per_nm ? "1/nm" : "1/angstrom");
+            "{}: the mean pattern has a line at 2theta = {:.3f} deg, {:.2g} % of the highest, of "
+            "which the phases there can explain {:.2g} % by their other lines; does the job lack a "
+            "phase, or is one strongly textured?",
+            where, f.position, 100 * f.value, 100 * f.limit);
+    if (f.kind == Kind::phase_absent)
+        return fmt::format(
+            "{}: phase '{}': none of its strongest lines is seen in the mean pattern (less than "
+            "{:.2g} % of the highest line); is it in the sample, and is its CIF the right one?",
+            job.source.string(), job.phases[f.index].name, 100 * f.value);
+    if (f.kind == Kind::radial_axis) {
+        const auto place_ = place(job, scan, "two_theta");
+        const auto [what, remedy] = radial_words(f.meaning);
+        return fmt::format("{}: the phases explain {:.0f} % of the strong lines, but {:.0f} % if "
+                           "{}; {}",
+                           place_, 100 * f.value, 100 * f.limit, what, remedy);
+    }
+    if (f.kind == Kind::stretch)
+        return stretch_text(f, job, scan);
     if (std::isnan(f.factor))
         return fmt::format(
             "{}: the phases of the job explain only {:.0f} % of the strong lines of the mean "
@@ -339,6 +397,10 @@ std::string_view name_of(Kind kind) {
         return "lines_unexplained";
     case Kind::radial_axis:
         return "radial_axis";
+    case Kind::stretch:
+        return "stretch";
+    case Kind::phase_absent:
+        return "phase_absent";
     case Kind::strange_line:
         return "strange_line";
     case Kind::channel:
@@ -396,6 +458,8 @@ std::string describe(const Finding& f, const settings::Job& job, const Scan& sca
                            job.input.file.string(), f.index == 0 ? "first" : "last", 100 * f.value);
     case Kind::lines_unexplained:
     case Kind::radial_axis:
+    case Kind::stretch:
+    case Kind::phase_absent:
     case Kind::strange_line:
         return lines_text(f, job, scan);
     default:

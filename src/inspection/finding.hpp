@@ -46,7 +46,12 @@ enum class Kind {
     lines_unexplained, ///< share of the strong lines that phases explain; factor: of the
                        ///< wavelength that explains `limit` of them
     radial_axis,       ///< the same where another meaning of the radial axis explains the lines
-    strange_line,      ///< height over that of the strongest line; position: 2θ [deg]
+    stretch,           ///< agreement (1: all) of the lines of phases with known cells, limit: with
+                       ///< a stretch (factor of the wavelength) or a shift (position [deg 2θ]) of
+                       ///< all; index: number of phases
+    phase_absent,      ///< room for its strongest line over the strongest of all; index: phase
+    strange_line,      ///< height over that of the strongest line; position: 2θ [deg]; limit: what
+                       ///< phases that have a line there leave room for, NaN: no phase has
     channel,           ///< intensity over that of its neighbours; index, position: 2θ [deg]
     projection,        ///< the same of a projection; index, position: rotation [deg]
 };
@@ -60,7 +65,11 @@ enum class Severity {
 enum class RadialMeaning {
     as_given,
     q_per_angstrom, ///< numbers are Q [1/Å]
-    q_per_nm        ///< numbers are Q [1/nm]
+    q_per_nm,       ///< numbers are Q [1/nm]
+    angle_as_q_per_angstrom, ///< numbers are 2θ [deg], taken for Q [1/Å]
+    angle_as_q_per_nm,       ///< the same, for Q [1/nm]
+    theta,                   ///< numbers are θ [deg]
+    reversed                 ///< the axis runs the other way
 };
 
 /// One finding. What its numbers mean is said at its kind.

@@ -29,6 +29,9 @@ std::vector<ObservedLine> find_lines(std::span<const double> two_theta,
 struct ExpectedPhase {
     std::vector<double> spacing;   ///< d [Å]
     std::vector<double> intensity; ///< relative to the strongest
+    /// The cell is that of the structure's file: neither started elsewhere nor refined in voxels.
+    bool known = false;
+    std::string name = {};
 };
 
 /// A peak of the job without a structure.
@@ -59,6 +62,21 @@ struct Explanation {
 /// Matches lines of at least a twentieth of the highest one. `range` is that of the pattern [deg].
 Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation& expectation,
                           double first, double last);
+
+/// The pattern as a body without shoulders of parallax would give it: smoothed by a Gaussian of the
+/// largest shift that parallax (as of Expectation) makes. NaN stay.
+std::vector<double> without_shoulders(std::span<const double> two_theta,
+                                      std::span<const double> pattern, double parallax);
+
+/// A common stretch or shift of all lines of the phases whose cell is known, of `lines` as of
+/// find_lines() on the pattern without_shoulders(): metals lie within some 0.1 % of their files.
+std::vector<Finding> check_stretch(std::span<const ObservedLine> lines,
+                                   const Expectation& expectation, double first, double last);
+
+/// Phases of which no line is seen: the median of what their three strongest lines leave room for
+/// is less than 0.3 % of the highest line. `lines`: all down to a thousandth of the highest.
+std::vector<Finding> check_presence(std::span<const ObservedLine> lines,
+                                    const Expectation& expectation, double first, double last);
 
 /// What lines of the pattern say about wavelength and radial axis, and those that nothing explains:
 /// at most five, the highest first. `lines` as of find_lines(). Nothing without phases.
