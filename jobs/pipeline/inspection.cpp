@@ -131,10 +131,8 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
     });
     const auto whole =
         inspection::without_shoulders(two_theta, pattern, expectation.parallax);
-    const auto stretch =
-        scale ? std::vector<Finding>{}
-              : inspection::check_stretch(fitted(inspection::find_lines(two_theta, whole, 0.01)),
-                                          expectation, first, last);
+    const auto stretch = inspection::check_stretch(
+        fitted(inspection::find_lines(two_theta, whole, 0.01)), expectation, first, last);
     append(findings, stretch);
     // Lines that all lie elsewhere are neither strange nor missing.
     if (!stretch.empty())

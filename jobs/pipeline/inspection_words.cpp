@@ -306,7 +306,7 @@ std::string lines_text(const Finding& f, const settings::Job& job, const Scan& s
     if (f.kind == Kind::radial_axis) {
         const auto place_ = place(job, scan, "two_theta");
         const auto [what, remedy] = radial_words(f.meaning);
-        return fmt::format("{}: the phases explain {:.0f} % of the strong lines, but {:.0f} % if "
+        return fmt::format("{}: the phases explain {:.0f} % of the lines, but {:.0f} % if "
                            "{}; {}",
                            place_, 100 * f.value, 100 * f.limit, what, remedy);
     }

@@ -290,28 +290,30 @@ double moved(double angle, RadialMeaning meaning, double wavelength, PatternRang
     }
 }
 
-/// The lines as they would lie, and what of them is explained.
-Match match_moved(std::span<const ObservedLine> lines, const Expectation& expectation,
-                  PatternRange range, RadialMeaning meaning) {
+} // namespace
+
+MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning,
+                      double wavelength, double first, double last) {
     const auto place = [&](double angle) {
-        return moved(angle, meaning, expectation.wavelength, range);
+        return moved(angle, meaning, wavelength, {first, last});
     };
-    std::vector<ObservedLine> result;
+    MovedLines result{{}, place(first), place(last)};
+    if (result.first > result.last)
+        std::swap(result.first, result.last);
+    if (std::isnan(result.first) || std::isnan(result.last))
+        return {};
     for (auto line : lines) {
         const double half = 0.5 * line.width;
         line.width = std::abs(place(line.position + half) - place(line.position - half));
         line.position = place(line.position);
         if (std::isnan(line.position) || std::isnan(line.width))
             return {};
-        result.push_back(line);
+        result.lines.push_back(line);
     }
-    PatternRange other{place(range.first), place(range.last)};
-    if (other.first > other.last)
-        std::swap(other.first, other.last);
-    return std::isnan(other.first) || std::isnan(other.last)
-               ? Match{}
-               : match(result, expectation, strict, other, 1);
+    return result;
 }
+
+namespace {
 
 /// The findings on wavelength and radial axis.
 std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
@@ -328,11 +330,13 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
     }
     Finding radial{.kind = Kind::radial_axis, .value = explanation.share};
     double better = 0;
-    for (const auto meaning :
-         {RadialMeaning::q_per_angstrom, RadialMeaning::q_per_nm,
-          RadialMeaning::angle_as_q_per_angstrom, RadialMeaning::angle_as_q_per_nm,
-          RadialMeaning::theta, RadialMeaning::reversed}) {
-        const Match other = match_moved(strong, expectation, range, meaning);
+    for (const auto meaning : other_meanings) {
+        const auto moved =
+            move_lines(strong, meaning, expectation.wavelength, range.first, range.last);
+        if (moved.lines.empty())
+            continue;
+        const Match other =
+            match(moved.lines, expectation, strict, {moved.first, moved.last}, 1);
         if (other.gain() > better) {
             better = other.gain();
             radial.limit = other.share;

@@ -3,6 +3,7 @@
 
 #include "inspection/finding.hpp"
 
+#include <array>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -63,13 +64,29 @@ struct Explanation {
 Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation& expectation,
                           double first, double last);
 
+/// Lines as they would lie if the numbers of the radial axis had another meaning, and the range of
+/// the pattern [deg]; no lines where one would lie nowhere.
+struct MovedLines {
+    std::vector<ObservedLine> lines;
+    double first = 0, last = 0;
+};
+
+MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning,
+                      double wavelength, double first, double last);
+
+/// Meanings to try.
+constexpr std::array other_meanings{
+    RadialMeaning::q_per_angstrom,    RadialMeaning::q_per_nm, RadialMeaning::angle_as_q_per_angstrom,
+    RadialMeaning::angle_as_q_per_nm, RadialMeaning::theta,    RadialMeaning::reversed};
+
 /// The pattern as a body without shoulders of parallax would give it: smoothed by a Gaussian of the
 /// largest shift that parallax (as of Expectation) makes. NaN stay.
 std::vector<double> without_shoulders(std::span<const double> two_theta,
                                       std::span<const double> pattern, double parallax);
 
-/// A common stretch or shift of all lines of the phases whose cell is known, of `lines` as of
-/// find_lines() on the pattern without_shoulders(): metals lie within some 0.1 % of their files.
+/// A common stretch, shift or another meaning of the axis that brings the lines of the phases whose
+/// cell is known to their places, of `lines` as of find_lines() on the pattern without_shoulders():
+/// metals lie within some 0.1 % of their files. Nothing where they are in place.
 std::vector<Finding> check_stretch(std::span<const ObservedLine> lines,
                                    const Expectation& expectation, double first, double last);
 

@@ -134,14 +134,16 @@ class Comb {
 };
 
 /// The best stretch and the best shift, each alone, beginning at none; what is farther has to be
-/// better by a hundredth.
+/// better by a hundredth, and a stretch by much more than a tenth by more.
 Fit best_of(const Comb& comb) {
     Fit best{1, 0, comb.score(1, 0)};
     const auto seek = [&](const Fit& trial) {
-        if (const double score = comb.score(trial.factor, trial.shift); score > best.score + 0.01)
+        const double score =
+            comb.score(trial.factor, trial.shift) - 0.2 * std::abs(std::log(trial.factor));
+        if (score > best.score + 0.01)
             best = {trial.factor, trial.shift, score};
     };
-    for (double off = 0.0005; off < 0.075; off += 0.0005)
+    for (double off = 0.0005; off < 0.4; off += 0.0005)
         for (const double sign : {1.0, -1.0})
             seek({std::exp(sign * off), 0, 0});
     for (double off = 0.002; off < 0.08; off += 0.002)
@@ -172,7 +174,21 @@ std::vector<Finding> check_stretch(std::span<const ObservedLine> lines,
     const Comb comb(lines, expectation, first, last);
     const double given = comb.score(1, 0);
     const Fit best = best_of(comb);
-    if (!(best.score > given + 0.2) || !(best.score > 0.7))
+    Finding axis{.kind = Kind::radial_axis, .value = given, .limit = 0};
+    for (const auto meaning : other_meanings) {
+        const auto moved = move_lines(lines, meaning, expectation.wavelength, first, last);
+        const double score =
+            moved.lines.empty()
+                ? 0
+                : Comb(moved.lines, expectation, moved.first, moved.last).score(1, 0);
+        if (score > axis.limit) {
+            axis.limit = score;
+            axis.meaning = meaning;
+        }
+    }
+    if (given < 0.6 * axis.limit && axis.limit > 0.55 && axis.limit > best.score - 0.03)
+        return {axis};
+    if (!(given < 0.8 * best.score) || !(best.score > 0.55))
         return {};
     Comb::Pairs pairs;
     comb.score(best.factor, best.shift, &pairs);
@@ -194,7 +210,7 @@ std::vector<Finding> check_stretch(std::span<const ObservedLine> lines,
             return {};
         finding.factor = 1 + stretch.value;
     } else {
-        if (std::abs(shift.value) < 0.2 * comb.width())
+        if (std::abs(shift.value) < 0.12 * comb.width())
             return {};
         finding.position = shift.value;
     }
