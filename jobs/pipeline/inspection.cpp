@@ -109,9 +109,16 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
         pattern[finding.index] = Finding::none;
     const auto lines = inspection::find_lines(two_theta, pattern, 0.02);
     const auto weights = inspection::line_weights(lines, two_theta);
-    if (std::ranges::any_of(weights, [](double w) { return w > 0; }))
-        append(findings, inspection::check_ends(weighted_sinogram(scan, summary.rows, weights),
-                                                scan.geometry().translation.size()));
+    const auto& geometry = scan.geometry();
+    const std::size_t n_translation = geometry.translation.size();
+    if (std::ranges::any_of(weights, [](double w) { return w > 0; })) {
+        const auto sinogram = weighted_sinogram(scan, summary.rows, weights);
+        append(findings, inspection::check_ends(sinogram, n_translation));
+        const double extent = std::abs(geometry.step()) *
+                              static_cast<double>(inspection::body_extent(sinogram, n_translation));
+        if (extent > 0 && std::isfinite(geometry.distance) && geometry.distance > 0)
+            append(findings, inspection::check_distance(lines, extent, geometry.distance));
+    }
     if (job.phases.empty() || !(scan.wavelength() > 0))
         return findings;
     const double first = two_theta.front(), last = last_angle(scan);
@@ -129,8 +136,7 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
     const bool scale = std::ranges::any_of(explained, [](const Finding& f) {
         return f.kind == Kind::lines_unexplained || f.kind == Kind::radial_axis;
     });
-    const auto whole =
-        inspection::without_shoulders(two_theta, pattern, expectation.parallax);
+    const auto whole = inspection::without_shoulders(two_theta, pattern, expectation.parallax);
     const auto stretch = inspection::check_stretch(
         fitted(inspection::find_lines(two_theta, whole, 0.01)), expectation, first, last);
     append(findings, stretch);
@@ -139,9 +145,9 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
         return findings;
     append(findings, explained);
     if (!scale)
-        append(findings, inspection::check_presence(
-                             fitted(inspection::find_lines(two_theta, pattern, 0.001)),
-                             expectation, first, last));
+        append(findings,
+               inspection::check_presence(fitted(inspection::find_lines(two_theta, pattern, 0.001)),
+                                          expectation, first, last));
     return findings;
 }
 
@@ -178,8 +184,8 @@ std::vector<Finding> look_at_angles(const Scan& scan, const ScanSummary& summary
     const double step = rotation.size() > 1 ? std::abs(rotation.back() - rotation.front()) /
                                                   static_cast<double>(rotation.size() - 1)
                                             : 0;
-    const auto half_turn = inspection::judge(inspection::compare_half_turn(
-        projections.angles, summary.sinogram, n_translation, step));
+    const auto half_turn = inspection::judge(
+        inspection::compare_half_turn(projections.angles, summary.sinogram, n_translation, step));
     if (std::ranges::any_of(half_turn, [](const Finding& f) { return f.kind == Kind::zigzag; }))
         return half_turn;
     auto order = inspection::judge(
@@ -205,9 +211,8 @@ std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summa
     auto findings = inspection::check_values(summary.counts, summary.pattern);
     if (has_error(findings))
         return findings;
-    const auto blanks =
-        inspection::check_blanks(projections.angles, summary.sinogram, n_translation,
-                                 scan.two_theta(), summary.pattern);
+    const auto blanks = inspection::check_blanks(projections.angles, summary.sinogram,
+                                                 n_translation, scan.two_theta(), summary.pattern);
     append(findings, blanks);
     const auto axes = inspection::check_axes(summary.sinogram, n_translation);
     append(findings, axes);
@@ -221,8 +226,8 @@ std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summa
         return findings;
     append(findings, look_at_angles(scan, summary, projections));
     if (projections.all && !blank(Kind::empty_projections)) {
-        const auto unsteady = inspection::check_steadiness(
-            scan.geometry().rotation, summary.sinogram, n_translation);
+        const auto unsteady =
+            inspection::check_steadiness(scan.geometry().rotation, summary.sinogram, n_translation);
         append(findings, unsteady);
         append(findings, inspection::check_projections(projections.angles, projections.sums));
     }

@@ -82,6 +82,13 @@ std::string length_text(const Finding& f, const settings::Job& job, const Scan& 
         return fmt::format("{}: the detector, {:.6g} mm from the rotation axis, is nearer than the "
                            "{:.6g} mm that the translations cover{}",
                            place(job, scan, "distance"), f.value, f.limit, length_guess(f.factor));
+    case Kind::distance_lines:
+        return fmt::format(
+            "{}: with the detector {:.6g} mm from the rotation axis parallax would make lines "
+            "wider: they have {:.2g} of the width that the body's extent makes (the strongest, at "
+            "2theta = {:.3f} deg, {:.3g} deg){}",
+            place(job, scan, "distance"), scan.geometry().distance, f.value, f.position, f.limit,
+            length_guess(f.factor));
     case Kind::translation_range: {
         const auto where = place(job, scan, "translation");
         const bool in_file = where.find("input.translation_range") == std::string::npos;
@@ -209,14 +216,16 @@ std::string contents_text(const Finding& f, const settings::Job& job, const Scan
                            "more than noise; is too much background or dark subtracted?",
                            where, 100 * f.value);
     case Kind::empty_projections:
-        return fmt::format("{}: {:.0f} % of the projections are {}, the first at {:.4g} deg: frames "
-                           "that were not written or lost? Leave them out or mask them (xrdct "
-                           "condition); missing directions make artefacts",
-                           where, 100 * f.value, what(f.limit), f.position);
+        return fmt::format(
+            "{}: {:.0f} % of the projections are {}, the first at {:.4g} deg: frames "
+            "that were not written or lost? Leave them out or mask them (xrdct "
+            "condition); missing directions make artefacts",
+            where, 100 * f.value, what(f.limit), f.position);
     case Kind::empty_rays:
-        return fmt::format("{}: {:.0f} translations inside the scan, the first number {}, are {} in "
-                           "all projections: they make rings; check the data",
-                           where, f.value, f.index, what(f.limit));
+        return fmt::format(
+            "{}: {:.0f} translations inside the scan, the first number {}, are {} in "
+            "all projections: they make rings; check the data",
+            where, f.value, f.index, what(f.limit));
     case Kind::empty_channels:
         return fmt::format("{}: {:.0f} % of the channels, the first at 2theta = {:.4g} deg, are "
                            "zero in all patterns, as where no detector is; mask them or limit the "
@@ -248,8 +257,7 @@ RadialWords radial_words(inspection::RadialMeaning meaning) {
     using inspection::RadialMeaning;
     switch (meaning) {
     case RadialMeaning::q_per_nm:
-        return {"the numbers of the radial axis are Q in 1/nm",
-                "set input.radial_unit = \"1/nm\""};
+        return {"the numbers of the radial axis are Q in 1/nm", "set input.radial_unit = \"1/nm\""};
     case RadialMeaning::angle_as_q_per_angstrom:
     case RadialMeaning::angle_as_q_per_nm:
         return {"the numbers of the radial axis are 2theta in deg",
@@ -268,8 +276,7 @@ RadialWords radial_words(inspection::RadialMeaning meaning) {
 /// All lines of the phases with known cells lie elsewhere by the same.
 std::string stretch_text(const Finding& f, const settings::Job& job, const Scan& scan) {
     const std::string alone =
-        f.index > 1 ? ""
-                    : "; only one phase tells, so that its cell may be wrong instead";
+        f.index > 1 ? "" : "; only one phase tells, so that its cell may be wrong instead";
     if (std::isnan(f.factor))
         return fmt::format("{}: all lines of the phases with known cells are shifted by {:.4f} deg "
                            "in 2theta; check the calibration of the integration (beam centre, "
@@ -347,6 +354,8 @@ std::string_view name_of(Kind kind) {
         return "distance";
     case Kind::distance_body:
         return "distance_body";
+    case Kind::distance_lines:
+        return "distance_lines";
     case Kind::translation_range:
         return "translation_range";
     case Kind::beam_width:
@@ -417,6 +426,7 @@ std::string describe(const Finding& f, const settings::Job& job, const Scan& sca
         return energy_text(f, job, scan);
     case Kind::distance:
     case Kind::distance_body:
+    case Kind::distance_lines:
     case Kind::translation_range:
     case Kind::beam_width:
         return length_text(f, job, scan);

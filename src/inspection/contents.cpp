@@ -62,9 +62,9 @@ std::vector<Finding> check_values(const ValueCounts& counts, std::span<const dou
         const double limit = high > 0 ? -0.05 * high : 0;
         if (low < limit) {
             const auto below = std::ranges::count_if(known, [](double v) { return v < 0; });
-            findings.push_back({.kind = Kind::negative,
-                                .value = static_cast<double>(below) /
-                                         static_cast<double>(known.size())});
+            findings.push_back(
+                {.kind = Kind::negative,
+                 .value = static_cast<double>(below) / static_cast<double>(known.size())});
         }
     }
     return findings;
@@ -125,7 +125,8 @@ std::vector<Finding> check_blanks(std::span<const double> rotation, std::span<co
     // Air may have no counts.
     const auto inside = [](Blank b) { return b == Blank::no; };
     const auto first = std::ranges::find_if(columns, inside) - columns.begin();
-    const auto last = std::find_if(columns.rbegin(), columns.rend(), inside).base() - columns.begin();
+    const auto last =
+        std::find_if(columns.rbegin(), columns.rend(), inside).base() - columns.begin();
     for (auto t = first; t < last; ++t)
         rays.add(columns[static_cast<std::size_t>(t)], static_cast<std::size_t>(t));
     if (rays.zeros + rays.missing > 0)

@@ -12,6 +12,8 @@ enum class Kind {
     energy,            ///< photon energy [keV] outside 5–300 keV
     distance,          ///< distance [mm] that no experiment has
     distance_body,     ///< distance [mm] not well beyond the range of translations (limit) [mm]
+    distance_lines,    ///< width of lines over what parallax makes at least, median; limit: width
+                       ///< [deg] of the strongest, position: its 2θ [deg]
     translation_range, ///< range of translations [mm] that no experiment has
     beam_width,        ///< beam width over translation step
     two_theta_range,   ///< smallest lattice spacing measured [Å]
@@ -38,11 +40,11 @@ enum class Kind {
                        ///< [deg] of the first
     empty_rays,        ///< number of translations inside without data, limit: of zeros; index of
                        ///< the first
-    empty_channels,    ///< share of channels that are 0 everywhere; index, position 2θ [deg] of the
-                       ///< first
-    transmission,      ///< values from `value` to `limit`, `position` at the ends; factor: 0.01
-                       ///< percent, 0 logarithm, -1 inverse
-    no_air,            ///< line intensity at an end over that of the body; index: 0 or 1, which end
+    empty_channels, ///< share of channels that are 0 everywhere; index, position 2θ [deg] of the
+                    ///< first
+    transmission,   ///< values from `value` to `limit`, `position` at the ends; factor: 0.01
+                    ///< percent, 0 logarithm, -1 inverse
+    no_air,         ///< line intensity at an end over that of the body; index: 0 or 1, which end
     lines_unexplained, ///< share of the strong lines that phases explain; factor: of the
                        ///< wavelength that explains `limit` of them
     radial_axis,       ///< the same where another meaning of the radial axis explains the lines
@@ -64,8 +66,8 @@ enum class Severity {
 /// Another meaning that the numbers of a radial axis may have.
 enum class RadialMeaning {
     as_given,
-    q_per_angstrom, ///< numbers are Q [1/Å]
-    q_per_nm,       ///< numbers are Q [1/nm]
+    q_per_angstrom,          ///< numbers are Q [1/Å]
+    q_per_nm,                ///< numbers are Q [1/nm]
     angle_as_q_per_angstrom, ///< numbers are 2θ [deg], taken for Q [1/Å]
     angle_as_q_per_nm,       ///< the same, for Q [1/nm]
     theta,                   ///< numbers are θ [deg]

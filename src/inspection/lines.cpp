@@ -292,8 +292,8 @@ double moved(double angle, RadialMeaning meaning, double wavelength, PatternRang
 
 } // namespace
 
-MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning,
-                      double wavelength, double first, double last) {
+MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning, double wavelength,
+                      double first, double last) {
     const auto place = [&](double angle) {
         return moved(angle, meaning, wavelength, {first, last});
     };
@@ -335,8 +335,7 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
             move_lines(strong, meaning, expectation.wavelength, range.first, range.last);
         if (moved.lines.empty())
             continue;
-        const Match other =
-            match(moved.lines, expectation, strict, {moved.first, moved.last}, 1);
+        const Match other = match(moved.lines, expectation, strict, {moved.first, moved.last}, 1);
         if (other.gain() > better) {
             better = other.gain();
             radial.limit = other.share;
@@ -387,7 +386,7 @@ double room_for(const ExpectedPhase& phase, std::span<const ObservedLine> lines,
     return room[std::min(rank, room.size() - 1)];
 }
 
-/// Lines that no phase has, or of which the phases' other lines leave room for a sixth only.
+/// Lines that no phase has, or of which the phases' other lines leave room for a third only.
 std::vector<Finding> strange_lines(std::span<const ObservedLine> lines,
                                    const Expectation& expectation, PatternRange range) {
     std::vector<double> room;
@@ -419,7 +418,7 @@ std::vector<Finding> strange_lines(std::span<const ObservedLine> lines,
                         possible += room[p] * phase.intensity[i];
                 }
             }
-            if (possible < line.height / 6)
+            if (possible < line.height / 3)
                 found.limit = possible / line.height;
         }
         if (nothing || !std::isnan(found.limit))
@@ -433,15 +432,13 @@ std::vector<Finding> strange_lines(std::span<const ObservedLine> lines,
 std::vector<Finding> check_presence(std::span<const ObservedLine> lines,
                                     const Expectation& expectation, double first, double last) {
     std::vector<Finding> findings;
-    if (lines.size() < 3 || lines.back().height > 0.003 * lines.front().height)
+    if (lines.size() < 3)
         return findings;
     for (std::size_t p = 0; p < expectation.phases.size(); ++p) {
-        const double room =
-            room_for(expectation.phases[p], lines, expectation, {first, last}, 1);
-        if (room < 0.003 * lines.front().height)
-            findings.push_back({.kind = Kind::phase_absent,
-                                .value = room / lines.front().height,
-                                .index = p});
+        const double room = room_for(expectation.phases[p], lines, expectation, {first, last}, 1);
+        if (room < 0.01 * lines.front().height)
+            findings.push_back(
+                {.kind = Kind::phase_absent, .value = room / lines.front().height, .index = p});
     }
     return findings;
 }

@@ -71,13 +71,16 @@ struct MovedLines {
     double first = 0, last = 0;
 };
 
-MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning,
-                      double wavelength, double first, double last);
+MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning, double wavelength,
+                      double first, double last);
 
 /// Meanings to try.
-constexpr std::array other_meanings{
-    RadialMeaning::q_per_angstrom,    RadialMeaning::q_per_nm, RadialMeaning::angle_as_q_per_angstrom,
-    RadialMeaning::angle_as_q_per_nm, RadialMeaning::theta,    RadialMeaning::reversed};
+constexpr std::array other_meanings{RadialMeaning::q_per_angstrom,
+                                    RadialMeaning::q_per_nm,
+                                    RadialMeaning::angle_as_q_per_angstrom,
+                                    RadialMeaning::angle_as_q_per_nm,
+                                    RadialMeaning::theta,
+                                    RadialMeaning::reversed};
 
 /// The pattern as a body without shoulders of parallax would give it: smoothed by a Gaussian of the
 /// largest shift that parallax (as of Expectation) makes. NaN stay.
@@ -91,7 +94,7 @@ std::vector<Finding> check_stretch(std::span<const ObservedLine> lines,
                                    const Expectation& expectation, double first, double last);
 
 /// Phases of which no line is seen: the median of what their three strongest lines leave room for
-/// is less than 0.3 % of the highest line. `lines`: all down to a thousandth of the highest.
+/// is less than 1 % of the highest line. `lines`: all down to a thousandth of the highest.
 std::vector<Finding> check_presence(std::span<const ObservedLine> lines,
                                     const Expectation& expectation, double first, double last);
 

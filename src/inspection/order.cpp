@@ -199,8 +199,7 @@ Agreement agreement(const std::vector<Row>& rows, const std::vector<Opposite>& p
             if (rows[pair.one].empty() || rows[pair.other].empty())
                 continue;
             const Row other = mirrored(rows[pair.other], shift);
-            symmetric +=
-                pair.weight * correlation(minus(rows[pair.one], both), minus(other, both));
+            symmetric += pair.weight * correlation(minus(rows[pair.one], both), minus(other, both));
             separate +=
                 pair.weight * correlation(minus(rows[pair.one], mean), minus(other, turned));
         }
@@ -266,7 +265,8 @@ std::vector<Finding> check_angle_scale(std::span<const double> rotation,
     for (const double scale : {0.9, 0.5, 2.0}) {
         const Agreement other = of(scale);
         if (given.value < 0.9 - 3 * given.scatter && other.value > 0.9 &&
-            other.value - given.value > (unlike ? 2.5 : 5) * std::hypot(given.scatter, other.scatter) &&
+            other.value - given.value >
+                (unlike ? 2.5 : 5) * std::hypot(given.scatter, other.scatter) &&
             !(other.value < finding.limit)) {
             finding.factor = scale;
             finding.limit = other.value;

@@ -201,10 +201,8 @@ std::vector<Finding> check_stretch(std::span<const ObservedLine> lines,
         mean_place += pairs.place[i] / static_cast<double>(pairs.place.size());
     }
     const Middle stretch = middle_of(ratios), shift = middle_of(pairs.off);
-    Finding finding{.kind = Kind::stretch,
-                    .value = given,
-                    .limit = best.score,
-                    .index = pairs.phases};
+    Finding finding{
+        .kind = Kind::stretch, .value = given, .limit = best.score, .index = pairs.phases};
     if (stretch.spread * mean_place <= shift.spread) {
         if (std::abs(stretch.value) < 0.003)
             return {};

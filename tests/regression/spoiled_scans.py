@@ -86,7 +86,8 @@ def shuffle(scan, part):
 
 def swap_axes(scan):
     rotation, translation = scan.get(ROTATION), scan.get(TRANSLATION)
-    half = 0.5 * abs(translation[1] - translation[0]) * (rotation.size - 1)
+    step = abs(translation[1] - translation[0]) * {"um": 1e-3, "m": 1e3}.get(scan.file[TRANSLATION].attrs.get("units", "mm"), 1)
+    half = 0.5 * step * (rotation.size - 1)
     scan.settings += ['input.axes=["translation","rotation_angle","radial"]', "input.rotation_range=[0.0,180.0]",
                       f"input.translation_range=[{-half!r},{half!r}]"]
     for name in (ROTATION, TRANSLATION):
@@ -192,13 +193,13 @@ CASES = [
     ("wavelength 3 % off", lambda s: s.set_wavelength(1.03 * s.wavelength), "factor 0.97"),
     ("wavelength 3 % short", lambda s: s.set_wavelength(0.97 * s.wavelength), "factor 1.03"),
     ("wavelength 1.5 % off", lambda s: s.set_wavelength(1.015 * s.wavelength), "factor 0.98"),
-    ("wavelength 0.6 % short", lambda s: s.set_wavelength(0.994 * s.wavelength), "factor 1.00[4-8]"),
+    ("wavelength 0.6 % short", lambda s: s.set_wavelength(0.994 * s.wavelength), "factor 1.00[4-8]|shifted"),
     ("distance in m", distance_settings(1e-3), "in m\\?"),
     ("distance in cm", distance_settings(0.1), "in cm\\?"),
     ("distance in um", distance_settings(1e3), "in um\\?"),
     ("translations in m", lambda s: s.scale(TRANSLATION, 1e-3), "in m\\?"),
     ("translations in um", lambda s: s.scale(TRANSLATION, 1e3), "in um\\?"),
-    ("translations in cm", lambda s: s.scale(TRANSLATION, 0.1), "in cm\\?"),
+    ("translations in cm", lambda s: s.scale(TRANSLATION, 0.1), "?in cm\\?"),
     ("translations not centred", lambda s: s.put(TRANSLATION, s.get(TRANSLATION) - s.get(TRANSLATION)[0]), None),
     ("rotations in rad", lambda s: s.put(ROTATION, numpy.radians(s.get(ROTATION))), "radians"),
     ("rotations in gradians", lambda s: s.scale(ROTATION, 10 / 9), "gradians"),
@@ -210,19 +211,19 @@ CASES = [
     ("axes swapped", swap_axes, "exchanged"),
     ("zigzag", lambda s: s.rows(lambda a: numpy.concatenate([r[None] if i % 2 == 0 else r[None, ::-1] for i, r in enumerate(a)])), "second one|reversed"),
     ("axis jumps", rock, "mirror|jumps|reaches beyond"),
-    ("2theta reversed", lambda s: edit(s, lambda a: a[:, :, ::-1]), "revers|strong lines"),
+    ("2theta reversed", lambda s: edit(s, lambda a: a[:, :, ::-1]), "revers|strong lines|lines of the phases|line at"),
     ("2theta in rad", lambda s: s.put(RADIAL, numpy.radians(s.get(RADIAL))), "radians"),
     ("Q in 1/angstrom taken for 2theta", lambda s: as_q(s, 1), "Q in 1/angstrom|strong lines"),
     ("Q in 1/nm taken for 2theta", lambda s: as_q(s, 10), "Q in 1/nm|below|2theta"),
     ("2theta taken for Q", two_theta_as_q, "2theta in deg"),
     ("theta taken for 2theta", lambda s: s.scale(RADIAL, 0.5), "factor|theta"),
-    ("channels twice as wide", lambda s: s.put(RADIAL, s.get(RADIAL)[0] + 2 * (s.get(RADIAL) - s.get(RADIAL)[0])), "strong lines|line at"),
+    ("channels twice as wide", lambda s: s.put(RADIAL, s.get(RADIAL)[0] + 2 * (s.get(RADIAL) - s.get(RADIAL)[0])), "strong lines|line at|radial axis|lines of the phases"),
     ("2theta shifted by 0.02 deg", lambda s: s.put(RADIAL, s.get(RADIAL) + 0.02), "shift"),
-    ("2theta shifted by -0.02 deg", lambda s: s.put(RADIAL, s.get(RADIAL) - 0.02), "shift"),
-    ("wrong CIF", lambda s: s.swap_cif(), "line at|strong lines|no line"),
-    ("can's phase missing", lambda s: s.drop("Fe"), "line at|strong lines"),
-    ("a phase missing", lambda s: s.drop("Cu"), "line at|strong lines"),
-    ("a phase too many", lambda s: s.add_phase(), "none of its lines|no line"),
+    ("2theta shifted by -0.02 deg", lambda s: s.put(RADIAL, s.get(RADIAL) - 0.02), "?shift"),
+    ("wrong CIF", lambda s: s.swap_cif(), "?line at|strong lines|none of its"),
+    ("can's phase missing", lambda s: s.drop("Fe"), "?line at|strong lines|reference_phase"),
+    ("a phase missing", lambda s: s.drop("Cu"), "?line at|strong lines"),
+    ("a phase too many", lambda s: s.add_phase(), "?none of its strongest"),
     ("cut off", lambda s: cut(s, 0.25), "reaches beyond"),
     ("cut off at one end", lambda s: cut(s, 0.3, False), "reaches beyond"),
     ("duplicate rotation", lambda s: s.duplicate(), "twice|strictly|monotonic"),
@@ -239,7 +240,7 @@ CASES = [
     ("zeros in rays", lambda s: edit(s, dead_rays(0)), "zero|empty|translation"),
     ("intensity all zero", lambda s: edit(s, lambda a: 0 * a), "zero|empty"),
     ("intensity constant", lambda s: edit(s, lambda a: 0 * a + 7), "line|constant|air"),
-    ("saturated", lambda s: edit(s, lambda a: numpy.minimum(a, 0.15 * a.max())), "saturat|same largest"),
+    ("saturated", lambda s: edit(s, lambda a: numpy.minimum(a, 0.15 * a.max())), "?saturat|same largest"),
     ("transmission in percent", lambda s: transmission(s, lambda t: 100 * t), "percent"),
     ("transmission as -log", lambda s: transmission(s, lambda t: -numpy.log(t)), "log|absorb"),
     ("transmission inverted", lambda s: transmission(s, lambda t: 1 / t), "1/|invert|transmission"),
