@@ -75,12 +75,12 @@ MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning
                       double first, double last);
 
 /// Meanings to try.
-constexpr std::array other_meanings{RadialMeaning::q_per_angstrom,
-                                    RadialMeaning::q_per_nm,
-                                    RadialMeaning::angle_as_q_per_angstrom,
-                                    RadialMeaning::angle_as_q_per_nm,
-                                    RadialMeaning::theta,
-                                    RadialMeaning::reversed};
+inline constexpr std::array other_meanings{RadialMeaning::q_per_angstrom,
+                                           RadialMeaning::q_per_nm,
+                                           RadialMeaning::angle_as_q_per_angstrom,
+                                           RadialMeaning::angle_as_q_per_nm,
+                                           RadialMeaning::theta,
+                                           RadialMeaning::reversed};
 
 /// The pattern as a body without shoulders of parallax would give it: smoothed by a Gaussian of the
 /// largest shift that parallax (as of Expectation) makes. NaN stay.
