@@ -26,8 +26,6 @@ struct ForeignFormat {
 constexpr ForeignFormat foreign_formats[] = {
     {"PK\x03\x04", "a zip archive (Rigaku .rasx, Bruker .brml)"},
     {"\x1f\x8b", "compressed by gzip"},
-    {"<?xml", "an XML file (PANalytical .xrdml and others)"},
-    {"<xrdMeasurements", "an XML file (PANalytical .xrdml)"},
     {"RAW1.01", "a binary file of Bruker (.raw)"},
     {"RAW2", "a binary file of Bruker (.raw)"},
     {"RAW4.00", "a binary file of Bruker (.raw)"},
@@ -43,8 +41,6 @@ constexpr ForeignFormat foreign_formats[] = {
 
 /// Words that only files of one format have.
 constexpr ForeignFormat foreign_words[] = {
-    {"_pd_meas_", "a powder CIF"},
-    {"_pd_proc_", "a powder CIF"},
     {"_2THETACOUNTS", "a file of Bruker (.uxd)"},
     {"_COUNTS\n", "a file of Bruker (.uxd)"},
     {"_COUNTS\r", "a file of Bruker (.uxd)"},
@@ -79,23 +75,32 @@ std::string from_utf16(const std::string& bytes) {
 
 } // namespace
 
-std::vector<std::string> text_lines(const std::filesystem::path& path) {
-    const std::string file = path.string();
+std::string read_text(const std::filesystem::path& path) {
     std::string text;
     {
         std::ifstream stream(path, std::ios::binary);
         if (!stream)
-            throw Error(fmt::format("{}: cannot be read", file));
+            throw Error(fmt::format("{}: cannot be read", path.string()));
         std::ostringstream content;
         content << stream.rdbuf();
         text = std::move(content).str();
     }
     if (text.empty())
-        throw Error(fmt::format("{}: is empty", file));
+        throw Error(fmt::format("{}: is empty", path.string()));
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
         text = from_utf16(text);
     if (text.starts_with("\xef\xbb\xbf"))
         text.erase(0, 3);
+    return text;
+}
+
+bool is_xml(const std::string& text) {
+    const auto first = text.find_first_not_of(" \t\r\n");
+    return first != std::string::npos && (text.compare(first, 5, "<?xml") == 0 ||
+                                          text.compare(first, 16, "<xrdMeasurements") == 0);
+}
+
+std::vector<std::string> text_lines(const std::string& text, const std::string& file) {
     refuse_foreign(text, file);
     std::vector<std::string> lines;
     for (std::size_t at = 0; at < text.size();) {

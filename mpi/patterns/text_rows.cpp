@@ -213,7 +213,12 @@ void take_attenuation(const TextFile& file, Rows& rows) {
 } // namespace
 
 Rows read_text_rows(const std::filesystem::path& path) {
-    const auto lines = text_lines(path);
+    const auto text = read_text(path);
+    if (is_xml(text))
+        return read_xrdml_rows(text, path.string());
+    if (is_powder_cif(text))
+        return read_cif_rows(text, path.string());
+    const auto lines = text_lines(text, path.string());
     if (auto rows = read_gsas_rows(lines, path.string()))
         return std::move(*rows);
     TextFile file = read_lines(lines, path);
