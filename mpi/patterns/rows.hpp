@@ -62,6 +62,15 @@ void take_header(const std::string& line, Rows& header);
 /// a unit.
 void take_titles(const std::vector<std::string>& header_lines, std::size_t columns, Rows& header);
 
+/// What the title of a column says that it holds.
+enum class ColumnRole { unknown, intensity, sigma, variance, weight, other };
+ColumnRole role_of_title(const std::string& title);
+
+/// Titles of `columns` columns (at least two) of the last header line that has that many, one of
+/// them that of intensities; empty without such a line.
+std::vector<std::string> column_titles(const std::vector<std::string>& header_lines,
+                                       std::size_t columns);
+
 /// The first bank of a GSAS powder file (a line BANK, then FXYE, FXY, ESD or STD); nothing when the
 /// lines are none. Throws Error naming file and line for banks that are no constant-wavelength data
 /// or are cut off.

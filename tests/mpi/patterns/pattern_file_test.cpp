@@ -487,6 +487,41 @@ TEST_F(PatternFileTest, OtherFormatsAreNamed) {
     EXPECT_THAT(error("a.uxd", "_2THETACOUNTS\n" + rows(12)), HasSubstr("uxd"));
 }
 
+TEST_F(PatternFileTest, TitlesSayWhichColumnsCount) {
+    std::string four, six, weights, relative, monitor;
+    for (int i = 0; i < 12; ++i) {
+        const double x = 5 + 0.1 * i, y = 100 + i;
+        four += fmt::format("{} {} {} 50\n", x, y, std::sqrt(y));
+        six += fmt::format("{},{},{},{},50,2\n", x, y, 1 / y, y + 1);
+        weights += fmt::format("{} {} {}\n", x, y, 4 / y);
+        relative += fmt::format("{} {} {}\n", x, y, 1 / std::sqrt(y));
+        monitor += fmt::format("{} {} 1000 {}\n", x, i, y);
+    }
+    const auto a = read("a.dat", "# 2theta I sigma bkg\n" + four);
+    EXPECT_NEAR(a.variance[5], 105, 0.01);
+    EXPECT_THAT(a.notes, ::testing::Contains(HasSubstr("'sigma'")));
+    const auto b = read("b.csv", "x,y_obs,weight,y_calc,y_bkg,Q\n" + six);
+    EXPECT_EQ(b.intensity[5], 105);
+    EXPECT_NEAR(b.variance[5], 105, 0.01);
+    EXPECT_NEAR(read("c.dat", "2theta I weight\n" + weights).variance[5], 105 / 4.0, 0.01);
+    EXPECT_TRUE(read("d.dat", "2theta I relative_error\n" + relative).variance.empty());
+    EXPECT_EQ(read("e.dat", "#S 1 ascan\n#L tth  Epoch  Monitor  det\n" + monitor).intensity[5],
+              105);
+    EXPECT_THAT(error("f.dat", four), HasSubstr("titles"));
+}
+
+TEST_F(PatternFileTest, MoreNamesOfPositionsAndWavelengths) {
+    const auto q = read("q.dat", "Momentum transfer (A-1)  Intensity\n" + rows(12));
+    EXPECT_NEAR(q.axis.two_theta()[0], 2 * degrees(std::asin(0.12 / (4 * pi))), 1e-9);
+    EXPECT_THAT(error("s.dat", "sin(theta)/lambda I\n" + rows(12)), HasSubstr("4 pi"));
+    EXPECT_NEAR(read("w.dat", "# lambda = 40 pm\n" + rows(12), {}).axis.wavelength(), 0.4, 1e-9);
+    EXPECT_NEAR(read("w.txt", "[Measurement]\nWL1=,0.4\n[Data]\nAngle,Det1\n" + rows(12, ","), {})
+                    .axis.wavelength(),
+                0.4, 1e-9);
+    EXPECT_EQ(read("quoted.csv", "\"2theta\",\"I\"\n\"5\",\"1\"\n" + rows(12, ",")).axis.size(),
+              13U);
+}
+
 /// An XRDML file with one scan of 11 points from 10 to 12 deg.
 std::string xrdml(const std::string& data, const std::string& more_scans = "") {
     return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<xrdMeasurements "
