@@ -140,7 +140,9 @@ std::vector<Finding> check_blanks(std::span<const double> rotation, std::span<co
     if (share(channels.zeros, std::max<std::size_t>(1, pattern.size())) > 0.03)
         findings.push_back({.kind = Kind::empty_channels,
                             .value = share(channels.zeros, pattern.size()),
-                            .position = two_theta[channels.first],
+                            .position = channels.first < two_theta.size()
+                                            ? two_theta[channels.first]
+                                            : Finding::none,
                             .index = channels.first});
     return findings;
 }
