@@ -176,9 +176,27 @@ Projections projections_of(const Scan& scan, const ScanSummary& summary) {
     return result;
 }
 
+/// Equally spaced projections of those read.
+struct EvenRows {
+    std::vector<double> rotation;
+    std::vector<float> sinogram;
+};
+
+EvenRows even_rows(const Scan& scan, const ScanSummary& summary) {
+    const std::size_t n_translation = scan.geometry().translation.size();
+    EvenRows result;
+    for (const std::size_t at : summary.even) {
+        result.rotation.push_back(scan.geometry().rotation[summary.rows[at]]);
+        const auto row =
+            std::span<const float>(summary.sinogram).subspan(at * n_translation, n_translation);
+        result.sinogram.insert(result.sinogram.end(), row.begin(), row.end());
+    }
+    return result;
+}
+
 /// Order and scale of the angles. What is out of order mirrors nothing either.
 std::vector<Finding> look_at_angles(const Scan& scan, const ScanSummary& summary,
-                                    const Projections& projections) {
+                                    const Projections& projections, const EvenRows& even) {
     const auto& rotation = scan.geometry().rotation;
     const std::size_t n_translation = scan.geometry().translation.size();
     const double step = rotation.size() > 1 ? std::abs(rotation.back() - rotation.front()) /
@@ -190,15 +208,17 @@ std::vector<Finding> look_at_angles(const Scan& scan, const ScanSummary& summary
         return half_turn;
     auto order = inspection::judge(
         inspection::compare_projections(summary.rows, summary.sinogram, n_translation));
-    if (!order.empty() || !projections.all)
-        return order.empty() ? half_turn : order;
-    auto places = inspection::check_places(rotation, summary.sinogram, n_translation);
+    if (!order.empty())
+        return order;
+    auto places = projections.all
+                      ? inspection::check_places(rotation, summary.sinogram, n_translation)
+                      : std::vector<Finding>{};
     if (!places.empty()) {
         places.front().factor = static_cast<double>(places.size());
         places.resize(1);
         return places;
     }
-    const auto scale = inspection::check_angle_scale(rotation, summary.sinogram, n_translation);
+    const auto scale = inspection::check_angle_scale(even.rotation, even.sinogram, n_translation);
     // The one that names the factor says more.
     if (!scale.empty() && (half_turn.empty() || !std::isnan(scale.front().factor)))
         return scale;
@@ -224,13 +244,16 @@ std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summa
     };
     if (blank(Kind::empty_rays))
         return findings;
-    append(findings, look_at_angles(scan, summary, projections));
-    if (projections.all && !blank(Kind::empty_projections)) {
-        const auto unsteady =
-            inspection::check_steadiness(scan.geometry().rotation, summary.sinogram, n_translation);
-        append(findings, unsteady);
+    const auto even = even_rows(scan, summary);
+    append(findings, look_at_angles(scan, summary, projections, even));
+    if (blank(Kind::empty_projections))
+        return findings;
+    auto unsteady = inspection::check_steadiness(even.rotation, even.sinogram, n_translation);
+    for (auto& finding : unsteady)
+        finding.index = summary.rows[summary.even[finding.index]];
+    append(findings, unsteady);
+    if (projections.all)
         append(findings, inspection::check_projections(projections.angles, projections.sums));
-    }
     return findings;
 }
 

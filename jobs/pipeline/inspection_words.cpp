@@ -187,10 +187,10 @@ std::string steadiness_text(const Finding& f, const settings::Job& job, const Sc
                            "beam drifts or jumps; name a monitor (input.monitor) or normalise with "
                            "xrdct condition",
                            place(job, scan, "intensity"), f.position, f.value, f.limit);
-    return fmt::format("{}: between projections {} and {} (at {:.4g} deg) the centre of mass jumps "
+    return fmt::format("{}: about projection {} (at {:.4g} deg) the centre of mass jumps "
                        "by {:.3g} mm: the sample or the axis has moved, or projections are missing "
                        "there; reconstruct the parts by themselves",
-                       place(job, scan, "intensity"), f.index - 1, f.index, f.position,
+                       place(job, scan, "intensity"), f.index, f.position,
                        f.value * std::abs(scan.geometry().step()));
 }
 

@@ -34,8 +34,8 @@ std::vector<Finding> check_places(std::span<const double> rotation, std::span<co
 
 /// Whether angles half a turn apart are so in truth, and if not whether they would be in another
 /// unit (gradians) or as twice or half of what they say. Compares what is left of the projections
-/// after the mean, so that round bodies tell, too. All projections of a scan: `rotation` [deg],
-/// monotonic, `sinogram` [rotation][translation].
+/// after the mean, so that round bodies tell, too. Projections of a scan at about equal steps:
+/// `rotation` [deg], monotonic, `sinogram` [rotation][translation].
 std::vector<Finding> check_angle_scale(std::span<const double> rotation,
                                        std::span<const float> sinogram, std::size_t n_translation);
 
