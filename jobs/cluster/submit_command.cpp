@@ -97,6 +97,29 @@ std::string plain_name(const std::string& text) {
     return name.empty() ? "job" : name;
 }
 
+/// A job and its scan.
+struct Opened {
+    settings::Job job;
+    std::unique_ptr<pipeline::Scan> scan;
+};
+
+/// What each stage needs for the scan that needs most.
+std::vector<pipeline::StageEstimate> largest_needs(const std::vector<Opened>& opened, int ranks,
+                                                   std::uint64_t memory) {
+    std::vector<pipeline::StageEstimate> most;
+    for (const auto& [one, scan] : opened) {
+        const auto list = estimate(one, *scan, ranks, memory);
+        if (most.empty())
+            most = list;
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            most[i].seconds = std::max(most[i].seconds, list[i].seconds);
+            most[i].memory = std::max(most[i].memory, list[i].memory);
+            most[i].disk = std::max(most[i].disk, list[i].disk);
+        }
+    }
+    return most;
+}
+
 Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& wishes, bool force,
                 bool resume, bool force_data) {
     const auto text = files::read_text_file(job_path);
@@ -133,10 +156,6 @@ Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& 
     planned.title = job.title;
     batch.output = job.output;
 
-    struct Opened {
-        settings::Job job;
-        std::unique_ptr<pipeline::Scan> scan;
-    };
     std::vector<Opened> opened;
     std::vector<std::string> doubts;
     for (auto& member : batch.members) {
@@ -150,20 +169,8 @@ Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& 
                                                  : member.name + ": " + doubt.text);
         opened.push_back({std::move(one), std::move(scan)});
     }
-    planned.resources = plan(profile, wishes, [&](int ranks) {
-        std::vector<pipeline::StageEstimate> most;
-        for (const auto& [one, scan] : opened) {
-            const auto list = estimate(one, *scan, ranks, wishes.memory);
-            if (most.empty())
-                most = list;
-            for (std::size_t i = 0; i < list.size(); ++i) {
-                most[i].seconds = std::max(most[i].seconds, list[i].seconds);
-                most[i].memory = std::max(most[i].memory, list[i].memory);
-                most[i].disk = std::max(most[i].disk, list[i].disk);
-            }
-        }
-        return most;
-    });
+    planned.resources = plan(
+        profile, wishes, [&](int ranks) { return largest_needs(opened, ranks, wishes.memory); });
     planned.resources.notes.insert(planned.resources.notes.begin(), job.notes.begin(),
                                    job.notes.end());
     planned.resources.notes.insert(planned.resources.notes.end(), doubts.begin(), doubts.end());

@@ -4,6 +4,7 @@
 #include "base/units.hpp"
 
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -347,76 +348,45 @@ std::string outlier_text(const Finding& f, const settings::Job& job) {
 } // namespace
 
 std::string_view name_of(Kind kind) {
-    switch (kind) {
-    case Kind::energy:
-        return "energy";
-    case Kind::distance:
-        return "distance";
-    case Kind::distance_body:
-        return "distance_body";
-    case Kind::distance_lines:
-        return "distance_lines";
-    case Kind::translation_range:
-        return "translation_range";
-    case Kind::beam_width:
-        return "beam_width";
-    case Kind::two_theta_range:
-        return "two_theta_range";
-    case Kind::rotation_range:
-        return "rotation_range";
-    case Kind::rotation_gap:
-        return "rotation_gap";
-    case Kind::rotation_spacing:
-        return "rotation_spacing";
-    case Kind::axes_swapped:
-        return "axes_swapped";
-    case Kind::not_mirrored:
-        return "not_mirrored";
-    case Kind::turn_mistaken:
-        return "turn_mistaken";
-    case Kind::zigzag:
-        return "zigzag";
-    case Kind::order:
-        return "order";
-    case Kind::misplaced:
-        return "misplaced";
-    case Kind::angle_scale:
-        return "angle_scale";
-    case Kind::drift:
-        return "drift";
-    case Kind::moved:
-        return "moved";
-    case Kind::no_signal:
-        return "no_signal";
-    case Kind::saturated:
-        return "saturated";
-    case Kind::negative:
-        return "negative";
-    case Kind::empty_projections:
-        return "empty_projections";
-    case Kind::empty_rays:
-        return "empty_rays";
-    case Kind::empty_channels:
-        return "empty_channels";
-    case Kind::transmission:
-        return "transmission";
-    case Kind::no_air:
-        return "no_air";
-    case Kind::lines_unexplained:
-        return "lines_unexplained";
-    case Kind::radial_axis:
-        return "radial_axis";
-    case Kind::stretch:
-        return "stretch";
-    case Kind::phase_absent:
-        return "phase_absent";
-    case Kind::strange_line:
-        return "strange_line";
-    case Kind::channel:
-        return "channel";
-    case Kind::projection:
-        return "projection";
-    }
+    static constexpr std::pair<Kind, std::string_view> names[] = {
+        {Kind::energy, "energy"},
+        {Kind::distance, "distance"},
+        {Kind::distance_body, "distance_body"},
+        {Kind::distance_lines, "distance_lines"},
+        {Kind::translation_range, "translation_range"},
+        {Kind::beam_width, "beam_width"},
+        {Kind::two_theta_range, "two_theta_range"},
+        {Kind::rotation_range, "rotation_range"},
+        {Kind::rotation_gap, "rotation_gap"},
+        {Kind::rotation_spacing, "rotation_spacing"},
+        {Kind::axes_swapped, "axes_swapped"},
+        {Kind::not_mirrored, "not_mirrored"},
+        {Kind::turn_mistaken, "turn_mistaken"},
+        {Kind::zigzag, "zigzag"},
+        {Kind::order, "order"},
+        {Kind::misplaced, "misplaced"},
+        {Kind::angle_scale, "angle_scale"},
+        {Kind::drift, "drift"},
+        {Kind::moved, "moved"},
+        {Kind::no_signal, "no_signal"},
+        {Kind::saturated, "saturated"},
+        {Kind::negative, "negative"},
+        {Kind::empty_projections, "empty_projections"},
+        {Kind::empty_rays, "empty_rays"},
+        {Kind::empty_channels, "empty_channels"},
+        {Kind::transmission, "transmission"},
+        {Kind::no_air, "no_air"},
+        {Kind::lines_unexplained, "lines_unexplained"},
+        {Kind::radial_axis, "radial_axis"},
+        {Kind::stretch, "stretch"},
+        {Kind::phase_absent, "phase_absent"},
+        {Kind::strange_line, "strange_line"},
+        {Kind::channel, "channel"},
+        {Kind::projection, "projection"},
+    };
+    for (const auto& [known, name] : names)
+        if (known == kind)
+            return name;
     return "";
 }
 
