@@ -342,7 +342,7 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
             radial.meaning = meaning;
         }
     }
-    if (better > gain + 0.3 && better > (gain < 0.5 ? 0.6 : 0.9) && better > best - 0.05)
+    if (gain < 0.5 && better > gain + 0.3 && better > 0.6 && better > best - 0.05)
         return {radial};
     if (gain >= 0.5)
         return std::isnan(finding.factor) ? std::vector<Finding>{} : std::vector{finding};

@@ -89,7 +89,7 @@ class Comb {
     };
 
     double score(double factor, double shift, Pairs* pairs = nullptr) const {
-        double sum = 0, phases = 0;
+        std::vector<double> hits;
         for (const auto& lines : phases_) {
             double hit = 0, all = 0;
             bool met = false;
@@ -109,14 +109,18 @@ class Comb {
                     met = true;
                 }
             }
-            if (all > 0) {
-                sum += hit / all;
-                phases += 1;
-            }
+            if (all > 0)
+                hits.push_back(hit / all);
             if (met && pairs != nullptr)
                 ++pairs->phases;
         }
-        return phases > 0 ? sum / phases : 0;
+        // A third of the phases may not be in the sample.
+        std::ranges::sort(hits, std::ranges::greater{});
+        hits.resize((2 * hits.size() + 2) / 3);
+        double sum = 0;
+        for (const double value : hits)
+            sum += value / static_cast<double>(hits.size());
+        return sum;
     }
 
   private:
