@@ -10,16 +10,14 @@
 
 namespace xrdct::inspection {
 
-namespace {
-
-/// Standard deviation of the scatter between channels, from second differences; lines do not move
-/// its median.
 double channel_scatter(std::span<const double> y) {
     std::vector<double> bends;
     for (std::size_t k = 1; k + 1 < y.size(); ++k)
         bends.push_back(std::abs(y[k - 1] - 2 * y[k] + y[k + 1]));
     return bends.empty() ? 0 : midpoint_median(std::move(bends)) / (0.6745 * std::sqrt(6.0));
 }
+
+namespace {
 
 /// The lowest value between a maximum and the next higher one on a side (step ±1).
 double valley(std::span<const double> y, std::size_t peak, long step) {

@@ -19,6 +19,10 @@ struct ObservedLine {
     std::size_t channel = 0;
 };
 
+/// Standard deviation of the scatter between channels, from second differences (finite values);
+/// lines do not move its median. 0 for fewer than three.
+double channel_scatter(std::span<const double> pattern);
+
 /// The lines of a pattern: maxima that stand out of their valleys by more than `fraction` of the
 /// highest one and by more than six times the scatter between channels, and that are narrow
 /// compared with the pattern (a halo of glass or liquid is none). `two_theta` [deg] rises;

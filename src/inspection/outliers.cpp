@@ -2,6 +2,7 @@
 #include "inspection/outliers.hpp"
 
 #include "base/statistics.hpp"
+#include "inspection/lines.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -31,11 +32,17 @@ double largest(const std::vector<double>& values) {
 std::vector<Finding> check_channels(std::span<const double> two_theta,
                                     std::span<const double> pattern, std::span<const double> air) {
     std::vector<Finding> findings;
+    // Where a background was subtracted, channels beside each other differ by any factor.
+    const auto noise_at = [&](std::size_t k) {
+        const std::size_t first = k > 20 ? k - 20 : 0;
+        const std::size_t last = std::min(pattern.size(), k + 21);
+        return 6 * channel_scatter(finite_values(pattern.subspan(first, last - first)));
+    };
     for (std::size_t k = 0; k < pattern.size() && findings.size() < most; ++k) {
         const auto neighbours = beside(pattern, k, 3);
         if (neighbours.size() >= 4 && std::isfinite(pattern[k])) {
             const double least = *std::ranges::min_element(neighbours);
-            if (least > 0 && pattern[k] < 0.4 * least) {
+            if (least > 0 && pattern[k] < 0.4 * least && least - pattern[k] > noise_at(k)) {
                 findings.push_back({.kind = Kind::channel,
                                     .value = pattern[k] / least,
                                     .position = two_theta[k],
