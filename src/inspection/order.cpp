@@ -219,6 +219,23 @@ Agreement agreement(const std::vector<Row>& rows, const std::vector<Opposite>& p
     return best;
 }
 
+/// Sums of neighbouring translations, so that at most 600 are left; NaN where one is missing.
+std::vector<float> binned(std::span<const float> sinogram, std::size_t& n_translation) {
+    constexpr std::size_t most = 600;
+    const std::size_t width = (n_translation + most - 1) / most;
+    const std::size_t left = n_translation / width;
+    std::vector<float> result;
+    for (std::size_t at = 0; at + n_translation <= sinogram.size(); at += n_translation)
+        for (std::size_t t = 0; t < left; ++t) {
+            float sum = 0;
+            for (std::size_t k = 0; k < width; ++k)
+                sum += sinogram[at + t * width + k];
+            result.push_back(sum);
+        }
+    n_translation = left;
+    return result;
+}
+
 /// Whether a range [deg], its end included or not, is that of half a turn or a whole one in
 /// gradians.
 bool covers_gradians(double range, double step) {
@@ -240,7 +257,8 @@ std::vector<Finding> check_angle_scale(std::span<const double> rotation,
     const double step = midpoint_median(std::move(steps));
     if (!(step > 0))
         return {};
-    const auto rows = prepared_rows(sinogram, n_translation);
+    const auto narrow = binned(sinogram, n_translation);
+    const auto rows = prepared_rows(narrow, n_translation);
     const Row mean = mean_row(rows);
     if (mean.empty())
         return {};
