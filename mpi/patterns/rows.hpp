@@ -76,6 +76,11 @@ std::vector<std::string> column_titles(const std::vector<std::string>& header_li
 /// or are cut off.
 std::optional<Rows> read_gsas_rows(const std::vector<std::string>& lines, const std::string& file);
 
+/// The first range of a text file of Bruker (.uxd: keys that begin with _, then _COUNTS, _CPS,
+/// _2THETACOUNTS or _2THETACPS and numbers); nothing when the lines are none. Throws Error naming
+/// file and line.
+std::optional<Rows> read_uxd_rows(const std::vector<std::string>& lines, const std::string& file);
+
 /// Drops standard deviations that cannot be such (the same in all rows and far from what counts
 /// and neighbouring points say, or a second column of intensities) and names others that differ a
 /// lot from what neighbouring points scatter by; in `notes`.

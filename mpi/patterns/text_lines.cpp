@@ -39,13 +39,6 @@ constexpr ForeignFormat foreign_formats[] = {
     {"{\\rtf", "a text document (.rtf)"},
 };
 
-/// Words that only files of one format have.
-constexpr ForeignFormat foreign_words[] = {
-    {"_2THETACOUNTS", "a file of Bruker (.uxd)"},
-    {"_COUNTS\n", "a file of Bruker (.uxd)"},
-    {"_COUNTS\r", "a file of Bruker (.uxd)"},
-};
-
 void refuse_foreign(const std::string& text, const std::string& file) {
     const bool binary = text.find('\0') != std::string::npos;
     const auto refuse = [&](const char* name) {
@@ -55,9 +48,6 @@ void refuse_foreign(const std::string& text, const std::string& file) {
     };
     for (const auto& [begin, name] : foreign_formats)
         if (text.starts_with(begin) && (binary || std::string_view(begin) != "FI"))
-            refuse(name);
-    for (const auto& [word, name] : foreign_words)
-        if (contains(text.substr(0, 100000), word))
             refuse(name);
 }
 

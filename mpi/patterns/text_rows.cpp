@@ -281,8 +281,9 @@ Rows read_text_rows(const std::filesystem::path& path) {
     if (is_powder_cif(text))
         return read_cif_rows(text, path.string());
     const auto lines = text_lines(text, path.string());
-    if (auto rows = read_gsas_rows(lines, path.string()))
-        return std::move(*rows);
+    for (const auto read : {read_gsas_rows, read_uxd_rows})
+        if (auto rows = read(lines, path.string()))
+            return std::move(*rows);
     TextFile file = read_lines(lines, path);
     Rows rows =
         is_step_list(file.lines) ? rows_of_step_list(file.lines, file.name) : rows_of_columns(file);

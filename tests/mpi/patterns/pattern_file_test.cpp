@@ -484,7 +484,6 @@ TEST_F(PatternFileTest, OtherFormatsAreNamed) {
     EXPECT_THAT(error("a.rasx", std::string("PK\x03\x04\0\0", 6)), HasSubstr("zip"));
     EXPECT_THAT(error("a.xml", "<?xml version=\"1.0\"?>\n<svg/>\n"), HasSubstr("XML"));
     EXPECT_THAT(error("a.raw", std::string("RAW1.01\0\0", 9)), HasSubstr("Bruker"));
-    EXPECT_THAT(error("a.uxd", "_2THETACOUNTS\n" + rows(12)), HasSubstr("uxd"));
 }
 
 TEST_F(PatternFileTest, TitlesSayWhichColumnsCount) {
@@ -520,6 +519,25 @@ TEST_F(PatternFileTest, MoreNamesOfPositionsAndWavelengths) {
                 0.4, 1e-9);
     EXPECT_EQ(read("quoted.csv", "\"2theta\",\"I\"\n\"5\",\"1\"\n" + rows(12, ",")).axis.size(),
               13U);
+}
+
+TEST_F(PatternFileTest, UxdIsRead) {
+    std::string list = "; made here\n_FILEVERSION=2\n_WL1=1.5406\n; Data for range 1\n"
+                       "_STEPTIME=4.0\n_STEPSIZE=0.02\n_START=10.0\n";
+    const std::string numbers = " 100 101 102 103 104 105 106 107\n 108 109 110\n";
+    const auto counts = read("a.uxd", list + "_COUNTS\n" + numbers, {});
+    ASSERT_EQ(counts.axis.size(), 11U);
+    EXPECT_NEAR(counts.axis.two_theta()[10], 10.2, 1e-9);
+    EXPECT_NEAR(counts.axis.wavelength(), 1.5406, 1e-9);
+    EXPECT_EQ(counts.intensity[10], 110);
+    EXPECT_TRUE(counts.variance.empty());
+    EXPECT_NEAR(read("b.uxd", list + "_CPS\n" + numbers, {}).variance[0], 25, 1e-9);
+    const auto pairs =
+        read("c.uxd", list + "_2THETACOUNTS\n" + rows(12) + "_START=30\n_2THETACOUNTS\n5 5\n", {});
+    EXPECT_EQ(pairs.axis.size(), 12U);
+    EXPECT_THAT(pairs.notes, ::testing::Contains(HasSubstr("2 ranges")));
+    EXPECT_THAT(error("d.uxd", list + "_COUNTS\n 1 2 x\n"), HasSubstr("'x'"));
+    EXPECT_THAT(error("e.uxd", "_WL1=1.5\n_COUNTS\n" + numbers), HasSubstr("_START"));
 }
 
 /// An XRDML file with one scan of 11 points from 10 to 12 deg.
