@@ -294,6 +294,8 @@ std::string batch_script(const Profile& profile, const Resources& resources, con
     start.insert(start.end(), {"run", job.job_file.string()});
     if (job.memory_limit)
         start.insert(start.end(), {"--memory", fmt::format("{}", job.memory_limit)});
+    if (job.force_data)
+        start.emplace_back("--force-data");
     std::vector<std::string> first;
     if (job.resume)
         first.emplace_back("--resume");

@@ -54,7 +54,7 @@ struct BatchJob {
     std::vector<Member> members;            ///< one without a name, or those of the array
     std::vector<std::size_t> indices;       ///< members to run; used with an array only
     bool array = false;
-    bool force = false, resume = false;
+    bool force = false, resume = false, force_data = false;
     std::uint64_t memory_limit = 0; ///< of xrdct run; 0: none
 };
 

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "jobs/cluster/batch.hpp"
 #include "jobs/cluster/submission.hpp"
+#include "jobs/pipeline/inspection.hpp"
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/pipeline/scan.hpp"
 #include "jobs/program/command_line.hpp"
@@ -96,14 +97,38 @@ std::string plain_name(const std::string& text) {
     return name.empty() ? "job" : name;
 }
 
+/// A job and its scan.
+struct Opened {
+    settings::Job job;
+    std::unique_ptr<pipeline::Scan> scan;
+};
+
+/// What each stage needs for the scan that needs most.
+std::vector<pipeline::StageEstimate> largest_needs(const std::vector<Opened>& opened, int ranks,
+                                                   std::uint64_t memory) {
+    std::vector<pipeline::StageEstimate> most;
+    for (const auto& [one, scan] : opened) {
+        const auto list = estimate(one, *scan, ranks, memory);
+        if (most.empty())
+            most = list;
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            most[i].seconds = std::max(most[i].seconds, list[i].seconds);
+            most[i].memory = std::max(most[i].memory, list[i].memory);
+            most[i].disk = std::max(most[i].disk, list[i].disk);
+        }
+    }
+    return most;
+}
+
 Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& wishes, bool force,
-                bool resume) {
+                bool resume, bool force_data) {
     const auto text = files::read_text_file(job_path);
     Planned planned;
     auto& batch = planned.batch;
     batch.job_file = job_path;
     batch.force = force;
     batch.resume = resume;
+    batch.force_data = force_data;
     batch.memory_limit = wishes.memory;
     batch.name = "xrdct-" + plain_name(job_path.stem().string());
     batch.program = fs::read_symlink("/proc/self/exe");
@@ -131,34 +156,24 @@ Planned prepare(const fs::path& job_path, const Profile& profile, const Wishes& 
     planned.title = job.title;
     batch.output = job.output;
 
-    struct Opened {
-        settings::Job job;
-        std::unique_ptr<pipeline::Scan> scan;
-    };
     std::vector<Opened> opened;
+    std::vector<std::string> doubts;
     for (auto& member : batch.members) {
         settings::Job one = settings::parse_job(text, job_path, member_settings(member));
         member.checksum = files::sha256_of_text(one.resolved);
         pipeline::refuse_existing_products(one, force, resume);
         auto scan = std::make_unique<pipeline::Scan>(pipeline::Scan::open(one));
+        // Refused here rather than after a night in the queue.
+        for (auto& doubt : pipeline::inspect_scan(one, *scan, force_data))
+            doubts.push_back(member.name.empty() ? std::move(doubt.text)
+                                                 : member.name + ": " + doubt.text);
         opened.push_back({std::move(one), std::move(scan)});
     }
-    planned.resources = plan(profile, wishes, [&](int ranks) {
-        std::vector<pipeline::StageEstimate> most;
-        for (const auto& [one, scan] : opened) {
-            const auto list = estimate(one, *scan, ranks, wishes.memory);
-            if (most.empty())
-                most = list;
-            for (std::size_t i = 0; i < list.size(); ++i) {
-                most[i].seconds = std::max(most[i].seconds, list[i].seconds);
-                most[i].memory = std::max(most[i].memory, list[i].memory);
-                most[i].disk = std::max(most[i].disk, list[i].disk);
-            }
-        }
-        return most;
-    });
+    planned.resources = plan(
+        profile, wishes, [&](int ranks) { return largest_needs(opened, ranks, wishes.memory); });
     planned.resources.notes.insert(planned.resources.notes.begin(), job.notes.begin(),
                                    job.notes.end());
+    planned.resources.notes.insert(planned.resources.notes.end(), doubts.begin(), doubts.end());
     return planned;
 }
 
@@ -196,6 +211,7 @@ void declare_options(program::CommandLine& line) {
     line.optional<std::string>("memory", "SIZE",
                                "memory to use over all ranks, such as 40GB (default: no limit)");
     line.flag("force", "replace products that exist");
+    line.flag("force-data", "go on with a scan whose numbers make no sense");
     line.flag("resume", "keep products made with the same settings and inputs");
     line.flag("failed",
               "of what was submitted before, submit again what did not finish (with --resume), "
@@ -349,8 +365,8 @@ int command_submit(const std::vector<std::string>& arguments) {
     const auto profile = find_profile(line.has("profile") ? line.get<std::string>("profile") : "");
     const fs::path job_path = fs::absolute(line.get<std::string>("job")).lexically_normal();
     const bool again = line.has("failed"), dry = line.has("dry-run");
-    auto planned =
-        prepare(job_path, profile, wishes, line.has("force"), line.has("resume") || again);
+    auto planned = prepare(job_path, profile, wishes, line.has("force"),
+                           line.has("resume") || again, line.has("force-data"));
     auto& batch = planned.batch;
     const auto before = read_submission(batch.output);
     choose_members(batch, before, again, dry);

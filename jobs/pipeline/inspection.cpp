@@ -3,11 +3,14 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "inspection/contents.hpp"
 #include "inspection/half_turn.hpp"
 #include "inspection/lines.hpp"
 #include "inspection/magnitudes.hpp"
+#include "inspection/order.hpp"
 #include "inspection/outliers.hpp"
 #include "inspection/sample_extent.hpp"
+#include "inspection/steadiness.hpp"
 #include "jobs/pipeline/scan_summary.hpp"
 #include "jobs/pipeline/solver_options.hpp"
 
@@ -64,8 +67,13 @@ inspection::Expectation expectation_of(const settings::Job& job, const Scan& sca
     const double nearest = expectation.wavelength / (2 * std::sin(0.5 * radians(last)));
     std::vector<std::string> notes;
     const auto model = start_model(job, expectation.wavelength, notes);
-    for (const auto& phase : model.phases) {
+    for (std::size_t p = 0; p < model.phases.size(); ++p) {
+        const auto& phase = model.phases[p];
         inspection::ExpectedPhase expected;
+        expected.name = job.phases[p].name;
+        expected.known = !cell_varies(job.phases[p]) &&
+                         std::ranges::all_of(job.phases[p].start_cell,
+                                             [](double value) { return std::isnan(value); });
         double strongest = 0;
         for (const auto& line :
              phase.phase.with_cell(phase.unit_cell()).reflections(0.6 * nearest)) {
@@ -101,30 +109,60 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
         pattern[finding.index] = Finding::none;
     const auto lines = inspection::find_lines(two_theta, pattern, 0.02);
     const auto weights = inspection::line_weights(lines, two_theta);
-    if (std::ranges::any_of(weights, [](double w) { return w > 0; }))
-        append(findings, inspection::check_ends(weighted_sinogram(scan, summary.rows, weights),
-                                                scan.geometry().translation.size()));
+    const auto& geometry = scan.geometry();
+    const std::size_t n_translation = geometry.translation.size();
+    if (std::ranges::any_of(weights, [](double w) { return w > 0; })) {
+        const auto sinogram = weighted_sinogram(scan, summary.rows, weights);
+        append(findings, inspection::check_ends(sinogram, n_translation));
+        const double extent = std::abs(geometry.step()) *
+                              static_cast<double>(inspection::body_extent(sinogram, n_translation));
+        if (extent > 0 && std::isfinite(geometry.distance) && geometry.distance > 0)
+            append(findings, inspection::check_distance(lines, extent, geometry.distance));
+    }
     if (job.phases.empty() || !(scan.wavelength() > 0))
         return findings;
-    const double last = last_angle(scan);
-    std::vector<inspection::ObservedLine> fitted;
-    for (const auto& line : lines)
-        if (line.position < last &&
-            std::ranges::none_of(job.rietveld.excluded, [&](const auto& region) {
-                return line.position >= region.first && line.position <= region.second;
-            }))
-            fitted.push_back(line);
-    append(findings, inspection::check_lines(fitted, expectation_of(job, scan, last),
-                                             two_theta.front(), last));
+    const double first = two_theta.front(), last = last_angle(scan);
+    const auto fitted = [&](std::vector<inspection::ObservedLine> all) {
+        std::erase_if(all, [&](const inspection::ObservedLine& line) {
+            return line.position >= last ||
+                   std::ranges::any_of(job.rietveld.excluded, [&](const auto& region) {
+                       return line.position >= region.first && line.position <= region.second;
+                   });
+        });
+        return all;
+    };
+    const auto expectation = expectation_of(job, scan, last);
+    const auto explained = inspection::check_lines(fitted(lines), expectation, first, last);
+    const bool scale = std::ranges::any_of(explained, [](const Finding& f) {
+        return f.kind == Kind::lines_unexplained || f.kind == Kind::radial_axis;
+    });
+    const auto whole = inspection::without_shoulders(two_theta, pattern, expectation.parallax);
+    const auto stretch = inspection::check_stretch(
+        fitted(inspection::find_lines(two_theta, whole, 0.01)), expectation, first, last);
+    append(findings, stretch);
+    // Lines that all lie elsewhere are neither strange nor missing.
+    if (!stretch.empty())
+        return findings;
+    append(findings, explained);
+    if (!scale)
+        append(findings,
+               inspection::check_presence(fitted(inspection::find_lines(two_theta, pattern, 0.001)),
+                                          expectation, first, last));
     return findings;
 }
 
-std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summary) {
-    const auto& rotation = scan.geometry().rotation;
-    const std::size_t n_translation = scan.geometry().translation.size();
+/// Angles of the projections read, and their mean intensities, NaN where missing.
+struct Projections {
     std::vector<double> angles, sums;
+    bool all = false; ///< of the scan
+};
+
+Projections projections_of(const Scan& scan, const ScanSummary& summary) {
+    const std::size_t n_translation = scan.geometry().translation.size();
+    Projections result;
+    result.all = summary.rows.size() == scan.geometry().rotation.size();
     for (std::size_t i = 0; i < summary.rows.size(); ++i) {
-        angles.push_back(rotation[summary.rows[i]]);
+        result.angles.push_back(scan.geometry().rotation[summary.rows[i]]);
         double sum = 0;
         std::size_t known = 0;
         for (std::size_t t = 0; t < n_translation; ++t)
@@ -132,20 +170,98 @@ std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summa
                 sum += value;
                 ++known;
             }
-        sums.push_back(2 * known > n_translation ? sum / static_cast<double>(known)
-                                                 : Finding::none);
+        result.sums.push_back(2 * known > n_translation ? sum / static_cast<double>(known)
+                                                        : Finding::none);
     }
-    auto findings = inspection::check_axes(summary.sinogram, n_translation);
-    if (!findings.empty())
-        return findings;
+    return result;
+}
+
+/// Equally spaced projections of those read.
+struct EvenRows {
+    std::vector<double> rotation;
+    std::vector<float> sinogram;
+};
+
+EvenRows even_rows(const Scan& scan, const ScanSummary& summary) {
+    const std::size_t n_translation = scan.geometry().translation.size();
+    EvenRows result;
+    for (const std::size_t at : summary.even) {
+        result.rotation.push_back(scan.geometry().rotation[summary.rows[at]]);
+        const auto row =
+            std::span<const float>(summary.sinogram).subspan(at * n_translation, n_translation);
+        result.sinogram.insert(result.sinogram.end(), row.begin(), row.end());
+    }
+    return result;
+}
+
+/// Order and scale of the angles. What is out of order mirrors nothing either.
+std::vector<Finding> look_at_angles(const Scan& scan, const ScanSummary& summary,
+                                    const Projections& projections, const EvenRows& even) {
+    const auto& rotation = scan.geometry().rotation;
+    const std::size_t n_translation = scan.geometry().translation.size();
     const double step = rotation.size() > 1 ? std::abs(rotation.back() - rotation.front()) /
                                                   static_cast<double>(rotation.size() - 1)
                                             : 0;
-    append(findings, inspection::judge(inspection::compare_half_turn(angles, summary.sinogram,
-                                                                     n_translation, step)));
-    if (summary.rows.size() == rotation.size())
-        append(findings, inspection::check_projections(angles, sums));
+    const auto half_turn = inspection::judge(
+        inspection::compare_half_turn(projections.angles, summary.sinogram, n_translation, step));
+    if (std::ranges::any_of(half_turn, [](const Finding& f) { return f.kind == Kind::zigzag; }))
+        return half_turn;
+    auto order = inspection::judge(
+        inspection::compare_projections(summary.rows, summary.sinogram, n_translation));
+    if (!order.empty())
+        return order;
+    auto places = projections.all
+                      ? inspection::check_places(rotation, summary.sinogram, n_translation)
+                      : std::vector<Finding>{};
+    if (!places.empty()) {
+        places.front().factor = static_cast<double>(places.size());
+        places.resize(1);
+        return places;
+    }
+    const auto scale = inspection::check_angle_scale(even.rotation, even.sinogram, n_translation);
+    // The one that names the factor says more.
+    if (!scale.empty() && (half_turn.empty() || !std::isnan(scale.front().factor)))
+        return scale;
+    return half_turn;
+}
+
+std::vector<Finding> look_at_sinogram(const Scan& scan, const ScanSummary& summary) {
+    const std::size_t n_translation = scan.geometry().translation.size();
+    const auto projections = projections_of(scan, summary);
+    auto findings = inspection::check_values(summary.counts, summary.pattern);
+    if (has_error(findings))
+        return findings;
+    const auto blanks = inspection::check_blanks(projections.angles, summary.sinogram,
+                                                 n_translation, scan.two_theta(), summary.pattern);
+    append(findings, blanks);
+    const auto axes = inspection::check_axes(summary.sinogram, n_translation);
+    append(findings, axes);
+    if (!axes.empty())
+        return findings;
+    // What is not there is neither dim nor unlike its mirror image.
+    const auto blank = [&](Kind kind) {
+        return std::ranges::any_of(blanks, [&](const Finding& f) { return f.kind == kind; });
+    };
+    if (blank(Kind::empty_rays))
+        return findings;
+    const auto even = even_rows(scan, summary);
+    append(findings, look_at_angles(scan, summary, projections, even));
+    if (blank(Kind::empty_projections))
+        return findings;
+    auto unsteady = inspection::check_steadiness(even.rotation, even.sinogram, n_translation);
+    for (auto& finding : unsteady)
+        finding.index = summary.rows[summary.even[finding.index]];
+    append(findings, unsteady);
+    if (projections.all)
+        append(findings, inspection::check_projections(projections.angles, projections.sums));
     return findings;
+}
+
+std::vector<Finding> look_at_transmission(const settings::Job& job, const Scan& scan) {
+    if (job.absorption.method != settings::AbsorptionMethod::transmission ||
+        !scan.metadata().has_transmission)
+        return {};
+    return inspection::check_transmission(scan.transmission(), scan.geometry().translation.size());
 }
 
 } // namespace
@@ -164,6 +280,7 @@ std::vector<Doubt> inspect_scan(const settings::Job& job, const Scan& scan, bool
     take(axes);
     const auto summary = summarise(scan);
     auto sinogram = look_at_sinogram(scan, summary);
+    append(sinogram, look_at_transmission(job, scan));
     // Lines of a wavelength or range that makes no sense would be no lines, and exchanged axes have
     // no air where it is looked for.
     std::vector<Finding> pattern;
@@ -172,7 +289,8 @@ std::vector<Doubt> inspect_scan(const settings::Job& job, const Scan& scan, bool
     // A body that is cut off mirrors in part only.
     if (std::ranges::any_of(pattern, [](const Finding& f) { return f.kind == Kind::no_air; }))
         std::erase_if(sinogram, [](const Finding& f) {
-            return f.kind == Kind::turn_mistaken || f.kind == Kind::not_mirrored;
+            return f.kind == Kind::turn_mistaken || f.kind == Kind::not_mirrored ||
+                   f.kind == Kind::angle_scale || f.kind == Kind::moved;
         });
     take(sinogram);
     take(pattern);

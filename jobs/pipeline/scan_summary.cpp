@@ -29,27 +29,43 @@ bool is_tall(const Scan& scan) {
     return 2 * scan.file().chunk()[0] > scan.geometry().rotation.size();
 }
 
-std::vector<std::size_t> rows_to_read(const Scan& scan) {
+/// What to read: `rows` rising, `even` places in them.
+struct Choice {
+    std::vector<std::size_t> rows, even;
+};
+
+Choice rows_to_read(const Scan& scan) {
     const auto& rotation = scan.geometry().rotation;
     const std::size_t n = rotation.size();
     const double row_bytes = 4.0 * static_cast<double>(scan.geometry().translation.size()) *
                              static_cast<double>(scan.n_channel());
+    Choice choice;
+    if (row_bytes * static_cast<double>(n) <= whole_bytes) {
+        for (std::size_t i = 0; i < n; ++i)
+            choice.rows.push_back(i);
+        choice.even = choice.rows;
+        return choice;
+    }
     // A chunk is read and unpacked as a whole; of tall ones all projections are read anyway.
     const auto chunk = std::clamp<std::size_t>(scan.file().chunk()[0], 1, n);
     const std::size_t block = is_tall(scan) ? 1 : chunk;
-    std::set<std::size_t> rows;
-    if (row_bytes * static_cast<double>(n) <= whole_bytes) {
-        for (std::size_t i = 0; i < n; ++i)
-            rows.insert(rows.end(), i);
-        return {rows.begin(), rows.end()};
-    }
+    const std::size_t budget =
+        std::max(wanted_rows, static_cast<std::size_t>(whole_bytes / row_bytes));
+    std::set<std::size_t> rows, even;
     const auto add = [&](std::size_t row) {
-        if (rows.size() >= wanted_rows)
+        if (rows.size() >= budget)
             return;
         const std::size_t first = row - row % block;
         for (std::size_t i = first; i < std::min(n, first + block); ++i)
             rows.insert(i);
     };
+    const std::size_t blocks = (n + block - 1) / block;
+    const std::size_t spread = std::clamp<std::size_t>(budget / 2 / block, 1, blocks);
+    for (std::size_t k = 0; k < spread; ++k) {
+        const std::size_t row = k * blocks / spread * block;
+        add(row);
+        even.insert(row);
+    }
     for (const std::size_t row : {std::size_t{0}, n - 1, std::size_t{1}, n - 2})
         add(row);
     constexpr std::size_t directions = 12;
@@ -59,7 +75,12 @@ std::vector<std::size_t> rows_to_read(const Scan& scan) {
             add(nearest_rotation(rotation, rotation[row] + turn));
         add(std::min(n - 1, row + 1));
     }
-    return {rows.begin(), rows.end()};
+    for (const std::size_t row : rows) {
+        if (even.contains(row))
+            choice.even.push_back(choice.rows.size());
+        choice.rows.push_back(row);
+    }
+    return choice;
 }
 
 using Visit = std::function<void(std::size_t row, mpi::BlockRange channels,
@@ -126,7 +147,9 @@ ScanSummary summarise(const Scan& scan) {
     const std::size_t n_translation = scan.geometry().translation.size();
     const std::size_t n_channel = scan.n_channel();
     ScanSummary summary;
-    summary.rows = rows_to_read(scan);
+    auto choice = rows_to_read(scan);
+    summary.rows = std::move(choice.rows);
+    summary.even = std::move(choice.even);
     Mean pattern(n_channel), air(n_channel), sinogram(summary.rows.size() * n_translation);
     for_each_projection(
         scan, summary.rows, [](mpi::BlockRange) { return true; },
@@ -139,6 +162,7 @@ ScanSummary summarise(const Scan& scan) {
                     const float value = factor * projection[t * width + k];
                     if (!std::isfinite(value))
                         continue;
+                    summary.counts.add(projection[t * width + k]);
                     pattern.add(channels.begin + k, value);
                     if (outermost)
                         air.add(channels.begin + k, value);

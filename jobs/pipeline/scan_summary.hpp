@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "inspection/contents.hpp"
 #include "jobs/pipeline/scan.hpp"
 
 #include <cstddef>
@@ -13,13 +14,16 @@ namespace xrdct::pipeline {
 /// measured.
 struct ScanSummary {
     std::vector<std::size_t> rows;   ///< rotations read, rising
+    std::vector<std::size_t> even;   ///< places in `rows` of some about equally far from each other
     std::vector<double> pattern;     ///< [channel in use], mean over the rays read
     std::vector<double> air_pattern; ///< the same over the outermost translations
     std::vector<float> sinogram;     ///< [row][translation], mean over the channels
+    inspection::ValueCounts counts;  ///< of the values read, without the monitor
 };
 
-/// Reads a scan, or of one larger than 192 MB about 48 projections: the first and the last,
-/// neighbours, and some half and a quarter of a turn apart. Serial; memory: a projection or chunk.
+/// Reads a scan, or of one larger than 192 MB projections of that size, at least 48: equally spaced
+/// ones, the first and the last, neighbours, and some half and a quarter of a turn apart. Serial;
+/// memory: a projection or chunk.
 ScanSummary summarise(const Scan& scan);
 
 /// Sum over the channels of `weights` [channel in use] times the intensity, [row][translation] of

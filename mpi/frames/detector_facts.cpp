@@ -113,10 +113,33 @@ void take_limit(const hdf5::Group& detector, DetectorFacts& facts) {
                                       *facts.limit + 1, dataset->describe()));
 }
 
+void take_fill(const hdf5::Dataset& images, DetectorFacts& facts) {
+    for (const char* name : {"_FillValue", "missing_value"}) {
+        if (!images.has_attribute(name))
+            continue;
+        try {
+            facts.fill = images.number_attribute(name);
+        } catch (const Error&) {
+            facts.notes.push_back(fmt::format("{}: the attribute {} is no number and is not used",
+                                              images.describe(), name));
+        }
+        // NaN is no value in any case, and 0 the default of programs that fill nothing.
+        if (facts.fill && (!std::isfinite(*facts.fill) || *facts.fill == 0))
+            facts.fill.reset();
+        if (facts.fill) {
+            facts.notes.push_back(
+                fmt::format("pixels of {:.7g} have no value, as the attribute {} of {} says",
+                            *facts.fill, name, images.describe()));
+            return;
+        }
+    }
+}
+
 } // namespace
 
 DetectorFacts detector_facts(const hdf5::Group& root, const hdf5::Dataset& images) {
     DetectorFacts facts;
+    take_fill(images, facts);
     const auto& shape = images.shape();
     const auto paths = detectors_of(root, images);
     if (paths.size() > 1)

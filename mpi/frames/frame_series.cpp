@@ -180,6 +180,8 @@ class FrameSeries::Scanner {
         auto facts = detector_facts(root, images);
         series_.pixel_mask_ = std::move(facts.mask);
         series_.limit_ = facts.limit;
+        if (facts.fill && !series_.dummy_)
+            series_.dummy_ = facts.fill;
         for (auto& note : facts.notes)
             if (noted_.insert(note).second)
                 series_.notes_.push_back(std::move(note));
@@ -294,7 +296,8 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
         numbers.insert(numbers.end(), {size_, rows_, columns_, integer_ ? 1U : 0U,
                                        static_cast<std::uint64_t>(saturation_), limit_ ? 1U : 0U,
                                        static_cast<std::uint64_t>(limit_.value_or(0)),
-                                       std::bit_cast<std::uint32_t>(floor_)});
+                                       std::bit_cast<std::uint32_t>(floor_), dummy_ ? 1U : 0U,
+                                       std::bit_cast<std::uint64_t>(dummy_.value_or(0))});
     }
     communicator.broadcast(texts);
     communicator.broadcast(numbers);
@@ -308,7 +311,7 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
     for (std::size_t i = 0; i < texts.size() / 3; ++i)
         parts_.push_back(
             {texts[3 * i], texts[3 * i + 1], numbers[2 * i], numbers[2 * i + 1], texts[3 * i + 2]});
-    const auto rest = numbers.end() - 8;
+    const auto rest = numbers.end() - 10;
     size_ = rest[0];
     rows_ = rest[1];
     columns_ = rest[2];
@@ -317,6 +320,8 @@ void FrameSeries::broadcast(const mpi::Communicator& communicator) {
     if (rest[5] != 0)
         limit_ = static_cast<std::int32_t>(rest[6]);
     floor_ = std::bit_cast<float>(static_cast<std::uint32_t>(rest[7]));
+    if (rest[8] != 0)
+        dummy_ = std::bit_cast<double>(rest[9]);
 }
 
 void FrameSeries::look_at_negative(Negative given) {
@@ -346,8 +351,9 @@ void FrameSeries::look_at_negative(Negative given) {
 void FrameSeries::mark_invalid(Image& frame) const {
     if (dummy_)
         mark_dummies(frame, *dummy_, dummy_tolerance_);
+    // The largest numbers of 32 bits are marks of detectors also where they became floats.
     for (float& value : frame.values)
-        if (value < floor_)
+        if (value < floor_ || value == 4294967296.0F || value == 2147483648.0F)
             value = std::nanf("");
 }
 

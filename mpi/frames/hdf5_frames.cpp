@@ -116,6 +116,10 @@ PixelType pixel_type_of(const hdf5::Dataset& dataset) {
     case hdf5::ElementType::float64:
     case hdf5::ElementType::other:
         return PixelType::f32;
+    case hdf5::ElementType::uint8:
+        return PixelType::u8;
+    case hdf5::ElementType::int16:
+        return PixelType::i16;
     case hdf5::ElementType::uint16:
         return PixelType::u16;
     default:

@@ -47,7 +47,20 @@ std::size_t sample_size(PixelType type) {
 
 void set_type(Image& image, PixelType type) {
     image.integer = type != PixelType::f32 && type != PixelType::f64;
-    image.saturation = type == PixelType::u16 ? 65534 : 0x7ffffffe;
+    // The largest number of a type is a mark or a pixel that is saturated.
+    switch (type) {
+    case PixelType::u8:
+        image.saturation = 254;
+        break;
+    case PixelType::i16:
+        image.saturation = 32766;
+        break;
+    case PixelType::u16:
+        image.saturation = 65534;
+        break;
+    default:
+        image.saturation = 0x7ffffffe;
+    }
 }
 
 namespace {

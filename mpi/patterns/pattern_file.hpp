@@ -47,11 +47,12 @@ struct PatternFile {
 
 /// Reads a pattern by its content and extension: two or three columns of text (xy, xye, dat, prn,
 /// txt, csv; comments begin with # ! / ' or ; and header lines of any text may come first), a
-/// FIT2D/pyFAI .chi, a fixed-step list (one line start, step, end [deg], then intensities), or an
-/// HDF5/NeXus file with an NXdata of one axis. Unsorted rows are sorted with a note; rows with a
-/// non-finite intensity stay as NaN. Throws Error naming the file and line or dataset: missing,
-/// empty, no numbers, wrong number of columns, repeated or out-of-range positions, no wavelength,
-/// fewer than ten channels in range.
+/// FIT2D/pyFAI .chi, a fixed-step list (one line start, step, end [deg], then intensities), a GSAS
+/// bank, a file of PANalytical (.xrdml) or Bruker (.uxd), a powder CIF, or an HDF5/NeXus file with
+/// an NXdata of one axis. Unsorted rows are sorted with a note; rows with a non-finite intensity
+/// stay as NaN. Throws Error naming the file and line or dataset: missing, empty, no numbers, wrong
+/// number of columns, repeated or out-of-range positions, no wavelength, fewer than ten channels in
+/// range.
 PatternFile read_pattern(const std::filesystem::path& path, const PatternFileOptions& options = {});
 
 } // namespace xrdct::patterns

@@ -30,10 +30,25 @@ struct Rows {
     std::string wavelength_line; ///< a header line with a wavelength that cannot be understood
 };
 
-/// Lines of a text file without their ends (LF, CR LF or CR alone) and without a byte order mark;
-/// UTF-16 is understood. Throws Error naming the file where it is empty or no text, and the format
-/// where it is a known one that is not read.
-std::vector<std::string> text_lines(const std::filesystem::path& path);
+/// The text of a file without a byte order mark; UTF-16 becomes ASCII. Throws Error naming the file
+/// where it cannot be read or is empty.
+std::string read_text(const std::filesystem::path& path);
+
+/// Lines of a text without their ends (LF, CR LF or CR alone). Throws Error naming the file where
+/// it is no text, and the format where it is a known one that is not read.
+std::vector<std::string> text_lines(const std::string& text, const std::string& file);
+
+/// Whether a text is that of an XML file.
+bool is_xml(const std::string& text);
+
+/// The first scan of a file of PANalytical (.xrdml). Throws Error naming file and element.
+Rows read_xrdml_rows(const std::string& text, const std::string& file);
+
+/// Whether a text is a CIF with tags of the powder dictionary.
+bool is_powder_cif(const std::string& text);
+
+/// The first measured pattern of a powder CIF. Throws Error naming the file.
+Rows read_cif_rows(const std::string& text, const std::string& file);
 
 /// A number as programs write it: 1.5D+03 of Fortran, +1, nan, and what Microsoft's C writes for
 /// what is none (1.#QNAN, -1.#IND, 1.#INF).
@@ -47,10 +62,24 @@ void take_header(const std::string& line, Rows& header);
 /// a unit.
 void take_titles(const std::vector<std::string>& header_lines, std::size_t columns, Rows& header);
 
+/// What the title of a column says that it holds.
+enum class ColumnRole { unknown, intensity, sigma, variance, weight, other };
+ColumnRole role_of_title(const std::string& title);
+
+/// Titles of `columns` columns (at least two) of the last header line that has that many, one of
+/// them that of intensities; empty without such a line.
+std::vector<std::string> column_titles(const std::vector<std::string>& header_lines,
+                                       std::size_t columns);
+
 /// The first bank of a GSAS powder file (a line BANK, then FXYE, FXY, ESD or STD); nothing when the
 /// lines are none. Throws Error naming file and line for banks that are no constant-wavelength data
 /// or are cut off.
 std::optional<Rows> read_gsas_rows(const std::vector<std::string>& lines, const std::string& file);
+
+/// The first range of a text file of Bruker (.uxd: keys that begin with _, then _COUNTS, _CPS,
+/// _2THETACOUNTS or _2THETACPS and numbers); nothing when the lines are none. Throws Error naming
+/// file and line.
+std::optional<Rows> read_uxd_rows(const std::vector<std::string>& lines, const std::string& file);
 
 /// Drops standard deviations that cannot be such (the same in all rows and far from what counts
 /// and neighbouring points say, or a second column of intensities) and names others that differ a

@@ -96,8 +96,14 @@ std::string short_line(const std::string& line) {
 }
 
 void take_wavelength(const std::string& line, Rows& header) {
-    const auto number = header_number(line, "wavelength", Quantity::wavelength);
+    auto number = header_number(line, "wavelength", Quantity::wavelength);
+    // Short words may mean something else: with a unit, or at the beginning of the line.
     if (!number)
+        number = header_number(line, "lambda", Quantity::wavelength);
+    if (!number && lower_case(line).starts_with("wl1"))
+        number = header_number(line, "wl1", Quantity::wavelength);
+    if (!number || (number->unit.empty() && !contains(lower_case(line), "wavelength") &&
+                    !lower_case(line).starts_with("wl1")))
         return;
     if (!number->unit.empty()) {
         header.wavelength =
@@ -129,10 +135,12 @@ void take_energy(const std::string& line, Rows& header) {
 }
 
 /// What the title of the first column names.
-enum class TitleQuantity { none, q, d, two_theta, theta };
+enum class TitleQuantity { none, q, d, two_theta, theta, sine_over_wavelength };
 
 TitleQuantity quantity_of_title(const std::string& title) {
     auto text = lower_case(title);
+    if (contains(text, "sin") && (contains(text, "lambda") || contains(text, "λ")))
+        return TitleQuantity::sine_over_wavelength;
     for (const auto* two_theta : {"2theta", "2-theta", "two_theta", "twotheta", "tth", "2th", "2θ"})
         if (contains(text, two_theta))
             return TitleQuantity::two_theta;
@@ -148,7 +156,9 @@ TitleQuantity quantity_of_title(const std::string& title) {
         });
     };
     if (has({"q", "qvec", "qvector", "qabs", "qmod", "qval", "qvals", "qvalue",
-             "scatteringvector"}))
+             "scatteringvector"}) ||
+        contains(text, "momentum transfer") || contains(text, "scattering vector") ||
+        contains(text, "wave vector") || contains(text, "wavevector"))
         return TitleQuantity::q;
     if (has({"dspacing", "dspace", "dvalue", "dval", "dhkl"}) || words.front() == "d")
         return TitleQuantity::d;
@@ -160,7 +170,7 @@ TitleQuantity quantity_of_title(const std::string& title) {
 /// Whether a title can be that of intensities: I, I(Q), counts, DSM_Int, yobs.
 bool is_intensity_title(const std::string& title) {
     for (const auto& word : words_of(lower_case(title), " \t_-./\\()[]{}|^'\"*:=+"))
-        for (const auto* known : {"int", "count", "cps", "yobs", "iobs", "obs", "signal"})
+        for (const auto* known : {"int", "count", "cps", "yobs", "iobs", "obs", "signal", "det"})
             if (word == "i" || word == "y" || word == "s" || word == "f" || word.starts_with(known))
                 return true;
     return false;
@@ -179,12 +189,23 @@ bool names_angstrom(const std::string& text) {
     return false;
 }
 
-/// The titles of the columns in a line; a unit in brackets belongs to the title before it.
-std::vector<std::string> titles_of(std::string line) {
+/// The titles of the columns in a line; a unit in brackets belongs to the title before it. Several
+/// words are one title where tabs, commas or two blanks separate titles and so make `columns`.
+std::vector<std::string> titles_of(std::string line, std::size_t columns) {
     line.erase(0, line.find_first_not_of("#!;/'* \t"));
     if (line.starts_with("L ")) // SPEC
         line.erase(0, 2);
     const bool tabs = contains(line, "\t"), commas = contains(line, ",") || contains(line, ";");
+    if (!tabs && !commas) {
+        auto wide = line;
+        for (auto at = wide.find("  "); at != std::string::npos; at = wide.find("  ", at + 2))
+            wide.replace(at, 2, "\t\t");
+        auto titles = words_of(wide, "\t");
+        for (auto& title : titles)
+            title.erase(0, title.find_first_not_of(' '));
+        if (titles.size() == columns)
+            return titles;
+    }
     std::vector<std::string> titles;
     for (const auto& word : words_of(line, tabs ? "\t" : commas ? ",;" : " ")) {
         const auto first = word.find_first_not_of(' ');
@@ -214,7 +235,7 @@ void take_titles(const std::vector<std::string>& header_lines, std::size_t colum
     if (header.unit != PatternUnit::automatic)
         return;
     for (auto line = header_lines.rbegin(); line != header_lines.rend(); ++line) {
-        const auto titles = titles_of(*line);
+        const auto titles = titles_of(*line, columns);
         // Above the line next to the numbers there may be sentences of as many words.
         if (titles.size() != columns || columns < 2 ||
             (line != header_lines.rbegin() && !is_intensity_title(titles[1])))
@@ -232,6 +253,12 @@ void take_titles(const std::vector<std::string>& header_lines, std::size_t colum
             header.unit_question = fmt::format(
                 "the first column is called '{}', which may be theta or 2theta; if it is 2theta, "
                 "say so (pattern.unit = \"deg\")",
+                title);
+            return;
+        case TitleQuantity::sine_over_wavelength:
+            header.unit_question = fmt::format(
+                "the first column is called '{}', which is no position that is read; write "
+                "q = 4 pi sin(theta)/lambda or 2theta",
                 title);
             return;
         case TitleQuantity::d:
@@ -253,6 +280,40 @@ void take_titles(const std::vector<std::string>& header_lines, std::size_t colum
             return;
         }
     }
+}
+
+ColumnRole role_of_title(const std::string& title) {
+    const auto text = lower_case(title);
+    const auto has = [&](std::initializer_list<const char*> parts) {
+        return std::any_of(parts.begin(), parts.end(),
+                           [&](const char* part) { return contains(text, part); });
+    };
+    if (has({"calc", "bkg", "backg", "diff", "fit", "model", "relative", "monitor", "epoch"}))
+        return ColumnRole::other;
+    if (has({"sigma", "esd", "e.s.d", "std", "err", "uncert", "σ"}) || text == "sig" ||
+        text == "di")
+        return ColumnRole::sigma;
+    if (has({"varian"}) || text == "var")
+        return ColumnRole::variance;
+    if (has({"weight"}) || text == "wt" || text == "w")
+        return ColumnRole::weight;
+    return is_intensity_title(title) ? ColumnRole::intensity : ColumnRole::unknown;
+}
+
+std::vector<std::string> column_titles(const std::vector<std::string>& header_lines,
+                                       std::size_t columns) {
+    for (auto line = header_lines.rbegin(); line != header_lines.rend(); ++line) {
+        auto titles = titles_of(*line, columns);
+        if (titles.size() != columns)
+            continue;
+        for (auto& title : titles)
+            title = bare(title);
+        if (std::any_of(titles.begin() + 1, titles.end(), [](const std::string& title) {
+                return role_of_title(title) == ColumnRole::intensity;
+            }))
+            return titles;
+    }
+    return {};
 }
 
 } // namespace xrdct::patterns::detail

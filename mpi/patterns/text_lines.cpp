@@ -26,8 +26,6 @@ struct ForeignFormat {
 constexpr ForeignFormat foreign_formats[] = {
     {"PK\x03\x04", "a zip archive (Rigaku .rasx, Bruker .brml)"},
     {"\x1f\x8b", "compressed by gzip"},
-    {"<?xml", "an XML file (PANalytical .xrdml and others)"},
-    {"<xrdMeasurements", "an XML file (PANalytical .xrdml)"},
     {"RAW1.01", "a binary file of Bruker (.raw)"},
     {"RAW2", "a binary file of Bruker (.raw)"},
     {"RAW4.00", "a binary file of Bruker (.raw)"},
@@ -41,15 +39,6 @@ constexpr ForeignFormat foreign_formats[] = {
     {"{\\rtf", "a text document (.rtf)"},
 };
 
-/// Words that only files of one format have.
-constexpr ForeignFormat foreign_words[] = {
-    {"_pd_meas_", "a powder CIF"},
-    {"_pd_proc_", "a powder CIF"},
-    {"_2THETACOUNTS", "a file of Bruker (.uxd)"},
-    {"_COUNTS\n", "a file of Bruker (.uxd)"},
-    {"_COUNTS\r", "a file of Bruker (.uxd)"},
-};
-
 void refuse_foreign(const std::string& text, const std::string& file) {
     const bool binary = text.find('\0') != std::string::npos;
     const auto refuse = [&](const char* name) {
@@ -59,9 +48,6 @@ void refuse_foreign(const std::string& text, const std::string& file) {
     };
     for (const auto& [begin, name] : foreign_formats)
         if (text.starts_with(begin) && (binary || std::string_view(begin) != "FI"))
-            refuse(name);
-    for (const auto& [word, name] : foreign_words)
-        if (contains(text.substr(0, 100000), word))
             refuse(name);
 }
 
@@ -79,23 +65,32 @@ std::string from_utf16(const std::string& bytes) {
 
 } // namespace
 
-std::vector<std::string> text_lines(const std::filesystem::path& path) {
-    const std::string file = path.string();
+std::string read_text(const std::filesystem::path& path) {
     std::string text;
     {
         std::ifstream stream(path, std::ios::binary);
         if (!stream)
-            throw Error(fmt::format("{}: cannot be read", file));
+            throw Error(fmt::format("{}: cannot be read", path.string()));
         std::ostringstream content;
         content << stream.rdbuf();
         text = std::move(content).str();
     }
     if (text.empty())
-        throw Error(fmt::format("{}: is empty", file));
+        throw Error(fmt::format("{}: is empty", path.string()));
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
         text = from_utf16(text);
     if (text.starts_with("\xef\xbb\xbf"))
         text.erase(0, 3);
+    return text;
+}
+
+bool is_xml(const std::string& text) {
+    const auto first = text.find_first_not_of(" \t\r\n");
+    return first != std::string::npos && (text.compare(first, 5, "<?xml") == 0 ||
+                                          text.compare(first, 16, "<xrdMeasurements") == 0);
+}
+
+std::vector<std::string> text_lines(const std::string& text, const std::string& file) {
     refuse_foreign(text, file);
     std::vector<std::string> lines;
     for (std::size_t at = 0; at < text.size();) {

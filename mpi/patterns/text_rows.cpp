@@ -22,6 +22,7 @@ std::vector<double> numbers_of(std::string line, std::string& bad) {
             line.erase(at);
             break;
         }
+    std::replace(line.begin(), line.end(), '"', ' ');
     if (contains(line, ";"))
         for (char& c : line)
             c = c == ';' ? ' ' : (c == ',' ? '.' : c);
@@ -161,13 +162,74 @@ TextFile read_lines(const std::vector<std::string>& lines, const std::filesystem
     return file;
 }
 
+/// Which columns hold what; the first one holds the positions.
+struct Layout {
+    std::size_t intensity = 1;
+    std::optional<std::size_t> uncertainty;
+    ColumnRole role = ColumnRole::sigma; ///< of the uncertainty
+    std::string note;
+};
+
+/// By the titles; without any, the second column has intensities and a third one standard
+/// deviations. Throws Error for more columns without titles.
+Layout layout_of(const TextFile& file, std::size_t columns) {
+    Layout layout;
+    if (columns == 3)
+        layout.uncertainty = 2;
+    if (columns < 3)
+        return layout;
+    const auto titles = column_titles(file.header_lines, columns);
+    std::vector<ColumnRole> roles;
+    for (const auto& title : titles)
+        roles.push_back(role_of_title(title));
+    const auto first_of = [&](ColumnRole role) -> std::optional<std::size_t> {
+        const auto found = std::find(roles.begin() + (roles.empty() ? 0 : 1), roles.end(), role);
+        return found == roles.end()
+                   ? std::nullopt
+                   : std::optional(static_cast<std::size_t>(found - roles.begin()));
+    };
+    const auto intensity = first_of(ColumnRole::intensity);
+    if (!intensity) {
+        if (columns > 3)
+            throw Error(fmt::format("{}: line {}: {} columns; expected position, intensity and, "
+                                    "if known, its standard deviation, or titles that say which "
+                                    "these are",
+                                    file.name, file.lines.front().number, columns));
+        return layout;
+    }
+    layout.intensity = *intensity;
+    // A third one whose title says nothing is judged by its numbers.
+    if (columns > 3 || roles[2] != ColumnRole::unknown)
+        layout.uncertainty.reset();
+    for (const auto role : {ColumnRole::sigma, ColumnRole::variance, ColumnRole::weight})
+        if (const auto column = first_of(role); column && !layout.uncertainty) {
+            layout.uncertainty = column;
+            layout.role = role;
+        }
+    if (columns > 3 || !layout.uncertainty || layout.role != ColumnRole::sigma)
+        layout.note = fmt::format(
+            "of {} columns '{}' has the intensities{}", columns, titles[layout.intensity],
+            layout.uncertainty
+                ? fmt::format(" and '{}' their {}", titles[*layout.uncertainty],
+                              layout.role == ColumnRole::weight     ? "weights, 1/sigma^2"
+                              : layout.role == ColumnRole::variance ? "variances"
+                                                                    : "standard deviations")
+                : std::string());
+    return layout;
+}
+
+double sigma_from(double value, ColumnRole role) {
+    if (role == ColumnRole::weight)
+        return value > 0 ? 1 / std::sqrt(value) : 0;
+    return role == ColumnRole::variance ? std::sqrt(std::max(value, 0.0)) : value;
+}
+
 Rows rows_of_columns(const TextFile& file) {
     Rows rows;
     const auto columns = file.lines.front().values.size();
-    if (columns > 3)
-        throw Error(fmt::format("{}: line {}: {} columns; expected position, intensity and, "
-                                "if known, its standard deviation",
-                                file.name, file.lines.front().number, columns));
+    const Layout layout = layout_of(file, columns);
+    if (!layout.note.empty())
+        rows.notes.push_back(layout.note);
     for (const auto& entry : file.lines) {
         if (entry.values.size() != columns)
             throw Error(fmt::format("{}: line {}: {} column(s) where the first row (line {}) "
@@ -175,14 +237,14 @@ Rows rows_of_columns(const TextFile& file) {
                                     file.name, entry.number, entry.values.size(),
                                     file.lines.front().number, columns));
         rows.position.push_back(entry.values[0]);
-        rows.intensity.push_back(entry.values[1]);
-        if (columns == 3)
-            rows.sigma.push_back(entry.values[2]);
+        rows.intensity.push_back(entry.values[layout.intensity]);
+        if (layout.uncertainty)
+            rows.sigma.push_back(sigma_from(entry.values[*layout.uncertainty], layout.role));
         rows.where.push_back(fmt::format("line {}", entry.number));
     }
     rows.format = file.extension == "chi"   ? "chi"
                   : file.extension == "csv" ? "csv"
-                  : columns == 3            ? "xye"
+                  : layout.uncertainty      ? "xye"
                                             : "xy";
     if (file.extension == "chi" && file.stated_count && *file.stated_count != file.lines.size())
         throw Error(fmt::format("{}: line {}: {} points are announced, but {} rows follow",
@@ -213,9 +275,15 @@ void take_attenuation(const TextFile& file, Rows& rows) {
 } // namespace
 
 Rows read_text_rows(const std::filesystem::path& path) {
-    const auto lines = text_lines(path);
-    if (auto rows = read_gsas_rows(lines, path.string()))
-        return std::move(*rows);
+    const auto text = read_text(path);
+    if (is_xml(text))
+        return read_xrdml_rows(text, path.string());
+    if (is_powder_cif(text))
+        return read_cif_rows(text, path.string());
+    const auto lines = text_lines(text, path.string());
+    for (const auto read : {read_gsas_rows, read_uxd_rows})
+        if (auto rows = read(lines, path.string()))
+            return std::move(*rows);
     TextFile file = read_lines(lines, path);
     Rows rows =
         is_step_list(file.lines) ? rows_of_step_list(file.lines, file.name) : rows_of_columns(file);

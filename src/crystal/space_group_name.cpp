@@ -31,6 +31,8 @@ std::string without_markup(const std::string& name) {
          {"[\\(\\[{]?\\s*[Hh]ex(agonal)?(\\s*(axes|setting|cell))?\\.?\\s*[\\)\\]}]?\\s*$", " :H"},
          {"[\\(\\[{]?\\s*[Rr]homb(ohedral)?(\\s*(axes|setting|cell))?\\.?\\s*[\\)\\]}]?\\s*$",
           " :R"},
+         {"\\s*[\\(\\[]\\s*[Oo]\\s*([12])\\s*[\\)\\]]\\s*$", " :$1"},
+         {"\\s*[\\(\\[]\\s*(-?[abc][123])\\s*[\\)\\]]\\s*$", " :$1"},
          {"</?[A-Za-z]+>", "_"},
          {"\\\\(bar|overline)\\s*\\{?\\s*([1346])\\s*\\}?", "-$2"},
          {"(\xCC\x84|\xCC\x85)", "\x01"},

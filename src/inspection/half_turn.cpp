@@ -2,6 +2,7 @@
 #include "inspection/half_turn.hpp"
 
 #include "base/statistics.hpp"
+#include "inspection/projections.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,31 +10,6 @@
 namespace xrdct::inspection {
 
 namespace {
-
-using Row = std::vector<double>;
-
-/// A projection less its lowest level (a low quantile), of sum 1, missing rays as the one before;
-/// empty when a fifth of it is missing or nothing is left.
-Row prepared(std::span<const float> values) {
-    Row row(values.begin(), values.end());
-    auto known = finite_values(std::span<const double>(row));
-    if (known.empty() || 5 * known.size() < 4 * row.size())
-        return {};
-    const double lowest = lower_quantile(std::move(known), 0.02);
-    double last = lowest;
-    double sum = 0;
-    for (double& value : row) {
-        value = std::isfinite(value) ? value : last;
-        last = value;
-        value -= lowest;
-        sum += value;
-    }
-    if (!(sum > 0))
-        return {};
-    for (double& value : row)
-        value /= sum;
-    return row;
-}
 
 struct Pair {
     const Row* one;
@@ -126,9 +102,7 @@ HalfTurn compare_half_turn(std::span<const double> rotation, std::span<const flo
     result.n_translation = n_translation;
     if (n_translation < 8)
         return result;
-    std::vector<Row> rows;
-    for (std::size_t i = 0; i < rotation.size(); ++i)
-        rows.push_back(prepared(sinogram.subspan(i * n_translation, n_translation)));
+    const auto rows = prepared_rows(sinogram, n_translation);
     const double tolerance = 1.2 * step;
     const auto opposite = pairs_apart(rotation, rows, 180, tolerance, 12);
     result.pairs = opposite.size();

@@ -10,16 +10,14 @@
 
 namespace xrdct::inspection {
 
-namespace {
-
-/// Standard deviation of the scatter between channels, from second differences; lines do not move
-/// its median.
 double channel_scatter(std::span<const double> y) {
     std::vector<double> bends;
     for (std::size_t k = 1; k + 1 < y.size(); ++k)
         bends.push_back(std::abs(y[k - 1] - 2 * y[k] + y[k + 1]));
     return bends.empty() ? 0 : midpoint_median(std::move(bends)) / (0.6745 * std::sqrt(6.0));
 }
+
+namespace {
 
 /// The lowest value between a maximum and the next higher one on a side (step ±1).
 double valley(std::span<const double> y, std::size_t peak, long step) {
@@ -112,6 +110,20 @@ struct Tolerance {
 constexpr Tolerance strict{0.004, 0.5, 0.02};
 constexpr Tolerance generous{0.03, 1, 0.001};
 
+/// Known cells are off by less; by a percent if the file's composition is another one.
+constexpr double known_strain = 0.01;
+
+double strain_of(const ExpectedPhase& phase, const Tolerance& tolerance) {
+    return phase.known ? std::min(tolerance.strain, known_strain) : tolerance.strain;
+}
+
+/// How far [deg] from `angle` a line of a phase may lie, widths apart.
+double reach_of(const Expectation& expectation, double strain, double angle) {
+    const double turn = radians(angle);
+    return degrees(expectation.parallax * std::abs(std::sin(turn) * std::cos(turn)) +
+                   2 * std::tan(0.5 * turn) * strain);
+}
+
 struct Window {
     double first, last; // deg
 };
@@ -129,11 +141,8 @@ std::vector<Window> windows(const Expectation& expectation, const Tolerance& tol
             const double angle = bragg_angle(factor * expectation.wavelength, phase.spacing[i]);
             if (std::isnan(angle) || phase.intensity[i] < tolerance.weakest)
                 continue;
-            const double turn = radians(angle);
-            const double reach =
-                tolerance.widths * width +
-                degrees(expectation.parallax * std::abs(std::sin(turn) * std::cos(turn)) +
-                        2 * std::tan(0.5 * turn) * tolerance.strain);
+            const double reach = tolerance.widths * width +
+                                 reach_of(expectation, strain_of(phase, tolerance), angle);
             all.push_back({angle - reach, angle + reach});
         }
     std::ranges::sort(all, {}, &Window::first);
@@ -254,25 +263,55 @@ Explanation explain_lines(std::span<const ObservedLine> lines, const Expectation
 
 namespace {
 
-/// The lines as they would lie if the numbers of the axis were Q, in units of `unit` [1/Å].
-std::vector<ObservedLine> from_q(std::span<const ObservedLine> lines, double unit,
-                                 double wavelength) {
-    std::vector<ObservedLine> result;
+/// Where a 2θ [deg] would lie if the numbers of the axis had another meaning; NaN: nowhere.
+double moved(double angle, RadialMeaning meaning, double wavelength, PatternRange range) {
+    const auto from_q = [&](double unit) {
+        const double sine = angle * unit * wavelength / (4 * pi);
+        return sine > 0 && sine < 1 ? 2 * degrees(std::asin(sine)) : Finding::none;
+    };
+    const double q = 4 * pi * std::sin(0.5 * radians(angle)) / wavelength;
+    switch (meaning) {
+    case RadialMeaning::q_per_angstrom:
+        return from_q(1);
+    case RadialMeaning::q_per_nm:
+        return from_q(0.1);
+    case RadialMeaning::angle_as_q_per_angstrom:
+        return q < 180 ? q : Finding::none;
+    case RadialMeaning::angle_as_q_per_nm:
+        return 10 * q < 180 ? 10 * q : Finding::none;
+    case RadialMeaning::theta:
+        return 2 * angle < 180 ? 2 * angle : Finding::none;
+    case RadialMeaning::reversed:
+        return range.first + range.last - angle;
+    default:
+        return angle;
+    }
+}
+
+} // namespace
+
+MovedLines move_lines(std::span<const ObservedLine> lines, RadialMeaning meaning, double wavelength,
+                      double first, double last) {
+    const auto place = [&](double angle) {
+        return moved(angle, meaning, wavelength, {first, last});
+    };
+    MovedLines result{{}, place(first), place(last)};
+    if (result.first > result.last)
+        std::swap(result.first, result.last);
+    if (std::isnan(result.first) || std::isnan(result.last))
+        return {};
     for (auto line : lines) {
-        const double sine = line.position * unit * wavelength / (4 * pi);
-        if (!(sine > 0 && sine < 1))
+        const double half = 0.5 * line.width;
+        line.width = std::abs(place(line.position + half) - place(line.position - half));
+        line.position = place(line.position);
+        if (std::isnan(line.position) || std::isnan(line.width))
             return {};
-        const double slope = degrees(unit * wavelength / (2 * pi)) / std::sqrt(1 - sine * sine);
-        line.position = 2 * degrees(std::asin(sine));
-        line.width *= slope;
-        result.push_back(line);
+        result.lines.push_back(line);
     }
     return result;
 }
 
-double q_angle(double number, double unit, double wavelength) {
-    return 2 * degrees(std::asin(std::min(1.0, number * unit * wavelength / (4 * pi))));
-}
+namespace {
 
 /// The findings on wavelength and radial axis.
 std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
@@ -287,28 +326,24 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
         finding.factor = explanation.factor;
         finding.limit = explanation.best_share;
     }
-    if (gain >= 0.5)
-        return std::isnan(finding.factor) ? std::vector<Finding>{} : std::vector{finding};
     Finding radial{.kind = Kind::radial_axis, .value = explanation.share};
     double better = 0;
-    for (const auto& [meaning, unit] :
-         {std::pair{RadialMeaning::q_per_angstrom, 1.0}, std::pair{RadialMeaning::q_per_nm, 0.1}}) {
-        const double wavelength = expectation.wavelength;
-        const auto moved = from_q(strong, unit, wavelength);
-        if (moved.empty())
+    for (const auto meaning : other_meanings) {
+        const auto moved =
+            move_lines(strong, meaning, expectation.wavelength, range.first, range.last);
+        if (moved.lines.empty())
             continue;
-        const Match other = match(
-            moved, expectation, strict,
-            {q_angle(range.first, unit, wavelength), q_angle(range.last, unit, wavelength)}, 1);
+        const Match other = match(moved.lines, expectation, strict, {moved.first, moved.last}, 1);
         if (other.gain() > better) {
             better = other.gain();
             radial.limit = other.share;
             radial.meaning = meaning;
         }
     }
-    if (better > gain + 0.3 && better > 0.6 && better > best - 0.05) {
+    if (gain < 0.5 && better > gain + 0.3 && better > 0.6 && better > best - 0.05)
         return {radial};
-    }
+    if (gain >= 0.5)
+        return std::isnan(finding.factor) ? std::vector<Finding>{} : std::vector{finding};
     if (best > gain + 0.3 && best > 0.6 && off > 0.03) {
         finding.factor = explanation.factor;
         finding.limit = explanation.best_share;
@@ -319,7 +354,92 @@ std::vector<Finding> check_scale(std::span<const ObservedLine> strong,
                                                                      : std::vector<Finding>{};
 }
 
+/// Height that the strongest line of a phase can have by its three strongest, of what is seen near
+/// them: each must not exceed it. `rank` 0: the least, 1: the middle one.
+double room_for(const ExpectedPhase& phase, std::span<const ObservedLine> lines,
+                const Expectation& expectation, PatternRange range, std::size_t rank) {
+    const double unseen = lines.back().height;
+    const double width = median_width(lines);
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < phase.spacing.size(); ++i) {
+        const double angle = bragg_angle(expectation.wavelength, phase.spacing[i]);
+        if (angle > range.first + width && angle < range.last - width)
+            order.push_back(i);
+    }
+    std::ranges::sort(order, std::ranges::greater{},
+                      [&](std::size_t i) { return phase.intensity[i]; });
+    std::vector<double> room;
+    for (std::size_t k = 0; k < std::min<std::size_t>(3, order.size()); ++k) {
+        const double angle = bragg_angle(expectation.wavelength, phase.spacing[order[k]]);
+        const double reach = width + reach_of(expectation, strain_of(phase, generous), angle);
+        double height = unseen;
+        for (const auto& line : lines)
+            if (std::abs(line.position - angle) < reach)
+                height = std::max(height, line.height);
+        room.push_back(height / phase.intensity[order[k]]);
+    }
+    if (room.empty())
+        return std::numeric_limits<double>::infinity();
+    std::ranges::sort(room);
+    return room[std::min(rank, room.size() - 1)];
+}
+
+/// Lines that no phase has, or of which the phases' other lines leave room for a third only.
+std::vector<Finding> strange_lines(std::span<const ObservedLine> lines,
+                                   const Expectation& expectation, PatternRange range) {
+    std::vector<double> room;
+    for (const auto& phase : expectation.phases)
+        room.push_back(room_for(phase, lines, expectation, range, 0));
+    std::vector<Finding> findings;
+    const double usual = median_width(strong_lines(lines));
+    for (const auto& line : lines) {
+        if (findings.size() == 5)
+            break;
+        if (line.width >= 5 * usual)
+            continue;
+        Finding found{.kind = Kind::strange_line,
+                      .value = line.height / lines.front().height,
+                      .position = line.position,
+                      .index = line.channel};
+        const bool nothing = !covered(windows(expectation, generous, line.width, 1), line.position);
+        const bool peak = std::ranges::any_of(expectation.peaks, [&](const ExpectedPeak& p) {
+            return std::abs(p.position - line.position) <= p.reach + line.width;
+        });
+        if (!nothing && !peak && found.value > 0.05) {
+            double possible = 0;
+            for (std::size_t p = 0; p < expectation.phases.size(); ++p) {
+                const auto& phase = expectation.phases[p];
+                for (std::size_t i = 0; i < phase.spacing.size(); ++i) {
+                    const double angle = bragg_angle(expectation.wavelength, phase.spacing[i]);
+                    if (std::abs(angle - line.position) <=
+                        line.width + reach_of(expectation, strain_of(phase, generous), angle))
+                        possible += room[p] * phase.intensity[i];
+                }
+            }
+            if (possible < line.height / 3)
+                found.limit = possible / line.height;
+        }
+        if (nothing || !std::isnan(found.limit))
+            findings.push_back(found);
+    }
+    return findings;
+}
+
 } // namespace
+
+std::vector<Finding> check_presence(std::span<const ObservedLine> lines,
+                                    const Expectation& expectation, double first, double last) {
+    std::vector<Finding> findings;
+    if (lines.size() < 3)
+        return findings;
+    for (std::size_t p = 0; p < expectation.phases.size(); ++p) {
+        const double room = room_for(expectation.phases[p], lines, expectation, {first, last}, 1);
+        if (room < 0.01 * lines.front().height)
+            findings.push_back(
+                {.kind = Kind::phase_absent, .value = room / lines.front().height, .index = p});
+    }
+    return findings;
+}
 
 std::vector<Finding> check_lines(std::span<const ObservedLine> lines,
                                  const Expectation& expectation, double first, double last) {
@@ -329,17 +449,7 @@ std::vector<Finding> check_lines(std::span<const ObservedLine> lines,
     if (strong.size() >= 3)
         if (auto findings = check_scale(strong, expectation, {first, last}); !findings.empty())
             return findings;
-    std::vector<Finding> findings;
-    const double usual = median_width(strong);
-    for (const auto& line : lines) {
-        const auto list = windows(expectation, generous, line.width, 1);
-        if (findings.size() < 5 && line.width < 5 * usual && !covered(list, line.position))
-            findings.push_back({.kind = Kind::strange_line,
-                                .value = line.height / lines.front().height,
-                                .position = line.position,
-                                .index = line.channel});
-    }
-    return findings;
+    return strange_lines(lines, expectation, {first, last});
 }
 
 } // namespace xrdct::inspection

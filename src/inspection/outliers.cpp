@@ -2,6 +2,7 @@
 #include "inspection/outliers.hpp"
 
 #include "base/statistics.hpp"
+#include "inspection/lines.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -31,11 +32,17 @@ double largest(const std::vector<double>& values) {
 std::vector<Finding> check_channels(std::span<const double> two_theta,
                                     std::span<const double> pattern, std::span<const double> air) {
     std::vector<Finding> findings;
+    // Where a background was subtracted, channels beside each other differ by any factor.
+    const auto noise_at = [&](std::size_t k) {
+        const std::size_t first = k > 20 ? k - 20 : 0;
+        const std::size_t last = std::min(pattern.size(), k + 21);
+        return 6 * channel_scatter(finite_values(pattern.subspan(first, last - first)));
+    };
     for (std::size_t k = 0; k < pattern.size() && findings.size() < most; ++k) {
         const auto neighbours = beside(pattern, k, 3);
         if (neighbours.size() >= 4 && std::isfinite(pattern[k])) {
             const double least = *std::ranges::min_element(neighbours);
-            if (least > 0 && pattern[k] < 0.4 * least) {
+            if (least > 0 && pattern[k] < 0.4 * least && least - pattern[k] > noise_at(k)) {
                 findings.push_back({.kind = Kind::channel,
                                     .value = pattern[k] / least,
                                     .position = two_theta[k],
@@ -60,9 +67,11 @@ std::vector<Finding> check_channels(std::span<const double> two_theta,
         // weaker there, and has flanks.
         const double excess = pattern[k] - midpoint_median(around);
         const double in_air_excess = air[k] - usual;
-        const double flank = std::max(largest(beside(pattern, k, 1)), largest(beside(air, k, 1)));
+        double flank = largest(beside(air, k, 1)) - usual;
+        if (in_air_excess < 0.8 * excess)
+            flank = std::max(flank, largest(beside(pattern, k, 1)) - midpoint_median(around));
         if (air[k] > 2 * usual + 8 * scatter && excess > 0.3 * midpoint_median(around) &&
-            in_air_excess > 0.5 * excess && flank - usual < 0.15 * in_air_excess)
+            in_air_excess > 0.5 * excess && flank < 0.15 * in_air_excess)
             findings.push_back(
                 {.kind = Kind::channel,
                  .value = usual > 0 ? air[k] / usual : pattern[k] / midpoint_median(around),

@@ -9,9 +9,9 @@
 namespace xrdct::inspection {
 
 /// Channels that are dead or hot. A dead one lies below two fifths of its six neighbours in the
-/// mean `pattern`; a hot one has more than twice its neighbours' intensity in the pattern of the
-/// `air` beside the sample, where no line is (empty: not known). `two_theta` [deg]; NaN marks what
-/// is masked. At most five.
+/// mean `pattern`, by more than noise; a hot one has more than twice its neighbours' intensity in
+/// the pattern of the `air` beside the sample, where no line is (empty: not known). `two_theta`
+/// [deg]; NaN marks what is masked. At most five.
 std::vector<Finding> check_channels(std::span<const double> two_theta,
                                     std::span<const double> pattern, std::span<const double> air);
 

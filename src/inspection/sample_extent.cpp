@@ -2,6 +2,7 @@
 #include "inspection/sample_extent.hpp"
 
 #include "base/statistics.hpp"
+#include "base/units.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -37,9 +38,10 @@ std::vector<double> line_weights(std::span<const ObservedLine> lines,
     return weights;
 }
 
-std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_translation) {
-    if (n_translation < 8)
-        return {};
+namespace {
+
+/// Median over the rotations, [translation].
+std::vector<double> middle_profile(std::span<const float> sinogram, std::size_t n_translation) {
     const std::size_t n_rotation = sinogram.size() / n_translation;
     std::vector<double> profile;
     for (std::size_t t = 0; t < n_translation; ++t) {
@@ -48,6 +50,59 @@ std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_t
             column.push_back(sinogram[i * n_translation + t]);
         profile.push_back(midpoint_median(finite_values(std::span<const double>(column))));
     }
+    return profile;
+}
+
+} // namespace
+
+std::size_t body_extent(std::span<const float> sinogram, std::size_t n_translation) {
+    if (n_translation < 8)
+        return 0;
+    const auto profile = middle_profile(sinogram, n_translation);
+    const auto known = finite_values(std::span<const double>(profile));
+    if (known.size() < 8)
+        return 0;
+    const double least = 0.2 * quantile(known, 0.75);
+    const auto inside = [&](double value) { return value > least; };
+    const auto first = std::ranges::find_if(profile, inside);
+    const auto last = std::find_if(profile.rbegin(), profile.rend(), inside).base();
+    return first < last ? static_cast<std::size_t>(last - first) : 0;
+}
+
+std::vector<Finding> check_distance(std::span<const ObservedLine> lines, double extent,
+                                    double distance) {
+    constexpr double least_ratio = 0.25;
+    std::vector<double> ratios;
+    Finding finding{.kind = Kind::distance_lines};
+    for (const auto& line : lines) {
+        if (line.height < 0.05 * lines.front().height)
+            continue;
+        const double turn = radians(line.position);
+        const double expected =
+            degrees(0.87 * extent / distance * std::abs(std::sin(turn) * std::cos(turn)));
+        ratios.push_back(line.width / expected);
+        if (std::isnan(finding.position)) {
+            finding.position = line.position;
+            finding.limit = line.width;
+        }
+    }
+    // The median: polymers and small crystallites have broad lines of their own, and a phase may
+    // lie near the axis.
+    if (ratios.size() < 4)
+        return {};
+    finding.value = midpoint_median(std::move(ratios));
+    if (!(finding.value < least_ratio))
+        return {};
+    // A detector so near is more often a slip of ten than anything else.
+    if (finding.value > 0.05)
+        finding.factor = 10;
+    return {finding};
+}
+
+std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_translation) {
+    if (n_translation < 8)
+        return {};
+    const auto profile = middle_profile(sinogram, n_translation);
     const auto known = finite_values(std::span<const double>(profile));
     if (known.size() < 8)
         return {};

@@ -19,4 +19,13 @@ std::vector<double> line_weights(std::span<const ObservedLine> lines,
 /// of line intensities, NaN where missing.
 std::vector<Finding> check_ends(std::span<const float> sinogram, std::size_t n_translation);
 
+/// Number of translations from the first to the last with a fifth of the body's line intensity;
+/// 0: not known. `sinogram` as in check_ends().
+std::size_t body_extent(std::span<const float> sinogram, std::size_t n_translation);
+
+/// Whether the lines are as wide as parallax makes those of a body of `extent` at `distance` (both
+/// mm): of a disc 0.87 of extent / distance · sin 2θ cos 2θ [rad] at half the height.
+std::vector<Finding> check_distance(std::span<const ObservedLine> lines, double extent,
+                                    double distance);
+
 } // namespace xrdct::inspection

@@ -157,10 +157,13 @@ TEST(Script, SaysWhatTheProfileAndTheEstimateSay) {
 
     const auto mpirun = parse_profile("[run]\nlauncher = 'mpirun'\n", "p");
     job.force = true;
+    EXPECT_THAT(batch_script(mpirun, r, job), Not(HasSubstr("--force-data")));
     job.memory_limit = 4000;
+    job.force_data = true;
     EXPECT_THAT(batch_script(mpirun, r, job),
                 testing::AllOf(HasSubstr("\nmpirun -n 12 /opt/xrdct run "),
-                               HasSubstr("--memory 4000 "), HasSubstr("options=(--force)"),
+                               HasSubstr("--memory 4000 --force-data "),
+                               HasSubstr("options=(--force)"),
                                HasSubstr("options=(--resume --force)")));
 }
 

@@ -136,6 +136,15 @@ TEST_F(Submit, CampaignBadInput) {
     refused({"submit", job().string(), "--dry-run"}, {"gone.nxs"});
 }
 
+TEST_F(Submit, AScanThatMakesNoSenseIsRefusedBeforeItIsQueued) {
+    edit_job("[geometry]\n", "[geometry]\ndistance = 1.0\n");
+    refused({"submit", job().string(), "--dry-run"}, {"geometry.distance", "--force-data"});
+    const auto forced = run_xrdct({"submit", job().string(), "--dry-run", "--force-data"});
+    EXPECT_EQ(forced.exit_code, 0) << forced.errors;
+    EXPECT_NE(forced.output.find(" --force-data "), std::string::npos) << forced.output;
+    EXPECT_NE(forced.errors.find("geometry.distance"), std::string::npos) << forced.errors;
+}
+
 TEST_F(Submit, ProgressOfARunByHand) {
     const auto run = run_xrdct({"run", job().string()}, 0, 120);
     ASSERT_EQ(run.exit_code, 0) << run.errors;

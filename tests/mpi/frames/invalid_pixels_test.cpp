@@ -203,4 +203,29 @@ TEST_F(DetectorFacts, AMaskThatDoesNotFitIsNamed) {
     EXPECT_THAT(facts().notes, ElementsAre(AllOf(HasSubstr("pixel_mask"), HasSubstr("not used"))));
 }
 
+TEST_F(DetectorFacts, TheFillValueOfTheFrames) {
+    auto data = group("/entry/data", "NXdata");
+    frames_in(data);
+    auto images = file_.root().open_dataset("/entry/data/data");
+    EXPECT_FALSE(facts().fill.has_value());
+    images.set_attribute("_FillValue", 0.0);
+    EXPECT_FALSE(facts().fill.has_value()); // of programs that fill nothing
+    images.set_attribute("missing_value", std::int64_t{77777});
+    EXPECT_EQ(facts().fill, 77777);
+    EXPECT_THAT(facts().notes, ElementsAre(HasSubstr("missing_value")));
+}
+
+TEST(PixelTypes, TheLargestNumberIsNoValue) {
+    frames::Image image;
+    image.rows = 1;
+    image.columns = 2;
+    const unsigned char bytes[] = {255, 254};
+    frames::detail::set_samples(image, bytes, frames::detail::PixelType::u8, false);
+    EXPECT_EQ(image.saturation, 254);
+    const std::int16_t numbers[] = {32767, 32766};
+    frames::detail::set_samples(image, reinterpret_cast<const unsigned char*>(numbers),
+                                frames::detail::PixelType::i16, false);
+    EXPECT_EQ(image.saturation, 32766);
+}
+
 } // namespace

@@ -482,12 +482,144 @@ TEST_F(PatternFileTest, OtherFormatsAreNamed) {
                 AllOf(HasSubstr("SPEC"), HasSubstr("2 scans"), HasSubstr("line 17")));
     EXPECT_EQ(read("a.dat", "#S 1 ascan tth\n#L tth  det\n" + rows(12)).axis.size(), 12U);
     EXPECT_THAT(error("a.rasx", std::string("PK\x03\x04\0\0", 6)), HasSubstr("zip"));
-    EXPECT_THAT(error("a.xrdml", "<?xml version=\"1.0\"?>\n<xrdMeasurements/>\n"),
-                HasSubstr("XML"));
+    EXPECT_THAT(error("a.xml", "<?xml version=\"1.0\"?>\n<svg/>\n"), HasSubstr("XML"));
     EXPECT_THAT(error("a.raw", std::string("RAW1.01\0\0", 9)), HasSubstr("Bruker"));
-    EXPECT_THAT(error("a.uxd", "_2THETACOUNTS\n" + rows(12)), HasSubstr("uxd"));
-    EXPECT_THAT(error("a.cif", "data_x\nloop_\n_pd_meas_counts_total\n" + rows(12)),
-                HasSubstr("powder CIF"));
+}
+
+TEST_F(PatternFileTest, TitlesSayWhichColumnsCount) {
+    std::string four, six, weights, relative, monitor;
+    for (int i = 0; i < 12; ++i) {
+        const double x = 5 + 0.1 * i, y = 100 + i;
+        four += fmt::format("{} {} {} 50\n", x, y, std::sqrt(y));
+        six += fmt::format("{},{},{},{},50,2\n", x, y, 1 / y, y + 1);
+        weights += fmt::format("{} {} {}\n", x, y, 4 / y);
+        relative += fmt::format("{} {} {}\n", x, y, 1 / std::sqrt(y));
+        monitor += fmt::format("{} {} 1000 {}\n", x, i, y);
+    }
+    const auto a = read("a.dat", "# 2theta I sigma bkg\n" + four);
+    EXPECT_NEAR(a.variance[5], 105, 0.01);
+    EXPECT_THAT(a.notes, ::testing::Contains(HasSubstr("'sigma'")));
+    const auto b = read("b.csv", "x,y_obs,weight,y_calc,y_bkg,Q\n" + six);
+    EXPECT_EQ(b.intensity[5], 105);
+    EXPECT_NEAR(b.variance[5], 105, 0.01);
+    EXPECT_NEAR(read("c.dat", "2theta I weight\n" + weights).variance[5], 105 / 4.0, 0.01);
+    EXPECT_TRUE(read("d.dat", "2theta I relative_error\n" + relative).variance.empty());
+    EXPECT_EQ(read("e.dat", "#S 1 ascan\n#L tth  Epoch  Monitor  det\n" + monitor).intensity[5],
+              105);
+    EXPECT_THAT(error("f.dat", four), HasSubstr("titles"));
+}
+
+TEST_F(PatternFileTest, MoreNamesOfPositionsAndWavelengths) {
+    const auto q = read("q.dat", "Momentum transfer (A-1)  Intensity\n" + rows(12));
+    EXPECT_NEAR(q.axis.two_theta()[0], 2 * degrees(std::asin(0.12 / (4 * pi))), 1e-9);
+    EXPECT_THAT(error("s.dat", "sin(theta)/lambda I\n" + rows(12)), HasSubstr("4 pi"));
+    EXPECT_NEAR(read("w.dat", "# lambda = 40 pm\n" + rows(12), {}).axis.wavelength(), 0.4, 1e-9);
+    EXPECT_NEAR(read("w.txt", "[Measurement]\nWL1=,0.4\n[Data]\nAngle,Det1\n" + rows(12, ","), {})
+                    .axis.wavelength(),
+                0.4, 1e-9);
+    EXPECT_EQ(read("quoted.csv", "\"2theta\",\"I\"\n\"5\",\"1\"\n" + rows(12, ",")).axis.size(),
+              13U);
+}
+
+TEST_F(PatternFileTest, UxdIsRead) {
+    std::string list = "; made here\n_FILEVERSION=2\n_WL1=1.5406\n; Data for range 1\n"
+                       "_STEPTIME=4.0\n_STEPSIZE=0.02\n_START=10.0\n";
+    const std::string numbers = " 100 101 102 103 104 105 106 107\n 108 109 110\n";
+    const auto counts = read("a.uxd", list + "_COUNTS\n" + numbers, {});
+    ASSERT_EQ(counts.axis.size(), 11U);
+    EXPECT_NEAR(counts.axis.two_theta()[10], 10.2, 1e-9);
+    EXPECT_NEAR(counts.axis.wavelength(), 1.5406, 1e-9);
+    EXPECT_EQ(counts.intensity[10], 110);
+    EXPECT_TRUE(counts.variance.empty());
+    EXPECT_NEAR(read("b.uxd", list + "_CPS\n" + numbers, {}).variance[0], 25, 1e-9);
+    const auto pairs =
+        read("c.uxd", list + "_2THETACOUNTS\n" + rows(12) + "_START=30\n_2THETACOUNTS\n5 5\n", {});
+    EXPECT_EQ(pairs.axis.size(), 12U);
+    EXPECT_THAT(pairs.notes, ::testing::Contains(HasSubstr("2 ranges")));
+    EXPECT_THAT(error("d.uxd", list + "_COUNTS\n 1 2 x\n"), HasSubstr("'x'"));
+    EXPECT_THAT(error("e.uxd", "_WL1=1.5\n_COUNTS\n" + numbers), HasSubstr("_START"));
+}
+
+/// An XRDML file with one scan of 11 points from 10 to 12 deg.
+std::string xrdml(const std::string& data, const std::string& more_scans = "") {
+    return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<xrdMeasurements "
+           "xmlns=\"http://www.xrdml.com/XRDMeasurement/2.1\"><xrdMeasurement>"
+           "<usedWavelength intended=\"K-Alpha\"><kAlpha1 unit=\"Angstrom\">1.540598</kAlpha1>"
+           "<kAlpha2 unit=\"Angstrom\">1.544426</kAlpha2></usedWavelength><scan><dataPoints>"
+           "<positions axis=\"Omega\" unit=\"deg\"><startPosition>5</startPosition>"
+           "<endPosition>6</endPosition></positions><positions axis=\"2Theta\" unit=\"deg\">"
+           "<startPosition>10</startPosition><endPosition>12</endPosition></positions>" +
+           data + "</dataPoints></scan>" + more_scans + "</xrdMeasurement></xrdMeasurements>\n";
+}
+
+TEST_F(PatternFileTest, XrdmlIsRead) {
+    const std::string counts = "100 101 102 103 104 105 106 107 108 109 110";
+    const auto pattern =
+        read("a.xrdml", xrdml("<intensities unit=\"counts\">" + counts + "</intensities>"), {});
+    ASSERT_EQ(pattern.axis.size(), 11U);
+    EXPECT_NEAR(pattern.axis.two_theta()[1], 10.2, 1e-9);
+    EXPECT_NEAR(pattern.axis.wavelength(), 1.540598, 1e-9);
+    EXPECT_EQ(pattern.intensity[10], 110);
+    EXPECT_TRUE(pattern.variance.empty()); // counts
+    EXPECT_EQ(pattern.format, "xrdml");
+    const auto attenuated =
+        read("b.xrdml",
+             xrdml("<beamAttenuationFactors>1 1 1 1 8 8 1 1 1 1 1</beamAttenuationFactors>"
+                   "<counts unit=\"counts\">" +
+                   counts + "</counts>"),
+             {});
+    EXPECT_EQ(attenuated.intensity[4], 8 * 104);
+    EXPECT_NEAR(attenuated.variance[4], 64 * 104, 1e-6);
+    EXPECT_NEAR(attenuated.variance[0], 100, 1e-6);
+    const auto rate = read("c.xrdml",
+                           xrdml("<commonCountingTime unit=\"seconds\">4</commonCountingTime>"
+                                 "<intensities unit=\"cps\">" +
+                                 counts + "</intensities>"),
+                           {});
+    EXPECT_NEAR(rate.variance[0], 25, 1e-6);
+}
+
+TEST_F(PatternFileTest, XrdmlThatIsNoPatternIsRefused) {
+    EXPECT_THAT(error("a.xrdml", "<?xml version=\"1.0\"?>\n<xrdMeasurements/>\n"),
+                HasSubstr("no scan"));
+    EXPECT_THAT(error("a.xrdml", xrdml("<intensities>1 2 x</intensities>")), HasSubstr("'x'"));
+    EXPECT_THAT(error("a.xrdml", xrdml("")), HasSubstr("<intensities>"));
+    EXPECT_THAT(error("a.xrdml", "<?xml version=\"1.0\"?>\n<xrdMeasurements>\n<scan>\n"),
+                HasSubstr("valid XML"));
+}
+
+TEST_F(PatternFileTest, PowderCifsAreRead) {
+    const std::string wavelength = "data_publ\n_pd_block_id x\n"
+                                   "data_pattern\nloop_\n_diffrn_radiation_wavelength\n"
+                                   "_diffrn_radiation_wavelength_wt\n1.5444 0.5\n1.5406 1.0\n";
+    std::string list = "loop_\n_pd_meas_2theta_scan\n_pd_meas_counts_total\n"
+                       "_pd_calc_intensity_total\n_pd_proc_ls_weight\n";
+    for (int i = 0; i < 12; ++i)
+        list += fmt::format("{:.2f} {} 5.5 0.01\n", 10 + 0.1 * i, 100 + i);
+    const auto scan = read("a.cif", wavelength + list, {});
+    ASSERT_EQ(scan.axis.size(), 12U);
+    EXPECT_NEAR(scan.axis.two_theta()[1], 10.1, 1e-9);
+    EXPECT_NEAR(scan.axis.wavelength(), 1.5406, 1e-9);
+    EXPECT_EQ(scan.intensity[3], 103);
+    EXPECT_TRUE(scan.variance.empty());
+    EXPECT_EQ(scan.format, "pdCIF");
+    std::string range = "data_a\n_diffrn_radiation_wavelength 0.4\n"
+                        "_pd_proc_2theta_range_min 2.0\n_pd_proc_2theta_range_max 4.2\n"
+                        "_pd_proc_2theta_range_inc 0.2\nloop_\n_pd_proc_intensity_total\n";
+    std::string short_range = range;
+    for (int i = 0; i < 12; ++i) {
+        range += fmt::format("{}({})\n", 1000 + i, 30 + i);
+        short_range += i < 11 ? "10\n" : "";
+    }
+    const auto steps = read("b.cif", range, {});
+    ASSERT_EQ(steps.axis.size(), 12U);
+    EXPECT_NEAR(steps.axis.two_theta()[11], 4.2, 1e-9);
+    EXPECT_NEAR(std::sqrt(steps.variance[1]), 31, 1e-9);
+    EXPECT_THAT(error("c.cif", short_range, {}), HasSubstr("another number"));
+    EXPECT_THAT(error("d.cif", "data_a\nloop_\n_pd_meas_counts_total\n" + rows(12)),
+                HasSubstr("positions"));
+    EXPECT_THAT(error("e.cif", "data_a\n_pd_meas_number_of_points 3\nloop_\n_cell_x\n1\n"),
+                HasSubstr("without a measured pattern"));
 }
 
 TEST(MeasuredPatternFiles, AllAreRead) {
@@ -510,6 +642,8 @@ TEST(MeasuredPatternFiles, AllAreRead) {
         {"powder/corundum.prn", 7251, 5, 150, "xy"},
         {"powder/fluorite.prn", 7251, 5, 150, "xy"},
         {"powder/zincite.prn", 7251, 5, 150, "xy"},
+        {"powder/mixture_In2O3_0.3022-LaOH3_0.5014-TiO2_0.2004.xrdml", 8282, 10.00943322,
+         99.99442286, "xrdml"},
     };
     for (const auto& one : cases) {
         const auto path = test::measured_data(one.name);

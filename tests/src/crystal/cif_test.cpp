@@ -467,6 +467,8 @@ TEST(CifSpaceGroups, SpellingsOfDatabasesAndJournals) {
                                            {cubic, "Fd3mS", "F d -3 m:1"},
                                            {cubic, "F d -3 m O2", "F d -3 m:2"},
                                            {cubic, "F d -3 m (origin choice 1)", "F d -3 m:1"},
+                                           {cubic, "F d -3 m (O2)", "F d -3 m:2"},
+                                           {monoclinic, "C 1 2/c 1 (b1)", "C 1 2/c 1"},
                                            {cubic, "F 4/m -3 2/m", "F m -3 m"},
                                            {cubic, "FM-3M", "F m -3 m"},
                                            {cubic, "Ia-3d", "I a -3 d"}}) {

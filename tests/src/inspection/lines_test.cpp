@@ -116,5 +116,82 @@ TEST(Lines, OneThatNothingExplainsIsNamedUnlessThePeaksDo) {
                     .empty());
 }
 
+std::vector<ExpectedPhase> known_metals() {
+    auto phases = metals();
+    for (auto& phase : phases)
+        phase.known = true;
+    return phases;
+}
+
+std::vector<Finding> stretched(const std::vector<double>& x, const std::vector<double>& y,
+                               double stated, double parallax = 0) {
+    return check_stretch(find_lines(x, without_shoulders(x, y, parallax), 0.01),
+                         {stated, known_metals(), {}, parallax}, x.front(), x.back());
+}
+
+TEST(Stretch, AWavelengthAPercentOffIsNamedWithTheRightOne) {
+    EXPECT_TRUE(stretched(axis(), pattern(), wavelength).empty());
+    EXPECT_TRUE(stretched(axis(), pattern(), 1.001 * wavelength).empty());
+    for (const double wrong : {0.97, 0.985, 1.01, 1.03, 1.08}) {
+        const auto findings = stretched(axis(), pattern(), wrong * wavelength);
+        ASSERT_EQ(findings.size(), 1U) << wrong;
+        EXPECT_EQ(findings[0].kind, Kind::stretch);
+        EXPECT_NEAR(findings[0].factor * wrong, 1, 0.001) << wrong;
+        EXPECT_EQ(findings[0].index, 2U);
+    }
+}
+
+TEST(Stretch, AShiftOfTheAxisIsOne) {
+    auto x = axis();
+    for (double& angle : x)
+        angle += 0.02;
+    const auto findings = stretched(x, pattern(), wavelength);
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_NEAR(findings[0].position, 0.02, 0.004);
+}
+
+TEST(Stretch, ShouldersOfParallaxAreNone) {
+    const double parallax = 0.006;
+    std::vector<double> y(n_channel, 20.0);
+    for (const auto& phase : metals())
+        for (std::size_t i = 0; i < phase.spacing.size(); ++i) {
+            const double place = angle(phase.spacing[i]);
+            const double off =
+                degrees(parallax * std::sin(radians(place)) * std::cos(radians(place)));
+            for (const double side : {-1.0, 1.0})
+                add_line(y, place + side * off, 50 * phase.intensity[i], 0.015);
+        }
+    EXPECT_TRUE(stretched(axis(), y, wavelength, parallax).empty());
+    EXPECT_EQ(stretched(axis(), y, 1.02 * wavelength, parallax).size(), 1U);
+}
+
+TEST(Stretch, CellsThatAreNotKnownDoNotTell) {
+    const auto x = axis();
+    EXPECT_TRUE(check_stretch(find_lines(x, pattern(), 0.01), {1.02 * wavelength, metals(), {}, 0},
+                              x.front(), x.back())
+                    .empty());
+}
+
+TEST(Presence, APhaseWithoutALineIsNamed) {
+    auto phases = known_metals();
+    phases.push_back({{4.157, 2.939, 2.4}, {0.6, 1, 0.5}, true, "stranger"});
+    const auto x = axis();
+    const auto lines = find_lines(x, pattern(), 0.001);
+    const auto findings = check_presence(lines, {wavelength, phases, {}, 0}, x.front(), x.back());
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].index, 2U);
+}
+
+TEST(Lines, OneThatIsTooStrongForThePhaseThereIsNamed) {
+    auto y = pattern();
+    add_line(y, angle(3.615 / std::sqrt(11.0)), 200);
+    const auto x = axis();
+    const auto findings = check_lines(find_lines(x, y, 0.02), {wavelength, known_metals(), {}, 0},
+                                      x.front(), x.back());
+    ASSERT_EQ(findings.size(), 1U);
+    EXPECT_EQ(findings[0].kind, Kind::strange_line);
+    EXPECT_LT(findings[0].limit, 0.34);
+}
+
 } // namespace
 } // namespace xrdct::inspection
