@@ -136,7 +136,9 @@ void write_phases(hdf5::Group& stage, const dlsr::Result& result, std::optional<
         write_values(group, result, fraction);
         write_map_axes(group, result.x);
         write_status(group, result.n, result.masks[p], scale);
+        describe_errors(group, false);
         write_mask_map(group, result.masks[p], result.n, "voxels whose model contains the phase");
+        write_reference_cell(group, phases[p]);
         if (!constant)
             continue;
         write_amounts(group, result.n, phases[p], views[p], *constant);
@@ -276,6 +278,8 @@ void write_history(hdf5::Group& stage, const dlsr::Result& result) {
         write("step_length", [](const auto& step) { return step.step_length; });
         write("rwp", [](const auto& step) { return step.rwp; });
         write("linear_iterations", [](const auto& step) { return step.linear_iterations; });
+        write("data_squares", [](const auto& step) { return step.data_squares; });
+        group.open_dataset("rwp").set_attribute("meaning", dlsr_rwp_meaning);
     }
     if (!result.validation.empty()) {
         auto tried = result.validation;
@@ -368,6 +372,10 @@ void write_dlsr_result(hdf5::Group& stage, const dlsr::Result& result,
     }
     nexus::write_value(stage, "rwp", result.rwp, {"", "Rwp over all rays and channels"});
     nexus::write_value(stage, "gof", result.gof, {"", "goodness of fit"});
+    stage.open_dataset("rwp").set_attribute("meaning", dlsr_rwp_meaning);
+    stage.open_dataset("gof").set_attribute("meaning", dlsr_gof_meaning);
+    if (stage.has_group("mean_pattern"))
+        stage.open_group("mean_pattern").set_attribute("rwp_meaning", dlsr_rwp_meaning);
     if (std::isfinite(result.masked)) {
         nexus::write_value(stage, "masked_samples", result.masked, {"", "share of the samples"});
         nexus::write_value(stage, "outlying_samples", result.outlying,
@@ -383,8 +391,6 @@ void write_dlsr_result(hdf5::Group& stage, const dlsr::Result& result,
         "refined crystalline phases after Hill and Howard, their e.s.d. from those of the scales "
         "taken as independent; smoothness ties neighbouring voxels, whose values and e.s.d. are "
         "then correlated over the resolution stated (FWHM)");
-    if (!result.model.phases.empty())
-        nexus::set_default(stage.open_group(result.model.phases.front().name));
 }
 
 } // namespace xrdct::pipeline

@@ -58,7 +58,7 @@ struct DlsrDiagnostics {
 
     struct Step {
         double iteration = 0.0, objective = 0.0, misfit = 0.0, gradient_norm = 0.0, rwp = 0.0,
-               linear_iterations = 0.0;
+               linear_iterations = 0.0, data_squares = 0.0; ///< the last one 0: not said
     };
     std::vector<Step> history;
     std::vector<std::pair<double, double>> held_out; ///< smoothness, squared residual over variance

@@ -36,8 +36,9 @@ void add_fit(HtmlPage& page, const DlsrDiagnostics& d) {
                    "which every voxel’s pattern is shifted by its distance to the detector "
                    "(parallax): there is no filtered back-projection in between. The conventional "
                    "analysis gave the start.");
-    std::string text = fmt::format("Rwp over all rays and channels {} %, goodness of fit {}.",
-                                   number(100.0 * d.rwp, 3), number(d.gof, 3));
+    std::string text = fmt::format(
+        "Rwp over all rays and channels, background included, {} %, goodness of fit {}.",
+        number(100.0 * d.rwp, 3), number(d.gof, 3));
     if (!d.history.empty())
         text += fmt::format(" {} steps.", format_number(d.history.back().iteration, 6));
     if (!d.stop_reason.empty())
@@ -64,7 +65,7 @@ void add_globals(HtmlPage& page, const DlsrDiagnostics& d) {
                         shown.at_bound ? "at a bound" : ""});
     }
     page.table("Values with one for the whole object, refined together with the maps, with their "
-               "e.s.d. in units of the last digit.",
+               "e.s.d. in units of the last digit. E.s.d. are of counting noise alone.",
                {"", "value", "unit", "e.s.d.", ""}, rows);
 }
 

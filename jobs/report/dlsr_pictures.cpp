@@ -168,15 +168,18 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
         return;
     // First steps may see a part of the projections only: what they are compared with is the same
     // part of the data.
-    const auto over_data = [](const auto& step) {
-        return step.misfit > 0 ? step.objective / step.misfit * step.rwp * step.rwp : nan_value;
+    const auto misfit_over_data = [](const auto& step) {
+        return step.data_squares > 0 ? 2 * step.misfit / step.data_squares : step.rwp * step.rwp;
+    };
+    const auto over_data = [&](const auto& step) {
+        return step.misfit > 0 ? step.objective / step.misfit * misfit_over_data(step) : nan_value;
     };
     const double last = over_data(history.back());
     std::vector<double> iteration, objective, misfit, gradient, rwp, decrease;
     for (std::size_t i = 0; i < history.size(); ++i) {
         iteration.push_back(history[i].iteration);
         objective.push_back(over_data(history[i]) / last);
-        misfit.push_back(history[i].rwp * history[i].rwp / last);
+        misfit.push_back(misfit_over_data(history[i]) / last);
         gradient.push_back(history[i].gradient_norm);
         rwp.push_back(100.0 * history[i].rwp);
         decrease.push_back(i == 0 ? nan_value
