@@ -335,6 +335,9 @@ void write_geometry(hdf5::Group& stage, const dlsr::GeometryResult& geometry) {
         auto dataset = group.open_dataset(name);
         dataset.set_attribute("given", estimate.given);
         dataset.set_attribute("refined", estimate.refined ? 1 : 0);
+        group.open_dataset(name + "_errors").set_attribute("meaning", counting_esd_meaning);
+        if (std::isfinite(estimate.systematic))
+            dataset.set_attribute("systematic", estimate.systematic);
     };
     write("axis_offset", geometry.axis_offset, "translation at which the beam hits the axis");
     if (geometry.sinogram_axis)

@@ -80,7 +80,8 @@ void read_geometry(const hdf5::Group& group, DlsrDiagnostics& out) {
             {entry.name, dataset.string_attribute("units").value_or(""), dataset.read_scalar(),
              nexus::read_value(group, entry.name + "_errors").value_or(nan_value),
              dataset.number_attribute("given").value_or(nan_value),
-             dataset.number_attribute("refined").value_or(0.0) != 0.0});
+             dataset.number_attribute("refined").value_or(0.0) != 0.0,
+             dataset.number_attribute("systematic").value_or(nan_value)});
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/numbers.hpp"
 #include "jobs/report/products.hpp"
 
 #include <optional>
@@ -30,6 +31,7 @@ struct DlsrDiagnostics {
         std::string quantity, units;
         double value = 0.0, esd = 0.0, given = 0.0; ///< NaN: not determined, nothing given
         bool refined = false;
+        double systematic = nan_value; ///< uncertainty by the model; NaN: not estimated
     };
     std::vector<Geometry> geometry;
 

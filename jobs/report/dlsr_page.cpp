@@ -88,14 +88,17 @@ void add_geometry(HtmlPage& page, const DlsrDiagnostics& d) {
                 if (other.quantity == "radial_scale_applied")
                     given = other.value;
         rows.push_back({name(geometry.quantity), number(given, 7), number(geometry.value, 7),
-                        number(geometry.esd, 2), escape_html(display_units(geometry.units)),
+                        number(geometry.esd, 2),
+                        std::isfinite(geometry.systematic) ? number(geometry.systematic, 2) : "",
+                        escape_html(display_units(geometry.units)),
                         geometry.refined      ? "refined"
                         : scale && given != 1 ? "corrected"
                                               : ""});
     }
     if (!rows.empty())
-        page.table("Geometry: what the fit had, and what the data want.",
-                   {"", "in the fit", "wanted", "e.s.d.", "unit", ""}, rows);
+        page.table("Geometry: what the fit had, and what the data want; e.s.d. of noise alone, and "
+                   "the uncertainty by errors of the model where there is an estimate.",
+                   {"", "in the fit", "wanted", "e.s.d.", "by the model", "unit", ""}, rows);
 }
 
 void add_smoothness(HtmlPage& page, const StageResult& stage) {

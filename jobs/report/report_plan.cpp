@@ -184,9 +184,12 @@ MapEntry ReportPlan::describe_entry(const ProductStage& stage, GroupEntry& group
     const bool amount = quantity.from_zero || map.is_integer;
     entry.statistics =
         maps::map_statistics(numbers, amount ? std::span<const double>{} : weights, deviations);
-    entry.range = robust_range(
-        numbers, quantity.from_zero,
-        std::isfinite(entry.statistics.median_error) ? entry.statistics.median_error : 0.0);
+    const double least =
+        std::isfinite(entry.statistics.median_error) ? entry.statistics.median_error : 0.0;
+    entry.range = amount || weights.empty() ? robust_range(numbers, quantity.from_zero, least)
+                                            : weighted_range(numbers, weights, least);
+    entry.errors_range =
+        weights.empty() ? robust_range(deviations) : weighted_range(deviations, weights);
     entry.stem = unique_stem(stage.name, data.name, map.name);
     const bool whole = is_whole(data, map);
     const std::string label = whole ? capital(quantity.text) : quantity.text;
@@ -233,6 +236,7 @@ void ReportPlan::plan_errors(const MapEntry& entry) {
                           errors_picture.title = caption;
                           errors_picture.quantity = entry.map->name + "_errors";
                           errors_picture.units = shown_as(entry.map->name, entry.map->units).units;
+                          errors_picture.range = entry.errors_range;
                           write_map_picture(errors_picture, target, {.gnuplot = options_.gnuplot});
                       }});
 }

@@ -113,6 +113,7 @@ void System::choose_layers(const std::function<std::vector<float>()>& mu) {
             half_depth = std::max(half_depth, std::hypot(grid_.coordinate(i % grid_.n),
                                                          grid_.coordinate(i / grid_.n)));
     half_depth += 0.5 * grid_.pixel;
+    half_depth_ = half_depth;
     const double distance = geometry().distance;
     parallax_ = std::isfinite(distance) && half_depth / distance > 1e-7;
     const auto axis = communicator().collectively([&] { return radial_axis(); });

@@ -94,7 +94,7 @@ double reprojection_misfit(double shift) {
 }
 
 TEST(VolumeReconstruction, ProjectionsOfTheImageAreTheRays) {
-    const double right = reprojection_misfit(0), wrong = reprojection_misfit(0.3);
+    const double right = reprojection_misfit(0), wrong = reprojection_misfit(0.4);
     EXPECT_LT(right, 0.12);
     EXPECT_GT(wrong, 0.25);
 }
