@@ -136,14 +136,14 @@ void write_phases(hdf5::Group& stage, const dlsr::Result& result, std::optional<
         write_values(group, result, fraction);
         write_map_axes(group, result.x);
         write_status(group, result.n, result.masks[p], scale);
-        describe_errors(group, false);
         write_mask_map(group, result.masks[p], result.n, "voxels whose model contains the phase");
         write_reference_cell(group, phases[p]);
-        if (!constant)
-            continue;
-        write_amounts(group, result.n, phases[p], views[p], *constant);
-        for (const char* name : {"volume_fraction", "density"})
-            describe_map(group, name, scale.smoothness, scale.resolution);
+        if (constant) {
+            write_amounts(group, result.n, phases[p], views[p], *constant);
+            for (const char* name : {"volume_fraction", "density"})
+                describe_map(group, name, scale.smoothness, scale.resolution);
+        }
+        describe_errors(group, false);
     }
 }
 

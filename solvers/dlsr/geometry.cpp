@@ -200,7 +200,7 @@ bool GeometryResult::axis_is_off() const {
 }
 
 double distance_systematic(double pixel, double half_depth) {
-    constexpr double of_maps = 0.012; // regularised maps, lines whose shape is not the model's
+    constexpr double of_maps = 0.005; // regularised maps, lines whose shape is not the model's
     constexpr double of_voxel = 0.3;  // of a voxel in the radius of the sample
     return std::hypot(of_maps, of_voxel * pixel / half_depth);
 }

@@ -245,8 +245,8 @@ TEST(DlsrGeometry, EstimateOfAHeldParameter) {
 
 TEST(DlsrGeometry, TheDistanceCarriesWhatTheModelMakesOfIt) {
     // Voxels of a small part of the radius leave what maps and lines do.
-    EXPECT_NEAR(dlsr::distance_systematic(1e-6, 5), 0.012, 1e-6);
-    EXPECT_NEAR(dlsr::distance_systematic(0.2, 5), std::hypot(0.012, 0.012), 1e-12);
+    EXPECT_NEAR(dlsr::distance_systematic(1e-6, 5), 0.005, 1e-6);
+    EXPECT_NEAR(dlsr::distance_systematic(0.2, 5), std::hypot(0.005, 0.012), 1e-12);
     dlsr::GeometryResult result;
     result.distance = dlsr::GeometryEstimate{1000, 960, 0.4, false, 15};
     EXPECT_THAT(result.remarks(),
