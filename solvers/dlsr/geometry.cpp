@@ -230,14 +230,16 @@ std::vector<std::string> GeometryResult::remarks() const {
         result.push_back(text);
     }
     if (distance && std::isfinite(distance->found)) {
-        auto text =
-            fmt::format("distance, from the parallax alone: {:.1f} +- {:.1f} mm (noise) +- "
-                        "{:.1f} mm (model), {:.1f} mm given",
-                        distance->found, distance->esd, distance->systematic, distance->given);
+        const double model = std::isfinite(distance->systematic) ? distance->systematic : 0;
+        auto text = fmt::format("distance, from the parallax alone: {:.1f} +- {:.1f} mm (noise){}, "
+                                "{:.1f} mm given",
+                                distance->found, distance->esd,
+                                model > 0 ? fmt::format(" +- {:.1f} mm (model)", model) : "",
+                                distance->given);
         if (distance->refined)
             text += "; refined with the maps, the radial axis untouched";
         const double change = std::abs(distance->found - distance->given);
-        if (!distance->refined && change > 3 * std::hypot(distance->esd, distance->systematic))
+        if (!distance->refined && change > 3 * std::hypot(distance->esd, model))
             text = "DISTANCE: " + text + ": check geometry.distance and the translation step";
         result.push_back(text);
     }
