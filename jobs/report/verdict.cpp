@@ -93,12 +93,13 @@ void add(bool fault, Verdict& verdict, std::string text) {
     (fault ? verdict.faults : verdict.doubts).push_back(std::move(text));
 }
 
-void judge_patterns(const Evidence& evidence, Verdict& verdict) {
+void judge_patterns(const Evidence& evidence, bool of_voxels, Verdict& verdict) {
     if (evidence.mean_pattern_rwp > doubtful_mean_rwp)
         add(evidence.mean_pattern_rwp > max_mean_rwp, verdict,
             fmt::format("the model misses the mean pattern: Rwp without background {:.0f} % "
-                        "(phases, wavelength, widths?)",
-                        100 * evidence.mean_pattern_rwp));
+                        "(phases, wavelength, widths{}?)",
+                        100 * evidence.mean_pattern_rwp,
+                        of_voxels ? ", parallax that only the DLSR models" : ""));
     if (evidence.lost_voxels > max_lost_voxels && !(evidence.unexplained > max_unexplained))
         verdict.faults.push_back(
             fmt::format("in {:.0f} % of the voxels more than half of the pattern is neither model "
@@ -229,7 +230,7 @@ Verdict judge(const Analysis& analysis) {
         return verdict;
     const Fits fits = fits_of(*stage);
     judge_fits(*stage, fits, verdict);
-    judge_patterns(stage->evidence, verdict);
+    judge_patterns(stage->evidence, fits.of_voxels, verdict);
     judge_cells(stage->evidence, verdict);
     judge_phases(*stage, verdict);
     judge_shapes(*stage, verdict);
