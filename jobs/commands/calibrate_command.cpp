@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "base/units.hpp"
 #include "crystal/standards.hpp"
+#include "jobs/commands/calibration_record.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/version.hpp"
@@ -63,31 +64,21 @@ void read_refine(const std::string& text, rietveld::CalibrationOptions& options)
                                                   : rietveld::RadialScale::cell;
 }
 
-struct Range {
-    double from = 0, to = 0;
-};
-
-std::vector<Range> read_excluded(const std::vector<std::string>& texts) {
-    std::vector<Range> ranges;
+std::vector<ExcludedRange> read_excluded(const std::vector<std::string>& texts) {
+    std::vector<ExcludedRange> ranges;
     for (const auto& text : texts) {
         const std::size_t colon = text.find(':');
         const std::string expected = "a range such as 3.1:3.4 [deg]";
         if (colon == std::string::npos)
             throw Error(fmt::format("--exclude: '{}' is not {}", text, expected));
-        const Range range{number_from(text.substr(0, colon), "--exclude", expected),
-                          number_from(text.substr(colon + 1), "--exclude", expected)};
+        const ExcludedRange range{number_from(text.substr(0, colon), "--exclude", expected),
+                                  number_from(text.substr(colon + 1), "--exclude", expected)};
         if (!(range.from < range.to))
             throw Error(fmt::format("--exclude: '{}' is not {}", text, expected));
         ranges.push_back(range);
     }
     return ranges;
 }
-
-/// The phase with the certified cell, and what is to be said about it.
-struct Standard {
-    crystal::Phase phase;
-    std::string source;
-};
 
 Standard choose_standard(const program::CommandLine& line, std::vector<std::string>& notes) {
     if (line.has("standard") == line.has("cif"))
@@ -138,62 +129,6 @@ std::string value_text(const rietveld::CalibratedValue& value, const char* unit)
     return value.refined
                ? fmt::format("{} {}", report::format_with_uncertainty(value.value, value.esd), unit)
                : fmt::format("{} {} (nominal)", value.value, unit);
-}
-
-settings::InstrumentFile instrument_file(const rietveld::Calibration& result,
-                                         const rietveld::CalibrationOptions& options,
-                                         const Standard& standard,
-                                         const patterns::PatternFile& pattern,
-                                         const std::vector<Range>& excluded) {
-    settings::InstrumentFile file;
-    file.profile = result.instrument();
-    const auto& terms = result.profile;
-    file.profile_errors = {terms[0].esd, terms[1].esd, terms[2].esd,
-                           terms[3].esd, terms[4].esd, terms[5].esd};
-    file.wavelength = result.wavelength.value;
-    file.wavelength_error = result.wavelength.esd;
-    file.distance = result.distance.value;
-    file.distance_error = result.distance.esd;
-    file.zero = result.zero.value;
-    file.zero_error = result.zero.esd;
-    for (const auto& [value, name] : {std::pair{&result.wavelength, "wavelength"},
-                                      {&result.distance, "distance"},
-                                      {&result.zero, "zero"}})
-        if (value->refined)
-            file.calibrated.emplace_back(name);
-    file.standard = standard.phase.name();
-    file.standard_source = standard.source;
-    const auto& cell = standard.phase.cell();
-    file.cell = {cell.a, cell.b, cell.c, cell.alpha, cell.beta, cell.gamma};
-    if (options.scale == rietveld::RadialScale::cell) {
-        file.cell_deviation = result.cell_ppm;
-        file.cell_deviation_error = result.cell_ppm_esd;
-    }
-    const auto centres = pattern.axis.two_theta();
-    file.two_theta_min = centres.front();
-    file.two_theta_max = centres.back();
-    for (const auto& range : excluded) {
-        file.excluded.push_back(range.from);
-        file.excluded.push_back(range.to);
-    }
-    constexpr int points = 6;
-    for (int i = 0; i < points; ++i) {
-        const double angle =
-            file.two_theta_min + (file.two_theta_max - file.two_theta_min) * i / (points - 1);
-        file.two_theta.push_back(angle);
-        file.fwhm.push_back(result.fwhm(angle));
-    }
-    if (const int worst = result.worst_line(); worst >= 0)
-        file.largest_width_deviation = result.lines[static_cast<std::size_t>(worst)].deviation();
-    file.intensities = result.extracted ? "extracted" : "structure";
-    file.rwp = result.fit.agreement.rwp;
-    file.gof = result.fit.agreement.gof;
-    file.r_bragg = result.fit.phases[0].r_bragg;
-    file.program = fmt::format("xrdct {} (revision {})", program_version, revision());
-    file.date = nexus::now_utc();
-    file.pattern = pattern.path.string();
-    file.pattern_sha256 = files::sha256_of_file(pattern.path);
-    return file;
 }
 
 /// R_Bragg says nothing about intensities taken from the pattern itself.
@@ -470,7 +405,7 @@ Targets targets_of(const program::CommandLine& line, const CalibrateWords& w) {
 
 /// The pattern; excluded channels have no intensity.
 patterns::PatternFile read_standard_pattern(const std::string& path, const CalibrateWords& w,
-                                            const std::vector<Range>& excluded) {
+                                            const std::vector<ExcludedRange>& excluded) {
     patterns::PatternFileOptions options;
     if (!w.unit.empty())
         options.unit = patterns::parse_radial_unit(w.unit, "--unit");
@@ -534,7 +469,7 @@ int command_calibrate(const std::vector<std::string>& arguments) {
     notes.insert(notes.end(), pattern.notes.begin(), pattern.notes.end());
     const auto result = calibrate_with(pattern, words.noise, standard, options, notes);
     notes.insert(notes.end(), result.notes.begin(), result.notes.end());
-    const auto file = instrument_file(result, options, standard, pattern, excluded);
+    const auto file = calibration_record(result, options, standard, pattern, excluded);
     if (targets.pictures) {
         report::PictureOptions picture_options;
         picture_options.force = targets.force;

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 #include "jobs/commands/simulate_frames.hpp"
+#include "jobs/commands/simulate_job.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
 #include "jobs/program/progress.hpp"
@@ -73,54 +74,34 @@ phantom::CellDesign::Texture parse_texture(const std::string& text) {
     }
 }
 
-/// A job that analyses the simulated scan: structures, given instrument profile and transmission,
-/// start cells as one would read them off the literature.
-std::string job_text(const phantom::ScanSimulator& simulator) {
-    const auto& profile = simulator.scan().profile;
-    std::string text = fmt::format(
-        "# Analyses the scan beside this file: mpirun -n 2 xrdct run job.toml\n"
-        "title = \"simulated cell, preset {}\"\noutput = \"results\"\n\n"
-        "[input]\nfile = \"scan.nxs\"\n\n"
-        "[geometry]\nrotation_sense = {}\ntranslation_sense = {}\naxis_offset = {}\n\n"
-        "[absorption]\n# \"phases\" finds the transmission from the sample itself\nmethod = "
-        "\"transmission\"\nreference_phase = \"Fe\"\nfilling = \"{}\"\nfilling_density = "
-        "{}\n\n"
-        "[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n",
-        phantom::to_string(simulator.cell().preset), simulator.scan().rotation_sense,
-        simulator.scan().translation_sense, simulator.scan().axis_offset == 0 ? "0.0" : "\"auto\"",
-        phantom::electrolyte_formula, phantom::electrolyte_density, profile.u, profile.v, profile.w,
-        profile.x, profile.y);
-    // What parallax does to the lines is rather a spread of cells than of sizes.
-    const bool parallax = simulator.scan().distance < 1e6;
+/// Single values of a phase.
+void write_phase_truth(const phantom::ScanSimulator& simulator, const std::string& name,
+                       hdf5::Group& group) {
     for (const auto& phase : simulator.phases()) {
-        text += fmt::format("\n[[phase]]\nname = \"{}\"\ncif = \"cif/{}.cif\"\nsize = "
-                            "{:.1f}\n{} = \"global\"\n",
-                            phase.name, phase.structure, phase.crystallite_size,
-                            parallax ? "refine_gauss_microstrain" : "refine_size");
-        if (phase.structure == "NMC532" || phase.structure == "graphite") {
-            text += fmt::format("start_a = {:.3f}\nstart_c = {:.3f}\n", phase.cell.a, phase.cell.c);
-            // A minor phase of the same structure would otherwise follow the spread of the major
-            // one's lines.
-            if (phase.varying_cell || phase.name == "NMC532")
-                text += "cell = \"voxel\"\n";
-            else if (phase.structure == "NMC532")
-                text += "cell = \"fixed\"\n";
-        }
+        if (phase.name != name)
+            continue;
+        nexus::write_value(group, "crystallite_size", phase.crystallite_size,
+                           {"angstrom", "crystallite size"});
         if (phase.march != 1)
-            text +=
-                "# The texture that was simulated, for the dlsr stage:\n# march_axis = [0, 0, 1]\n"
-                "# refine_march = \"global\"\n";
+            nexus::write_value(group, "march", phase.march, {"", ""});
     }
-    if (simulator.scan().separator_peak > 0) {
-        const double position = degrees(
-            2 * std::asin(simulator.scan().wavelength / (2 * simulator.scan().separator_d)));
-        text += fmt::format("\n[[peak]]\nname = \"separator\"\nposition = {:.3f}\nfwhm = {}\n",
-                            position, simulator.scan().separator_fwhm);
+}
+
+/// Widths of the instrument, its radial scale and the separator's peak.
+void write_scan_truth(const phantom::ScanSimulator& simulator, hdf5::Group& truth) {
+    const auto& scan = simulator.scan();
+    auto group = nexus::require_class(truth, "instrument", "NXcollection");
+    const auto& profile = scan.profile;
+    for (const auto& [name, value] :
+         {std::pair{"u", profile.u}, std::pair{"v", profile.v}, std::pair{"w", profile.w}})
+        nexus::write_value(group, name, value, {"deg^2", ""});
+    for (const auto& [name, value] : {std::pair{"x", profile.x}, std::pair{"y", profile.y}})
+        nexus::write_value(group, name, value, {"deg", ""});
+    nexus::write_value(group, "distance", scan.distance, {"mm", "axis to detector"});
+    if (scan.separator_peak > 0) {
+        nexus::write_value(group, "separator_d", scan.separator_d, {"angstrom", ""});
+        nexus::write_value(group, "separator_fwhm", scan.separator_fwhm, {"deg", ""});
     }
-    if (simulator.scan().exit_rays == phantom::ExitRays::deviated)
-        text += "\n# The exit rays that were simulated, for the dlsr stage:\n# [dlsr]\n"
-                "# exit_ray = \"deviated\"\n";
-    return text;
 }
 
 void write_truth(const phantom::ScanSimulator& simulator, double scale,
@@ -150,6 +131,7 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
             if (simulator.scan().exit_rays != phantom::ExitRays::straight)
                 truth.write_string("exit_rays",
                                    std::string(phantom::to_string(simulator.scan().exit_rays)));
+            write_scan_truth(simulator, truth);
             for (const auto& map : maps) {
                 const std::string name = map.phase.empty() ? "maps" : map.phase;
                 const bool first = !truth.has_group(name);
@@ -159,9 +141,7 @@ void write_truth(const phantom::ScanSimulator& simulator, double scale,
                 if (first) {
                     nexus::write_axis(group, "y", axis, {"mm", "y"});
                     nexus::write_axis(group, "x", axis, {"mm", "x"});
-                    for (const auto& phase : simulator.phases())
-                        if (phase.name == map.phase && phase.march != 1)
-                            nexus::write_value(group, "march", phase.march, {"", ""});
+                    write_phase_truth(simulator, map.phase, group);
                     if (!map.phase.empty())
                         nexus::set_default(group);
                 }
@@ -180,6 +160,7 @@ struct SimulateOptions {
     std::uint64_t memory = 4'000'000'000ULL; ///< for the noise-free scan, over all ranks
     bool frames = false;                     ///< write raw detector frames, too
     bool force = false, json = false;
+    std::string unnamed;  ///< phase that the job does not name
     std::string settings; ///< the command as it was given
 };
 
@@ -191,7 +172,9 @@ struct SimulateWords {
 };
 
 void declare_scan(program::CommandLine& line, SimulateOptions& o, SimulateWords& words) {
-    line.option("output", o.folder, "FOLDER", "folder for scan.nxs, truth.nxs, job.toml and cif/");
+    line.option("output", o.folder, "FOLDER",
+                "folder for scan.nxs, truth.nxs, job.toml, cif/ and instrument.toml; "
+                "job_with_truth.toml starts at the truth");
     line.option("preset", words.preset, "NAME", "charged, discharged or mixed");
     line.option("translations", o.scan.translations, "N",
                 "translations, and pixels per side of the truth");
@@ -206,6 +189,9 @@ void declare_scan(program::CommandLine& line, SimulateOptions& o, SimulateWords&
     line.option("channel-width", o.scan.two_theta_width, "deg", "2theta step");
     line.option("wavelength", o.scan.wavelength, "angstrom", "wavelength");
     line.option("distance", o.scan.distance, "mm", "rotation axis to detector; 1e9: no parallax");
+    line.option("calibrant-shift", o.scan.calibrant_shift, "mm",
+                "by which the standard stood nearer to the detector than the axis: makes 2theta "
+                "and distance of the file wrong");
     line.option("rotation-sense", o.scan.rotation_sense, "N", "1 or -1");
     line.option("translation-sense", o.scan.translation_sense, "N", "1 or -1");
     line.option("axis-offset", o.scan.axis_offset, "mm",
@@ -247,6 +233,15 @@ void declare_sample(program::CommandLine& line, SimulateOptions& o, SimulateWord
     line.option("tab", o.cell.tab_length, "mm", "arc of the cathode foil without coating; 0: none");
     line.option("hot-spots", o.cell.hot_spots_per_mm2, "1/mm^2",
                 "density of spots of the secondary cathode phase");
+    line.option("secondary-a", o.cell.secondary_a, "angstrom",
+                "a of the secondary cathode phase; its structure is the primary's");
+    line.option("secondary-c", o.cell.secondary_c, "angstrom", "its c");
+    line.option("metal-size", o.scan.sizes.metal, "angstrom", "crystallite size of the metals");
+    line.option("cathode-size", o.scan.sizes.cathode, "angstrom", "of both cathode phases");
+    line.option("anode-size", o.scan.sizes.anode, "angstrom", "of the anode's phases");
+    line.option("metal-grains", o.scan.metal_grains, "1/mm",
+                "grains of the metals that diffract into a line per mm of metal along the ray, for "
+                "spotty rings; 0: fine powders");
     line.option("iron-ppm", o.cell.iron_ppm, "ppm", "deviation of the cell from its CIF");
     line.option("copper-ppm", o.cell.copper_ppm, "ppm", "deviation of the cell from its CIF");
     line.option("aluminium-ppm", o.cell.aluminium_ppm, "ppm", "deviation of the cell from its CIF");
@@ -266,6 +261,7 @@ void declare_output(program::CommandLine& line, SimulateOptions& o, SimulateWord
         "memory", words.memory, "SIZE",
         "keep the noise-free scan in memory up to this size over all ranks (default: 4GB), else "
         "compute it twice");
+    line.option("unnamed", o.unnamed, "PHASE", "phase that job.toml leaves out (default: none)");
     line.flag("frames", "write the raw detector frames of the scan, too, in frames/");
     line.option("frame-pixels", o.detector.pixels, "N",
                 "pixels per side of the detector of --frames");
@@ -317,14 +313,15 @@ bool read_options(const std::vector<std::string>& arguments, SimulateOptions& o)
 }
 
 struct OutputFiles {
-    std::filesystem::path folder, scan, truth, job;
+    std::filesystem::path folder, scan, truth, job, told_job;
     explicit OutputFiles(const std::filesystem::path& where)
         : folder(where), scan(where / "scan.nxs"), truth(where / "truth.nxs"),
-          job(where / "job.toml") {}
+          job(where / "job.toml"), told_job(where / "job_with_truth.toml") {}
 
     /// Refuses to replace files without `force` and makes the folder.
     void prepare(bool force) const {
-        for (const auto& path : {scan, truth, job})
+        for (const auto& path :
+             {scan, truth, job, told_job, folder / "standard.xye", folder / "instrument.toml"})
             if (std::filesystem::exists(path) && !force)
                 throw Error(fmt::format("{} exists; --force replaces it", path.string()));
         std::error_code code;
@@ -419,7 +416,7 @@ void describe_instrument(hdf5::Group& entry, const phantom::ScanSimulator& simul
                      std::span<const double>(std::vector<double>{scan.beam_width, 0.003}))
         .set_attribute("units", "mm");
     auto detector = nexus::require_class(instrument, "detector", "NXdetector");
-    nexus::write_value(detector, "distance", scan.distance, {"mm", ""});
+    nexus::write_value(detector, "distance", simulator.distance(), {"mm", ""});
     auto sample = nexus::require_class(entry, "sample", "NXsample");
     sample.write_string("name", "simulated jelly-roll cell");
 }
@@ -465,7 +462,8 @@ double write_scan(const phantom::ScanSimulator& simulator, const SimulateOptions
     return scale;
 }
 
-void write_job(const phantom::ScanSimulator& simulator, const OutputFiles& out) {
+void write_jobs(const phantom::ScanSimulator& simulator, const OutputFiles& out,
+                const std::string& unnamed) {
     std::vector<std::string> written;
     for (const auto& phase : simulator.phases())
         if (std::find(written.begin(), written.end(), phase.structure) == written.end()) {
@@ -473,7 +471,9 @@ void write_job(const phantom::ScanSimulator& simulator, const OutputFiles& out) 
             files::write_text_file(out.folder / "cif" / structure.file_name(), structure.text);
             written.push_back(phase.structure);
         }
-    files::write_text_file(out.job, job_text(simulator));
+    write_calibration(simulator, out.folder);
+    files::write_text_file(out.job, untold_job(simulator, unnamed));
+    files::write_text_file(out.told_job, told_job(simulator));
 }
 
 void announce(const OutputFiles& out, const std::string& integrate, double scale, bool json) {
@@ -514,7 +514,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
         world.collectively([&] {
             if (!world.is_root())
                 return;
-            write_job(simulator, out);
+            write_jobs(simulator, out, o.unnamed);
             announce(out, integrate, scale, o.json);
         });
     });

@@ -47,6 +47,7 @@ void write_fit(hdf5::Group& group, const dlsr::State& state) {
     write_column(group, "global_lower", fit.ranges.lower);
     write_column(group, "global_upper", fit.ranges.upper);
     write_column(group, "global_start", fit.ranges.start);
+    write_column(group, "late_ties", fit.ties);
     write_column(group, "x", fit.x);
     write_column(group, "data_x", fit.data_x);
     write_column(group, "error_squares", state.esd.squares);
@@ -105,6 +106,7 @@ void read_fit(const hdf5::Group& group, dlsr::State& state) {
     state.esd.samples = static_cast<int>(numbers[5]);
     fit.range_moves = static_cast<int>(numbers[6]);
     fit.passes_begin = static_cast<int>(numbers[7]);
+    fit.ties = read_column(group, "late_ties");
     auto& ranges = fit.ranges;
     ranges = {read_column(group, "global_lower"), read_column(group, "global_upper"),
               read_column(group, "global_start")};

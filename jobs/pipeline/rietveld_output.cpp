@@ -140,7 +140,9 @@ void write_group(hdf5::Group& stage, const RietveldResult& result, const std::st
 } // namespace
 
 void write_rietveld_result(hdf5::Group& stage, const RietveldResult& result) {
-    const auto& [mean, start, masks, fits] = result.state;
+    const auto& mean = result.state.mean;
+    const auto& start = result.state.start;
+    const auto& fits = result.state.fits;
     stage.write_string("start_model", start_model_json(start, mean.voxels).dump(1));
     stage.write_string("noise",
                        result.relative_variance

@@ -103,8 +103,11 @@ StageSummary RietveldStage::run(StageContext& context) const {
         throw Error(
             fmt::format("{}: no voxel has intensity above the mask's threshold; nothing to fit",
                         volume_path.string()));
-    const auto model = communicator.collectively(
-        [&] { return start_model(job, volume->wavelength(), context.notes); });
+    const auto model = communicator.collectively([&] {
+        auto start = start_model(job, volume->wavelength(), context.notes);
+        widen_by_parallax(start, job, context.scan.geometry());
+        return start;
+    });
     StageObserver observer(context, name());
     voxels::VoxelRefinement voxels(communicator, *volume, sample,
                                    voxel_options(job, model, volume->relative_variance()),

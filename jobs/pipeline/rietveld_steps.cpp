@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace xrdct::pipeline {
 
@@ -32,6 +33,27 @@ edited_masks(const settings::Job& job, const mpi::Communicator& communicator, st
     return masks;
 }
 
+/// What the mean pattern did not tell, for the notes.
+void note_start(const voxels::VoxelRefinement& voxels, StageContext& context, bool hidden) {
+    const auto& job = context.job;
+    const auto& start = voxels.state().start;
+    if (start.status != rietveld::FitStatus::converged && job.rietveld.refine_start)
+        context.notes.push_back(fmt::format("the start model on the mean pattern: {}{}",
+                                            rietveld::to_string(start.status),
+                                            start.message.empty() ? "" : "; " + start.message));
+    else if (!start.message.empty())
+        context.notes.push_back("the start model on the mean pattern: " + start.message);
+    if (hidden && !phases_hidden_by_parallax(job, context.scan.geometry()).empty())
+        context.notes.push_back("parallax hides the cells of a second phase of one structure: they "
+                                "stay at the job's start in the conventional maps; the dlsr stage "
+                                "refines them");
+    if (const auto& untold = voxels.state().untold; !untold.empty())
+        context.notes.push_back(fmt::format(
+            "the mean pattern does not tell {} from the job's start: {}", fmt::join(untold, ", "),
+            hidden ? "kept in the conventional maps; the dlsr stage refines what is global"
+                   : "found where the phase is"));
+}
+
 } // namespace
 
 void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel& model,
@@ -40,13 +62,8 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
     voxels.average();
     timings.lap("read");
     voxels.refine_start(model);
-    const auto& start = voxels.state().start;
-    if (start.status != rietveld::FitStatus::converged && job.rietveld.refine_start)
-        context.notes.push_back(fmt::format("the start model on the mean pattern: {}{}",
-                                            rietveld::to_string(start.status),
-                                            start.message.empty() ? "" : "; " + start.message));
-    else if (!start.message.empty())
-        context.notes.push_back("the start model on the mean pattern: " + start.message);
+    const bool hidden = parallax_shows(context.scan.geometry());
+    note_start(voxels, context, hidden);
     timings.lap("start model");
     const auto fit = [&](std::string_view title) {
         voxels.prepare();
@@ -54,12 +71,7 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
         voxels.fit(title);
         timings.lap("fit");
     };
-    const bool hidden = !phases_hidden_by_parallax(job, context.scan.geometry()).empty();
     const bool undecided = voxels.has_undecided() && !hidden;
-    if (voxels.has_undecided() && hidden)
-        context.notes.push_back("parallax hides the cells of a second phase of one structure: they "
-                                "stay at the job's start in the conventional maps; the dlsr stage "
-                                "refines them");
     if (undecided || job.mask.phases || !job.mask.images.empty())
         fit("where the phases are");
     for (int round = 0; undecided && round < cell_rounds; ++round) {
@@ -73,7 +85,8 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
         const auto edited = edited_masks(job, context.communicator, n);
         voxels.find_masks(job.mask.phases, phase_mask_options(job), edited);
     }
-    if (const auto widths = voxel_widths(job); !widths.empty() && job.rietveld.refine_start) {
+    if (const auto widths = voxel_widths(job, model);
+        !widths.empty() && job.rietveld.refine_start) {
         voxels.refine_widths(widths);
         timings.lap("widths");
     }

@@ -8,6 +8,12 @@
 
 namespace xrdct::pipeline {
 
+bool cell_varies(const settings::PhaseSettings& phase) {
+    return std::any_of(phase.cell.begin(), phase.cell.end(), [](settings::Treatment treatment) {
+        return treatment == settings::Treatment::voxel;
+    });
+}
+
 namespace {
 
 absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings& settings) {
@@ -26,6 +32,33 @@ absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings&
         return absorption::AmountCalibration::can_wall;
     }
 }
+
+bool cell_is_refined(const settings::PhaseSettings& phase) {
+    return std::any_of(phase.cell.begin(), phase.cell.end(), [](settings::Treatment treatment) {
+        return treatment != settings::Treatment::fixed;
+    });
+}
+
+/// [phase] the phase with the same structure whose cell varies, for a phase whose cell is refined
+/// but does not; else −1.
+std::vector<int> leaders(const settings::Job& job) {
+    std::vector<int> leader;
+    for (const auto& phase : job.phases) {
+        const auto first = std::find_if(
+            job.phases.begin(), job.phases.end(), [&](const settings::PhaseSettings& other) {
+                return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
+            });
+        const bool follows =
+            first != job.phases.end() && !cell_varies(phase) && cell_is_refined(phase);
+        leader.push_back(follows ? static_cast<int>(first - job.phases.begin()) : -1);
+    }
+    return leader;
+}
+
+/// Relative shift of lines by parallax from which phases of one structure, whose cells are mostly
+/// some 1e-3 to 1e-2 apart, are not told apart in conventional maps, and lines are wider by it than
+/// by most samples.
+constexpr double max_parallax = 1e-3;
 
 } // namespace
 
@@ -52,12 +85,6 @@ tomography::FbpOptions fbp_options(const settings::Job& job) {
     return options;
 }
 
-bool cell_varies(const settings::PhaseSettings& phase) {
-    return std::any_of(phase.cell.begin(), phase.cell.end(), [](settings::Treatment treatment) {
-        return treatment == settings::Treatment::voxel;
-    });
-}
-
 absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) {
     const auto& settings = job.absorption;
     absorption::PhaseAbsorptionOptions options;
@@ -67,6 +94,7 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
     for (const auto& phase : job.phases)
         if (cell_varies(phase))
             options.rays.varying_cells.push_back(phase.name);
+    options.rays.leader = leaders(job);
     options.filling = settings.filling;
     options.filling_density = settings.filling_density;
     auto& correction = options.correction;
@@ -86,10 +114,6 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
 
 namespace {
 
-/// Relative shift of lines by parallax from which phases of one structure, whose cells are mostly
-/// some 1e-3 to 1e-2 apart, are not told apart in conventional maps.
-constexpr double max_parallax = 1e-3;
-
 /// Whether the cell of a phase of this structure is refined in every voxel.
 bool structure_varies(const settings::Job& job, const settings::PhaseSettings& phase) {
     return std::any_of(
@@ -98,37 +122,43 @@ bool structure_varies(const settings::Job& job, const settings::PhaseSettings& p
         });
 }
 
-bool cell_is_refined(const settings::PhaseSettings& phase) {
-    return std::any_of(phase.cell.begin(), phase.cell.end(), [](settings::Treatment treatment) {
-        return treatment != settings::Treatment::fixed;
-    });
-}
-
-/// On the mean pattern such a phase takes what a spread of the other's cell does to the lines.
-std::vector<voxels::GlobalShape> undecided_cells(const settings::Job& job,
-                                                 const rietveld::PatternModel& model) {
-    std::vector<voxels::GlobalShape> shapes;
-    for (std::size_t p = 0; p < job.phases.size(); ++p) {
-        if (cell_varies(job.phases[p]) || !structure_varies(job, job.phases[p]))
-            continue;
-        const auto& cell = model.phases[p].cell;
-        for (std::size_t i = 0; i < cell.size(); ++i)
-            if (cell[i].refine)
-                shapes.push_back({p, voxels::GlobalShape::Kind::cell, i});
-    }
-    return shapes;
+/// The job says itself what the strains of the phase are.
+bool widths_given(const settings::PhaseSettings& phase) {
+    return phase.gauss_microstrain > 0 || phase.microstrain > 0 ||
+           phase.gauss_microstrain_treatment != settings::Treatment::fixed ||
+           phase.microstrain_treatment != settings::Treatment::fixed;
 }
 
 } // namespace
 
+bool parallax_shows(const tomography::ScanGeometry& geometry) {
+    return geometry.field_of_view_radius() >= max_parallax * geometry.distance;
+}
+
+void widen_by_parallax(rietveld::PatternModel& model, const settings::Job& job,
+                       const tomography::ScanGeometry& geometry) {
+    if (!parallax_shows(geometry) || !job.rietveld.refine_start)
+        return;
+    // The depths of a uniform disc of radius R have a standard deviation of R/2.
+    const double start =
+        rietveld::parallax_microstrain(0.5 * geometry.field_of_view_radius(), geometry.distance);
+    for (std::size_t p = 0; p < model.phases.size(); ++p) {
+        auto& strain = model.phases[p].gauss_microstrain;
+        if (!widths_given(job.phases[p])) {
+            strain.value = std::clamp(start, strain.lower, strain.upper);
+            strain.refine = true;
+        }
+    }
+}
+
 std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
                                                    const tomography::ScanGeometry& geometry) {
     std::vector<std::size_t> phases;
-    if (geometry.field_of_view_radius() / geometry.distance < max_parallax)
+    if (!parallax_shows(geometry))
         return phases;
-    for (std::size_t p = 0; p < job.phases.size(); ++p)
-        if (!cell_varies(job.phases[p]) && cell_is_refined(job.phases[p]) &&
-            structure_varies(job, job.phases[p]))
+    const auto leader = leaders(job);
+    for (std::size_t p = 0; p < leader.size(); ++p)
+        if (leader[p] >= 0)
             phases.push_back(p);
     return phases;
 }
@@ -148,8 +178,7 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
             options.fit.cell_phases.push_back(phase.name);
         options.voxel_cells.push_back(std::move(voxel_cells));
     }
-    if (job.rietveld.refine_start)
-        options.undecided = undecided_cells(job, model);
+    options.leader = leaders(job);
     for (const auto& peak : job.peaks)
         if (peak.position_treatment == settings::Treatment::voxel)
             options.fit.position_peaks.push_back(peak.name);
@@ -167,7 +196,8 @@ maps::PhaseMaskOptions phase_mask_options(const settings::Job& job) {
     return options;
 }
 
-std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job) {
+std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job,
+                                              const rietveld::PatternModel& model) {
     std::vector<voxels::GlobalShape> widths;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto& phase = job.phases[p];
@@ -177,7 +207,7 @@ std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job) {
             widths.push_back({p, voxels::GlobalShape::Kind::size});
         if (phase.microstrain_treatment == settings::Treatment::global)
             widths.push_back({p, voxels::GlobalShape::Kind::microstrain});
-        if (phase.gauss_microstrain_treatment == settings::Treatment::global)
+        if (model.phases[p].gauss_microstrain.refine)
             widths.push_back({p, voxels::GlobalShape::Kind::gauss_microstrain});
     }
     return widths;

@@ -30,14 +30,24 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
                                              const rietveld::PatternModel& model,
                                              bool relative_variance);
 maps::PhaseMaskOptions phase_mask_options(const settings::Job& job);
-/// Widths to refine on voxels: of phases whose cell varies, and of others with the same structure;
-/// the mean pattern would take the variation for broad lines.
+/// Whether parallax moves lines by so much that conventional maps show it.
+bool parallax_shows(const tomography::ScanGeometry& geometry);
+
+/// Where parallax shows, the lines of the mean pattern are wider than those of the sample, by a
+/// spread in 2θ that grows as tan θ: phases whose strains the job does not mention get a Gaussian
+/// microstrain to refine, which stands for it in the conventional maps.
+void widen_by_parallax(rietveld::PatternModel& model, const settings::Job& job,
+                       const tomography::ScanGeometry& geometry);
+
 /// Phases with a refined cell and the structure of another one whose cell varies, where parallax
 /// moves lines by so much that conventional maps do not tell the two apart.
 std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
                                                    const tomography::ScanGeometry& geometry);
 
-std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job);
+/// Widths of `model` to refine on voxels: of phases whose cell varies, and of others with the same
+/// structure; the mean pattern would take the variation for broad lines.
+std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job,
+                                              const rietveld::PatternModel& model);
 
 /// Whether a parameter of the phase's cell is refined in every voxel.
 bool cell_varies(const settings::PhaseSettings& phase);

@@ -2,6 +2,7 @@
 #include "jobs/settings/job.hpp"
 
 #include "base/error.hpp"
+#include "crystal/fillings.hpp"
 #include "jobs/settings/instrument_file.hpp"
 #include "jobs/settings/model_settings.hpp"
 #include "jobs/settings/stage_rules.hpp"
@@ -197,10 +198,16 @@ void read_absorption(Settings& s, Job& job) {
                                    "volume fraction over scale times cell volume squared");
     absorption.filling = s.text("absorption.filling", "",
                                 "formula of what fills the rest of the sample and does not "
-                                "diffract (electrolyte, binder), such as \"C3H4O3\"");
+                                "diffract (electrolyte, binder), such as \"C3H4O3\", or its name: "
+                                "LP30, polyethylene, polypropylene, PVDF, water");
+    const auto* known = crystal::find_filling(absorption.filling);
+    if (known != nullptr) {
+        absorption.filling = known->formula;
+        absorption.filling_density = known->density;
+    }
     absorption.filling_density =
         positive(s, "absorption.filling_density", absorption.filling_density, "g/cm^3",
-                 "density of the filling");
+                 "density of the filling; of one with a name: that of the pure material");
     require(absorption.filling.empty() == std::isnan(absorption.filling_density), s,
             "absorption.filling_density", "and absorption.filling belong together");
     absorption.hollow_diameter = s.number_or_word(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "solvers/absorption/ray_decomposition.hpp"
 
+#include "rietveld/fit/mean_refinement.hpp"
 #include "rietveld/voxel/ray_decomposition.hpp"
 
 #include <algorithm>
@@ -55,10 +56,9 @@ std::vector<double> typical_variance(const rietveld::RadialAxis& axis,
 rietveld::PatternModel refine_on_rays(const RaySums& sums, const rietveld::RadialAxis& axis,
                                       rietveld::PatternModel start, double distance,
                                       const RayModelOptions& options, solvers::Observer& observer) {
-    // Depths spread as lateral positions do, seen from all sides. A relative shift of 2 θ by σ_z /
-    // D is a Gaussian FWHM of 2 √(2 ln 2) · 2 tan θ · σ_z / D = 4 ε_G tan θ.
+    // Depths spread as lateral positions do, seen from all sides.
     const double strain =
-        std::isfinite(distance) ? std::sqrt(2 * std::log(2.0)) * sums.lateral_spread / distance : 0;
+        std::isfinite(distance) ? rietveld::parallax_microstrain(sums.lateral_spread, distance) : 0;
     std::vector<double> own;
     for (auto& phase : start.phases) {
         own.push_back(phase.gauss_microstrain.value);
@@ -66,13 +66,18 @@ rietveld::PatternModel refine_on_rays(const RaySums& sums, const rietveld::Radia
         phase.gauss_microstrain.value = std::hypot(phase.gauss_microstrain.value, strain);
         phase.gauss_microstrain.refine = strain > 1e-5;
     }
-    rietveld::RefinementOptions refinement;
-    refinement.scale_errors = true;
-    refinement.cell_search = options.cell_search;
+    rietveld::MeanRefinementOptions refinement;
+    refinement.refinement.scale_errors = true;
+    refinement.refinement.cell_search = options.cell_search;
     if (!options.refine)
-        refinement.max_iterations = 0;
+        refinement.refinement.max_iterations = 0;
+    refinement.leader = options.leader;
+    for (const auto& phase : start.phases)
+        refinement.varying.emplace_back(
+            phase.cell.size(), std::find(options.varying_cells.begin(), options.varying_cells.end(),
+                                         phase.name) != options.varying_cells.end());
     const auto variance = typical_variance(axis, sums.mean, options.excluded);
-    auto fit = refine(axis, sums.mean, variance, start, refinement);
+    auto fit = refine_mean(axis, sums.mean, variance, start, refinement).fit;
     if (fit.status != rietveld::FitStatus::converged && options.refine)
         observer.note(fmt::format("the model on the mean of all rays: {}{}", to_string(fit.status),
                                   fit.message.empty() ? "" : "; " + fit.message));

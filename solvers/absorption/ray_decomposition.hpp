@@ -24,6 +24,7 @@ struct RayModelOptions {
     /// Places along the beam at which parallax may have put a phase's lines.
     std::size_t depths = 5;
     std::vector<std::string> varying_cells; ///< phases whose cell varies inside the object
+    std::vector<int> leader;                ///< as MeanRefinementOptions::leader
 };
 
 /// Counting noise of a typical ray up to a factor [channel]; 0 in excluded channels and those

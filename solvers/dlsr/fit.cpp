@@ -2,6 +2,7 @@
 #include "solvers/dlsr/fit.hpp"
 
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 #include "solvers/dlsr/geometry.hpp"
 
 #include <algorithm>
@@ -21,6 +22,10 @@ constexpr int max_products = 30;
 /// (standard deviations per unknown) that ends them.
 constexpr int steps_per_pass = 2;
 constexpr double data_tolerance = 0.05;
+/// Amounts of a phase that starts absent are tied to their neighbours more strongly by this factor
+/// in the rough steps. Free ones would stand for a cell that varies: on an independent cell whose
+/// second phase, 0.4 % apart, is a hundredth of the first it took a fifth of it.
+constexpr double late_tie = 100;
 /// Times that the ranges of global shapes are moved after their values.
 constexpr int max_moves = 6;
 
@@ -62,6 +67,8 @@ Fit::Fit(const petsc::Session& session, System& system, std::optional<State> ear
                             system_.model().packed_size()));
     if (earlier)
         go_on_from(std::move(*earlier));
+    else
+        hold_late();
 }
 
 void Fit::go_on_from(State earlier) {
@@ -79,6 +86,7 @@ void Fit::go_on_from(State earlier) {
     }
     resumed_ = true;
     hold_geometry();
+    hold_late();
     if (state_.phase == Phase::esd) {
         const auto reason = static_cast<petsc::StopReason>(fit.reason);
         stop_reason_ = std::string(petsc::describe(reason));
@@ -99,6 +107,46 @@ void Fit::rebuild_at(std::span<const double> values) {
     state_.fit.data_x.clear();
     stand_at(system_.problem().unknowns(values));
     set_smoothness(state_.fit.smoothness);
+    hold_late();
+}
+
+void Fit::tie_late_amounts() {
+    const auto& setup = system_.setup();
+    const auto at = values();
+    for (std::size_t f = 0; f < setup.fields.size(); ++f) {
+        const auto& field = setup.fields[f];
+        if (!field.late)
+            continue;
+        const auto part = field.field.part;
+        const std::size_t first = system_.model().offset(part, field.field.shape),
+                          count = system_.model().pixels(part).size();
+        std::vector<double> amounts;
+        for (const double value : at.span().subspan(first, count))
+            amounts.push_back(std::abs(value));
+        const double typical = lower_quantile(std::move(amounts), 0.95);
+        state_.fit.ties[f] = std::clamp(std::pow(field.field.unit / typical, 2), 1.0, late_tie);
+        system_.log(fmt::format("{}: typical amount {:.3g} of the conventional one",
+                                field.quantity.group, typical / field.field.unit));
+    }
+}
+
+void Fit::hold_late() {
+    const auto& setup = system_.setup();
+    if (state_.fit.ties.empty())
+        state_.fit.ties.assign(setup.fields.size(), late_tie);
+    const bool held = state_.phase == Phase::rough_steps;
+    for (std::size_t g = 0; g < setup.late.size(); ++g) {
+        if (!setup.late[g])
+            continue;
+        const auto& global = setup.globals[g];
+        const double value = globals_[g] * global.unit;
+        system_.problem().set_global_bounds(g, held ? value : global.lower,
+                                            held ? value : global.upper);
+    }
+    for (std::size_t f = 0; f < setup.fields.size(); ++f)
+        if (const auto& field = setup.fields[f]; field.late)
+            system_.problem().set_smoothness(f, state_.fit.ties[f] * field.field.smoothness,
+                                             field.field.edge);
 }
 
 void Fit::scale_radial_axis(double factor) {

@@ -36,7 +36,10 @@ class Fit {
     System& system() const { return system_; }
     const State& state() const { return state_; }
     /// Ends the present phase.
-    void enter(Phase phase) { state_.phase = phase; }
+    void enter(Phase phase) {
+        state_.phase = phase;
+        hold_late();
+    }
     // Parts of the state for those that write them; vectors are own shares.
     GeometryState& geometry() { return state_.geometry; }
     ValidationState& validation() { return state_.validation; }
@@ -64,6 +67,9 @@ class Fit {
     /// Corrects the radial axis of the setup by a factor of tan 2θ and builds the system again, to
     /// stand where it stood with all lengths following.
     void scale_radial_axis(double factor);
+    /// Amounts of phases that started absent are tied to their neighbours, from now on, as if what
+    /// they are now were much. Collective.
+    void tie_late_amounts();
     /// Steps from x; `keep`: the steps are those of the history and are saved, and
     /// ranges of global shapes follow them.
     void solve(const std::string& what, double convergence, int steps, bool keep);
@@ -73,6 +79,9 @@ class Fit {
     void save();
 
   private:
+    /// Holds the late globals where the fit has them in the rough steps, frees them after. Not
+    /// collective.
+    void hold_late();
     void go_on_from(State earlier);
     std::vector<double> own_share(const std::vector<double>& whole) const;
     /// The setup has changed: the system is built again, and stands at `values` (in the operator's

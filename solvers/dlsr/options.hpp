@@ -23,9 +23,10 @@ struct PhaseOptions {
     std::array<Treatment, 6> cell{}; ///< a, b, c, alpha, beta, gamma; the free ones count
     Treatment size = Treatment::fixed, microstrain = Treatment::fixed;
     Treatment gauss_microstrain = Treatment::fixed, march = Treatment::fixed;
-    /// Amounts start at 0 and not at the conventional ones, which parallax has made, and are tied
-    /// to their neighbours as if a tenth of them were much: free in every voxel, two phases of one
-    /// structure can stand for a cell that varies.
+    /// Amounts start at 0 and not at the conventional ones, which parallax has made: free in every
+    /// voxel, two phases of one structure can stand for a cell that varies. In the rough steps the
+    /// cell is held and amounts are tied to their neighbours as if a tenth of the conventional ones
+    /// were much, then as if what was found were.
     bool starts_absent = false;
 };
 

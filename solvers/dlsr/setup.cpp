@@ -15,11 +15,6 @@ namespace xrdct::dlsr {
 
 namespace {
 
-/// Of the typical conventional amount, for a phase that starts absent. On an independent cell with
-/// two phases 0.4 % apart 0.01 to 0.1 give the same cells and weights; with 1 the second phase
-/// takes a fifth of the first and its cell goes to where the first's is lowest.
-constexpr double absent_unit = 0.1;
-
 /// Range of the values a map takes, outliers left out; empty maps give a NaN.
 double finite_quantile(std::vector<double> values, double q) {
     std::erase_if(values, [](double v) { return !std::isfinite(v); });
@@ -128,6 +123,8 @@ void SetupBuilder::add_global(rietveld::PatternPart& part, const rietveld::Shape
     part.global.push_back({shape.kind, shape.index, lower, upper});
     setup_.globals.push_back({lower, upper, unit});
     setup_.global_quantities.push_back(quantity);
+    setup_.late.push_back(part.kind == rietveld::PatternPart::Kind::phase &&
+                          shape.kind == Kind::cell && options_.phases[part.index].starts_absent);
 }
 
 void SetupBuilder::add_cell_map(rietveld::PatternPart& part, std::size_t parameter,
@@ -216,7 +213,7 @@ void SetupBuilder::add_phase(std::size_t p) {
                                                                           : FieldTreatment::voxel);
     if (wanted.starts_absent) {
         setup_.fields.back().start = {team_, std::vector<double>(size_, 0.0)};
-        setup_.fields.back().field.unit *= absent_unit;
+        setup_.fields.back().late = true;
     }
     add_cells(part);
     if (options_.refine_widths)

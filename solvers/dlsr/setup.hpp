@@ -50,10 +50,12 @@ struct Setup {
         dlsr::Field field;
         Quantity quantity;
         SharedArray<double> start; ///< map [y · n + x]
+        bool late = false;         ///< tied to its neighbours more strongly in the rough steps
     };
     std::vector<Field> fields; ///< every amount and voxel shape, fixed ones too
     std::vector<dlsr::Global> globals;
     std::vector<Quantity> global_quantities;
+    std::vector<unsigned char> late; ///< per global: held at its start in the rough steps
     /// Centroid of the sample (x, y) [mm], which the layers of textured phases are wound about.
     std::array<double, 2> layer_centre{};
 };

@@ -23,6 +23,8 @@ namespace xrdct::dlsr {
 
 namespace {
 
+constexpr int rough_limit = 5; ///< steps
+
 /// The phases of a fit up to its last steps. Members are collective.
 class Phases {
   public:
@@ -40,6 +42,7 @@ class Phases {
     Phase phase() const { return fit_.state().phase; }
     Phase after_geometry() const { return choose_ ? Phase::validation : Phase::last_steps; }
     double weight() const { return choose_ ? first_weight : options_.smoothness.value_or(0); }
+    void take_rough_steps();
     void take_first_steps();
     void find_geometry();
     void take_last_steps();
@@ -50,6 +53,18 @@ class Phases {
     bool choose_; ///< the weight of the smoothness
     bool settle_; ///< the geometry
 };
+
+/// A phase that starts absent with a cell like another one's would take its share of the other's
+/// spread, before the maps have it, and go there with its cell.
+void Phases::take_rough_steps() {
+    const auto& late = system_.setup().late;
+    if (std::find(late.begin(), late.end(), 1) != late.end()) {
+        fit_.set_smoothness(weight());
+        fit_.solve_and_replace("step", 1e-2, std::min(options_.max_iterations, rough_limit));
+        fit_.tie_late_amounts();
+    }
+    fit_.enter(Phase::first_steps);
+}
 
 void Phases::take_first_steps() {
     fit_.set_smoothness(weight());
@@ -86,6 +101,8 @@ void Phases::run() {
     // What validates the weight is not seen before it is chosen.
     system_.use_rays(choose_ && phase() <= Phase::validation ? training_rays(system_)
                                                              : system_.weight());
+    if (phase() == Phase::rough_steps)
+        take_rough_steps();
     if (phase() == Phase::first_steps && !choose_ && !settle_)
         fit_.enter(Phase::last_steps);
     if (phase() == Phase::first_steps)

@@ -8,7 +8,8 @@ namespace xrdct::dlsr {
 
 namespace {
 
-constexpr std::array<std::pair<Phase, std::string_view>, 5> names{{{Phase::first_steps, "fit"},
+constexpr std::array<std::pair<Phase, std::string_view>, 6> names{{{Phase::rough_steps, "rough"},
+                                                                   {Phase::first_steps, "fit"},
                                                                    {Phase::geometry, "geometry"},
                                                                    {Phase::validation, "held-out"},
                                                                    {Phase::last_steps, "final"},

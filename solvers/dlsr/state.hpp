@@ -12,6 +12,7 @@ namespace xrdct::dlsr {
 
 /// What a DLSR does, in this order.
 enum class Phase {
+    rough_steps, ///< with the cells of phases that start absent held
     first_steps, ///< with the first weight of the smoothness
     geometry,
     validation, ///< choosing the weight
@@ -19,7 +20,7 @@ enum class Phase {
     esd,
 };
 
-/// "fit", "geometry", "held-out", "final", "errors": as checkpoints have it.
+/// "rough", "fit", "geometry", "held-out", "final", "errors": as checkpoints have it.
 std::string_view to_string(Phase phase);
 /// Nothing for another text.
 std::optional<Phase> parse_phase(std::string_view text);
@@ -43,6 +44,9 @@ struct FitState {
     int passes_begin = -1; ///< length of the history where the passes over the data began; −1: none
     GlobalRanges ranges;   ///< of the global shapes where some were moved; empty: the setup's
     int range_moves = 0;   ///< how often
+    /// Per field, for amounts of phases that start absent: factor of their smoothness; empty: not
+    /// known yet.
+    std::vector<double> ties;
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0; ///< the reason as petsc::StopReason
     std::vector<Result::Step> history;
@@ -72,7 +76,7 @@ struct EsdState {
 /// unknowns are those of all ranks in a state that is handed out (on the root) or taken up, and a
 /// rank's own share in between.
 struct State {
-    Phase phase = Phase::first_steps;
+    Phase phase = Phase::rough_steps;
     FitState fit;
     GeometryState geometry;
     ValidationState validation;

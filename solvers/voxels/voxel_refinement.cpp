@@ -96,20 +96,42 @@ void VoxelRefinement::average() {
 }
 
 void VoxelRefinement::refine_start(const rietveld::PatternModel& model) {
-    rietveld::RefinementOptions options;
-    options.scale_errors = true;
-    options.cell_search = options_.cell_search;
+    rietveld::MeanRefinementOptions options;
+    options.refinement.scale_errors = true;
+    options.refinement.cell_search = options_.cell_search;
     if (!options_.refine_start)
-        options.max_iterations = 0;
-    auto held = model;
-    for (const auto& shape : options_.undecided)
-        held.phases.at(shape.phase).cell.at(shape.index).refine = false;
-    state_.start = communicator_.collectively(
-        [&] { return refine(axis_, state_.mean.intensity, state_.mean.variance, held, options); });
+        options.refinement.max_iterations = 0;
+    options.varying = options_.voxel_cells;
+    options.leader = options_.leader;
+    auto result = communicator_.collectively([&] {
+        return refine_mean(axis_, state_.mean.intensity, state_.mean.variance, model, options);
+    });
+    state_.start = std::move(result.fit);
+    find_undecided(model, result.untold);
     auto& phases = state_.start.model.phases;
     for (std::size_t p = 0; p < options_.voxel_cells.size(); ++p)
         for (std::size_t i = 0; i < options_.voxel_cells[p].size(); ++i)
             phases[p].cell[i].refine = options_.voxel_cells[p][i];
+}
+
+/// The cells of followers and what the mean pattern did not tell.
+void VoxelRefinement::find_undecided(const rietveld::PatternModel& model,
+                                     const std::vector<rietveld::CellPlace>& untold) {
+    state_.undecided.clear();
+    state_.untold.clear();
+    if (!options_.refine_start)
+        return;
+    for (std::size_t p = 0; p < model.phases.size(); ++p) {
+        const auto& cell = model.phases[p].cell;
+        for (std::size_t i = 0; p < options_.leader.size() && i < cell.size(); ++i)
+            if (options_.leader[p] >= 0 && cell[i].refine)
+                state_.undecided.push_back({p, GlobalShape::Kind::cell, i});
+        for (const auto& place : untold)
+            if (place.phase == p) {
+                state_.undecided.push_back({p, GlobalShape::Kind::cell, place.parameter});
+                state_.untold.push_back(name_of(model.phases[p], state_.undecided.back()));
+            }
+    }
 }
 
 void VoxelRefinement::prepare() {
@@ -270,7 +292,7 @@ void VoxelRefinement::take_over(const GlobalShapesResult& refined,
 
 double VoxelRefinement::refine_cells() {
     double change = 0;
-    const auto& undecided = options_.undecided;
+    const auto& undecided = state_.undecided;
     for (auto begin = undecided.begin(), end = begin; begin != undecided.end(); begin = end) {
         const std::size_t phase = begin->phase;
         end = std::find_if(begin, undecided.end(),

@@ -4,7 +4,7 @@
 #include "maps/phase_mask.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "mpi/comm/node_team.hpp"
-#include "rietveld/fit/refinement.hpp"
+#include "rietveld/fit/mean_refinement.hpp"
 #include "rietveld/voxel/voxel_fitter.hpp"
 #include "solvers/observer.hpp"
 #include "solvers/voxels/global_shapes.hpp"
@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,10 +25,9 @@ struct VoxelRefinementOptions {
     double cell_search = 0.03; ///< relative, of the cells in that refinement
     /// [phase][parameter in the order of PhaseModel::cell]: refined in every voxel.
     std::vector<std::vector<bool>> voxel_cells;
-    /// Cell parameters that the mean pattern cannot tell, such as those of a phase with the
-    /// structure of another one whose cell varies: held at their start there, then refine_cells()
-    /// decides. Those of a phase stand together.
-    std::vector<GlobalShape> undecided;
+    /// [phase] the phase with the same structure whose cell is refined in every voxel, or −1: on
+    /// the mean pattern the cell stays at its start, then refine_cells() decides.
+    std::vector<int> leader;
     rietveld::VoxelFitOptions fit;
 };
 
@@ -46,6 +46,10 @@ class VoxelRefinement {
     struct State {
         MeanPattern mean;
         rietveld::RefinementResult start; ///< on the mean pattern; its model is that of the fits
+        /// Cell parameters for refine_cells(); those of a phase stand together.
+        std::vector<GlobalShape> undecided;
+        /// Those of them, "LiC6 a", that the mean pattern ought to have told but did not.
+        std::vector<std::string> untold;
         /// [phase][voxel] 0: not in the voxel's model; empty: all phases everywhere.
         std::vector<std::vector<unsigned char>> masks;
         VoxelwiseResult fits; ///< maps on the root only
@@ -59,11 +63,12 @@ class VoxelRefinement {
     const State& state() const { return state_; }
 
     /// Whether refine_cells() has anything to decide.
-    bool has_undecided() const { return !options_.undecided.empty(); }
+    bool has_undecided() const { return !state_.undecided.empty(); }
 
     /// The mean pattern of the sample.
     void average();
-    /// The model refined on it. Throws Error for refine()'s reasons.
+    /// The model refined on it by rietveld::refine_mean(): what the mean pattern does not tell is
+    /// undecided. Throws Error for refine()'s reasons.
     void refine_start(const rietveld::PatternModel& model);
 
     /// Makes the tables of the fits in node-wide memory. Throws Error for VoxelFitter's reasons.
@@ -83,6 +88,8 @@ class VoxelRefinement {
     void refine_widths(const std::vector<GlobalShape>& widths);
 
   private:
+    void find_undecided(const rietveld::PatternModel& model,
+                        const std::vector<rietveld::CellPlace>& untold);
     void read_tile(std::size_t y, const unsigned char* wanted, PatternTile& tile) const;
     std::vector<PatternTile> tiles_of(const std::vector<unsigned char>& wanted) const;
     std::vector<unsigned char> evenly_sampled() const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/names.hpp"
 
+#include "base/text.hpp"
+
 #include <algorithm>
 #include <cctype>
 #include <utility>
@@ -53,17 +55,6 @@ std::vector<std::string> nearest_names(std::string_view word,
     return names;
 }
 
-namespace {
-
-std::string lower(std::string_view text) {
-    std::string result(text);
-    std::transform(result.begin(), result.end(), result.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return result;
-}
-
-} // namespace
-
 std::string nearest_hint(std::string_view word, const std::vector<std::string>& candidates,
                          LetterCase letters) {
     if (letters == LetterCase::matters) {
@@ -72,8 +63,8 @@ std::string nearest_hint(std::string_view word, const std::vector<std::string>& 
     }
     std::vector<std::string> lowered;
     for (const auto& candidate : candidates)
-        lowered.push_back(lower(candidate));
-    const auto nearest = nearest_name(lower(word), lowered);
+        lowered.push_back(lower_case(candidate));
+    const auto nearest = nearest_name(lower_case(word), lowered);
     if (!nearest)
         return "";
     const auto index = std::find(lowered.begin(), lowered.end(), *nearest) - lowered.begin();

@@ -20,6 +20,15 @@ inline std::string trimmed(std::string_view text, const char* blanks = " \t\r\n"
     return std::string(text.substr(begin, text.find_last_not_of(blanks) - begin + 1));
 }
 
+/// `text` with the letters A to Z in lower case, whatever the locale; other bytes stay.
+inline std::string lower_case(std::string_view text) {
+    std::string result(text);
+    for (char& c : result)
+        if (c >= 'A' && c <= 'Z')
+            c = static_cast<char>(c - 'A' + 'a');
+    return result;
+}
+
 /// The words between commas, empty ones too.
 inline std::vector<std::string> words(const std::string& text) {
     std::vector<std::string> list;

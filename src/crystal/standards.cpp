@@ -3,9 +3,9 @@
 
 #include "base/error.hpp"
 #include "base/names.hpp"
+#include "base/text.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -36,13 +36,6 @@ PowderStandard cubic(const std::string& name, const std::string& material,
     return {name, material, source, a, cif};
 }
 
-std::string lower(std::string_view text) {
-    std::string result(text);
-    std::transform(result.begin(), result.end(), result.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return result;
-}
-
 } // namespace
 
 Phase PowderStandard::phase() const {
@@ -68,10 +61,10 @@ const std::vector<PowderStandard>& powder_standards() {
 }
 
 const PowderStandard& powder_standard(std::string_view name) {
-    const std::string wanted = lower(name);
+    const std::string wanted = lower_case(name);
     std::vector<std::string> known;
     for (const PowderStandard& standard : powder_standards()) {
-        if (lower(standard.name) == wanted)
+        if (lower_case(standard.name) == wanted)
             return standard;
         known.push_back(standard.name);
     }

@@ -141,10 +141,16 @@ void CellModel::set_phases(const CrystalliteSizes& sizes) {
     require(std::abs(delta_a_) < 0.3, "cathode.delta_a", delta_a_, "less than 0.3 Å");
     require(std::abs(delta_c_) < 1.5, "cathode.delta_c", delta_c_, "less than 1.5 Å");
 
+    require(design_.secondary_a > 2 && design_.secondary_a < 4, "secondary_a", design_.secondary_a,
+            "about 2.9 Å");
+    require(design_.secondary_c > 10 && design_.secondary_c < 20, "secondary_c",
+            design_.secondary_c, "about 14 Å");
+
     primary_ = add_phase("NMC532", "NMC532", cathode_bulk_.a, cathode_bulk_.c, sizes.cathode);
     phases_[static_cast<std::size_t>(primary_)].info.varying_cell = delta_a_ != 0 || delta_c_ != 0;
     if (design_.hot_spots_per_mm2 > 0)
-        secondary_ = add_phase("NMC532_secondary", "NMC532", 2.872, 14.25, sizes.cathode);
+        secondary_ = add_phase("NMC532_secondary", "NMC532", design_.secondary_a,
+                               design_.secondary_c, sizes.cathode);
     if (discharged) {
         anode_surface_ = add_phase("LiC_dilute", "graphite", 2.468, 7.04, sizes.anode);
         anode_bulk_ = add_phase("graphite", "graphite", 2.465, 6.90, sizes.anode);

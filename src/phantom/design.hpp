@@ -60,7 +60,9 @@ struct CellDesign {
 
     CathodeLattice cathode;
     bool stepped_lattice = false; ///< lithium excess in sharp-edged regions instead of smooth ones
-    double hot_spots_per_mm2 = 0.75;  ///< secondary cathode phase; 0: none
+    double hot_spots_per_mm2 = 0.75; ///< secondary cathode phase; 0: none
+    double secondary_a = 2.872;      ///< its cell [Å]
+    double secondary_c = 14.25;
     double hot_spot_radius_min = 0.1; ///< half-maximum radius
     double hot_spot_radius_max = 0.3;
 
@@ -139,6 +141,13 @@ struct ScanDesign {
     InstrumentProfile profile;
     CrystalliteSizes sizes;
     ExitRays exit_rays = ExitRays::straight;
+
+    /// mm by which the standard that gave 2θ and distance stood nearer to the detector than the
+    /// axis: recorded are distance − shift and tan 2θ · distance / (distance − shift).
+    double calibrant_shift = 0;
+    /// Grains of the metals that diffract into one line, per mm of metal along the ray, on the
+    /// mean: their number is drawn anew for every line and ray (spotty rings); 0: fine powders.
+    double metal_grains = 0;
 
     double counts = 2000; ///< 99.99th percentile of the noise-free absorbed sinogram
     bool noise = true;    ///< Poisson noise

@@ -17,10 +17,8 @@ constexpr double largest_depth_step = 0.02; ///< mm
 constexpr double largest_exit_pitch = 0.02; ///< mm, between depths with exit factors
 constexpr std::size_t lane = 8;             ///< lines are padded to a multiple of it
 
-/// (1 + cos² 2θ) / (2 sin²θ cosθ): unpolarised beam, azimuthal means corrected for solid angle.
-double lorentz_polarisation(double sin_squared) {
-    const double c = 1 - 2 * sin_squared;
-    return (1 + c * c) / (2 * sin_squared * std::sqrt(1 - sin_squared));
+bool is_metal(const std::string& structure) {
+    return structure == "Fe" || structure == "Cu" || structure == "Al";
 }
 
 double two_theta_of(double sin_squared) {
@@ -41,6 +39,10 @@ void check_signs_and_strengths(const ScanDesign& s) {
     require_scan(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
     require_scan(s.background >= 0, "background", s.background, "zero or more");
     require_scan(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
+    require_scan(s.metal_grains >= 0 && std::isfinite(s.metal_grains), "metal_grains",
+                 s.metal_grains, "a number of grains per mm");
+    require_scan(std::abs(s.calibrant_shift) < 0.1 * s.distance, "calibrant_shift",
+                 s.calibrant_shift, "less than a tenth of the distance, in mm");
     require_scan(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
     require_scan(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
     for (const auto& [name, value] :
@@ -100,6 +102,11 @@ ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
 }
 
 } // namespace
+
+double lorentz_polarisation(double sin_squared) {
+    const double c = 1 - 2 * sin_squared;
+    return (1 + c * c) / (2 * sin_squared * std::sqrt(1 - sin_squared));
+}
 
 ScanSimulator::Model::Model(const CellDesign& cell_design, const ScanDesign& scan_design)
     : scan(resolved(scan_design, cell_design)), cell(cell_design, scan.sizes, scan.wavelength) {
@@ -268,7 +275,7 @@ std::vector<double> ScanSimulator::Model::set_up_phases() {
     std::vector<double> bragg(phases.size(), 0.0);
     for (std::size_t p = 0; p < phases.size(); ++p) {
         const auto& phase = cell.phases()[p];
-        FixedComponent component{group_of[p], 0, {}, {}};
+        FixedComponent component{group_of[p], 0, {}, {}, is_metal(phases[p].structure)};
         std::vector<Diffraction> placed;
         std::vector<Line> kept;
         for (const Line& line : lines_of(phase.crystal)) {
@@ -319,7 +326,7 @@ ScanSimulator::Model::Totals ScanSimulator::Model::totals(const std::vector<doub
 
 /// The peak of the separator's polymer.
 void ScanSimulator::Model::set_up_polymer(const Totals& total) {
-    FixedComponent polymer{groups.size() - 1, 0, {}, {}};
+    FixedComponent polymer{groups.size() - 1, 0, {}, {}, false};
     const double sine = scan.wavelength / (2 * scan.separator_d);
     if (scan.separator_peak > 0 && sine < 0.7 && within_reach(two_theta_of(sine * sine)) &&
         total.polymer > 0) {

@@ -29,6 +29,10 @@ struct Line {
     double factor; ///< Σ m|F|²
 };
 
+/// (1 + cos² 2θ) / (2 sin²θ cosθ) of sin²θ: unpolarised beam, azimuthal means corrected for solid
+/// angle.
+double lorentz_polarisation(double sin_squared);
+
 struct Diffraction {
     double sin_squared_theta, tan_two_theta, sin_squared_two_theta, intensity;
 };
@@ -64,6 +68,7 @@ struct ScanSimulator::Model {
         std::size_t n_lines = 0;
         std::vector<Placement> placements;
         std::vector<ExitAbsorption::Place> exit; ///< by line; only with deviated exit rays
+        bool grainy = false;                     ///< made of few grains (metal_grains)
     };
     std::vector<FixedComponent> fixed; ///< by phase; the last one is the separator polymer
     std::vector<std::size_t> group_of; ///< by phase
@@ -181,8 +186,10 @@ struct ScanSimulator::Model {
     void write_diffuse(const Workspace& work, std::span<float> intensity,
                        std::span<float> transmission) const;
     void deposit_fixed(const FixedComponent& component, const float* amounts,
-                       float* spectrum) const;
-    bool make_spectra(std::size_t group, Workspace& work) const;
+                       std::span<const float> line_factors, float* spectrum) const;
+    void draw_grains(std::size_t component, std::size_t i_rotation, std::size_t translation,
+                     Workspace& work) const;
+    bool make_spectra(std::size_t group, std::size_t i_rotation, Workspace& work) const;
 
     struct PixelTruth;
     void sum_pixel(double x, double y, std::size_t samples, PixelTruth& truth) const;
@@ -196,6 +203,7 @@ struct ScanSimulator::Model::Workspace {
     std::vector<float> depth;               ///< [row][depth bin], amounts of one ray
     std::vector<std::vector<Point>> points; ///< by point component
     std::vector<float> spectrum;            ///< lines of one ray's points
+    std::vector<float> line_factors;        ///< of one component with few grains
     ExitAbsorption::Table exit;             ///< of one rotation
     std::vector<double> exit_depth;
     std::vector<float> exit_factors; ///< [2θ node][depth bin] of one ray

@@ -286,11 +286,19 @@ std::vector<double> ScanSimulator::translation() const {
     return axis();
 }
 
+double ScanSimulator::distance() const {
+    return model_->scan.distance - model_->scan.calibrant_shift;
+}
+
 std::vector<double> ScanSimulator::two_theta() const {
     std::vector<double> values(model_->scan.channels);
-    for (std::size_t k = 0; k < values.size(); ++k)
+    const double stretch = model_->scan.distance / distance();
+    for (std::size_t k = 0; k < values.size(); ++k) {
         values[k] =
             model_->scan.two_theta_first + static_cast<double>(k) * model_->scan.two_theta_width;
+        if (stretch != 1)
+            values[k] = degrees(std::atan(stretch * std::tan(radians(values[k]))));
+    }
     return values;
 }
 
@@ -396,31 +404,52 @@ void ScanSimulator::Model::write_diffuse(const Workspace& work, std::span<float>
     }
 }
 
-/// Adds the lines of a fixed component, by its amounts [depth bin] in one strip.
+/// Relative numbers of grains in reflecting position, by line. Each ray draws from a stream of its
+/// own.
+void ScanSimulator::Model::draw_grains(std::size_t component, std::size_t i_rotation,
+                                       std::size_t translation, Workspace& work) const {
+    work.line_factors.assign(fixed[component].n_lines, 1.0F);
+    if (!fixed[component].grainy || scan.metal_grains == 0)
+        return;
+    const float* amounts =
+        &work.strip_depth[strip_of(translation) * depth_size() + component * depth_bins];
+    const double length = std::accumulate(amounts, amounts + depth_bins, 0.0) /
+                          std::max(work.strip_transmission[strip_of(translation)], 1e-30);
+    const double grains = scan.metal_grains * length;
+    if (!(grains > 0))
+        return;
+    RayRandom random(scan.seed, rotation_index[i_rotation] + (component + 1) * scan.rotations,
+                     translation);
+    for (float& factor : work.line_factors)
+        factor = static_cast<float>(random.poisson(grains) / grains);
+}
+
+/// Adds the lines of a fixed component, by its amounts [depth bin] in one strip, times a factor
+/// [line].
 void ScanSimulator::Model::deposit_fixed(const FixedComponent& component, const float* amounts,
+                                         std::span<const float> line_factors,
                                          float* spectrum) const {
     const std::size_t node_size = ray_size();
     for (std::size_t b = 0; b < depth_bins; ++b) {
         if (amounts[b] == 0)
             continue;
         const Placement* placement = &component.placements[b];
-        if (exit) {
-            for (std::size_t l = 0; l < component.n_lines; ++l, placement += depth_bins) {
+        for (std::size_t l = 0; l < component.n_lines; ++l, placement += depth_bins) {
+            float amount = amounts[b];
+            if (exit) {
                 const auto [node, part] = component.exit[l];
-                const float* amount = amounts + b + node * node_size;
-                Smearing::deposit(spectrum, placement->bin,
-                                  placement->weights *
-                                      (amount[0] + part * (amount[node_size] - amount[0])));
+                const float* at = amounts + b + node * node_size;
+                amount = at[0] + part * (at[node_size] - at[0]);
             }
-            continue;
+            Smearing::deposit(spectrum, placement->bin,
+                              placement->weights * (amount * line_factors[l]));
         }
-        for (std::size_t l = 0; l < component.n_lines; ++l, placement += depth_bins)
-            Smearing::deposit(spectrum, placement->bin, placement->weights * amounts[b]);
     }
 }
 
 /// Line spectra [translation][bin] of a group of phases; false: it has none.
-bool ScanSimulator::Model::make_spectra(std::size_t g, Workspace& work) const {
+bool ScanSimulator::Model::make_spectra(std::size_t g, std::size_t i_rotation,
+                                        Workspace& work) const {
     const std::size_t n = scan.translations, bins = groups[g].smearing.bins();
     work.group_spectra.assign(n * bins, 0.0F);
     bool any = false;
@@ -435,8 +464,9 @@ bool ScanSimulator::Model::make_spectra(std::size_t g, Workspace& work) const {
             if (fixed[c].group != g || fixed[c].n_lines == 0)
                 continue;
             any = true;
+            draw_grains(c, i_rotation, t, work);
             deposit_fixed(fixed[c], &work.strip_depth[strip * depth_size() + c * depth_bins],
-                          spectrum);
+                          work.line_factors, spectrum);
         }
     }
     return any;
@@ -461,7 +491,7 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
         m.add_ray(table, i, pose, work);
     m.write_diffuse(work, intensity, transmission);
     for (std::size_t g = 0; g < m.groups.size(); ++g)
-        if (m.make_spectra(g, work))
+        if (m.make_spectra(g, i_rotation, work))
             m.groups[g].smearing.add(n, work.group_spectra.data(), intensity.data());
 }
 

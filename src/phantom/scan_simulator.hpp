@@ -65,7 +65,8 @@ class ScanSimulator {
 
     std::vector<double> rotation() const;    ///< degrees, recorded; missing ones left out
     std::vector<double> translation() const; ///< mm, recorded, centred on zero
-    std::vector<double> two_theta() const;   ///< degrees, channel centres
+    std::vector<double> two_theta() const;   ///< degrees, recorded channel centres
+    double distance() const;                 ///< mm, recorded
     std::size_t n_rotations() const;
     std::size_t n_translations() const;
     std::size_t n_channels() const;

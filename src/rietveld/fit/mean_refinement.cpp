@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "rietveld/fit/mean_refinement.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace xrdct::rietveld {
+
+namespace {
+
+constexpr double told_change = 3;   ///< e.s.d.
+constexpr double sharp_cell = 3e-4; ///< relative e.s.d.
+
+void hold_shape(PhaseModel& phase) {
+    for (auto& cell : phase.cell)
+        cell.refine = false;
+    for (auto* parameter : {&phase.size, &phase.microstrain, &phase.gauss_microstrain,
+                            &phase.b_overall, &phase.depth})
+        parameter->refine = false;
+}
+
+class MeanRefiner {
+  public:
+    MeanRefiner(const RadialAxis& axis, std::span<const double> intensity,
+                std::span<const double> variance, const PatternModel& start,
+                const MeanRefinementOptions& options)
+        : axis_(axis), intensity_(intensity), variance_(variance), start_(start), held_(start),
+          options_(options) {}
+
+    MeanRefinement run();
+
+  private:
+    int leader(std::size_t phase) const {
+        return phase < options_.leader.size() ? options_.leader[phase] : -1;
+    }
+    bool varies(std::size_t phase, std::size_t parameter) const {
+        return phase < options_.varying.size() && parameter < options_.varying[phase].size() &&
+               options_.varying[phase][parameter];
+    }
+    RefinementResult fit(const PatternModel& model, double search) const {
+        auto options = options_.refinement;
+        options.cell_search = search;
+        return refine(axis_, intensity_, variance_, model, options);
+    }
+    RefinementResult fit_in_turn() const;
+    bool is_told(const RefinementResult& found, const CellPlace& place) const;
+    std::vector<CellPlace> hold_untold(const RefinementResult& found);
+
+    const RadialAxis& axis_;
+    std::span<const double> intensity_, variance_;
+    const PatternModel& start_;
+    PatternModel held_; ///< the start; what the pattern does not tell is not refined
+    const MeanRefinementOptions& options_;
+};
+
+/// Without the followers, then with them.
+RefinementResult MeanRefiner::fit_in_turn() const {
+    const double search = options_.refinement.cell_search;
+    auto alone = held_;
+    bool any = false;
+    for (std::size_t p = 0; p < alone.phases.size(); ++p)
+        if (leader(p) >= 0) {
+            auto& phase = alone.phases[p];
+            any = true;
+            hold_shape(phase);
+            phase.scale.value = 0;
+            phase.scale.refine = false;
+        }
+    auto found = fit(alone, search);
+    if (!any)
+        return found;
+    auto both = found.model;
+    for (std::size_t p = 0; p < both.phases.size(); ++p)
+        if (leader(p) >= 0) {
+            auto& phase = both.phases[p];
+            const auto& first = both.phases.at(static_cast<std::size_t>(leader(p)));
+            phase.scale = held_.phases[p].scale;
+            phase.size.value = first.size.value;
+            phase.microstrain.value = first.microstrain.value;
+            phase.gauss_microstrain.value = first.gauss_microstrain.value;
+        }
+    return fit(both, 0);
+}
+
+bool MeanRefiner::is_told(const RefinementResult& found, const CellPlace& place) const {
+    const auto& [p, i] = place;
+    const double value = found.model.phases[p].cell[i].value, esd = found.phases[p].cell_esd[i];
+    const double start = start_.phases[p].cell[i].value, change = std::abs(value - start);
+    const double range = options_.refinement.cell_search;
+    if (!std::isfinite(esd) || (range > 0 && change > range * start))
+        return false;
+    return esd < sharp_cell * value || change > told_change * esd;
+}
+
+std::vector<CellPlace> MeanRefiner::hold_untold(const RefinementResult& found) {
+    std::vector<CellPlace> untold;
+    for (std::size_t p = 0; p < held_.phases.size(); ++p) {
+        if (leader(p) >= 0 || !found.phases[p].cell_refined)
+            continue;
+        for (std::size_t i = 0; i < held_.phases[p].cell.size(); ++i) {
+            auto& cell = held_.phases[p].cell[i];
+            if (!cell.refine || varies(p, i) || is_told(found, {p, i}))
+                continue;
+            cell.refine = false;
+            untold.push_back({p, i});
+        }
+    }
+    return untold;
+}
+
+MeanRefinement MeanRefiner::run() {
+    MeanRefinement result;
+    if (options_.refinement.max_iterations == 0) {
+        result.fit = fit(start_, options_.refinement.cell_search);
+        return result;
+    }
+    result.fit = fit_in_turn();
+    if (result.fit.status == FitStatus::masked)
+        return result;
+    result.untold = hold_untold(result.fit);
+    if (!result.untold.empty())
+        result.fit = fit_in_turn();
+    return result;
+}
+
+} // namespace
+
+MeanRefinement refine_mean(const RadialAxis& axis, std::span<const double> intensity,
+                           std::span<const double> variance, const PatternModel& start,
+                           const MeanRefinementOptions& options) {
+    return MeanRefiner(axis, intensity, variance, start, options).run();
+}
+
+double parallax_microstrain(double depth_spread, double distance) {
+    return std::sqrt(2 * std::log(2.0)) * depth_spread / distance;
+}
+
+} // namespace xrdct::rietveld

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "rietveld/fit/mean_refinement.hpp"
+
+#include "support/structures.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <random>
+#include <vector>
+
+namespace {
+
+using namespace xrdct;
+
+constexpr double fwhm = 0.02; ///< degrees
+
+/// Poisson counts of a mean pattern whose highest channel holds `counts`, on a background.
+struct MeanPattern {
+    std::vector<double> intensity, variance;
+    MeanPattern(std::vector<double> exact, double counts, unsigned seed) : variance(exact) {
+        const double highest = *std::max_element(exact.begin(), exact.end());
+        std::mt19937_64 random(seed);
+        for (double& value : variance) {
+            value = counts * (value / highest + 0.02);
+            intensity.push_back(
+                static_cast<double>(std::poisson_distribution<long>(value)(random)));
+        }
+    }
+};
+
+rietveld::PatternModel model_of(const std::vector<crystal::Phase>& phases) {
+    rietveld::PatternModel model;
+    model.instrument.w.value = fwhm * fwhm;
+    for (const auto& phase : phases) {
+        model.phases.emplace_back(phase);
+        model.phases.back().refine_cell();
+    }
+    model.set_background(3);
+    return model;
+}
+
+rietveld::MeanRefinementOptions options_of(std::vector<int> leader) {
+    rietveld::MeanRefinementOptions options;
+    options.refinement.cell_search = 0.03;
+    options.refinement.scale_errors = true;
+    options.leader = std::move(leader);
+    return options;
+}
+
+// Two phases of one structure from one CIF start as the same: nothing tells their scales apart.
+TEST(MeanRefinement, ASecondPhaseOfOneStructureLeavesTheFirstItsLines) {
+    const auto axis = test::cell_axis();
+    // The first one's cell varies: seven cells.
+    std::vector<test::SimpleSample> samples{{test::iron(), 1, 2.8665, 0, fwhm},
+                                            {test::cathode(), 0.1, 2.872, 14.25, fwhm}};
+    for (int i = -3; i <= 3; ++i)
+        samples.push_back({test::cathode(), 1.0 / 7, 2.8550 + 0.001 * i, 14.350 - 0.01 * i, fwhm});
+    const MeanPattern data(test::simple_pattern(axis, samples), 1e5, 1);
+    auto model = model_of({test::iron(), test::cathode("first"), test::cathode("second")});
+    for (const std::size_t p : {1, 2}) {
+        model.phases[p].cell[0].value = 2.870;
+        model.phases[p].cell[1].value = 14.243;
+    }
+    auto options = options_of({-1, -1, 1});
+    options.varying = {{}, {true, true}, {}};
+    const auto found = refine_mean(axis, data.intensity, data.variance, model, options);
+    EXPECT_EQ(found.fit.status, rietveld::FitStatus::converged) << found.fit.message;
+    EXPECT_NEAR(found.fit.phases[1].cell[0], 2.8550, 1e-3);
+    EXPECT_NEAR(found.fit.phases[1].cell[1], 14.350, 1e-2);
+    EXPECT_EQ(found.fit.phases[2].cell[0], 2.870);
+    EXPECT_EQ(found.fit.phases[2].cell[1], 14.243);
+    EXPECT_NEAR(found.fit.phases[2].scale / found.fit.phases[1].scale, 0.1, 0.05);
+    EXPECT_TRUE(found.untold.empty());
+}
+
+TEST(MeanRefinement, ACellThatThePatternDoesNotTellStays) {
+    const auto axis = test::cell_axis();
+    const MeanPattern data(
+        test::simple_pattern(axis, {{test::iron(), 1, 2.8665, 0, fwhm},
+                                    {test::cathode(), 1, 2.8550, 14.350, fwhm},
+                                    {test::lithium_graphite(), 0.0003, 4.305, 3.706, fwhm}}),
+        3e3, 2);
+    auto model = model_of({test::iron(), test::cathode(), test::lithium_graphite()});
+    model.phases[0].cell[0].value = 2.860;
+    model.phases[2].cell[0].value = 4.305;
+    model.phases[2].cell[1].value = 3.706;
+    auto options = options_of({});
+    options.refinement.significance = 0;
+    const auto found = refine_mean(axis, data.intensity, data.variance, model, options);
+    EXPECT_NEAR(found.fit.phases[0].cell[0], 2.8665, 5e-4);
+    ASSERT_FALSE(found.untold.empty());
+    for (const auto& place : found.untold) {
+        EXPECT_EQ(place.phase, 2U);
+        EXPECT_EQ(found.fit.phases[2].cell[place.parameter],
+                  model.phases[2].cell[place.parameter].value);
+    }
+}
+
+TEST(MeanRefinement, WithoutFollowersAndDoubtsItIsTheRefinement) {
+    const auto axis = test::cell_axis();
+    const MeanPattern data(test::simple_pattern(axis, {{test::iron(), 1, 2.8665, 0, fwhm},
+                                                       {test::copper(), 0.1, 3.6149, 0, fwhm}}),
+                           1e5, 3);
+    auto model = model_of({test::iron(), test::copper()});
+    model.phases[0].cell[0].value = 2.84;
+    model.phases[1].cell[0].value = 3.60;
+    const auto options = options_of({});
+    const auto found = refine_mean(axis, data.intensity, data.variance, model, options);
+    const auto plain = refine(axis, data.intensity, data.variance, model, options.refinement);
+    EXPECT_TRUE(found.untold.empty());
+    for (std::size_t p = 0; p < 2; ++p)
+        EXPECT_EQ(found.fit.phases[p].cell[0], plain.phases[p].cell[0]);
+    EXPECT_EQ(found.fit.agreement.chi_squared, plain.agreement.chi_squared);
+}
+
+// Lines of an object at depths of ± 5 mm, one Gaussian standard deviation, 1 m from the detector.
+TEST(MeanRefinement, ParallaxIsTheStrainThatWidensLinesAlike) {
+    const double tangent = std::tan(0.5 * 3.0 * M_PI / 180);
+    const double strain = rietveld::parallax_microstrain(5, 1000);
+    const double fwhm_of_strain = 4 * strain * tangent,
+                 fwhm_of_shift = std::sqrt(8 * std::log(2.0)) * 2 * tangent * 5 / 1000;
+    EXPECT_NEAR(fwhm_of_strain / fwhm_of_shift, 1, 1e-12);
+}
+
+} // namespace
