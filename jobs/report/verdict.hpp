@@ -26,8 +26,7 @@ inline constexpr double max_unexplained = 0.33, doubtful_unexplained = 0.1;
 inline constexpr double max_lost_voxels = 0.1;
 /// Rwp without background of the mean pattern. Its noise is nothing, parallax only broadens its
 /// lines: 2 to 7 % where all is right, 9 % with parallax of 1 % and a wavelength 3 % off, 18 % with
-/// parallax of 2 %; a phase of 10 % left out or widths thrice too large give 30 % and more, and
-/// 34 % parallax as wide as the lines, which mixed up two phases.
+/// parallax of 2 %; a phase of 10 % left out or widths thrice too large give 30 % and more.
 inline constexpr double max_mean_rwp = 0.3, doubtful_mean_rwp = 0.15;
 /// Relative misfit of the image's projections to the summed rays: 6 to 8 % by the discretisation,
 /// 32 % with exchanged axes, 38 % with an axis off by a tenth of the field.
