@@ -385,7 +385,8 @@ std::string summary_text(const PatternRefinement& r) {
                                                         : ""),
                        25) +
                 " " + parameter.unit + "\n";
-    text += result.errors_scaled ? "e.s.d. are multiplied by GoF\n" : "";
+    text += result.errors_scaled ? "e.s.d. are of counting noise alone, multiplied by GoF\n"
+                                 : "e.s.d. are of counting noise alone\n";
     const auto strong = strong_correlations(result);
     constexpr std::size_t most = 15;
     std::size_t shown = 0;

@@ -152,6 +152,7 @@ StageSummary AbsorptionStage::run(StageContext& context) const {
             write_attenuation(stage, context.scan, found.result);
             if (found.phases)
                 write_phase_absorption(stage, context.scan, found.model, found.result);
+            set_default_phase(stage, job);
             stage.write_string(
                 "method",
                 job.absorption.method == AbsorptionMethod::transmission

@@ -59,6 +59,7 @@ void write_fit(hdf5::Group& group, const dlsr::State& state) {
     write_column(group, "history_step_length", column(history, &Step::step_length));
     write_column(group, "history_rwp", column(history, &Step::rwp));
     write_column(group, "history_linear_iterations", column(history, &Step::linear_iterations));
+    write_column(group, "history_data_squares", column(history, &Step::data_squares));
 }
 
 void write_geometry(hdf5::Group& group, const dlsr::GeometryState& geometry) {
@@ -174,12 +175,13 @@ std::vector<Step> read_history(const hdf5::Group& group) {
                gradient = read_column(group, "history_gradient_norm"),
                length = read_column(group, "history_step_length"),
                rwp = read_column(group, "history_rwp"),
-               linear = read_column(group, "history_linear_iterations");
+               linear = read_column(group, "history_linear_iterations"),
+               squares = read_column(group, "history_data_squares");
     std::vector<Step> history;
     for (std::size_t i = 0; i < iteration.size(); ++i)
         history.push_back({static_cast<int>(iteration.at(i)), objective.at(i), misfit.at(i),
-                           gradient.at(i), length.at(i), rwp.at(i),
-                           static_cast<int>(linear.at(i))});
+                           gradient.at(i), length.at(i), rwp.at(i), static_cast<int>(linear.at(i)),
+                           squares.at(i)});
     return history;
 }
 

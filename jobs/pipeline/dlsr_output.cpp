@@ -137,11 +137,13 @@ void write_phases(hdf5::Group& stage, const dlsr::Result& result, std::optional<
         write_map_axes(group, result.x);
         write_status(group, result.n, result.masks[p], scale);
         write_mask_map(group, result.masks[p], result.n, "voxels whose model contains the phase");
-        if (!constant)
-            continue;
-        write_amounts(group, result.n, phases[p], views[p], *constant);
-        for (const char* name : {"volume_fraction", "density"})
-            describe_map(group, name, scale.smoothness, scale.resolution);
+        write_reference_cell(group, phases[p]);
+        if (constant) {
+            write_amounts(group, result.n, phases[p], views[p], *constant);
+            for (const char* name : {"volume_fraction", "density"})
+                describe_map(group, name, scale.smoothness, scale.resolution);
+        }
+        describe_errors(group, false);
     }
 }
 
@@ -276,6 +278,8 @@ void write_history(hdf5::Group& stage, const dlsr::Result& result) {
         write("step_length", [](const auto& step) { return step.step_length; });
         write("rwp", [](const auto& step) { return step.rwp; });
         write("linear_iterations", [](const auto& step) { return step.linear_iterations; });
+        write("data_squares", [](const auto& step) { return step.data_squares; });
+        group.open_dataset("rwp").set_attribute("meaning", dlsr_rwp_meaning);
     }
     if (!result.validation.empty()) {
         auto tried = result.validation;
@@ -331,6 +335,9 @@ void write_geometry(hdf5::Group& stage, const dlsr::GeometryResult& geometry) {
         auto dataset = group.open_dataset(name);
         dataset.set_attribute("given", estimate.given);
         dataset.set_attribute("refined", estimate.refined ? 1 : 0);
+        group.open_dataset(name + "_errors").set_attribute("meaning", counting_esd_meaning);
+        if (std::isfinite(estimate.systematic))
+            dataset.set_attribute("systematic", estimate.systematic);
     };
     write("axis_offset", geometry.axis_offset, "translation at which the beam hits the axis");
     if (geometry.sinogram_axis)
@@ -368,6 +375,10 @@ void write_dlsr_result(hdf5::Group& stage, const dlsr::Result& result,
     }
     nexus::write_value(stage, "rwp", result.rwp, {"", "Rwp over all rays and channels"});
     nexus::write_value(stage, "gof", result.gof, {"", "goodness of fit"});
+    stage.open_dataset("rwp").set_attribute("meaning", dlsr_rwp_meaning);
+    stage.open_dataset("gof").set_attribute("meaning", dlsr_gof_meaning);
+    if (stage.has_group("mean_pattern"))
+        stage.open_group("mean_pattern").set_attribute("rwp_meaning", dlsr_rwp_meaning);
     if (std::isfinite(result.masked)) {
         nexus::write_value(stage, "masked_samples", result.masked, {"", "share of the samples"});
         nexus::write_value(stage, "outlying_samples", result.outlying,
@@ -383,8 +394,6 @@ void write_dlsr_result(hdf5::Group& stage, const dlsr::Result& result,
         "refined crystalline phases after Hill and Howard, their e.s.d. from those of the scales "
         "taken as independent; smoothness ties neighbouring voxels, whose values and e.s.d. are "
         "then correlated over the resolution stated (FWHM)");
-    if (!result.model.phases.empty())
-        nexus::set_default(stage.open_group(result.model.phases.front().name));
 }
 
 } // namespace xrdct::pipeline

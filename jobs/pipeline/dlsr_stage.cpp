@@ -95,6 +95,7 @@ void write_product(const StageContext& context, const dlsr::Result& result,
         {
             auto stage = write_provenance(product.root(), context.provenance, context.job.title);
             write_dlsr_result(stage, result, constant);
+            set_default_phase(stage, context.job);
             timings.lap("write");
             write_timings(stage, timings);
         }

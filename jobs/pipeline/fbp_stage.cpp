@@ -133,6 +133,10 @@ StageSummary FbpStage::run(StageContext& context) const {
             progress.update(volume.done());
         }
         write_total(stage, volume.total(), scan.grid());
+        const double misfit = volume.reprojection_misfit();
+        nexus::write_value(stage, "reprojection_misfit", misfit,
+                           {"", "relative misfit of the image's projections to the rays, both "
+                                "summed over the channels"});
         timings.lap("write");
         write_timings(stage, timings);
     }

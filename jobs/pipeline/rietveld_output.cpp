@@ -32,7 +32,8 @@ nlohmann::json start_model_json(const rietveld::RefinementResult& start, std::si
         json["parameters"].push_back({{"name", parameter.name},
                                       {"value", parameter.value},
                                       {"esd", parameter.esd},
-                                      {"unit", parameter.unit}});
+                                      {"unit", parameter.unit},
+                                      {"at_bound", parameter.at_bound}});
     for (const auto& phase : start.phases) {
         nlohmann::json entry{{"name", phase.name},
                              {"weight_fraction", phase.weight_fraction},
@@ -124,11 +125,16 @@ void write_group(hdf5::Group& stage, const RietveldResult& result, const std::st
         if (phases[p].name != name)
             continue;
         write_mask_map(group, result.mask_of(p), n, "voxels whose model contains the phase");
+        write_reference_cell(group, phases[p]);
         if (result.constant)
             write_phase_amounts(group, n, phases[p], *result.constant, result.state.fits);
     }
-    if (name == common)
+    if (name == common) {
         write_mask_map(group, result.sample, n, "voxels that were fitted");
+        group.open_dataset("rwp").set_attribute("meaning", voxel_rwp_meaning);
+        group.open_dataset("gof").set_attribute("meaning", voxel_gof_meaning);
+    }
+    describe_errors(group, result.relative_variance);
 }
 
 } // namespace
@@ -152,12 +158,9 @@ void write_rietveld_result(hdf5::Group& stage, const RietveldResult& result) {
                        {result.two_theta, mean.intensity, start.calculated, start.background,
                         "intensity/mm", start.agreement.rwp, start.agreement.gof},
                        start.model.phases, start.lines);
+    stage.open_group("mean_pattern").set_attribute("rwp_meaning", mean_rwp_meaning);
     for (const auto& name : groups_of(fits.maps))
         write_group(stage, result, name);
-    // The first phase's map is what a viewer opens.
-    const auto& phases = start.model.phases;
-    if (!phases.empty() && stage.has_group(phases.front().name))
-        nexus::set_default(stage.open_group(phases.front().name));
 }
 
 void write_masks(const settings::Job& job, const RietveldResult& result) {

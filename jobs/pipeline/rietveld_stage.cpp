@@ -127,6 +127,7 @@ StageSummary RietveldStage::run(StageContext& context) const {
         {
             auto stage = write_provenance(product.root(), context.provenance, job.title);
             write_rietveld_result(stage, result);
+            set_default_phase(stage, job);
             timings.lap("write");
             write_timings(stage, timings);
         }

@@ -366,6 +366,7 @@ Analysis analyse(const Products& products,
             continue;
         analyse_phases(products, stage, phases, result);
         result.dlsr = read_dlsr_diagnostics(stage);
+        result.evidence = find_evidence(products, stage);
         if (const ProductStage* conventional = conventional_stage(products, stage))
             result.differences = map_differences(*conventional, stage);
         const auto lithium = given ? *given : lithium_of(stage, analysis.notes);

@@ -3,6 +3,7 @@
 
 #include "base/numbers.hpp"
 #include "jobs/report/dlsr.hpp"
+#include "jobs/report/evidence.hpp"
 #include "jobs/report/products.hpp"
 #include "jobs/settings/lithium_settings.hpp"
 #include "maps/lithium.hpp"
@@ -71,6 +72,7 @@ struct StageResult {
     std::vector<Outcome> outcomes;
     std::optional<DlsrDiagnostics> dlsr;    ///< of a DLSR
     std::vector<MapDifference> differences; ///< of a DLSR to the conventional analysis
+    Evidence evidence;                      ///< of the product, read with it each time
 
     const PhaseResult* find(const std::string& phase) const;
 };

@@ -247,18 +247,27 @@ void write_stage(hdf5::Group& process, const StageResult& stage, std::size_t ord
     write_differences(group, stage.differences);
 }
 
-/// Viewers open the lithium of the main stage's first electrode, else its first radial profile.
-void choose_default(const hdf5::Group& process, const Analysis& analysis) {
-    std::string electrode;
+/// Viewers open the lithium of the main stage's first electrode, else a radial profile of the phase
+/// that the main stage's product opens: of its cell, its volume fraction or what there is.
+void choose_default(const hdf5::Group& process, const Analysis& analysis,
+                    const Products& products) {
+    std::vector<std::string> wanted; ///< the last that is there is taken
+    for (const ProductStage& stage : products.stages)
+        if (stage.name == analysis.main && !stage.default_data.empty())
+            for (const char* quantity : {"weight_fraction", "density", "volume_fraction", "a", "c"})
+                wanted.push_back(fmt::format("/{}/profile_{}", stage.default_data, quantity));
     for (const StageResult& stage : analysis.stages)
         if (stage.stage == analysis.main && !stage.lithium.empty())
-            electrode = "/lithium_" + stage.lithium.front().electrode + "/map";
+            wanted.push_back("/lithium_" + stage.lithium.front().electrode + "/map");
+    const auto paths = nexus::groups_of_class(process, "NXdata", 5);
     std::string best;
-    for (const std::string& path : nexus::groups_of_class(process, "NXdata", 5)) {
-        const bool of_main = path.find("/" + analysis.main + "/") != std::string::npos;
-        if (of_main && (best.empty() || (!electrode.empty() && path.ends_with(electrode))))
+    for (const std::string& path : paths)
+        if (best.empty() && path.find("/" + analysis.main + "/") != std::string::npos)
             best = path;
-    }
+    for (const std::string& end : wanted)
+        for (const std::string& path : paths)
+            if (path.find("/" + analysis.main + "/") != std::string::npos && path.ends_with(end))
+                best = path;
     if (!best.empty())
         nexus::set_default(process.open_group(best));
 }
@@ -304,7 +313,7 @@ void write_analysis(const Analysis& analysis, const Products& products, const Gi
         write_texts(process, "doubts", verdict.doubts);
         for (std::size_t s = 0; s < analysis.stages.size(); ++s)
             write_stage(process, analysis.stages[s], s);
-        choose_default(process, analysis);
+        choose_default(process, analysis, products);
     }
     file.commit();
 }

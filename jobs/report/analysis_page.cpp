@@ -59,6 +59,11 @@ const QuantityResult* find(const PhaseResult& phase, const std::string& quantity
 
 constexpr std::array cell_names{"a", "b", "c", "alpha", "beta", "gamma"};
 
+bool any_finite(const StageResult& stage, double PhaseResult::*value) {
+    return std::any_of(stage.phases.begin(), stage.phases.end(),
+                       [&](const PhaseResult& p) { return std::isfinite(p.*value); });
+}
+
 bool has_whole_fractions(const StageResult& stage) {
     return std::any_of(stage.phases.begin(), stage.phases.end(),
                        [](const PhaseResult& p) { return std::isfinite(p.whole_weight_fraction); });
@@ -72,6 +77,12 @@ void add_phase_table(HtmlPage& page, const Analysis& analysis, const StageResult
         if (&stage != &main && has_whole_fractions(stage))
             with_fractions.push_back(&stage);
     std::vector<std::string> header{"Phase"}, cells;
+    const bool areas = any_finite(main, &PhaseResult::cross_section),
+               masses = any_finite(main, &PhaseResult::mass_per_length);
+    if (areas)
+        header.emplace_back("area [mm²]");
+    if (masses)
+        header.emplace_back("mass [mg/mm]");
     for (const StageResult* stage : with_fractions)
         header.push_back(with_fractions.size() == 1
                              ? std::string("wt %")
@@ -89,6 +100,10 @@ void add_phase_table(HtmlPage& page, const Analysis& analysis, const StageResult
     std::vector<std::vector<std::string>> rows;
     for (const PhaseResult& phase : main.phases) {
         std::vector<std::string> row{escape_html(phase.phase)};
+        for (const auto& [shown, value] :
+             {std::pair(areas, phase.cross_section), std::pair(masses, phase.mass_per_length)})
+            if (shown)
+                row.push_back(std::isfinite(value) ? with_minus(format_number(value, 3)) : "–");
         for (const StageResult* stage : with_fractions) {
             const PhaseResult* same = stage->find(phase.phase);
             row.push_back(same ? per_cent_number(same->whole_weight_fraction) : "");
@@ -123,6 +138,10 @@ void add_phase_table(HtmlPage& page, const Analysis& analysis, const StageResult
             row.pop_back();
     }
     std::string caption = "The phases.";
+    if (areas)
+        caption += " Area: of the slice that the phase fills, the sum of its volume fraction.";
+    if (masses)
+        caption += " Mass: per height of the slice, the sum of its density.";
     if (!with_fractions.empty()) {
         caption += " wt %: weight fraction of the whole object, crystalline part only;";
         for (const StageResult* stage : with_fractions)
@@ -158,7 +177,9 @@ void add_quality_table(HtmlPage& page, const StageResult& stage) {
     for (const Outcome& outcome : stage.outcomes)
         total += outcome.voxels;
     if (!rows.empty())
-        page.table("Quality of the fits (" + stage.stage + "): all fitted voxels, not weighted.",
+        page.table("Quality of the fits (" + stage.stage +
+                       "): all fitted voxels, not weighted; of the voxels' reconstructed "
+                       "patterns, background included.",
                    {"", "mean ± spread", "median"}, rows);
     std::string text;
     for (const Outcome& outcome : stage.outcomes)
@@ -232,16 +253,18 @@ void add_statistics(HtmlPage& page, const StageResult& stage) {
         if (weights.find(text) == std::string::npos)
             weights += (weights.empty() ? "" : ", ") + text;
     }
-    page.table(fmt::format(
-                   "Statistics over the voxels, weighted with the amount of the phase in the "
-                   "voxel ({}): mean ± standard deviation, median; e.s.d.: median of the estimated "
-                   "standard deviations of single voxels, not weighted; number of voxels with a "
-                   "value, and their share of the voxels in which the phase has a positive amount "
-                   "and of that amount.",
-                   weights),
-               {"Phase", "Quantity", "mean ± spread", "median", "e.s.d. of a voxel", "voxels",
-                "share of the phase’s voxels", "share of its amount"},
-               rows);
+    page.table(
+        fmt::format(
+            "Statistics over the voxels, weighted with the amount of the phase in the "
+            "voxel ({}): mean ± standard deviation, median; e.s.d.: median of the estimated "
+            "standard deviations of single voxels, not weighted; number of voxels with a "
+            "value, and their share of the voxels in which the phase has a positive amount "
+            "and of that amount. E.s.d. are of counting noise alone: errors of the model, of "
+            "the wavelength and of the calibration are not in them.",
+            weights),
+        {"Phase", "Quantity", "mean ± spread", "median", "e.s.d. of a voxel", "voxels",
+         "share of the phase’s voxels", "share of its amount"},
+        rows);
 }
 
 std::string profile_note(const StageResult& stage) {

@@ -259,8 +259,10 @@ std::optional<Analysis> read_if_current(const fs::path& path, const Products& pr
         analysis.stages.push_back(read_stage(group));
         StageResult& result = analysis.stages.back();
         for (const ProductStage& stage : products.stages)
-            if (stage.name == result.stage && stage.file.filename() == result.file)
+            if (stage.name == result.stage && stage.file.filename() == result.file) {
                 result.dlsr = read_dlsr_diagnostics(stage);
+                result.evidence = find_evidence(products, stage);
+            }
     }
     analysis.main = find_main_stage(analysis, main_stage);
     return analysis;

@@ -71,6 +71,7 @@ Json dlsr_json(const DlsrDiagnostics& d) {
                                     {"units", geometry.units},
                                     {"value", number(geometry.value)},
                                     {"esd", number(geometry.esd)},
+                                    {"systematic", number(geometry.systematic)},
                                     {"given", number(geometry.given)},
                                     {"refined", geometry.refined}});
     json["maps"] = Json::array();

@@ -45,6 +45,33 @@ ColourRange robust_range(std::span<const double> values, bool from_zero, double 
     return range;
 }
 
+ColourRange weighted_range(std::span<const double> values, std::span<const double> weights,
+                           double minimum_width) {
+    std::vector<std::pair<double, double>> sorted;
+    double total = 0.0;
+    for (std::size_t i = 0; i < std::min(values.size(), weights.size()); ++i)
+        if (std::isfinite(values[i]) && std::isfinite(weights[i]) && weights[i] > 0.0) {
+            sorted.emplace_back(values[i], weights[i]);
+            total += weights[i];
+        }
+    if (sorted.empty())
+        return robust_range(values, false, minimum_width);
+    std::sort(sorted.begin(), sorted.end());
+    // What is left reaches from the 1 % to the 99 % of the weight.
+    std::vector<double> bulk;
+    double sum = 0.0;
+    for (const auto& [value, weight] : sorted) {
+        sum += weight;
+        if (sum >= 0.01 * total && sum - weight <= 0.99 * total)
+            bulk.push_back(value);
+    }
+    const ColourRange range{bulk.front(), bulk.back()};
+    if (range.high - range.low >=
+        std::max(minimum_width, 1e-4 * std::abs(interpolated_quantile<double>(bulk, 0.5))))
+        return range;
+    return robust_range(bulk, false, minimum_width);
+}
+
 ColourRange symmetric_range(std::span<const double> values, double least, double share) {
     std::vector<double> magnitudes;
     for (const double v : values)

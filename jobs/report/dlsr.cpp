@@ -80,7 +80,8 @@ void read_geometry(const hdf5::Group& group, DlsrDiagnostics& out) {
             {entry.name, dataset.string_attribute("units").value_or(""), dataset.read_scalar(),
              nexus::read_value(group, entry.name + "_errors").value_or(nan_value),
              dataset.number_attribute("given").value_or(nan_value),
-             dataset.number_attribute("refined").value_or(0.0) != 0.0});
+             dataset.number_attribute("refined").value_or(0.0) != 0.0,
+             dataset.number_attribute("systematic").value_or(nan_value)});
     }
 }
 
@@ -111,10 +112,12 @@ void read_history(const hdf5::Group& group, DlsrDiagnostics& out) {
     const auto column = [&](const char* name) { return numbers(group, name, count); };
     const auto objective = column("objective"), misfit = column("misfit"),
                gradient = column("gradient_norm"), rwp = column("rwp"),
-               linear = column("linear_iterations");
+               linear = column("linear_iterations"),
+               squares = group.has_dataset("data_squares") ? column("data_squares")
+                                                           : std::vector<double>(count, 0.0);
     for (std::size_t i = 0; i < count; ++i)
         out.history.push_back(
-            {iterations[i], objective[i], misfit[i], gradient[i], rwp[i], linear[i]});
+            {iterations[i], objective[i], misfit[i], gradient[i], rwp[i], linear[i], squares[i]});
 }
 
 bool varies(const std::vector<double>& values) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/numbers.hpp"
 #include "jobs/report/products.hpp"
 
 #include <optional>
@@ -30,6 +31,7 @@ struct DlsrDiagnostics {
         std::string quantity, units;
         double value = 0.0, esd = 0.0, given = 0.0; ///< NaN: not determined, nothing given
         bool refined = false;
+        double systematic = nan_value; ///< uncertainty by the model; NaN: not estimated
     };
     std::vector<Geometry> geometry;
 
@@ -58,7 +60,7 @@ struct DlsrDiagnostics {
 
     struct Step {
         double iteration = 0.0, objective = 0.0, misfit = 0.0, gradient_norm = 0.0, rwp = 0.0,
-               linear_iterations = 0.0;
+               linear_iterations = 0.0, data_squares = 0.0; ///< the last one 0: not said
     };
     std::vector<Step> history;
     std::vector<std::pair<double, double>> held_out; ///< smoothness, squared residual over variance

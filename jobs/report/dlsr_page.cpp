@@ -36,8 +36,9 @@ void add_fit(HtmlPage& page, const DlsrDiagnostics& d) {
                    "which every voxel’s pattern is shifted by its distance to the detector "
                    "(parallax): there is no filtered back-projection in between. The conventional "
                    "analysis gave the start.");
-    std::string text = fmt::format("Rwp over all rays and channels {} %, goodness of fit {}.",
-                                   number(100.0 * d.rwp, 3), number(d.gof, 3));
+    std::string text = fmt::format(
+        "Rwp over all rays and channels, background included, {} %, goodness of fit {}.",
+        number(100.0 * d.rwp, 3), number(d.gof, 3));
     if (!d.history.empty())
         text += fmt::format(" {} steps.", format_number(d.history.back().iteration, 6));
     if (!d.stop_reason.empty())
@@ -64,7 +65,7 @@ void add_globals(HtmlPage& page, const DlsrDiagnostics& d) {
                         shown.at_bound ? "at a bound" : ""});
     }
     page.table("Values with one for the whole object, refined together with the maps, with their "
-               "e.s.d. in units of the last digit.",
+               "e.s.d. in units of the last digit. E.s.d. are of counting noise alone.",
                {"", "value", "unit", "e.s.d.", ""}, rows);
 }
 
@@ -87,14 +88,17 @@ void add_geometry(HtmlPage& page, const DlsrDiagnostics& d) {
                 if (other.quantity == "radial_scale_applied")
                     given = other.value;
         rows.push_back({name(geometry.quantity), number(given, 7), number(geometry.value, 7),
-                        number(geometry.esd, 2), escape_html(display_units(geometry.units)),
+                        number(geometry.esd, 2),
+                        std::isfinite(geometry.systematic) ? number(geometry.systematic, 2) : "",
+                        escape_html(display_units(geometry.units)),
                         geometry.refined      ? "refined"
                         : scale && given != 1 ? "corrected"
                                               : ""});
     }
     if (!rows.empty())
-        page.table("Geometry: what the fit had, and what the data want.",
-                   {"", "in the fit", "wanted", "e.s.d.", "unit", ""}, rows);
+        page.table("Geometry: what the fit had, and what the data want; e.s.d. of noise alone, and "
+                   "the uncertainty by errors of the model where there is an estimate.",
+                   {"", "in the fit", "wanted", "e.s.d.", "by the model", "unit", ""}, rows);
 }
 
 void add_smoothness(HtmlPage& page, const StageResult& stage) {

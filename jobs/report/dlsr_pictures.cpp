@@ -36,14 +36,21 @@ double median_of(const std::vector<double>& values) {
 }
 
 /// Conventional, DLSR and difference in one line; the values and axes are those of the pictures.
-void add_row(std::vector<MapRow>& rows, MapPicture before, MapPicture after, double least) {
+/// `weights` [voxel] of a property: what the voxels hold of the phase; empty for amounts.
+void add_row(std::vector<MapRow>& rows, MapPicture before, MapPicture after, double least,
+             std::vector<double> weights = {}) {
     MapPicture difference = after;
     std::vector<double> both = before.values;
     both.insert(both.end(), after.values.begin(), after.values.end());
     for (std::size_t i = 0; i < difference.values.size(); ++i)
         difference.values[i] -= before.values[i];
+    const std::size_t voxels = weights.size();
+    weights.resize(2 * voxels);
+    std::copy_n(weights.begin(), voxels, weights.begin() + static_cast<std::ptrdiff_t>(voxels));
     const ColourRange range =
-        robust_range(both, describe_quantity(after.quantity).from_zero, least);
+        voxels > 0 && 2 * voxels == both.size()
+            ? weighted_range(both, weights, least)
+            : robust_range(both, describe_quantity(after.quantity).from_zero, least);
     before.range = after.range = range;
     before.title = "conventional";
     after.title = "DLSR";
@@ -54,12 +61,23 @@ void add_row(std::vector<MapRow>& rows, MapPicture before, MapPicture after, dou
     rows.push_back({{std::move(difference)}, false});
 }
 
+/// What the voxels hold of a phase or peak; empty where no map says so.
+std::vector<double> amount_of(const ProductStage& stage, const ProductData& data,
+                              const MapReader& read) {
+    for (const char* name : {"volume_fraction", "density", "scale", "area"})
+        if (const ProductMap* map = data.find(name))
+            return read(stage, *map, false);
+    return {};
+}
+
 void add_comparison(std::vector<MapRow>& rows, const ProductStage& conventional,
                     const ProductData& theirs, const ProductStage& dlsr, const ProductData& own,
                     const std::string& quantity, const MapReader& read) {
     const ProductMap &a = *theirs.find(quantity), &b = *own.find(quantity);
     add_row(rows, panel(theirs, a, read(conventional, a, false), ""),
-            panel(own, b, read(dlsr, b, false), ""), median_of(read(conventional, a, true)));
+            panel(own, b, read(dlsr, b, false), ""), median_of(read(conventional, a, true)),
+            describe_quantity(quantity).from_zero ? std::vector<double>{}
+                                                  : amount_of(dlsr, own, read));
 }
 
 /// Standard deviations of both; of one where the other has none.
@@ -168,15 +186,18 @@ void plan_convergence(const DlsrDiagnostics& diagnostics, std::vector<DlsrPictur
         return;
     // First steps may see a part of the projections only: what they are compared with is the same
     // part of the data.
-    const auto over_data = [](const auto& step) {
-        return step.misfit > 0 ? step.objective / step.misfit * step.rwp * step.rwp : nan_value;
+    const auto misfit_over_data = [](const auto& step) {
+        return step.data_squares > 0 ? 2 * step.misfit / step.data_squares : step.rwp * step.rwp;
+    };
+    const auto over_data = [&](const auto& step) {
+        return step.misfit > 0 ? step.objective / step.misfit * misfit_over_data(step) : nan_value;
     };
     const double last = over_data(history.back());
     std::vector<double> iteration, objective, misfit, gradient, rwp, decrease;
     for (std::size_t i = 0; i < history.size(); ++i) {
         iteration.push_back(history[i].iteration);
         objective.push_back(over_data(history[i]) / last);
-        misfit.push_back(history[i].rwp * history[i].rwp / last);
+        misfit.push_back(misfit_over_data(history[i]) / last);
         gradient.push_back(history[i].gradient_norm);
         rwp.push_back(100.0 * history[i].rwp);
         decrease.push_back(i == 0 ? nan_value

@@ -109,9 +109,9 @@ Quantity describe_quantity(std::string_view name) {
 }
 
 int quantity_order(std::string_view name) {
-    static constexpr std::array first{"weight_fraction",
-                                      "volume_fraction",
+    static constexpr std::array first{"volume_fraction",
                                       "density",
+                                      "weight_fraction",
                                       "a",
                                       "b",
                                       "c",

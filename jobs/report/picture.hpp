@@ -33,6 +33,12 @@ struct ColourRange {
 ColourRange robust_range(std::span<const double> values, bool from_zero = false,
                          double minimum_width = 0.0);
 
+/// The same of a property of a phase, 1 to 99 % of the phase instead of the voxels: the rim, where
+/// there is little of it and much noise, does not set the colours. `weights` as long as `values`
+/// (or empty: robust_range()); those that are not positive and finite leave the voxel out.
+ColourRange weighted_range(std::span<const double> values, std::span<const double> weights,
+                           double minimum_width = 0.0);
+
 /// A range about 0 for differences: as far as `share` of the finite values' magnitudes; as far as
 /// the largest where that is below `least`, and never narrower than `least` (> 0).
 ColourRange symmetric_range(std::span<const double> values, double least, double share);

@@ -325,6 +325,7 @@ ProductStage read_stage(const hdf5::Group& group, const std::string& name, const
         std::stable_sort(stage.timings.begin(), stage.timings.end(),
                          [](const auto& a, const auto& b) { return a.second > b.second; });
     }
+    stage.default_data = text_attribute(group, "default");
     read_details(group, stage);
     if (group.has_group("ring")) {
         const auto ring = group.open_group("ring");

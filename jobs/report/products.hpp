@@ -60,6 +60,7 @@ struct ProductStage {
     std::string start_model;
     /// Numbers of the group "ring" [mm]: centre_x, centre_y, outer_radius, …; empty: no such group.
     std::map<std::string, double> ring;
+    std::string default_data; ///< name of the data that viewers open; empty: not said
     std::vector<ProductData> data;
 };
 /// The data of this name that have maps; null when there are none.

@@ -204,8 +204,8 @@ void ReportPage::add_overviews(HtmlPage& page, const StageEntry& stage) const {
     if (!stage.cells_stem.empty())
         page.figure({png(stage.cells_stem),
                      stage.result && stage.result->dlsr
-                         ? "Lattice parameters refined in the voxels that may hold the phase; "
-                           "where there is little of it smoothness takes them from the neighbours."
+                         ? "Lattice parameters, shown where the phase is significant (three "
+                           "e.s.d.); smoothness ties them to their neighbours."
                          : "Lattice parameters refined in the voxels, where the phase is "
                            "significant."});
     for (const auto& [planned, stem] : stage.pictures)

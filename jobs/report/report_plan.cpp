@@ -43,6 +43,33 @@ Shown shown_as(const std::string& name, const std::string& units) {
     return {1.0, units};
 }
 
+namespace {
+
+/// The lattice, size or strain of a phase is a number where the phase is: elsewhere it is what
+/// smoothness, or the start, makes of it.
+void keep_where_found(const ProductStage& stage, const ProductMap& map,
+                      std::vector<double>& numbers) {
+    if (!is_cell(map.name) && map.name != "cell_volume" &&
+        map.name.find("size") == std::string::npos && map.name.find("strain") == std::string::npos)
+        return;
+    for (const ProductData& data : stage.data) {
+        const ProductMap* status = data.find("status");
+        const ProductMap* own = data.find(map.name);
+        if (!status || !own || own->path != map.path || !data.is_phase())
+            continue;
+        const std::vector<double> codes = read_map_values(stage, *status);
+        if (codes.size() != numbers.size())
+            return;
+        for (std::size_t i = 0; i < numbers.size(); ++i)
+            if (const auto meaning = status->meanings.find(static_cast<int>(std::lround(codes[i])));
+                meaning != status->meanings.end() && meaning->second != "refined")
+                numbers[i] = nan_value;
+        return;
+    }
+}
+
+} // namespace
+
 bool is_ray_group(const std::string& name) {
     return name.size() > rays_suffix.size() && name.ends_with(rays_suffix);
 }
@@ -54,6 +81,7 @@ std::vector<double> ReportPlan::values(const ProductStage& stage, const ProductM
     if (factor != 1.0)
         for (double& v : numbers)
             v *= factor;
+    keep_where_found(stage, map, numbers);
     if (map.is_integer && map.name != "mask") {
         for (const ProductData& data : stage.data) {
             // Phases may have masks of their own: where they were sought.
@@ -78,6 +106,7 @@ std::vector<double> ReportPlan::errors(const ProductStage& stage, const ProductM
     const double factor = shown_as(map.name, map.units).factor;
     for (double& v : numbers)
         v *= factor;
+    keep_where_found(stage, map, numbers);
     return numbers;
 }
 
@@ -155,9 +184,12 @@ MapEntry ReportPlan::describe_entry(const ProductStage& stage, GroupEntry& group
     const bool amount = quantity.from_zero || map.is_integer;
     entry.statistics =
         maps::map_statistics(numbers, amount ? std::span<const double>{} : weights, deviations);
-    entry.range = robust_range(
-        numbers, quantity.from_zero,
-        std::isfinite(entry.statistics.median_error) ? entry.statistics.median_error : 0.0);
+    const double least =
+        std::isfinite(entry.statistics.median_error) ? entry.statistics.median_error : 0.0;
+    entry.range = amount || weights.empty() ? robust_range(numbers, quantity.from_zero, least)
+                                            : weighted_range(numbers, weights, least);
+    entry.errors_range =
+        weights.empty() ? robust_range(deviations) : weighted_range(deviations, weights);
     entry.stem = unique_stem(stage.name, data.name, map.name);
     const bool whole = is_whole(data, map);
     const std::string label = whole ? capital(quantity.text) : quantity.text;
@@ -204,6 +236,7 @@ void ReportPlan::plan_errors(const MapEntry& entry) {
                           errors_picture.title = caption;
                           errors_picture.quantity = entry.map->name + "_errors";
                           errors_picture.units = shown_as(entry.map->name, entry.map->units).units;
+                          errors_picture.range = entry.errors_range;
                           write_map_picture(errors_picture, target, {.gnuplot = options_.gnuplot});
                       }});
 }
@@ -347,7 +380,7 @@ std::string ReportPlan::plan_grid(const ProductStage& stage, const std::vector<M
 
 void ReportPlan::plan_overviews(StageEntry& stage) {
     std::vector<MapEntry> fractions, cells;
-    for (const char* quantity : {"weight_fraction", "volume_fraction", "density", "scale"}) {
+    for (const char* quantity : {"volume_fraction", "density", "weight_fraction", "scale"}) {
         for (const GroupEntry& group : stage.groups)
             for (const MapEntry& entry : group.maps)
                 if (group.data->is_phase() && entry.map->name == quantity)
@@ -366,6 +399,8 @@ void ReportPlan::plan_overviews(StageEntry& stage) {
         std::string title = capital(describe_quantity(stage.fractions_quantity).text);
         if (stage.fractions_quantity == "weight_fraction")
             title = "Weight fractions of the refined crystalline phases";
+        if (stage.fractions_quantity == "volume_fraction")
+            title = "Volume fractions of the phases";
         stage.fractions_stem = plan_grid(*stage.stage, fractions, qualified(*stage.stage, title),
                                          stage.fractions_quantity);
     }

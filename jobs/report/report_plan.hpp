@@ -38,6 +38,7 @@ struct MapEntry {
     const ProductMap* map = nullptr;
     maps::MapStatistics statistics;
     ColourRange range;
+    ColourRange errors_range; ///< of its standard deviations
     std::string stem;
     std::string errors_stem; ///< of the picture of the standard deviations, empty: none
     std::string caption;

@@ -17,19 +17,19 @@ namespace {
 
 namespace cif = gemmi::cif;
 
-struct Quantity {
+struct CifQuantity {
     const char* tag;
     PatternUnit unit;
 };
 
 /// Positions, the corrected ones before those of the measurement.
 constexpr std::array positions{
-    Quantity{"_pd_proc_2theta_corrected", PatternUnit::two_theta},
-    Quantity{"_pd_meas_2theta_corrected", PatternUnit::two_theta},
-    Quantity{"_pd_meas_2theta_scan", PatternUnit::two_theta},
-    Quantity{"_pd_meas_angle_2theta", PatternUnit::two_theta},
-    Quantity{"_pd_proc_d_spacing", PatternUnit::d_spacing},
-    Quantity{"_pd_proc_recip_len_q", PatternUnit::q},
+    CifQuantity{"_pd_proc_2theta_corrected", PatternUnit::two_theta},
+    CifQuantity{"_pd_meas_2theta_corrected", PatternUnit::two_theta},
+    CifQuantity{"_pd_meas_2theta_scan", PatternUnit::two_theta},
+    CifQuantity{"_pd_meas_angle_2theta", PatternUnit::two_theta},
+    CifQuantity{"_pd_proc_d_spacing", PatternUnit::d_spacing},
+    CifQuantity{"_pd_proc_recip_len_q", PatternUnit::q},
 };
 
 /// Intensities, counts before what was made of them. `counts`: their noise is known.

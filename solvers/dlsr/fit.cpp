@@ -253,13 +253,13 @@ void Fit::take_over(const petsc::BoundedGaussNewton::State& state) {
 
 /// To history, observer and log.
 void Fit::report(const std::string& what, const petsc::StepReport& step, bool keep) {
-    const double misfit = system_.problem().last_misfit(),
-                 rwp = std::sqrt(2 * misfit / system_.data_squares());
+    const double misfit = system_.problem().last_misfit(), rwp = system_.rwp(misfit);
     // Counted through: the fit is taken up again with other weights and data.
     auto& history = state_.fit.history;
     if (keep && step.accepted)
         history.push_back({static_cast<int>(history.size()) + 1, step.objective, misfit,
-                           step.gradient_norm, step.step_length, rwp, step.linear_iterations});
+                           step.gradient_norm, step.step_length, rwp, step.linear_iterations,
+                           system_.data_squares()});
     system_.observer().step(step.iteration, rwp);
     system_.log(fmt::format(
         "{} {}: objective {:.6e}, Rwp {:.3f} %, gradient {:.2e}, step {:.2e}, {} matrix-vector "

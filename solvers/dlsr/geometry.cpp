@@ -199,6 +199,12 @@ bool GeometryResult::axis_is_off() const {
     return axis_matters(axis_offset.found - axis_offset.given, axis_offset.esd, step);
 }
 
+double distance_systematic(double pixel, double half_depth) {
+    constexpr double of_maps = 0.005; // regularised maps, lines whose shape is not the model's
+    constexpr double of_voxel = 0.3;  // of a voxel in the radius of the sample
+    return std::hypot(of_maps, of_voxel * pixel / half_depth);
+}
+
 std::vector<std::string> GeometryResult::remarks() const {
     std::vector<std::string> result;
     if (std::isfinite(axis_offset.found)) {
@@ -224,13 +230,16 @@ std::vector<std::string> GeometryResult::remarks() const {
         result.push_back(text);
     }
     if (distance && std::isfinite(distance->found)) {
-        auto text = fmt::format("distance, from the parallax alone: {:.1f} +- {:.1f} mm (noise; "
-                                "errors of the model count for 1 to 2 %), {:.1f} mm given",
-                                distance->found, distance->esd, distance->given);
+        const double model = std::isfinite(distance->systematic) ? distance->systematic : 0;
+        auto text = fmt::format("distance, from the parallax alone: {:.1f} +- {:.1f} mm (noise){}, "
+                                "{:.1f} mm given",
+                                distance->found, distance->esd,
+                                model > 0 ? fmt::format(" +- {:.1f} mm (model)", model) : "",
+                                distance->given);
         if (distance->refined)
             text += "; refined with the maps, the radial axis untouched";
         const double change = std::abs(distance->found - distance->given);
-        if (!distance->refined && change > 5 * distance->esd && change > 0.05 * distance->given)
+        if (!distance->refined && change > 3 * std::hypot(distance->esd, model))
             text = "DISTANCE: " + text + ": check geometry.distance and the translation step";
         result.push_back(text);
     }

@@ -65,9 +65,16 @@ void apply_radial_scale(const Setup& setup, const Operator& model, double factor
 struct GeometryEstimate {
     double given = 0;
     double found = std::numeric_limits<double>::quiet_NaN();
-    double esd = std::numeric_limits<double>::quiet_NaN();
+    double esd = std::numeric_limits<double>::quiet_NaN(); ///< of noise alone
     bool refined = false; ///< the maps are those of `found`; else of `given`
+    /// What errors of the model make of it, as a standard uncertainty; NaN: not estimated.
+    double systematic = std::numeric_limits<double>::quiet_NaN();
 };
+
+/// Relative systematic uncertainty of a distance from the parallax of voxels of `pixel` mm in a
+/// sample that reaches `half_depth` mm from the axis: the depth within a voxel and what regularised
+/// maps make of the sample's depth (docs/theory.md).
+double distance_systematic(double pixel, double half_depth);
 
 /// What a DLSR found out about the geometry.
 struct GeometryResult {

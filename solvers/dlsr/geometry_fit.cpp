@@ -246,6 +246,8 @@ GeometryResult check_geometry(Fit& fit, std::span<const double> esd) {
         distance.given = geometry.distance;
         distance.found = geometry.distance * (1 + distance.found);
         distance.esd *= geometry.distance;
+        distance.systematic =
+            geometry.distance * distance_systematic(system.grid().pixel, system.half_depth());
         result.distance = distance;
     }
     result.radial = radial_scale(system, fit.values(), esd);

@@ -52,8 +52,11 @@ struct Result {
     std::vector<LineResidual> lines;
     struct Step {
         int iteration = 0;
-        double objective = 0, misfit = 0, gradient_norm = 0, step_length = 0, rwp = 0;
+        double objective = 0, misfit = 0, gradient_norm = 0, step_length = 0;
+        double rwp = 0; ///< as Result::rwp, of the data that the step saw
         int linear_iterations = 0;
+        double data_squares = 0; ///< Σ W d² of the coefficients that the step saw: 2 misfit without
+                                 ///< a model
     };
     std::vector<Step> history;
     /// A weight of the smoothness and what the validation projections say of it (squared residual

@@ -107,8 +107,22 @@ FactoredWeights ScanData::weights() {
     return result;
 }
 
+namespace {
+
+/// Σ w y² over the channels that have a weight and a value.
+double weighted_squares(std::span<const double> weight, std::span<const float> pattern) {
+    double sum = 0;
+    for (std::size_t k = 0; k < pattern.size(); ++k)
+        if (weight[k] > 0 && std::isfinite(pattern[k]))
+            sum += weight[k] * pattern[k] * pattern[k];
+    return sum;
+}
+
+} // namespace
+
 std::vector<float> ScanData::compress(const rietveld::PatternBasis& basis,
-                                      std::span<const float> ray_weight) {
+                                      std::span<const float> ray_weight,
+                                      std::span<double> squares) {
     const std::size_t m = basis.size();
     std::vector<float> data(ray_count() * m, 0.0F), begun;
     for (std::size_t i = rows_.begin; i < rows_.end; ++i) {
@@ -124,8 +138,11 @@ std::vector<float> ScanData::compress(const rietveld::PatternBasis& basis,
 #pragma omp parallel for schedule(static)
         for (std::size_t j = 0; j < translations_; ++j) {
             const std::size_t ray = (i - rows_.begin) * translations_ + j;
-            if (ray_weight[ray] > 0)
-                basis.compress(pattern(j), {data.data() + ray * m, m});
+            if (!(ray_weight[ray] > 0))
+                continue;
+            basis.compress(pattern(j), {data.data() + ray * m, m});
+            if (!squares.empty())
+                squares[ray] = weighted_squares(basis.channel_weight(), pattern(j));
         }
     }
     return data;
@@ -163,7 +180,7 @@ double ScanData::find_scale(const rietveld::PatternBasis& basis, std::span<const
 }
 
 void ScanData::replace(const rietveld::PatternBasis& basis, std::span<const float> ray_weight,
-                       std::span<float> predicted) {
+                       std::span<float> predicted, std::span<double> squares) {
     const std::size_t m = basis.size();
     scale_ = pseudo_->threshold() > 0 ? find_scale(basis, ray_weight, predicted) : 1;
     PseudoDataCounts own;
@@ -182,6 +199,8 @@ void ScanData::replace(const rietveld::PatternBasis& basis, std::span<const floa
                 basis.expand(coefficients, curve);
                 counts[j] += pseudo_->replace(samples(i, j), scale_, curve);
                 basis.compress(curve, coefficients);
+                if (!squares.empty())
+                    squares[ray] = weighted_squares(basis.channel_weight(), curve);
             }
         }
         for (const auto& each : counts)

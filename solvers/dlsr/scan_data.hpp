@@ -41,13 +41,14 @@ class ScanData {
     /// robust.
     bool needs_model() const { return needs_model_; }
     /// Coefficients of all own rays [ray][M], 0 for rays without weight: what can be said without a
-    /// model. Not collective.
+    /// model. `squares` [own ray], or empty: Σ w y² of their patterns, w the weights of the
+    /// channels. Not collective.
     std::vector<float> compress(const rietveld::PatternBasis& basis,
-                                std::span<const float> ray_weight);
+                                std::span<const float> ray_weight, std::span<double> squares = {});
     /// Pseudo-data (see PseudoData) at a point: coefficients of the model's prediction [own ray][M]
-    /// are replaced by those of the data. Collective.
+    /// are replaced by those of the data; `squares` as in compress(). Collective.
     void replace(const rietveld::PatternBasis& basis, std::span<const float> ray_weight,
-                 std::span<float> predicted);
+                 std::span<float> predicted, std::span<double> squares = {});
     const PseudoDataCounts& counts() const { return counts_; } ///< of the last replace()
     double residual_scale() const { return scale_; }           ///< of the last replace()
     /// Samples of the noise of all own rays, compressed likewise [ray][M]. Not collective.

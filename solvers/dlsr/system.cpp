@@ -113,6 +113,7 @@ void System::choose_layers(const std::function<std::vector<float>()>& mu) {
             half_depth = std::max(half_depth, std::hypot(grid_.coordinate(i % grid_.n),
                                                          grid_.coordinate(i / grid_.n)));
     half_depth += 0.5 * grid_.pixel;
+    half_depth_ = half_depth;
     const double distance = geometry().distance;
     parallax_ = std::isfinite(distance) && half_depth / distance > 1e-7;
     const auto axis = communicator().collectively([&] { return radial_axis(); });
@@ -157,7 +158,9 @@ void System::build(std::span<const double> globals) {
                                                         channel_weight_, basis_options_);
     });
     observer_.lap("basis");
-    data_ = communicator().collectively([&] { return scan_->compress(*basis_, weight_); });
+    squares_.assign(weight_.size(), 0.0);
+    data_ =
+        communicator().collectively([&] { return scan_->compress(*basis_, weight_, squares_); });
     observer_.lap("compress");
     model_ = make_operator(*basis_);
     communicator().collectively([&] { model_->set_depth_factors(depth_factors_); });
@@ -215,19 +218,29 @@ void System::use_rays(std::vector<float> weight) {
     used_weight_ = std::move(weight);
     model_->set_ray_weight(used_weight_);
     const std::size_t m = basis_->size();
-    double sum = 0;
+    std::vector<double> sums(2, 0.0);
     for (std::size_t r = 0; r < used_weight_.size(); ++r)
-        if (used_weight_[r] > 0)
+        if (used_weight_[r] > 0) {
+            const double weight = used_weight_[r];
             for (std::size_t i = 0; i < m; ++i)
-                sum += static_cast<double>(used_weight_[r]) * data_[r * m + i] * data_[r * m + i];
-    data_squares_ = communicator().allreduce(sum, mpi::Reduction::sum);
+                sums[0] += weight * data_[r * m + i] * data_[r * m + i];
+            sums[1] += weight * squares_[r];
+        }
+    communicator().allreduce(std::span<double>(sums), mpi::Reduction::sum);
+    data_squares_ = sums[0];
+    pattern_squares_ = sums[1];
+}
+
+double System::rwp(double misfit) const {
+    return std::sqrt((2 * misfit + std::max(0.0, pattern_squares_ - data_squares_)) /
+                     pattern_squares_);
 }
 
 double System::replace_data(std::span<const double> x) {
     std::vector<float> data(data_.size());
     problem_->set_operator_point(x, true);
     communicator().collectively([&] { model_->predict(data); });
-    scan_->replace(*basis_, weight_, data);
+    scan_->replace(*basis_, weight_, data, squares_);
     const std::size_t m = basis_->size();
     double change = 0;
     for (std::size_t r = 0; r < weight_.size(); ++r)

@@ -95,7 +95,11 @@ class System {
     const std::vector<float>& data() const { return data_; }     ///< [own ray][M]
     const std::vector<float>& weight() const { return weight_; } ///< [own ray], all that count
     const std::vector<float>& used_weight() const { return used_weight_; } ///< that the fit sees
-    double data_squares() const { return data_squares_; }                  ///< Σ W d² of these
+    double half_depth() const { return half_depth_; } ///< mm, that the sample reaches from the axis
+    double data_squares() const { return data_squares_; } ///< Σ W d² of these
+    /// √(Σ w (y − m)² / Σ w y²) over the channels of these, for a misfit ½ Σ W |d − m|² of the
+    /// coefficients d: what the compression leaves out of the patterns y counts as residual.
+    double rwp(double misfit) const;
     double ray_count() const { return ray_count_; } ///< with weight, of all ranks
     const tomography::DepthLayers& layers() const { return layers_; }
     const std::vector<std::size_t>& standards() const { return standards_; } ///< phases
@@ -137,7 +141,7 @@ class System {
     std::vector<std::size_t> standards_;
     std::vector<float> weight_, used_weight_;
     std::vector<double> channel_weight_;
-    double ray_count_ = 0, data_squares_ = 0;
+    double ray_count_ = 0, data_squares_ = 0, pattern_squares_ = 0, half_depth_ = 0;
     bool parallax_ = false;
     tomography::DepthLayers layers_;
     rietveld::PatternBasisOptions basis_options_;
@@ -150,6 +154,7 @@ class System {
     // Of the setup as it is.
     std::unique_ptr<rietveld::PatternBasis> basis_;
     std::vector<float> data_;
+    std::vector<double> squares_; ///< [own ray] Σ w y² over the channels
     std::unique_ptr<Operator> model_;
     SharedArray<double> start_values_;
     std::vector<Field> fields_;

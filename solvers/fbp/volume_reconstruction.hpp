@@ -54,6 +54,13 @@ class VolumeReconstruction {
     /// Sum [y][x] over all channels reconstructed so far, on every rank. Collective.
     std::vector<double> total() const;
 
+    /// How far the image is from explaining the scan: ‖s − k P t‖ / ‖s‖ with the rays s, summed
+    /// over the channels reconstructed so far, their image t = total(), the projector P and the
+    /// best k. Discretisation and the filter leave some percent; exchanged axes or a wrong rotation
+    /// axis a third. Rays with a channel that is not finite are left out. NaN without a ray, on
+    /// every rank. Collective.
+    double reprojection_misfit() const;
+
   private:
     const mpi::Communicator& communicator_;
     const solvers::RaySource& rays_;
@@ -63,7 +70,8 @@ class VolumeReconstruction {
     std::size_t done_ = 0;
     mpi::BlockRange pass_{0, 0}, own_{0, 0};
     std::vector<float> shard_, shard_variance_, image_, image_variance_;
-    std::vector<double> total_; ///< of this rank's channels
+    std::vector<double> total_;     ///< of this rank's channels
+    std::vector<double> ray_total_; ///< the same of the rays [rotation][translation]
 };
 
 } // namespace xrdct::fbp

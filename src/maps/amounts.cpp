@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 namespace xrdct::maps {
 
@@ -98,6 +99,22 @@ std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseM
         }
     }
     return fractions;
+}
+
+std::size_t main_phase(std::span<const PhaseRole> phases) {
+    const auto best = [&](const auto& wanted) {
+        std::optional<std::size_t> found;
+        for (std::size_t p = 0; p < phases.size(); ++p)
+            if (wanted(phases[p]) && phases[p].mass > 0 &&
+                (!found || phases[p].mass > phases[*found].mass))
+                found = p;
+        return found;
+    };
+    if (const auto p = best([](const PhaseRole& phase) { return phase.varies; }))
+        return *p;
+    if (const auto p = best([](const PhaseRole& phase) { return !phase.is_reference; }))
+        return *p;
+    return best([](const PhaseRole&) { return true; }).value_or(0);
 }
 
 PhaseDensities phase_densities(const std::vector<rietveld::PhaseModel>& phases,

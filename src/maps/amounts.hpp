@@ -47,6 +47,17 @@ using WeightFractions = ValuesWithErrors;
 std::vector<WeightFractions> weight_fractions(const std::vector<rietveld::PhaseModel>& phases,
                                               const std::vector<PhaseMapView>& maps);
 
+/// What main_phase() asks of a phase.
+struct PhaseRole {
+    double mass = 0;           ///< in the whole object, in any unit that the phases share
+    bool varies = false;       ///< its cell is mapped
+    bool is_reference = false; ///< the container that amounts are calibrated with
+};
+/// The phase that a viewer shows first: the one with the most mass among those whose cell is
+/// mapped; where none is or none has mass, among those that are no reference; then among all.
+/// `phases` must not be empty; a mass that is not finite counts as none.
+std::size_t main_phase(std::span<const PhaseRole> phases);
+
 /// Densities and weight fractions of phases that have one cell in the whole object.
 struct PhaseDensities {
     std::vector<std::vector<double>> density;         ///< [phase][voxel], g/cm³

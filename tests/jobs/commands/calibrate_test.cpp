@@ -317,7 +317,7 @@ TEST_F(InstrumentInJob, BadFileNamesTheKey) {
 }
 
 TEST_F(InstrumentInJob, ValidateShowsItAndProductsRememberIt) {
-    edit_job("[instrument]", "[instrument]\nfile = \"i.toml\"");
+    edit_job("file = \"instrument.toml\"", "file = \"i.toml\"\nu = 0.06");
     const auto validated = run_xrdct({"validate", job().string()});
     ASSERT_EQ(validated.exit_code, 0) << validated.errors;
     EXPECT_THAT(validated.output,

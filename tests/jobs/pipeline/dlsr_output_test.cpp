@@ -3,9 +3,11 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "jobs/pipeline/map_output.hpp"
 #include "jobs/report/analysis.hpp"
 #include "jobs/report/products.hpp"
 #include "jobs/report/report.hpp"
+#include "jobs/settings/job.hpp"
 #include "mpi/nexus/nexus.hpp"
 #include "support/structures.hpp"
 #include "support/temporary_directory.hpp"
@@ -109,7 +111,7 @@ dlsr::Result small_result() {
     result.geometry.emplace();
     result.geometry->step = 0.1;
     result.geometry->axis_offset = {0.0, 0.03, 0.002, true};
-    result.geometry->distance = dlsr::GeometryEstimate{1000, 990, 2, false};
+    result.geometry->distance = dlsr::GeometryEstimate{1000, 990, 2, false, 14};
     result.geometry->radial.standards.push_back({"Cu", 3.6149, 3.6113, 1e-5, 1.001, 1e-4});
     result.geometry->radial.factor = 1.001;
     result.geometry->radial.uncertainty = 1e-4;
@@ -198,6 +200,42 @@ TEST_F(DlsrOutput, WithoutDeviationsOrConstantNoneAreMadeUp) {
     EXPECT_EQ(at("Cu", "status", 11, 4), 0);
 }
 
+TEST_F(DlsrOutput, ViewersOpenThePhaseWhoseCellIsMappedAndItsVolumeFraction) {
+    settings::Job job;
+    for (const char* name : {"Fe", "Cu"})
+        job.phases.emplace_back().name = name;
+    const auto opened = [&](std::optional<double> constant, const std::string& to) {
+        const auto path = folder_ / (to + ".nxs");
+        auto file = hdf5::File::open(path, hdf5::Access::create);
+        auto root = file.root();
+        auto entry = nexus::require_class(root, "entry", "NXentry");
+        auto group = nexus::require_class(entry, "dlsr", "NXprocess");
+        pipeline::write_dlsr_result(group, small_result(), constant);
+        pipeline::set_default_phase(group, job);
+        const auto phase = group.string_attribute("default").value_or("");
+        return phase + "/" + group.open_group(phase).string_attribute("signal").value_or("");
+    };
+    job.phases[1].cell[0] = settings::Treatment::voxel;
+    EXPECT_EQ(opened(1e-5, "voxel"), "Cu/volume_fraction");
+    EXPECT_EQ(opened({}, "relative"), "Cu/weight_fraction");
+    job.phases[1].cell[0] = settings::Treatment::global;
+    job.absorption.reference_phase = "Cu";
+    EXPECT_EQ(opened(1e-5, "reference"), "Fe/volume_fraction");
+}
+
+TEST_F(DlsrOutput, NumbersSayWhatTheyAreOf) {
+    write(small_result(), 1e-5);
+    const auto meaning = [&](const char* name) {
+        return stage().open_dataset(name).string_attribute("meaning").value_or("");
+    };
+    EXPECT_THAT(meaning("rwp"), testing::HasSubstr("all channels of all rays"));
+    EXPECT_THAT(meaning("convergence/rwp"), testing::HasSubstr("all channels of all rays"));
+    EXPECT_THAT(meaning("Fe/a_errors"), testing::HasSubstr("counting noise alone"));
+    EXPECT_THAT(meaning("Fe/volume_fraction_errors"), testing::HasSubstr("counting noise alone"));
+    EXPECT_THAT(meaning("geometry/distance_errors"), testing::HasSubstr("counting noise alone"));
+    EXPECT_GT(stage().open_group("Fe").number_attribute("reference_a").value_or(0), 2.8);
+}
+
 TEST_F(DlsrOutput, DiagnosticsComeBack) {
     write(small_result());
     const auto products = report::read_products(folder_.path());
@@ -224,6 +262,8 @@ TEST_F(DlsrOutput, DiagnosticsComeBack) {
     EXPECT_EQ(geometry("axis_offset").units, "mm");
     EXPECT_EQ(geometry("distance").given, 1000);
     EXPECT_FALSE(geometry("distance").refined);
+    EXPECT_EQ(geometry("distance").systematic, 14);
+    EXPECT_TRUE(std::isnan(geometry("axis_offset").systematic));
     EXPECT_EQ(geometry("radial_scale").value, 1.001);
     EXPECT_EQ(geometry("radial_scale").esd, 1e-4);
     EXPECT_EQ(geometry("radial_scale_applied").value, 1);

@@ -24,6 +24,24 @@ TEST(ReportRange, SpansTheBulk) {
     EXPECT_DOUBLE_EQ(robust_range(values, true).low, 0.0);
 }
 
+TEST(ReportRange, OfAPropertyIsThatOfMostOfThePhase) {
+    // A tenth of the voxels, at the rim, hold little of the phase and are noise.
+    std::vector<double> values, weights;
+    for (int i = 0; i < 1000; ++i) {
+        const bool rim = i % 10 == 0;
+        values.push_back(rim ? 14.3 + 0.01 * (i - 500) : 14.3 + 1e-5 * i);
+        weights.push_back(rim ? 1e-4 : 1);
+    }
+    weights[5] = nan;
+    values[6] = nan;
+    const auto range = weighted_range(values, weights);
+    EXPECT_NEAR(range.low, 14.3, 2e-4);
+    EXPECT_NEAR(range.high, 14.31, 2e-4);
+    EXPECT_LT(robust_range(values).low, 14);
+    const auto unweighted = weighted_range(values, {});
+    EXPECT_EQ(unweighted.low, robust_range(values).low);
+}
+
 TEST(ReportRange, IgnoresMissingValuesAndFailures) {
     std::mt19937 engine(2);
     std::normal_distribution<double> noise(14.3, 0.004);

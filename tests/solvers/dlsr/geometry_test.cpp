@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "small_scan.hpp"
+#include "solvers/dlsr/geometry.hpp"
 #include "solvers/dlsr/problem.hpp"
 #include "solvers/petsc/bounded_gauss_newton.hpp"
 #include "solvers/petsc/session.hpp"
@@ -240,6 +241,19 @@ TEST(DlsrGeometry, EstimateOfAHeldParameter) {
         Error);
     EXPECT_THROW(p.problem->set_global_bounds(p.op.global_count(), 0, 1), Error);
     EXPECT_THROW(p.problem->set_global_bounds(0, 1, 0), Error);
+}
+
+TEST(DlsrGeometry, TheDistanceCarriesWhatTheModelMakesOfIt) {
+    // Voxels of a small part of the radius leave what maps and lines do.
+    EXPECT_NEAR(dlsr::distance_systematic(1e-6, 5), 0.005, 1e-6);
+    EXPECT_NEAR(dlsr::distance_systematic(0.2, 5), std::hypot(0.005, 0.012), 1e-12);
+    dlsr::GeometryResult result;
+    result.distance = dlsr::GeometryEstimate{1000, 960, 0.4, false, 15};
+    EXPECT_THAT(result.remarks(),
+                testing::Contains(HasSubstr("960.0 +- 0.4 mm (noise) +- 15.0 mm (model)")));
+    EXPECT_THAT(result.remarks(), testing::Not(testing::Contains(HasSubstr("DISTANCE"))));
+    result.distance->found = 950; // more than three times both
+    EXPECT_THAT(result.remarks(), testing::Contains(HasSubstr("DISTANCE")));
 }
 
 } // namespace

@@ -256,7 +256,7 @@ GeometryResult geometry() {
     g.step = 0.1;
     g.axis_offset = {0.02, 0.021, 0.001, false};
     g.sinogram_axis = GeometryEstimate{0.02, 0.0205, 0.002, false};
-    g.distance = GeometryEstimate{1000, 985, 1, false};
+    g.distance = GeometryEstimate{1000, 985, 1, false, 15};
     const auto s = setup();
     const std::vector<double> cells{s.model.phases[0].cell[0].value,
                                     s.model.phases[1].cell[0].value},

@@ -2,6 +2,7 @@
 #include "solvers/fbp/channel_passes.hpp"
 #include "solvers/fbp/volume_reconstruction.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -15,7 +16,7 @@ namespace {
 constexpr std::size_t n_rotation = 12, n_translation = 16, n_channel = 11;
 
 /// A scan in memory.
-class Rays final : public solvers::RaySource {
+class Rays : public solvers::RaySource {
   public:
     explicit Rays(const mpi::Communicator& communicator) : communicator_(communicator) {
         for (std::size_t i = 0; i < n_rotation; ++i)
@@ -45,16 +46,58 @@ class Rays final : public solvers::RaySource {
         const auto own = own_channels(channels);
         for (std::size_t ray = 0; ray < n_rotation * n_translation; ++ray)
             for (std::size_t k = 0; k < own.size(); ++k) {
-                intensity[ray * own.size() + k] = value(ray, own.begin + k);
+                intensity[ray * own.size() + k] = measured(ray, own.begin + k);
                 variance[ray * own.size() + k] = 1 + value(ray, own.begin + k);
             }
     }
 
+    virtual float measured(std::size_t ray, std::size_t channel) const {
+        return value(ray, channel);
+    }
+
   private:
     const mpi::Communicator& communicator_;
+
+  protected:
     tomography::ScanGeometry geometry_;
+
+  private:
     std::vector<double> two_theta_;
 };
+
+/// A disc beside the axis, brighter in higher channels, that the beam hits `shift` mm later than
+/// the geometry says.
+class Disc final : public Rays {
+  public:
+    Disc(const mpi::Communicator& communicator, double shift) : Rays(communicator), shift_(shift) {}
+    float measured(std::size_t ray, std::size_t channel) const override {
+        const double omega = geometry_.rotation[ray / n_translation] * std::acos(-1.0) / 180;
+        const double centre = 0.12 * std::cos(omega) + 0.05 * std::sin(omega);
+        const double t = geometry_.translation[ray % n_translation] - shift_ - centre;
+        return static_cast<float>(static_cast<double>(channel + 1) * 2 *
+                                  std::sqrt(std::max(0.0, 0.4 * 0.4 - t * t)));
+    }
+
+  private:
+    double shift_;
+};
+
+double reprojection_misfit(double shift) {
+    const auto world = mpi::Communicator::world();
+    const Disc rays(world, shift);
+    fbp::VolumeReconstruction volume(world, rays, {n_translation, 0.1}, {{}, 2, 4});
+    while (!volume.finished()) {
+        volume.read();
+        volume.reconstruct();
+    }
+    return volume.reprojection_misfit();
+}
+
+TEST(VolumeReconstruction, ProjectionsOfTheImageAreTheRays) {
+    const double right = reprojection_misfit(0), wrong = reprojection_misfit(0.4);
+    EXPECT_LT(right, 0.12);
+    EXPECT_GT(wrong, 0.25);
+}
 
 /// The image of one channel, all by itself.
 std::vector<float> image_of(const Rays& rays, const tomography::ImageGrid& grid,

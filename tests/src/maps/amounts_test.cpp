@@ -75,4 +75,15 @@ TEST(Amounts, DensitiesOfVolumeFractions) {
     EXPECT_NEAR(found.mean_weight_fraction[0] + found.mean_weight_fraction[1], 1, 1e-12);
 }
 
+TEST(MainPhase, IsTheMostOfThoseWithAMapOfTheCell) {
+    using maps::PhaseRole;
+    const PhaseRole can{24, false, true}, foil{11, false, false}, cathode{40, true, false},
+        trace{0.2, true, false}, none{std::nan(""), true, false};
+    EXPECT_EQ(maps::main_phase(std::vector{can, foil, trace, cathode}), 3U);
+    EXPECT_EQ(maps::main_phase(std::vector{can, foil, trace}), 2U); // little, but what is mapped
+    EXPECT_EQ(maps::main_phase(std::vector{can, foil, none}), 1U);  // the can only holds it
+    EXPECT_EQ(maps::main_phase(std::vector{none, can}), 1U);
+    EXPECT_EQ(maps::main_phase(std::vector{none, none}), 0U);
+}
+
 } // namespace
