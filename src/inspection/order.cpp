@@ -125,7 +125,7 @@ std::vector<Finding> check_places(std::span<const double> rotation, std::span<co
 
 namespace {
 
-constexpr long reach = 3;                        // steps beside half a turn
+constexpr long farthest = 3;                     // steps beside half a turn
 constexpr std::size_t most_opposite_pairs = 150; // of one scale
 
 struct Opposite {
@@ -133,10 +133,10 @@ struct Opposite {
     double weight; ///< likeness of projections that are so far from each other in truth
 };
 
-/// Mean correlation of rows 0 … `reach` apart; for 0 that of 1, which has the noise of two rows.
+/// Mean correlation of rows 0 … `farthest` apart; for 0 that of 1, which has the noise of two rows.
 std::vector<double> likeness_by_lag(const std::vector<Row>& off) {
     std::vector<double> result;
-    for (std::size_t lag = 1; lag <= static_cast<std::size_t>(reach); ++lag) {
+    for (std::size_t lag = 1; lag <= static_cast<std::size_t>(farthest); ++lag) {
         double sum = 0;
         std::size_t count = 0;
         for (std::size_t i = 0; i + lag < off.size(); ++i)
@@ -158,7 +158,7 @@ std::vector<Opposite> opposite_pairs(std::span<const double> rotation, double st
             const double apart = scale * std::abs(rotation[j] - rotation[i]);
             const double lag = std::abs(std::remainder(apart - 180, 360.0)) / (scale * step);
             const double weight =
-                lag <= reach ? likeness[static_cast<std::size_t>(std::lround(lag))] : 0;
+                lag <= farthest ? likeness[static_cast<std::size_t>(std::lround(lag))] : 0;
             if (weight > 0)
                 pairs.push_back({i, j, weight});
         }
