@@ -8,6 +8,7 @@
 #include "jobs/program/stop_request.hpp"
 #include "jobs/report/analysis_file.hpp"
 #include "mpi/nexus/nexus.hpp"
+#include "tomography/ray_total.hpp"
 #include "tomography/rotation_axis.hpp"
 
 #include <algorithm>
@@ -32,31 +33,66 @@ double peak_memory_bytes() {
     return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
+/// Calls `each` with every ray of this rank's rotations and its channels in use.
+template <class F>
+void for_own_rays(const StageContext& context, F&& each) {
+    const auto& scan = context.scan;
+    const auto& communicator = context.communicator;
+    const std::size_t n_translation = scan.geometry().translation.size(), n = scan.n_channel();
+    const auto rows = mpi::block_range(scan.geometry().rotation.size(),
+                                       static_cast<std::size_t>(communicator.size()),
+                                       static_cast<std::size_t>(communicator.rank()));
+    std::vector<float> line(n_translation * n);
+    for (std::size_t i = rows.begin; i < rows.end; ++i) {
+        scan.file().read_rows({i, i + 1}, scan.channels(), line);
+        for (std::size_t j = 0; j < n_translation; ++j)
+            each(i * n_translation + j, std::span<const float>(line).subspan(j * n, n));
+    }
+}
+
 /// Sum over the channels in use of the conditioned intensities, [rotation][translation], on every
-/// rank. Collective.
+/// rank; channels that are masked in a ray count as those of the mean pattern. Collective.
 std::vector<float> summed_sinogram(const StageContext& context) {
     const auto& scan = context.scan;
     const auto& communicator = context.communicator;
-    const std::size_t n_rotation = scan.geometry().rotation.size();
-    const std::size_t n_translation = scan.geometry().translation.size();
-    std::vector<double> sum(n_rotation * n_translation, 0.0);
+    const std::size_t n = scan.n_channel();
+    std::vector<double> sum(scan.geometry().rotation.size() * scan.geometry().translation.size(),
+                            0.0);
+    std::vector<double> pattern(2 * n, 0.0); // sums and numbers of rays
+    std::vector<std::size_t> incomplete;
     const ScanRays rays(scan, communicator, context.transmission);
     communicator.collectively([&] {
-        const auto rows =
-            mpi::block_range(n_rotation, static_cast<std::size_t>(communicator.size()),
-                             static_cast<std::size_t>(communicator.rank()));
-        const std::size_t n = scan.n_channel();
-        std::vector<float> line(n_translation * n);
-        for (std::size_t i = rows.begin; i < rows.end; ++i) {
-            scan.file().read_rows({i, i + 1}, scan.channels(), line);
-            for (std::size_t j = 0; j < n_translation; ++j) {
-                double total = 0;
-                for (std::size_t k = 0; k < n; ++k)
-                    total += line[j * n + k];
-                const std::size_t ray = i * n_translation + j;
-                sum[ray] = total * rays.ray_factor(ray);
+        for_own_rays(context, [&](std::size_t ray, std::span<const float> values) {
+            bool complete = true;
+            for (std::size_t k = 0; k < n; ++k) {
+                if (!std::isfinite(values[k])) {
+                    complete = false;
+                    continue;
+                }
+                sum[ray] += static_cast<double>(values[k]);
+                pattern[k] += static_cast<double>(values[k]);
+                pattern[n + k] += 1;
             }
-        }
+            sum[ray] *= rays.ray_factor(ray);
+            if (!complete)
+                incomplete.push_back(ray);
+        });
+    });
+    communicator.allreduce(std::span<double>(pattern), mpi::Reduction::sum);
+    for (std::size_t k = 0; k < n; ++k)
+        pattern[k] = pattern[n + k] > 0 ? pattern[k] / pattern[n + k] : 0;
+    communicator.collectively([&] {
+        if (incomplete.empty())
+            return;
+        std::size_t next = 0;
+        for_own_rays(context, [&](std::size_t ray, std::span<const float> values) {
+            if (next == incomplete.size() || incomplete[next] != ray)
+                return;
+            ++next;
+            sum[ray] =
+                rays.ray_factor(ray) *
+                tomography::completed_total(values, std::span<const double>(pattern).first(n));
+        });
     });
     // NaN marks missing rays and must survive the exchange of sums.
     std::vector<double> missing(sum.size(), 0.0);

@@ -153,27 +153,30 @@ class DlsrResume : public ::testing::Test {
         folder_ = std::make_unique<TemporaryDirectory>();
         simulate_cell(cell(), {"--translations", "24", "--rotations", "20", "--channels", "260",
                                "--first-channel", "1.3", "--channel-width", "0.0142"});
-        const auto run = run_xrdct({"run", (cell() / "job.toml").string()}, 2, 120);
-        if (run.exit_code != 0)
-            throw std::runtime_error("the conventional job failed: " + run.errors);
+        for (const auto& job : {untold_job, told_job}) {
+            const auto run = run_xrdct({"run", (cell() / job.file).string()}, 2, 120);
+            if (run.exit_code != 0)
+                throw std::runtime_error("the conventional job failed: " + run.errors);
+        }
     }
     static void TearDownTestSuite() { folder_.reset(); }
     static fs::path cell() { return *folder_ / "cell"; }
 
-    static fs::path new_results(const std::string& name) {
+    static fs::path new_results(const std::string& name, const SimulatedJob& job) {
         const auto results = cell() / name;
         fs::create_directory(results);
         for (const char* product : {"absorption.nxs", "fbp.nxs", "rietveld.nxs"})
-            fs::copy_file(cell() / "results" / product, results / product);
+            fs::copy_file(cell() / job.results / product, results / product);
         return results;
     }
 
-    static ProcessResult run(const fs::path& results, std::vector<std::string> settings,
-                             bool resume, const std::function<bool()>& watch = {}) {
+    static ProcessResult run(const SimulatedJob& job, const fs::path& results,
+                             std::vector<std::string> settings, bool resume,
+                             const std::function<bool()>& watch = {}) {
         settings.insert(settings.end(),
                         {"stages=[\"dlsr\"]", "output=" + results.string(), "dlsr.layers=3",
                          "dlsr.amount_smoothness=3", "dlsr.error_samples=2"});
-        std::vector<std::string> arguments{"run", (cell() / "job.toml").string()};
+        std::vector<std::string> arguments{"run", (cell() / job.file).string()};
         for (const auto& setting : settings) {
             arguments.emplace_back("--set");
             arguments.push_back(setting);
@@ -184,12 +187,12 @@ class DlsrResume : public ::testing::Test {
     }
 
     /// Runs, goes on from every checkpoint that was seen, compares; returns them.
-    static std::vector<dlsr::State> expect_equal(const std::string& name,
+    static std::vector<dlsr::State> expect_equal(const SimulatedJob& job, const std::string& name,
                                                  const std::vector<std::string>& settings) {
-        const auto reference = new_results(name);
+        const auto reference = new_results(name, job);
         // They are replaced and never changed, so that a link keeps each.
         std::vector<fs::path> saved;
-        const auto undisturbed = run(reference, settings, false, [&] {
+        const auto undisturbed = run(job, reference, settings, false, [&] {
             std::error_code code;
             const auto present = reference / checkpoint_name;
             const bool known = !saved.empty() && fs::equivalent(saved.back(), present, code);
@@ -212,9 +215,9 @@ class DlsrResume : public ::testing::Test {
                                std::to_string(state.validation.tried.size()) + " weights";
             SCOPED_TRACE(place);
             states.push_back(std::move(state));
-            const auto results = new_results("from-" + checkpoint.filename().string());
+            const auto results = new_results("from-" + checkpoint.filename().string(), job);
             fs::copy_file(checkpoint, results / checkpoint_name);
-            const auto resumed = run(results, settings, true);
+            const auto resumed = run(job, results, settings, true);
             EXPECT_EQ(resumed.exit_code, 0) << resumed.errors;
             EXPECT_NE(resumed.errors.find("goes on from"), std::string::npos) << resumed.errors;
             if (resumed.exit_code == 0) {
@@ -239,20 +242,22 @@ int count_of(const std::vector<dlsr::State>& states,
 }
 
 // Few rays tell the global values, which leave their ranges: before these follow, after it, and
-// between the samples of the errors.
+// between the samples of the errors; the cell of the second phase is held at first.
 TEST_F(DlsrResume, WhereRangesMove) {
-    const auto states = expect_equal("ranges", {"dlsr.smoothness=1", "dlsr.convergence=1e-5"});
+    const auto states =
+        expect_equal(untold_job, "ranges", {"dlsr.smoothness=1", "dlsr.convergence=1e-5"});
     EXPECT_GE(
         count_of(states, [](auto& s) { return s.fit.iteration > 0 && s.fit.range_moves == 0; }), 1);
     EXPECT_GE(count_of(states, [](auto& s) { return s.fit.range_moves > 0; }), 3);
+    EXPECT_GE(count_of(states, [](auto& s) { return s.phase == dlsr::Phase::rough_steps; }), 1);
     EXPECT_GE(count_of(states, [](auto& s) { return s.phase == dlsr::Phase::esd; }), 1);
 }
 
 // Outlying samples get what the model says, again and again.
 TEST_F(DlsrResume, WhereDataAreReplaced) {
-    const auto states =
-        expect_equal("replaced", {"dlsr.loss=\"huber\"", "dlsr.smoothness=1",
-                                  "dlsr.convergence=1e-3", "dlsr.check_senses=false"});
+    const auto states = expect_equal(told_job, "replaced",
+                                     {"dlsr.loss=\"huber\"", "dlsr.smoothness=1",
+                                      "dlsr.convergence=1e-3", "dlsr.check_senses=false"});
     EXPECT_GE(count_of(states,
                        [](auto& s) {
                            return s.phase == dlsr::Phase::last_steps && !s.fit.data_x.empty();
@@ -262,9 +267,9 @@ TEST_F(DlsrResume, WhereDataAreReplaced) {
 
 // While the geometry is refined and the strength of the smoothness is chosen.
 TEST_F(DlsrResume, WhereGeometryAndStrengthAreChosen) {
-    const auto states =
-        expect_equal("geometry", {"dlsr.axis_offset=\"refine\"", "dlsr.distance=\"refine\"",
-                                  "dlsr.radial_scale=\"metals\"", "dlsr.convergence=1e-3"});
+    const auto states = expect_equal(told_job, "geometry",
+                                     {"dlsr.axis_offset=\"refine\"", "dlsr.distance=\"refine\"",
+                                      "dlsr.radial_scale=\"metals\"", "dlsr.convergence=1e-3"});
     EXPECT_GE(
         count_of(states,
                  [](auto& s) { return s.phase == dlsr::Phase::geometry && s.fit.iteration > 0; }),

@@ -9,15 +9,21 @@ namespace xrdct::test {
 namespace {
 std::unique_ptr<TemporaryDirectory> folder;
 std::filesystem::path small_cell;
+SimulatedJob job;
 } // namespace
 
 void DlsrTest::SetUpTestSuite() {
+    set_up(untold_job);
+}
+
+void DlsrTest::set_up(const SimulatedJob& wanted) {
+    job = wanted;
     folder = std::make_unique<TemporaryDirectory>();
     small_cell = *folder / "cell";
     simulate_cell(small_cell, {"--translations", "36", "--rotations", "44", "--channels", "240",
                                "--channel-width", "0.0163", "--diameter", "5", "--core", "0.8",
                                "--distance", "480"});
-    const auto run = run_xrdct({"run", (small_cell / "job.toml").string()}, 2, 120);
+    const auto run = run_xrdct({"run", (small_cell / job.file).string()}, 2, 120);
     if (run.exit_code != 0)
         throw std::runtime_error("the conventional job failed: " + run.errors);
 }
@@ -34,7 +40,7 @@ std::filesystem::path DlsrTest::new_results(const std::string& name) {
     const auto results = small_cell / ("results-" + name);
     std::filesystem::create_directories(results);
     for (const char* product : {"absorption.nxs", "fbp.nxs", "rietveld.nxs"})
-        std::filesystem::copy_file(small_cell / "results" / product, results / product);
+        std::filesystem::copy_file(small_cell / job.results / product, results / product);
     return results;
 }
 
@@ -46,7 +52,7 @@ std::vector<std::string> DlsrTest::quick() {
 ProcessResult DlsrTest::run_dlsr(const std::filesystem::path& results,
                                  const std::vector<std::string>& more, int ranks,
                                  const std::function<bool()>& kill_when) {
-    std::vector<std::string> arguments{"run",   (small_cell / "job.toml").string(),
+    std::vector<std::string> arguments{"run",   (small_cell / job.file).string(),
                                        "--set", "stages=[\"dlsr\"]",
                                        "--set", "output=" + results.string()};
     arguments.insert(arguments.end(), more.begin(), more.end());

@@ -14,11 +14,21 @@
 
 namespace xrdct::test {
 
+/// One of the jobs of a simulated cell.
+struct SimulatedJob {
+    const char* file;    ///< in its folder
+    const char* results; ///< where it writes
+};
+inline constexpr SimulatedJob untold_job{"job.toml", "results"}, ///< knows nothing of the truth
+    told_job{"job_with_truth.toml", "results_told"};             ///< starts at it
+
 /// A small simulated cell (36 × 36 voxels) with its conventional results, made once; every run of
 /// the dlsr stage has a results folder of its own.
 class DlsrTest : public ::testing::Test {
   protected:
     static void SetUpTestSuite();
+    /// The cell and its conventional results by a job, which is that of all later runs.
+    static void set_up(const SimulatedJob& job);
     static void TearDownTestSuite();
 
     static const std::filesystem::path& cell();

@@ -201,7 +201,10 @@ class SpoiltScan {
 TEST_F(DlsrInput, ScanOfNaN) {
     SpoiltScan scan(cell() / "scan.nxs");
     scan.spoil(1);
-    expect_failure(new_results("nan"), hasty, 2, {"scan.nxs", "dlsr"});
+    expect_failure(new_results("nan"), hasty, 2, {"scan.nxs", "no intensity is finite"});
+    auto forced = hasty;
+    forced.emplace_back("--force-data");
+    expect_failure(new_results("forced"), forced, 2, {"scan.nxs", "dlsr"});
 }
 
 TEST_F(DlsrInput, SomeRotationsAreNaN) {
