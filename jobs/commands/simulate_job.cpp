@@ -19,10 +19,12 @@ namespace xrdct::commands {
 
 namespace {
 
-constexpr double first_guess = 1000;        ///< Å, of every crystallite size
-constexpr double far_from_cif = 0.025;      ///< relative
-constexpr double rough_lattice = 0.05;      ///< Å, by which such a lattice is off
-constexpr double read_off = 0.05;           ///< degrees, to which a peak is read off a plot
+constexpr double first_guess = 1000;   ///< Å, of every crystallite size
+constexpr double far_from_cif = 0.025; ///< relative
+constexpr double rough_lattice = 0.05; ///< Å, by which such a lattice is off
+constexpr double read_off = 0.05;      ///< degrees, to which a peak is read off a plot
+/// Lattice spacings [Å] between which a calibration has its lines, at least.
+constexpr double widest_spacing = 3.4, closest_spacing = 1.0;
 constexpr const char* standard = "CeO2";    ///< of the calibration
 constexpr const char* electrolyte = "LP30"; ///< what a cell is filled with
 
@@ -33,6 +35,19 @@ bool has_parallax(const phantom::ScanSimulator& simulator) {
 double separator_place(const phantom::ScanSimulator& simulator) {
     const auto& scan = simulator.scan();
     return degrees(2 * std::asin(scan.wavelength / (2 * scan.separator_d)));
+}
+
+/// The scan's channels, and more where it holds too few lines of the standard.
+phantom::ScanDesign calibration_scan(phantom::ScanDesign scan) {
+    const auto place = [&](double d) { return degrees(2 * std::asin(scan.wavelength / (2 * d))); };
+    const double width = scan.two_theta_width;
+    const double last = scan.two_theta_first + static_cast<double>(scan.channels) * width;
+    const double below = std::max(0.0, scan.two_theta_first - place(widest_spacing)),
+                 above = std::max(0.0, place(closest_spacing) - last);
+    const double before = std::ceil(below / width);
+    scan.two_theta_first -= before * width;
+    scan.channels += static_cast<std::size_t>(before + std::ceil(above / width));
+    return scan;
 }
 
 std::string job_head(const phantom::ScanSimulator& simulator, const std::string& comment,
@@ -144,8 +159,8 @@ void write_calibration(const phantom::ScanSimulator& simulator,
                        const std::filesystem::path& folder) {
     const auto& known = crystal::powder_standard(standard);
     const Standard reference{known.phase(), known.source};
-    const auto counts = phantom::standard_pattern(simulator.scan(), reference.phase);
-    const auto& scan = simulator.scan();
+    const auto scan = calibration_scan(simulator.scan());
+    const auto counts = phantom::standard_pattern(scan, reference.phase);
     std::string text = fmt::format("# {} ({}) as this instrument would record it\n"
                                    "# 2theta [deg], counts, their e.s.d.\n",
                                    known.name, known.material);

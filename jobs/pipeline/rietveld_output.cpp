@@ -19,11 +19,12 @@ namespace xrdct::pipeline {
 
 namespace {
 
-nlohmann::json start_model_json(const rietveld::RefinementResult& start, std::size_t voxels) {
+nlohmann::json start_model_json(const voxels::VoxelRefinement::State& state) {
+    const auto& start = state.start;
     nlohmann::json json;
     json["status"] = std::string(to_string(start.status));
     json["message"] = start.message;
-    json["voxels"] = voxels;
+    json["voxels"] = state.mean.voxels;
     json["rp"] = start.agreement.rp;
     json["rwp"] = start.agreement.rwp;
     json["rexp"] = start.agreement.rexp;
@@ -46,6 +47,10 @@ nlohmann::json start_model_json(const rietveld::RefinementResult& start, std::si
         }
         json["phases"].push_back(entry);
     }
+    for (const auto& pair : state.alike)
+        json["alike"].push_back(
+            {{"phases", {start.phases[pair.one].name, start.phases[pair.other].name}},
+             {"correlation", -pair.likeness}});
     return json;
 }
 
@@ -143,7 +148,7 @@ void write_rietveld_result(hdf5::Group& stage, const RietveldResult& result) {
     const auto& mean = result.state.mean;
     const auto& start = result.state.start;
     const auto& fits = result.state.fits;
-    stage.write_string("start_model", start_model_json(start, mean.voxels).dump(1));
+    stage.write_string("start_model", start_model_json(result.state).dump(1));
     stage.write_string("noise",
                        result.relative_variance
                            ? "variances proportional to the intensity, e.s.d. scaled by GoF"

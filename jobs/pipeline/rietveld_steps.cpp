@@ -91,6 +91,11 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
         timings.lap("widths");
     }
     fit({});
+    for (const auto& pair : voxels.state().alike)
+        context.notes.push_back(fmt::format(
+            "{} and {} have nearly the same lines (correlation of their amounts -{:.3f}): what "
+            "there is of each is hardly told, their sum is",
+            job.phases[pair.one].name, job.phases[pair.other].name, pair.likeness));
 }
 
 } // namespace xrdct::pipeline

@@ -163,6 +163,20 @@ std::vector<std::string> globals_at_bound(const std::string& start_model) {
     return names;
 }
 
+std::vector<std::string> alike_phases(const std::string& start_model) {
+    std::vector<std::string> pairs;
+    const auto json = nlohmann::json::parse(start_model, nullptr, false);
+    if (!json.is_object() || !json.contains("alike") || !json["alike"].is_array())
+        return pairs;
+    for (const auto& entry : json["alike"])
+        if (entry.is_object() && entry.contains("phases") && entry["phases"].is_array() &&
+            entry["phases"].size() == 2 && entry["phases"][0].is_string() &&
+            entry["phases"][1].is_string())
+            pairs.push_back(entry["phases"][0].get<std::string>() + " and " +
+                            entry["phases"][1].get<std::string>());
+    return pairs;
+}
+
 } // namespace
 
 double unexplained_share(double rwp, double gof) {
@@ -183,6 +197,7 @@ Evidence find_evidence(const Products& products, const ProductStage& stage) {
             add_cells(stage, data, out.phases.back(), out.cells);
         }
     out.globals_at_bound = globals_at_bound(stage.start_model);
+    out.alike = alike_phases(stage.start_model);
     for (const ProductStage& other : products.stages) {
         const auto file = hdf5::File::open(other.file, hdf5::Access::read_only);
         const std::string path = "entry/" + other.name;

@@ -46,6 +46,7 @@ struct Evidence {
     std::vector<PhaseEvidence> phases;
     std::vector<CellRatio> cells;
     std::vector<std::string> globals_at_bound; ///< of the model of the mean pattern
+    std::vector<std::string> alike; ///< pairs of phases with nearly the same lines, "A and B"
 };
 
 /// (Rwp² − Rexp²) / (1 − Rexp²) with Rexp = Rwp / GoF: the share of Σ w y² that neither model nor

@@ -178,6 +178,10 @@ void judge_phases(const StageResult& stage, Verdict& verdict) {
         verdict.doubts.push_back(
             fmt::format("{}: significant in hardly any voxel, so that no map of its cell says much",
                         fmt::join(missing, ", ")));
+    if (!stage.evidence.alike.empty() && !stage.dlsr)
+        verdict.doubts.push_back(
+            fmt::format("nearly the same lines, so that only their sum is told: {}",
+                        fmt::join(stage.evidence.alike, ", ")));
     if (!stage.evidence.globals_at_bound.empty() && !stage.dlsr)
         verdict.doubts.push_back(
             fmt::format("on a bound: {}", fmt::join(stage.evidence.globals_at_bound, ", ")));

@@ -62,7 +62,7 @@ rietveld::PatternModel refine_on_rays(const RaySums& sums, const rietveld::Radia
     std::vector<double> own;
     for (auto& phase : start.phases) {
         own.push_back(phase.gauss_microstrain.value);
-        phase.size.refine = phase.microstrain.refine = phase.b_overall.refine = false;
+        phase.microstrain.refine = phase.b_overall.refine = false;
         phase.gauss_microstrain.value = std::hypot(phase.gauss_microstrain.value, strain);
         phase.gauss_microstrain.refine = strain > 1e-5;
     }

@@ -34,7 +34,7 @@ std::vector<double> typical_variance(const rietveld::RadialAxis& axis,
                                      const std::vector<std::pair<double, double>>& excluded);
 
 /// The start model refined on the mean of all rays, where parallax has broadened every phase's
-/// lines by what its depths along the beam do; widths then go back to those of the phases.
+/// lines by what its depths along the beam do; strains then go back to those of the phases.
 /// `distance` [mm]; NaN: no parallax. Throws Error for refine()'s reasons. Not collective.
 rietveld::PatternModel refine_on_rays(const RaySums& sums, const rietveld::RadialAxis& axis,
                                       rietveld::PatternModel start, double distance,

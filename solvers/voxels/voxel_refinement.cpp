@@ -135,8 +135,10 @@ void VoxelRefinement::find_undecided(const rietveld::PatternModel& model,
 }
 
 void VoxelRefinement::prepare() {
-    communicator_.collectively(
-        [&] { fitter_.emplace(axis_, state_.start.model, options_.fit, team_); });
+    communicator_.collectively([&] {
+        fitter_.emplace(axis_, state_.start.model, options_.fit, team_);
+        state_.alike = alike_phases(axis_, state_.start.model);
+    });
 }
 
 /// Patterns of the voxels of a row that `wanted` [x] marks.

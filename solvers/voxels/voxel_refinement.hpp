@@ -50,6 +50,7 @@ class VoxelRefinement {
         std::vector<GlobalShape> undecided;
         /// Those of them, "LiC6 a", that the mean pattern ought to have told but did not.
         std::vector<std::string> untold;
+        std::vector<rietveld::AlikePhases> alike; ///< phases of its model
         /// [phase][voxel] 0: not in the voxel's model; empty: all phases everywhere.
         std::vector<std::vector<unsigned char>> masks;
         VoxelwiseResult fits; ///< maps on the root only

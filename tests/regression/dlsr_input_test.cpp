@@ -204,7 +204,7 @@ TEST_F(DlsrInput, ScanOfNaN) {
     expect_failure(new_results("nan"), hasty, 2, {"scan.nxs", "no intensity is finite"});
     auto forced = hasty;
     forced.emplace_back("--force-data");
-    expect_failure(new_results("forced"), forced, 2, {"scan.nxs", "dlsr"});
+    expect_failure(new_results("forced"), forced, 2, {"scan.nxs", "axis offset"});
 }
 
 TEST_F(DlsrInput, SomeRotationsAreNaN) {

@@ -216,7 +216,7 @@ CASES = [
     ("Q in 1/angstrom taken for 2theta", lambda s: as_q(s, 1), "Q in 1/angstrom|strong lines"),
     ("Q in 1/nm taken for 2theta", lambda s: as_q(s, 10), "Q in 1/nm|below|2theta"),
     ("2theta taken for Q", two_theta_as_q, "2theta in deg"),
-    ("theta taken for 2theta", lambda s: s.scale(RADIAL, 0.5), "factor|theta"),
+    ("theta taken for 2theta", lambda s: s.scale(RADIAL, 0.5), "factor|theta|the radial axis"),
     ("channels twice as wide", lambda s: s.put(RADIAL, s.get(RADIAL)[0] + 2 * (s.get(RADIAL) - s.get(RADIAL)[0])), "strong lines|line at|radial axis|lines of the phases"),
     ("2theta shifted by 0.02 deg", lambda s: s.put(RADIAL, s.get(RADIAL) + 0.02), "shift"),
     ("2theta shifted by -0.02 deg", lambda s: s.put(RADIAL, s.get(RADIAL) - 0.02), "?shift"),
@@ -251,7 +251,8 @@ class Job:
     """The lines of a job and its phases, changed as text."""
 
     def __init__(self, text, folder):
-        self.text = re.sub(r'(cif\s*=\s*)"([^"]+)"', lambda m: f'{m[1]}"{os.path.normpath(os.path.join(folder, m[2]))}"', text)
+        self.text = re.sub(r'(cif\s*=\s*|\[instrument\]\nfile\s*=\s*)"([^"]+)"',
+                           lambda m: f'{m[1]}"{os.path.normpath(os.path.join(folder, m[2]))}"', text)
         self.cif = os.path.normpath(os.path.join(folder, re.search(r'cif\s*=\s*"([^"]+)"', text)[1]))
 
     def phases(self):
@@ -310,7 +311,7 @@ def try_case(program, folder, source, job_path, change, foreign):
     shutil.copyfile(source, copy)
     with open(job_path) as file:
         job = Job(file.read(), os.path.dirname(job_path))
-    job.text = re.sub(r'^file = ".*"', 'file = "scan.nxs"', job.text, flags=re.M)
+    job.text = re.sub(r'^file = ".*"', 'file = "scan.nxs"', job.text, count=1, flags=re.M)
     with h5py.File(copy, "r+") as file:
         scan = Scan(file)
         scan.foreign = foreign

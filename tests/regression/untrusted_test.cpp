@@ -74,7 +74,7 @@ TEST_F(Untrusted, WidthsStructuresAndCells) {
                      "the model misses the mean pattern");
     // A second phase of the same structure takes the place: amounts are right under its name.
     EXPECT_THAT(run({"phase.NMC532.cif=cif/LiC12.cif"}).errors,
-                HasSubstr("NMC532: significant in hardly any voxel"));
+                HasSubstr("only their sum is told: NMC532 and LiC12"));
     expect_untrusted(run({"phase.NMC532.start_c=13.2"}), "NMC532: significant in hardly any voxel");
 }
 

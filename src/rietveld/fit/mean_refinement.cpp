@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 namespace xrdct::rietveld {
@@ -11,6 +12,7 @@ namespace {
 
 constexpr double told_change = 3;   ///< e.s.d.
 constexpr double sharp_cell = 3e-4; ///< relative e.s.d.
+constexpr double alike = 0.99;
 
 void hold_shape(PhaseModel& phase) {
     for (auto& cell : phase.cell)
@@ -18,6 +20,26 @@ void hold_shape(PhaseModel& phase) {
     for (auto* parameter : {&phase.size, &phase.microstrain, &phase.gauss_microstrain,
                             &phase.b_overall, &phase.depth})
         parameter->refine = false;
+}
+
+/// Of two patterns as vectors; 0 for one without lines.
+double cosine(const std::vector<double>& a, const std::vector<double>& b) {
+    const double squares = std::inner_product(a.begin(), a.end(), a.begin(), 0.0) *
+                           std::inner_product(b.begin(), b.end(), b.begin(), 0.0);
+    return squares > 0 ? std::inner_product(a.begin(), a.end(), b.begin(), 0.0) / std::sqrt(squares)
+                       : 0;
+}
+
+void take_widths(PhaseModel& phase, const PhaseModel& from) {
+    phase.size.value = from.size.value;
+    phase.microstrain.value = from.microstrain.value;
+    phase.gauss_microstrain.value = from.gauss_microstrain.value;
+}
+
+void take_shape(PhaseModel& phase, const PhaseModel& from) {
+    take_widths(phase, from);
+    for (std::size_t i = 0; i < phase.cell.size(); ++i)
+        phase.cell[i].value = from.cell[i].value;
 }
 
 class MeanRefiner {
@@ -76,11 +98,17 @@ RefinementResult MeanRefiner::fit_in_turn() const {
             auto& phase = both.phases[p];
             const auto& first = both.phases.at(static_cast<std::size_t>(leader(p)));
             phase.scale = held_.phases[p].scale;
-            phase.size.value = first.size.value;
-            phase.microstrain.value = first.microstrain.value;
-            phase.gauss_microstrain.value = first.gauss_microstrain.value;
+            take_widths(phase, first);
         }
-    return fit(both, 0);
+    found = fit(both, 0);
+    // What a follower has made insignificant goes back to the start of all.
+    bool moved = false;
+    for (std::size_t p = 0; p < both.phases.size(); ++p)
+        if (leader(p) < 0 && !found.phases[p].significant) {
+            moved = true;
+            take_shape(both.phases[p], held_.phases[p]);
+        }
+    return moved ? fit(both, 0) : found;
 }
 
 bool MeanRefiner::is_told(const RefinementResult& found, const CellPlace& place) const {
@@ -130,6 +158,31 @@ MeanRefinement refine_mean(const RadialAxis& axis, std::span<const double> inten
                            std::span<const double> variance, const PatternModel& start,
                            const MeanRefinementOptions& options) {
     return MeanRefiner(axis, intensity, variance, start, options).run();
+}
+
+std::vector<AlikePhases> alike_phases(const RadialAxis& axis, const PatternModel& model) {
+    auto single = model;
+    for (auto& phase : single.phases)
+        phase.scale.value = 1;
+    const PatternCalculator calculator(axis, single);
+    const auto pattern_of = [&](std::size_t phase, const PhaseModel& widths) {
+        auto own = single;
+        take_widths(own.phases[phase], widths);
+        std::vector<double> pattern(axis.size());
+        calculator.evaluate_phase(own, phase, pattern);
+        return pattern;
+    };
+    std::vector<AlikePhases> pairs;
+    for (std::size_t p = 0; p < single.phases.size(); ++p)
+        for (std::size_t q = p + 1; q < single.phases.size(); ++q) {
+            double likeness = 1;
+            for (const std::size_t widths : {p, q})
+                likeness = std::min(likeness, cosine(pattern_of(p, single.phases[widths]),
+                                                     pattern_of(q, single.phases[widths])));
+            if (likeness >= alike)
+                pairs.push_back({p, q, likeness});
+        }
+    return pairs;
 }
 
 double parallax_microstrain(double depth_spread, double distance) {

@@ -42,6 +42,18 @@ MeanRefinement refine_mean(const RadialAxis& axis, std::span<const double> inten
                            std::span<const double> variance, const PatternModel& start,
                            const MeanRefinementOptions& options);
 
+/// Two phases of a model whose lines hardly differ.
+struct AlikePhases {
+    std::size_t one = 0, other = 0;
+    double likeness = 0; ///< correlation of their scales, see alike_phases()
+};
+
+/// Pairs of phases with Σ p q / √(Σ p² Σ q²) of at least 0.99, where p and q are their patterns
+/// without background and with equal widths, those of the narrower: the correlation of their scales
+/// (with the sign turned) in a fit of these two with equal weights. A pattern hardly tells how much
+/// there is of each; their sum it does. Throws Error for PatternCalculator's reasons.
+std::vector<AlikePhases> alike_phases(const RadialAxis& axis, const PatternModel& model);
+
 /// Gaussian microstrain that widens lines as parallax does, for an object whose parts lie at depths
 /// of standard deviation `depth_spread` along the beam, at `distance` (same unit) from the
 /// detector: a relative shift of 2θ by σ_z/D is a FWHM of 2 √(2 ln 2) · 2 tan θ · σ_z/D, that of a

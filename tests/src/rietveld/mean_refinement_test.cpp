@@ -114,6 +114,24 @@ TEST(MeanRefinement, WithoutFollowersAndDoubtsItIsTheRefinement) {
     EXPECT_EQ(found.fit.agreement.chi_squared, plain.agreement.chi_squared);
 }
 
+TEST(MeanRefinement, PhasesWithTheSameLinesAreNamed) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::iron(), test::cathode("first"), test::cathode("second")});
+    for (const std::size_t p : {1, 2}) {
+        model.phases[p].cell[0].value = 2.870;
+        model.phases[p].cell[1].value = 14.243;
+    }
+    const auto pairs = alike_phases(axis, model);
+    ASSERT_EQ(pairs.size(), 1U);
+    EXPECT_EQ(pairs[0].one, 1U);
+    EXPECT_EQ(pairs[0].other, 2U);
+    EXPECT_NEAR(pairs[0].likeness, 1, 1e-12);
+    // A quarter of a per cent apart lines of 0.02 degrees are two.
+    model.phases[2].cell[0].value *= 1.0025;
+    model.phases[2].cell[1].value *= 1.0025;
+    EXPECT_TRUE(alike_phases(axis, model).empty());
+}
+
 // Lines of an object at depths of ± 5 mm, one Gaussian standard deviation, 1 m from the detector.
 TEST(MeanRefinement, ParallaxIsTheStrainThatWidensLinesAlike) {
     const double tangent = std::tan(0.5 * 3.0 * M_PI / 180);
