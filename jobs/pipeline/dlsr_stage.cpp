@@ -117,8 +117,10 @@ StageSummary run_dlsr_stage(StageContext& context) {
     // The model has the absorption, not the data.
     const ScanRays rays(context.scan, communicator);
     auto options = dlsr_options(job);
-    for (const std::size_t p : phases_hidden_by_parallax(job, context.scan.geometry()))
-        options.phases[p].starts_absent = true;
+    for (const auto& hidden : phases_hidden_by_parallax(job, context.scan.geometry())) {
+        options.phases[hidden.phase].starts_absent = true;
+        options.phases[hidden.phase].leader = hidden.leader;
+    }
     std::vector<std::string> notes; // the rietveld stage has told them
     dlsr::System system(rays, context.transmission, context.scan.grid(),
                         communicator.collectively([&] {

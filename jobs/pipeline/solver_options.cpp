@@ -151,15 +151,15 @@ void widen_by_parallax(rietveld::PatternModel& model, const settings::Job& job,
     }
 }
 
-std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
+std::vector<HiddenPhase> phases_hidden_by_parallax(const settings::Job& job,
                                                    const tomography::ScanGeometry& geometry) {
-    std::vector<std::size_t> phases;
+    std::vector<HiddenPhase> phases;
     if (!parallax_shows(geometry))
         return phases;
     const auto leader = leaders(job);
     for (std::size_t p = 0; p < leader.size(); ++p)
         if (leader[p] >= 0)
-            phases.push_back(p);
+            phases.push_back({p, leader[p]});
     return phases;
 }
 

@@ -39,9 +39,13 @@ bool parallax_shows(const tomography::ScanGeometry& geometry);
 void widen_by_parallax(rietveld::PatternModel& model, const settings::Job& job,
                        const tomography::ScanGeometry& geometry);
 
-/// Phases with a refined cell and the structure of another one whose cell varies, where parallax
-/// moves lines by so much that conventional maps do not tell the two apart.
-std::vector<std::size_t> phases_hidden_by_parallax(const settings::Job& job,
+/// Phases with a refined cell and the structure of another one, the leader, whose cell varies,
+/// where parallax moves lines by so much that conventional maps do not tell the two apart.
+struct HiddenPhase {
+    std::size_t phase = 0;
+    int leader = -1;
+};
+std::vector<HiddenPhase> phases_hidden_by_parallax(const settings::Job& job,
                                                    const tomography::ScanGeometry& geometry);
 
 /// Widths of `model` to refine on voxels: of phases whose cell varies, and of others with the same

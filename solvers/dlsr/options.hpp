@@ -28,6 +28,9 @@ struct PhaseOptions {
     /// cell is held and amounts are tied to their neighbours as if a tenth of the conventional ones
     /// were much, then as if what was found were.
     bool starts_absent = false;
+    /// Of a phase that starts absent: the phase with the same structure, whose voxels it may be in,
+    /// too; −1: none.
+    int leader = -1;
 };
 
 /// What of a single peak is refined besides its area.

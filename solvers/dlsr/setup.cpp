@@ -206,7 +206,14 @@ void SetupBuilder::add_phase(std::size_t p) {
     rietveld::PatternPart part;
     part.kind = rietveld::PatternPart::Kind::phase;
     part.index = p;
-    setup_.pixels.push_back(pixels_of(maps.mask));
+    auto mask = maps.mask;
+    if (wanted.starts_absent && wanted.leader >= 0) {
+        // Conventional maps do not tell the two apart.
+        const auto& other = conventional_.phases.at(static_cast<std::size_t>(wanted.leader)).mask;
+        for (std::size_t i = 0; i < mask.size(); ++i)
+            mask[i] = mask[i] || other[i];
+    }
+    setup_.pixels.push_back(pixels_of(mask));
     add_amount({phase.name, "scale", ""}, maps.scale, false,
                wanted.scale == Treatment::fixed                           ? FieldTreatment::fixed
                : wanted.scale == Treatment::global || options_.scale_maps ? FieldTreatment::scaled

@@ -179,6 +179,23 @@ TEST(MakeSetup, RefinesWhatTheOptionsSay) {
     EXPECT_DOUBLE_EQ(s.layer_centre[1], -0.05);
 }
 
+// Its voxels are those of the phase it may be taken for, too, and its cell comes late.
+TEST(MakeSetup, APhaseThatStartsAbsentMayBeWhereItsLeaderIs) {
+    Options options;
+    options.phases.resize(2);
+    options.phases[0].cell[0] = Treatment::global;
+    options.phases[0].starts_absent = true;
+    options.phases[0].leader = 1;
+    options.phases[1].cell[0] = Treatment::global;
+    const auto s = make_setup(SharedMemoryTeam::single(), options, conventional(), 0.1);
+    EXPECT_EQ(s.pixels[0].size(), 2U);
+    EXPECT_TRUE(s.fields[0].late);
+    EXPECT_FALSE(s.fields[1].late);
+    EXPECT_EQ(s.fields[0].start[0], 0);
+    EXPECT_EQ(s.fields[1].start[0], 1);
+    EXPECT_EQ(s.late, (std::vector<unsigned char>{1, 0}));
+}
+
 using Standards = std::vector<std::size_t>;
 
 TEST(RadialStandards, AreElementsWithOneGlobalCell) {
