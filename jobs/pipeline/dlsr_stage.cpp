@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -103,6 +104,22 @@ void write_product(const StageContext& context, const dlsr::Result& result,
     });
 }
 
+/// Phases that parallax hides start absent, wherever their leaders are, unless somebody drew their
+/// masks. Collective: what the root sees of the images counts.
+void start_hidden_phases(const StageContext& context, dlsr::Options& options) {
+    const auto& job = context.job;
+    for (const auto& hidden : phases_hidden_by_parallax(job, context.scan.geometry())) {
+        auto& phase = options.phases[hidden.phase];
+        const auto image = job.mask.images / (job.phases[hidden.phase].name + ".pgm");
+        std::vector<unsigned char> drawn{!job.mask.images.empty() && std::filesystem::exists(image)
+                                             ? std::uint8_t{1}
+                                             : std::uint8_t{0}};
+        context.communicator.broadcast(drawn);
+        phase.starts_absent = true;
+        phase.leader = drawn[0] ? -1 : hidden.leader;
+    }
+}
+
 } // namespace
 
 StageSummary run_dlsr_stage(StageContext& context) {
@@ -117,10 +134,7 @@ StageSummary run_dlsr_stage(StageContext& context) {
     // The model has the absorption, not the data.
     const ScanRays rays(context.scan, communicator);
     auto options = dlsr_options(job);
-    for (const auto& hidden : phases_hidden_by_parallax(job, context.scan.geometry())) {
-        options.phases[hidden.phase].starts_absent = true;
-        options.phases[hidden.phase].leader = hidden.leader;
-    }
+    start_hidden_phases(context, options);
     std::vector<std::string> notes; // the rietveld stage has told them
     dlsr::System system(rays, context.transmission, context.scan.grid(),
                         communicator.collectively([&] {
