@@ -42,6 +42,7 @@ class System {
            const std::function<std::vector<float>()>& mu);
     System(const System&) = delete;
     System& operator=(const System&) = delete;
+    ~System() = default;
 
     /// Patterns, data, operator and problem of the setup. The geometry is held where `globals` (see
     /// hold_geometry) has it.
