@@ -206,14 +206,7 @@ void SetupBuilder::add_phase(std::size_t p) {
     rietveld::PatternPart part;
     part.kind = rietveld::PatternPart::Kind::phase;
     part.index = p;
-    auto mask = maps.mask;
-    if (wanted.starts_absent && wanted.leader >= 0) {
-        // Conventional maps do not tell the two apart.
-        const auto& other = conventional_.phases.at(static_cast<std::size_t>(wanted.leader)).mask;
-        for (std::size_t i = 0; i < mask.size(); ++i)
-            mask[i] = mask[i] || other[i];
-    }
-    setup_.pixels.push_back(pixels_of(mask));
+    setup_.pixels.push_back(pixels_of(maps.mask));
     add_amount({phase.name, "scale", ""}, maps.scale, false,
                wanted.scale == Treatment::fixed                           ? FieldTreatment::fixed
                : wanted.scale == Treatment::global || options_.scale_maps ? FieldTreatment::scaled
@@ -266,6 +259,18 @@ void SetupBuilder::add_background(std::size_t i, const SharedArray<std::size_t>&
 }
 
 } // namespace
+
+void ConventionalMaps::share_masks(const Options& options) {
+    for (std::size_t p = 0; p < phases.size(); ++p) {
+        const auto& wanted = options.phases[p];
+        if (!wanted.starts_absent || wanted.leader < 0)
+            continue;
+        auto& mask = phases[p].mask;
+        const auto& other = phases.at(static_cast<std::size_t>(wanted.leader)).mask;
+        for (std::size_t i = 0; i < mask.size(); ++i)
+            mask[i] = mask[i] || other[i];
+    }
+}
 
 void ConventionalMaps::release_starts() {
     for (auto& phase : phases) {

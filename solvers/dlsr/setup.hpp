@@ -32,6 +32,9 @@ struct ConventionalMaps {
     std::vector<std::vector<double>> areas;      ///< of the single peaks
     std::vector<std::vector<double>> background; ///< per Chebyshev term
 
+    /// Phases that start absent may be wherever their leaders are, too: these maps do not tell the
+    /// two apart.
+    void share_masks(const Options& options);
     /// Gives up the maps but for sample and masks: a setup has what it needs of them.
     void release_starts();
 };

@@ -51,6 +51,7 @@ System::System(const solvers::RaySource& rays, std::span<const float> transmissi
     : communicator_(communicator), observer_(observer), options_(std::move(options)),
       scan_(std::make_unique<ScanData>(rays, communicator, transmission, options_)),
       team_(communicator), conventional_(std::move(conventional)), grid_(grid) {
+    conventional_.share_masks(options_);
     setup_ = communicator.collectively(
         [&] { return make_setup(team_, options_, conventional_, grid_.pixel); });
     conventional_.release_starts();

@@ -187,7 +187,10 @@ TEST(MakeSetup, APhaseThatStartsAbsentMayBeWhereItsLeaderIs) {
     options.phases[0].starts_absent = true;
     options.phases[0].leader = 1;
     options.phases[1].cell[0] = Treatment::global;
-    const auto s = make_setup(SharedMemoryTeam::single(), options, conventional(), 0.1);
+    auto maps = conventional();
+    maps.share_masks(options);
+    EXPECT_EQ(maps.phases[0].mask, (std::vector<unsigned char>{1, 1, 1, 0}));
+    const auto s = make_setup(SharedMemoryTeam::single(), options, maps, 0.1);
     EXPECT_EQ(s.pixels[0].size(), 2U);
     EXPECT_TRUE(s.fields[0].late);
     EXPECT_FALSE(s.fields[1].late);
