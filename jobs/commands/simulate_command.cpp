@@ -2,6 +2,7 @@
 #include "jobs/commands/commands.hpp"
 
 #include "base/error.hpp"
+#include "base/names.hpp"
 #include "base/units.hpp"
 #include "jobs/commands/simulate_frames.hpp"
 #include "jobs/commands/simulate_job.hpp"
@@ -23,6 +24,7 @@
 #include <fstream>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace xrdct::commands {
@@ -476,6 +478,15 @@ void write_jobs(const phantom::ScanSimulator& simulator, const OutputFiles& out,
     files::write_text_file(out.told_job, told_job(simulator));
 }
 
+void check_unnamed(const std::string& unnamed, const phantom::ScanSimulator& simulator) {
+    std::vector<std::string> names;
+    for (const auto& phase : simulator.phases())
+        names.push_back(phase.name);
+    if (!unnamed.empty() && std::find(names.begin(), names.end(), unnamed) == names.end())
+        throw Error(fmt::format("--unnamed: '{}' is no phase of this cell{}; there are {}", unnamed,
+                                nearest_hint(unnamed, names), fmt::join(names, ", ")));
+}
+
 void announce(const OutputFiles& out, const std::string& integrate, double scale, bool json) {
     if (!integrate.empty())
         fmt::print(stderr, "the frames are integrated by\n  {}\n", integrate);
@@ -501,6 +512,7 @@ int command_simulate(const std::vector<std::string>& arguments) {
             world.collectively([&] { return phantom::ScanSimulator(o.cell, o.scan); });
         const OutputFiles out(o.folder);
         world.collectively([&] {
+            check_unnamed(o.unnamed, simulator);
             if (world.is_root())
                 out.prepare(o.force);
         });

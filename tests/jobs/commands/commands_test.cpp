@@ -54,6 +54,7 @@ TEST(Program, SimulateRefusesNonsense) {
                                                 {"--march", "LiC12=nan"},
                                                 {"--march", "Fe=0.7"},
                                                 {"--march", "graphite=0.7"},
+                                                {"--unnamed", "nickel"},
                                                 {"--exit-rays", "bent"}}) {
         auto arguments =
             std::vector<std::string>{"simulate", "--output", (folder / "cell").string()};
