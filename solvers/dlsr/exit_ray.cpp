@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <utility>
 
 #include <fmt/format.h>
@@ -22,6 +23,7 @@ ExitRay::ExitRay(const tomography::ImageGrid& grid, std::vector<float> mu,
                                 mu_.size(), grid.n, grid.n));
     const auto& two_theta = axis.two_theta();
     double total = 0;
+    std::vector<std::pair<double, double>> used; // 2θ and intensity
     for (const auto& line : rietveld::PatternCalculator(axis, model).lines(model)) {
         const auto next = std::lower_bound(two_theta.begin(), two_theta.end(), line.two_theta);
         const auto k =
@@ -30,11 +32,19 @@ ExitRay::ExitRay(const tomography::ImageGrid& grid, std::vector<float> mu,
             continue;
         two_theta_ += line.intensity * line.two_theta;
         total += line.intensity;
+        used.emplace_back(line.two_theta, line.intensity);
     }
     if (!(total > 0))
         throw Error(
             "dlsr.exit_ray is \"deviated\", but no phase has a line in the channels in use");
     two_theta_ /= total;
+    const auto squared_slope = [](double angle) {
+        return std::pow(std::tan(angle * std::numbers::pi / 180), 2);
+    };
+    for (const auto& [angle, intensity] : used)
+        left_share_ +=
+            intensity / total * std::pow(squared_slope(angle) / squared_slope(two_theta_) - 1, 2);
+    left_share_ = std::sqrt(left_share_);
 }
 
 std::vector<float> ExitRay::factors(const tomography::ScanGeometry& geometry,
@@ -61,8 +71,9 @@ std::string ExitRay::describe(const mpi::Communicator& communicator, std::span<c
     communicator.allreduce(std::span<double>(sums), mpi::Reduction::sum);
     return fmt::format(
         "exit rays leave at 2theta = {:.3g} deg: their transmission over that of the "
-        "straight ray is {:.4f} to {:.4f}, {:.2g} from 1 (rms over rays and layers)",
-        two_theta_, least, most, std::sqrt(sums[0] / sums[1]));
+        "straight ray is {:.4f} to {:.4f}, {:.2g} from 1 (rms over rays and layers); lines at "
+        "other angles keep about {:.2g} of that",
+        two_theta_, least, most, std::sqrt(sums[0] / sums[1]), left_share_);
 }
 
 } // namespace xrdct::dlsr

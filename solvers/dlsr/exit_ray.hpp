@@ -25,6 +25,10 @@ class ExitRay {
             std::span<const double> channel_weight);
 
     double two_theta() const { return two_theta_; } ///< deg
+    /// Root mean square of tan²2θ over its value at two_theta(), less 1, over the lines weighted
+    /// with their intensities: the share of A − 1 that one angle leaves uncorrected where A − 1
+    /// grows with tan²2θ, as it does in media that are smooth over the way the rays move sideways.
+    double left_share() const { return left_share_; }
     /// Factors [rotation][translation][layer] of the rotations of `geometry`; `reversed`: for the
     /// detector on the other side.
     std::vector<float> factors(const tomography::ScanGeometry& geometry,
@@ -37,7 +41,7 @@ class ExitRay {
   private:
     tomography::ImageGrid grid_;
     std::vector<float> mu_;
-    double two_theta_ = 0;
+    double two_theta_ = 0, left_share_ = 0;
 };
 
 } // namespace xrdct::dlsr
