@@ -12,6 +12,7 @@ namespace {
 
 constexpr double told_change = 3;   ///< e.s.d.
 constexpr double sharp_cell = 3e-4; ///< relative e.s.d.
+constexpr double told_area = 3;     ///< e.s.d.
 constexpr double alike = 0.99;
 
 void hold_shape(PhaseModel& phase) {
@@ -68,6 +69,8 @@ class MeanRefiner {
     RefinementResult fit_in_turn() const;
     bool is_told(const RefinementResult& found, const CellPlace& place) const;
     std::vector<CellPlace> hold_untold(const RefinementResult& found);
+    bool is_told(const RefinementResult& found, std::size_t peak) const;
+    std::vector<std::size_t> hold_untold_peaks(const RefinementResult& found);
 
     const RadialAxis& axis_;
     std::span<const double> intensity_, variance_;
@@ -137,6 +140,30 @@ std::vector<CellPlace> MeanRefiner::hold_untold(const RefinementResult& found) {
     return untold;
 }
 
+bool MeanRefiner::is_told(const RefinementResult& found, std::size_t peak) const {
+    const auto& name = held_.peaks[peak].name;
+    return std::ranges::all_of(found.parameters, [&](const RefinedParameter& parameter) {
+        if (parameter.name == name + " area")
+            return parameter.value > told_area * parameter.esd;
+        if (parameter.name == name + " position")
+            return !parameter.at_bound && std::isfinite(parameter.esd);
+        return parameter.name != name + " fwhm" || parameter.at_bound ||
+               std::isfinite(parameter.esd);
+    });
+}
+
+std::vector<std::size_t> MeanRefiner::hold_untold_peaks(const RefinementResult& found) {
+    std::vector<std::size_t> untold;
+    for (std::size_t i = 0; i < held_.peaks.size(); ++i) {
+        auto& peak = held_.peaks[i];
+        if ((!peak.position.refine && !peak.fwhm.refine) || is_told(found, i))
+            continue;
+        peak.position.refine = peak.fwhm.refine = false;
+        untold.push_back(i);
+    }
+    return untold;
+}
+
 MeanRefinement MeanRefiner::run() {
     MeanRefinement result;
     if (options_.refinement.max_iterations == 0) {
@@ -147,7 +174,8 @@ MeanRefinement MeanRefiner::run() {
     if (result.fit.status == FitStatus::masked)
         return result;
     result.untold = hold_untold(result.fit);
-    if (!result.untold.empty())
+    result.untold_peaks = hold_untold_peaks(result.fit);
+    if (!result.untold.empty() || !result.untold_peaks.empty())
         result.fit = fit_in_turn();
     return result;
 }

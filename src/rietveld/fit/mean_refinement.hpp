@@ -30,14 +30,18 @@ struct MeanRefinement {
     /// Refined cell parameters that the pattern did not tell: they stand at their start in `fit`.
     /// Ordered by phase.
     std::vector<CellPlace> untold;
+    /// Single peaks [index in the model] with a refined place or width that the pattern did not
+    /// tell: both stand at their start in `fit`.
+    std::vector<std::size_t> untold_peaks;
 };
 
 /// Refines the mean pattern of an object of which parts differ; arguments as for refine(). First
 /// without the followers; then with them, their cells at the start, their widths those of the
 /// leader. A cell parameter of another phase stays at its start when the fit moves it by less than
 /// three e.s.d. (unless these are below 3e-4 of it: then either value does), farther than the
-/// search range, or to a bound. With refinement.max_iterations = 0 as refine(). Throws Error for
-/// refine()'s reasons.
+/// search range, or to a bound. Place and width of a single peak stay at their start when its
+/// place comes to a bound, one of them is not determined or the area is below three e.s.d. With
+/// refinement.max_iterations = 0 as refine(). Throws Error for refine()'s reasons.
 MeanRefinement refine_mean(const RadialAxis& axis, std::span<const double> intensity,
                            std::span<const double> variance, const PatternModel& start,
                            const MeanRefinementOptions& options);

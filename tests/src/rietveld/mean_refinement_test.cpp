@@ -141,4 +141,40 @@ TEST(MeanRefinement, ParallaxIsTheStrainThatWidensLinesAlike) {
     EXPECT_NEAR(fwhm_of_strain / fwhm_of_shift, 1, 1e-12);
 }
 
+// Place and width of a peak without intensity mean nothing; with intensity they are found.
+TEST(MeanRefinement, APeakWithoutIntensityStays) {
+    const auto axis = test::cell_axis();
+    for (const bool there : {false, true}) {
+        auto exact = test::simple_pattern(
+            axis, {{test::iron(), 1, 2.8665, 0, fwhm}, {test::cathode(), 1, 2.8550, 14.350, fwhm}});
+        const double highest = *std::max_element(exact.begin(), exact.end());
+        for (std::size_t i = 0; there && i < exact.size(); ++i)
+            exact[i] +=
+                0.1 * highest *
+                std::exp(-4 * std::log(2.0) * std::pow((axis.two_theta()[i] - 1.66) / 0.12, 2));
+        const MeanPattern data(exact, 3e3, 3);
+        auto model = model_of({test::iron(), test::cathode()});
+        model.phases[0].cell[0].value = 2.8665;
+        model.phases[1].cell[0].value = 2.855;
+        model.phases[1].cell[1].value = 14.35;
+        model.peaks.emplace_back();
+        auto& peak = model.peaks.back();
+        peak.name = "separator";
+        peak.position = {1.69, true, 1.59, 1.79};
+        peak.fwhm = {0.1, true, 0.02, 0.5};
+        const auto found = refine_mean(axis, data.intensity, data.variance, model, options_of({}));
+        EXPECT_EQ(found.fit.status, rietveld::FitStatus::converged) << found.fit.message;
+        const auto& fitted = found.fit.model.peaks[0];
+        if (there) {
+            EXPECT_TRUE(found.untold_peaks.empty());
+            EXPECT_NEAR(fitted.position.value, 1.66, 3e-3);
+            EXPECT_NEAR(fitted.fwhm.value, 0.12, 0.02);
+        } else {
+            EXPECT_EQ(found.untold_peaks, std::vector<std::size_t>{0});
+            EXPECT_EQ(fitted.position.value, 1.69);
+            EXPECT_EQ(fitted.fwhm.value, 0.1);
+        }
+    }
+}
+
 } // namespace
