@@ -16,7 +16,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -110,13 +109,11 @@ void start_hidden_phases(const StageContext& context, dlsr::Options& options) {
     const auto& job = context.job;
     for (const auto& hidden : phases_hidden_by_parallax(job, context.scan.geometry())) {
         auto& phase = options.phases[hidden.phase];
-        const auto image = job.mask.images / (job.phases[hidden.phase].name + ".pgm");
-        std::vector<unsigned char> drawn{!job.mask.images.empty() && std::filesystem::exists(image)
-                                             ? std::uint8_t{1}
-                                             : std::uint8_t{0}};
-        context.communicator.broadcast(drawn);
+        const auto image = settings::mask_file(job.mask.images, job.phases[hidden.phase].name);
         phase.starts_absent = true;
-        phase.leader = drawn[0] ? -1 : hidden.leader;
+        phase.leader =
+            !job.mask.images.empty() && std::filesystem::exists(image) ? -1 : hidden.leader;
+        context.communicator.broadcast(phase.leader);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "inspection/magnitudes.hpp"
 #include "inspection/order.hpp"
 #include "inspection/outliers.hpp"
+#include "inspection/projections.hpp"
 #include "inspection/sample_extent.hpp"
 #include "inspection/steadiness.hpp"
 #include "jobs/pipeline/scan_summary.hpp"
@@ -163,15 +164,8 @@ Projections projections_of(const Scan& scan, const ScanSummary& summary) {
     result.all = summary.rows.size() == scan.geometry().rotation.size();
     for (std::size_t i = 0; i < summary.rows.size(); ++i) {
         result.angles.push_back(scan.geometry().rotation[summary.rows[i]]);
-        double sum = 0;
-        std::size_t known = 0;
-        for (std::size_t t = 0; t < n_translation; ++t)
-            if (const float value = summary.sinogram[i * n_translation + t]; std::isfinite(value)) {
-                sum += value;
-                ++known;
-            }
-        result.sums.push_back(2 * known > n_translation ? sum / static_cast<double>(known)
-                                                        : Finding::none);
+        result.sums.push_back(inspection::mean_value(
+            std::span<const float>(summary.sinogram).subspan(i * n_translation, n_translation)));
     }
     return result;
 }

@@ -8,6 +8,7 @@
 #include "jobs/program/stop_request.hpp"
 #include "jobs/report/analysis_file.hpp"
 #include "mpi/nexus/nexus.hpp"
+#include "solvers/absorption/ray_sums.hpp"
 #include "tomography/ray_total.hpp"
 #include "tomography/rotation_axis.hpp"
 
@@ -33,81 +34,32 @@ double peak_memory_bytes() {
     return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
-/// Calls `each` with every ray of this rank's rotations and its channels in use.
-template <class F>
-void for_own_rays(const StageContext& context, F&& each) {
-    const auto& scan = context.scan;
-    const auto& communicator = context.communicator;
-    const std::size_t n_translation = scan.geometry().translation.size(), n = scan.n_channel();
-    const auto rows = mpi::block_range(scan.geometry().rotation.size(),
-                                       static_cast<std::size_t>(communicator.size()),
-                                       static_cast<std::size_t>(communicator.rank()));
-    std::vector<float> line(n_translation * n);
-    for (std::size_t i = rows.begin; i < rows.end; ++i) {
-        scan.file().read_rows({i, i + 1}, scan.channels(), line);
-        for (std::size_t j = 0; j < n_translation; ++j)
-            each(i * n_translation + j, std::span<const float>(line).subspan(j * n, n));
-    }
-}
-
 /// Sum over the channels in use of the conditioned intensities, [rotation][translation], on every
 /// rank; channels that are masked in a ray count as those of the mean pattern. Collective.
 std::vector<float> summed_sinogram(const StageContext& context) {
-    const auto& scan = context.scan;
     const auto& communicator = context.communicator;
-    const std::size_t n = scan.n_channel();
-    std::vector<double> sum(scan.geometry().rotation.size() * scan.geometry().translation.size(),
-                            0.0);
-    std::vector<double> pattern(2 * n, 0.0); // sums and numbers of rays
-    std::vector<std::size_t> incomplete;
-    const ScanRays rays(scan, communicator, context.transmission);
+    const ScanRays rays(context.scan, communicator, context.transmission);
+    const auto sums = absorption::sum_rays(communicator, rays);
+    auto total = sums.total;
+    const auto known = [](float value) { return std::isfinite(value); };
+    if (std::all_of(total.begin(), total.end(), known))
+        return total;
+    const std::size_t n = rays.n_channel(), n_translation = rays.geometry().translation.size();
+    std::vector<float> completed(total.size(), 0.0F);
     communicator.collectively([&] {
-        for_own_rays(context, [&](std::size_t ray, std::span<const float> values) {
-            bool complete = true;
-            for (std::size_t k = 0; k < n; ++k) {
-                if (!std::isfinite(values[k])) {
-                    complete = false;
-                    continue;
-                }
-                sum[ray] += static_cast<double>(values[k]);
-                pattern[k] += static_cast<double>(values[k]);
-                pattern[n + k] += 1;
-            }
-            sum[ray] *= rays.ray_factor(ray);
-            if (!complete)
-                incomplete.push_back(ray);
-        });
+        absorption::for_own_rotations(
+            communicator, rays, [&](std::size_t i, std::span<const float> line) {
+                for (std::size_t j = 0; j < n_translation; ++j)
+                    if (const std::size_t ray = i * n_translation + j; !known(total[ray]))
+                        completed[ray] = static_cast<float>(
+                            tomography::completed_total(line.subspan(j * n, n), sums.mean));
+            });
     });
-    communicator.allreduce(std::span<double>(pattern), mpi::Reduction::sum);
-    for (std::size_t k = 0; k < n; ++k)
-        pattern[k] = pattern[n + k] > 0 ? pattern[k] / pattern[n + k] : 0;
-    communicator.collectively([&] {
-        if (incomplete.empty())
-            return;
-        std::size_t next = 0;
-        for_own_rays(context, [&](std::size_t ray, std::span<const float> values) {
-            if (next == incomplete.size() || incomplete[next] != ray)
-                return;
-            ++next;
-            sum[ray] =
-                rays.ray_factor(ray) *
-                tomography::completed_total(values, std::span<const double>(pattern).first(n));
-        });
-    });
-    // NaN marks missing rays and must survive the exchange of sums.
-    std::vector<double> missing(sum.size(), 0.0);
-    for (std::size_t i = 0; i < sum.size(); ++i)
-        if (!std::isfinite(sum[i])) {
-            missing[i] = 1;
-            sum[i] = 0;
-        }
-    communicator.allreduce(std::span<double>(sum), mpi::Reduction::sum);
-    communicator.allreduce(std::span<double>(missing), mpi::Reduction::sum);
-    std::vector<float> result(sum.size());
-    for (std::size_t i = 0; i < sum.size(); ++i)
-        result[i] =
-            missing[i] > 0 ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(sum[i]);
-    return result;
+    communicator.allreduce(std::span<float>(completed), mpi::Reduction::sum);
+    for (std::size_t ray = 0; ray < total.size(); ++ray)
+        if (!known(total[ray]))
+            total[ray] = completed[ray];
+    return total;
 }
 
 void find_axis(StageContext& context) {

@@ -177,7 +177,7 @@ void write_masks(const settings::Job& job, const RietveldResult& result) {
             fmt::format("{}: the folder cannot be made: {}", folder.string(), code.message()));
     const std::size_t n = result.x.size();
     for (std::size_t p = 0; p < job.phases.size(); ++p)
-        write_mask_image(folder / (job.phases[p].name + ".pgm"), result.mask_of(p), n, n);
+        write_mask_image(settings::mask_file(folder, job.phases[p].name), result.mask_of(p), n, n);
 }
 
 } // namespace xrdct::pipeline

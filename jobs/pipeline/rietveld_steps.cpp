@@ -26,7 +26,7 @@ edited_masks(const settings::Job& job, const mpi::Communicator& communicator, st
         if (!communicator.is_root() || job.mask.images.empty())
             return;
         for (std::size_t p = 0; p < masks.size(); ++p)
-            if (const auto image = job.mask.images / (job.phases[p].name + ".pgm");
+            if (const auto image = settings::mask_file(job.mask.images, job.phases[p].name);
                 std::filesystem::exists(image))
                 masks[p] = read_mask_image(image, n, n);
     });
@@ -52,6 +52,10 @@ void note_start(const voxels::VoxelRefinement& voxels, StageContext& context, bo
             "the mean pattern does not tell {} from the job's start: {}", fmt::join(untold, ", "),
             hidden ? "kept in the conventional maps; the dlsr stage refines what is global"
                    : "found where the phase is"));
+    if (const auto& peaks = voxels.state().untold_peaks; !peaks.empty())
+        context.notes.push_back(fmt::format("the mean pattern does not tell place and width of {}: "
+                                            "kept as in the job",
+                                            fmt::join(peaks, ", ")));
 }
 
 } // namespace
@@ -91,6 +95,7 @@ void refine_voxels(voxels::VoxelRefinement& voxels, const rietveld::PatternModel
         timings.lap("widths");
     }
     fit({});
+    voxels.find_alike();
     for (const auto& pair : voxels.state().alike)
         context.notes.push_back(fmt::format(
             "{} and {} have nearly the same lines (correlation of their amounts -{:.3f}): what "

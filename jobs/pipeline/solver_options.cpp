@@ -39,19 +39,22 @@ bool cell_is_refined(const settings::PhaseSettings& phase) {
     });
 }
 
+/// The first phase of this structure whose cell is refined in every voxel, −1: none.
+int varying_phase_of(const settings::Job& job, const settings::PhaseSettings& phase) {
+    const auto first = std::find_if(
+        job.phases.begin(), job.phases.end(), [&](const settings::PhaseSettings& other) {
+            return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
+        });
+    return first == job.phases.end() ? -1 : static_cast<int>(first - job.phases.begin());
+}
+
 /// [phase] the phase with the same structure whose cell varies, for a phase whose cell is refined
 /// but does not; else −1.
 std::vector<int> leaders(const settings::Job& job) {
     std::vector<int> leader;
-    for (const auto& phase : job.phases) {
-        const auto first = std::find_if(
-            job.phases.begin(), job.phases.end(), [&](const settings::PhaseSettings& other) {
-                return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
-            });
-        const bool follows =
-            first != job.phases.end() && !cell_varies(phase) && cell_is_refined(phase);
-        leader.push_back(follows ? static_cast<int>(first - job.phases.begin()) : -1);
-    }
+    for (const auto& phase : job.phases)
+        leader.push_back(
+            !cell_varies(phase) && cell_is_refined(phase) ? varying_phase_of(job, phase) : -1);
     return leader;
 }
 
@@ -113,14 +116,6 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
 }
 
 namespace {
-
-/// Whether the cell of a phase of this structure is refined in every voxel.
-bool structure_varies(const settings::Job& job, const settings::PhaseSettings& phase) {
-    return std::any_of(
-        job.phases.begin(), job.phases.end(), [&](const settings::PhaseSettings& other) {
-            return cell_varies(other) && other.cif == phase.cif && other.block == phase.block;
-        });
-}
 
 /// The job says itself what the strains of the phase are.
 bool widths_given(const settings::PhaseSettings& phase) {
@@ -201,7 +196,7 @@ std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job,
     std::vector<voxels::GlobalShape> widths;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto& phase = job.phases[p];
-        if (!structure_varies(job, phase))
+        if (varying_phase_of(job, phase) < 0)
             continue;
         if (phase.size_treatment == settings::Treatment::global)
             widths.push_back({p, voxels::GlobalShape::Kind::size});

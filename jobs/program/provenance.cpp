@@ -22,7 +22,7 @@ std::map<std::string, std::string> input_checksums(const settings::Job& job,
             if (!job.instrument.file.empty())
                 files.push_back(job.instrument.file.string());
             for (const auto& phase : job.phases)
-                if (const auto image = job.mask.images / (phase.name + ".pgm");
+                if (const auto image = settings::mask_file(job.mask.images, phase.name);
                     !job.mask.images.empty() && std::filesystem::exists(image))
                     files.push_back(image.string());
             for (const auto& file : files) {

@@ -145,9 +145,8 @@ void add_cells(const ProductStage& stage, const ProductData& data, const PhaseEv
     }
 }
 
-std::vector<std::string> globals_at_bound(const std::string& start_model) {
+std::vector<std::string> globals_at_bound(const nlohmann::json& json) {
     std::vector<std::string> names;
-    const auto json = nlohmann::json::parse(start_model, nullptr, false);
     if (!json.is_object() || !json.contains("parameters") || !json["parameters"].is_array())
         return names;
     for (const auto& entry : json["parameters"]) {
@@ -163,9 +162,8 @@ std::vector<std::string> globals_at_bound(const std::string& start_model) {
     return names;
 }
 
-std::vector<std::string> alike_phases(const std::string& start_model) {
+std::vector<std::string> alike_phases(const nlohmann::json& json) {
     std::vector<std::string> pairs;
-    const auto json = nlohmann::json::parse(start_model, nullptr, false);
     if (!json.is_object() || !json.contains("alike") || !json["alike"].is_array())
         return pairs;
     for (const auto& entry : json["alike"])
@@ -196,8 +194,9 @@ Evidence find_evidence(const Products& products, const ProductStage& stage) {
             out.phases.push_back(evidence_of(stage, data));
             add_cells(stage, data, out.phases.back(), out.cells);
         }
-    out.globals_at_bound = globals_at_bound(stage.start_model);
-    out.alike = alike_phases(stage.start_model);
+    const auto start_model = nlohmann::json::parse(stage.start_model, nullptr, false);
+    out.globals_at_bound = globals_at_bound(start_model);
+    out.alike = alike_phases(start_model);
     for (const ProductStage& other : products.stages) {
         const auto file = hdf5::File::open(other.file, hdf5::Access::read_only);
         const std::string path = "entry/" + other.name;

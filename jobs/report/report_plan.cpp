@@ -2,6 +2,7 @@
 #include "jobs/report/report_plan.hpp"
 
 #include "base/numbers.hpp"
+#include "base/text.hpp"
 #include "jobs/report/curve_picture.hpp"
 #include "jobs/report/labels.hpp"
 #include "jobs/report/text.hpp"
@@ -10,7 +11,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -26,12 +26,6 @@ namespace {
 bool is_cell(const std::string& name) {
     static constexpr std::array names{"a", "b", "c", "alpha", "beta", "gamma"};
     return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
 }
 
 } // namespace
@@ -118,7 +112,7 @@ std::string ReportPlan::unique_stem(const std::string& stage, const std::string&
     if (!quantity.empty())
         stem += "_" + file_name_part(quantity);
     std::string name = stem;
-    for (int n = 2; !stems_.insert(lower(name)).second; ++n)
+    for (int n = 2; !stems_.insert(lower_case(name)).second; ++n)
         name = fmt::format("{}-{}", stem, n);
     return name;
 }

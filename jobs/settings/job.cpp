@@ -64,6 +64,10 @@ InputSettings read_input(Settings& s, const std::filesystem::path& source) {
     return input;
 }
 
+std::filesystem::path mask_file(const std::filesystem::path& folder, const std::string& phase) {
+    return folder / (phase + ".pgm");
+}
+
 namespace {
 
 /// Reads the instrument's keys; what a calibration found is their default. Returns the calibration.

@@ -96,6 +96,9 @@ struct MaskSettings {
     std::filesystem::path images; ///< folder of edited masks; empty: none
 };
 
+/// Image of the mask of a phase in a folder of masks.
+std::filesystem::path mask_file(const std::filesystem::path& folder, const std::string& phase);
+
 struct InstrumentSettings {
     std::filesystem::path file;    ///< of xrdct calibrate; empty: none
     double u = 0, v = 0, w = 4e-4; ///< deg²

@@ -4,7 +4,6 @@
 #include "mpi/frames/image.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <fstream>
 #include <map>
@@ -19,12 +18,6 @@ namespace xrdct::frames {
 namespace {
 
 using detail::PixelType;
-
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
 
 struct EdfBlock {
     Image image;
@@ -64,7 +57,7 @@ std::optional<PixelType> sample_of(const std::string& name) {
                                                            {"double", PixelType::f64},
                                                            {"doubleieee64", PixelType::f64},
                                                            {"floatieee64", PixelType::f64}};
-    const auto found = names.find(lower(name));
+    const auto found = names.find(lower_case(name));
     return found == names.end() ? std::nullopt : std::optional(found->second);
 }
 
@@ -110,7 +103,7 @@ std::string value_of(const FrameHeader& header, const std::string& key) {
     if (found != header.end())
         return found->second;
     for (const auto& [name, value] : header)
-        if (lower(name) == lower(key))
+        if (lower_case(name) == lower_case(key))
             return value;
     return "";
 }
@@ -131,8 +124,8 @@ void describe_image(EdfBlock& block, const std::string& path) {
     if (!type)
         throw Error(
             fmt::format("{}: the EDF data type '{}' is not known", path, value("DataType")));
-    if (!value("Compression").empty() && lower(value("Compression")) != "none" &&
-        lower(value("Compression")) != "nocompression")
+    if (!value("Compression").empty() && lower_case(value("Compression")) != "none" &&
+        lower_case(value("Compression")) != "nocompression")
         throw Error(
             fmt::format("{}: the EDF compression '{}' is not read", path, value("Compression")));
     block.type = *type;
@@ -140,7 +133,7 @@ void describe_image(EdfBlock& block, const std::string& path) {
     block.image.rows = count_of(block.values, "Dim_2", path);
     if (block.image.pixels() == 0 || (!value("Dim_3").empty() && value("Dim_3") != "1"))
         throw Error(fmt::format("{}: the EDF data are no image", path));
-    block.swap = lower(value("ByteOrder")) == "highbytefirst";
+    block.swap = lower_case(value("ByteOrder")) == "highbytefirst";
     block.size = block.image.pixels() * detail::sample_size(*type);
     detail::set_type(block.image, *type);
 }
@@ -201,7 +194,7 @@ std::optional<EdfBlock> read_block(std::ifstream& file, std::uint64_t offset,
             block.values[key] = value;
     describe_image(block, path);
     // "1.Image.Psd" is an image, "1.Image.Error" its standard deviations.
-    block.is_image = !lower(value_of(block.values, "EDF_DataBlockID")).ends_with(".error");
+    block.is_image = !lower_case(value_of(block.values, "EDF_DataBlockID")).ends_with(".error");
     place_data(block, offset, text, brace, path);
     return block;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "mpi/frames/file_names.hpp"
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "mpi/frames/frame_series.hpp"
 
 #include <algorithm>
@@ -94,10 +95,7 @@ detail::missing_names(const std::vector<std::string>& names) {
 }
 
 std::string detail::extension_of(const std::string& name) {
-    std::string text = std::filesystem::path(name).extension().string();
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
+    return lower_case(std::filesystem::path(name).extension().string());
 }
 
 std::vector<std::string> expand_names(const std::vector<std::string>& inputs) {

@@ -2,10 +2,10 @@
 #include "mpi/frames/image.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -215,9 +215,7 @@ Image read_detector_image(const std::string& name, std::size_t rows, std::size_t
                           const std::string& what) {
     const auto separator = name.find("::");
     const std::string file = name.substr(0, separator);
-    std::string extension = std::filesystem::path(file).extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    const std::string extension = lower_case(std::filesystem::path(file).extension().string());
     if (!std::filesystem::exists(file))
         throw Error(fmt::format("{} {}: no such file", what, file));
     Image image = [&] {

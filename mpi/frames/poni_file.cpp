@@ -24,12 +24,6 @@ namespace {
 
 using Block = std::map<std::string, std::string>;
 
-std::string lower_case(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
-
 /// mm; pixels of detectors that a file may name without stating their size, as pyFAI names them
 /// (its aliases and classes, case, blanks and punctuation aside). Names are known whole: a family
 /// that comes later may begin like an old one (Pilatus4 like Pilatus) and have other pixels.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "base/text.hpp"
 #include "mpi/patterns/pattern_file.hpp"
 
 #include <filesystem>
@@ -107,8 +108,6 @@ double two_theta_of(double value, PatternUnit unit, double wavelength, double di
 /// The unit in messages.
 const char* unit_text(PatternUnit unit);
 
-/// ASCII letters as lower case ones.
-std::string lower_case(std::string text);
 bool contains(const std::string& text, std::string_view part);
 
 } // namespace xrdct::patterns::detail

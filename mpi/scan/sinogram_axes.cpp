@@ -2,10 +2,10 @@
 #include "mpi/scan/sinogram_axes.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "base/unit_names.hpp"
 
 #include <algorithm>
-#include <cctype>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -16,12 +16,6 @@ using hdf5::Dataset;
 using units::Quantity;
 
 namespace {
-
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
 
 bool one_of(const std::string& name, std::initializer_list<const char*> names) {
     return std::find(names.begin(), names.end(), name) != names.end();
@@ -50,7 +44,7 @@ std::string units_attribute(const Dataset& dataset) {
 }
 
 std::optional<Radial> radial_by_name(const std::string& path) {
-    const std::string name = lower(last_part(path));
+    const std::string name = lower_case(last_part(path));
     if (one_of(name, {"two_theta", "twotheta", "tth", "2th", "2theta", "ttheta"}))
         return Radial::two_theta;
     if (one_of(name, {"q", "q_axis", "scattering_vector"}))
@@ -61,7 +55,7 @@ std::optional<Radial> radial_by_name(const std::string& path) {
 }
 
 std::optional<Role> role_by_name(const std::string& path) {
-    const std::string name = lower(last_part(path));
+    const std::string name = lower_case(last_part(path));
     if (one_of(name, {"rotation_angle", "rotation", "rotations", "omega", "rot", "phi", "angle",
                       "angles"}))
         return rotation;

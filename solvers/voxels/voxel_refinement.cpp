@@ -108,6 +108,9 @@ void VoxelRefinement::refine_start(const rietveld::PatternModel& model) {
     });
     state_.start = std::move(result.fit);
     find_undecided(model, result.untold);
+    state_.untold_peaks.clear();
+    for (const std::size_t peak : result.untold_peaks)
+        state_.untold_peaks.push_back(model.peaks[peak].name);
     auto& phases = state_.start.model.phases;
     for (std::size_t p = 0; p < options_.voxel_cells.size(); ++p)
         for (std::size_t i = 0; i < options_.voxel_cells[p].size(); ++i)
@@ -135,10 +138,13 @@ void VoxelRefinement::find_undecided(const rietveld::PatternModel& model,
 }
 
 void VoxelRefinement::prepare() {
-    communicator_.collectively([&] {
-        fitter_.emplace(axis_, state_.start.model, options_.fit, team_);
-        state_.alike = alike_phases(axis_, state_.start.model);
-    });
+    communicator_.collectively(
+        [&] { fitter_.emplace(axis_, state_.start.model, options_.fit, team_); });
+}
+
+void VoxelRefinement::find_alike() {
+    state_.alike =
+        communicator_.collectively([&] { return alike_phases(axis_, state_.start.model); });
 }
 
 /// Patterns of the voxels of a row that `wanted` [x] marks.

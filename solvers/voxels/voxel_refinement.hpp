@@ -50,6 +50,8 @@ class VoxelRefinement {
         std::vector<GlobalShape> undecided;
         /// Those of them, "LiC6 a", that the mean pattern ought to have told but did not.
         std::vector<std::string> untold;
+        /// Names of single peaks that it did not tell: they stay where they start.
+        std::vector<std::string> untold_peaks;
         std::vector<rietveld::AlikePhases> alike; ///< phases of its model
         /// [phase][voxel] 0: not in the voxel's model; empty: all phases everywhere.
         std::vector<std::vector<unsigned char>> masks;
@@ -85,6 +87,8 @@ class VoxelRefinement {
     /// fits of all voxels, which they end, into the start model. Returns the largest relative
     /// change; 0 where no phase is significant in enough voxels to tell. Collective.
     double refine_cells();
+    /// Phases of the start model that no pattern tells apart, into the state.
+    void find_alike();
     /// Widths from some of the voxels, into the start model.
     void refine_widths(const std::vector<GlobalShape>& widths);
 

@@ -4,7 +4,6 @@
 #include "base/text.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <utility>
 
 namespace xrdct {

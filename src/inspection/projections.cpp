@@ -2,6 +2,7 @@
 #include "inspection/projections.hpp"
 
 #include "base/statistics.hpp"
+#include "inspection/finding.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -48,6 +49,17 @@ Row mirrored(const Row& row, double shift) {
         result[t] = (1 - f) * row[k] + f * row[k + 1];
     }
     return result;
+}
+
+double mean_value(std::span<const float> row) {
+    double sum = 0;
+    std::size_t known = 0;
+    for (const float value : row)
+        if (std::isfinite(value)) {
+            sum += value;
+            ++known;
+        }
+    return 2 * known > row.size() ? sum / static_cast<double>(known) : Finding::none;
 }
 
 Row mean_row(const std::vector<Row>& rows) {

@@ -21,6 +21,9 @@ std::vector<Row> prepared_rows(std::span<const float> sinogram, std::size_t n_tr
 /// interpolated and 0 outside.
 Row mirrored(const Row& row, double shift);
 
+/// Mean of the finite values of a row [translation]; NaN unless more than half of them are.
+double mean_value(std::span<const float> row);
+
 /// Mean of the rows that are not empty; empty without any.
 Row mean_row(const std::vector<Row>& rows);
 

@@ -18,24 +18,13 @@ double middle_of(const std::vector<double>& values, std::size_t first, std::size
     return known.empty() ? Finding::none : midpoint_median(known);
 }
 
-double row_sum(std::span<const float> row) {
-    double sum = 0;
-    std::size_t known = 0;
-    for (const float value : row)
-        if (std::isfinite(value)) {
-            sum += value;
-            ++known;
-        }
-    return 2 * known > row.size() ? sum / static_cast<double>(known) : Finding::none;
-}
-
 /// Sums half a turn apart, each the median of three.
 void check_sums(std::span<const double> rotation, std::span<const float> sinogram,
                 std::size_t n_translation, std::vector<Finding>& findings) {
     const std::size_t n = rotation.size();
     std::vector<double> sums, steps;
     for (std::size_t i = 0; i < n; ++i)
-        sums.push_back(row_sum(sinogram.subspan(i * n_translation, n_translation)));
+        sums.push_back(mean_value(sinogram.subspan(i * n_translation, n_translation)));
     for (std::size_t i = 1; i < n; ++i)
         steps.push_back(std::abs(rotation[i] - rotation[i - 1]));
     const double step = midpoint_median(std::move(steps));

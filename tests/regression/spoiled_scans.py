@@ -302,7 +302,6 @@ def validate(program, job):
                             capture_output=True, text=True, timeout=300)
     said = [line[11:] for line in result.stdout.splitlines() if line.startswith("# warning: ")]
     said += [line for line in result.stderr.splitlines() if "error:" in line]
-    if os.environ.get("DBG"): print(result.stderr)
     return result.returncode, said, time.time() - begin
 
 
