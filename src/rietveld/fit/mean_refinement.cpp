@@ -37,10 +37,14 @@ void take_widths(PhaseModel& phase, const PhaseModel& from) {
     phase.gauss_microstrain.value = from.gauss_microstrain.value;
 }
 
-void take_shape(PhaseModel& phase, const PhaseModel& from) {
-    take_widths(phase, from);
+void take_cell(PhaseModel& phase, const PhaseModel& from) {
     for (std::size_t i = 0; i < phase.cell.size(); ++i)
         phase.cell[i].value = from.cell[i].value;
+}
+
+void take_shape(PhaseModel& phase, const PhaseModel& from) {
+    take_widths(phase, from);
+    take_cell(phase, from);
 }
 
 class MeanRefiner {
@@ -66,6 +70,8 @@ class MeanRefiner {
         options.cell_search = search;
         return refine(axis_, intensity_, variance_, model, options);
     }
+    bool same_structure(const PatternModel& model, std::size_t p, std::size_t q) const;
+    RefinementResult without_exchange(RefinementResult found) const;
     RefinementResult fit_in_turn() const;
     bool is_told(const RefinementResult& found, const CellPlace& place) const;
     std::vector<CellPlace> hold_untold(const RefinementResult& found);
@@ -78,6 +84,62 @@ class MeanRefiner {
     PatternModel held_; ///< the start; what the pattern does not tell is not refined
     const MeanRefinementOptions& options_;
 };
+
+/// Largest relative difference of the cells of two phases of one structure.
+double cell_distance(const PhaseModel& one, const PhaseModel& other) {
+    double largest = 0;
+    for (std::size_t i = 0; i < one.cell.size(); ++i)
+        largest = std::max(largest, std::abs(one.cell[i].value / other.cell[i].value - 1));
+    return largest;
+}
+
+/// Whether two phases have the same pattern when they have the same cell and widths.
+bool MeanRefiner::same_structure(const PatternModel& model, std::size_t p, std::size_t q) const {
+    if (model.phases[p].cell.size() != model.phases[q].cell.size())
+        return false;
+    auto own = model;
+    own.phases[p].scale.value = own.phases[q].scale.value = 1;
+    take_shape(own.phases[p], own.phases[q]);
+    const PatternCalculator calculator(axis_, own);
+    std::vector<double> one(axis_.size()), other(axis_.size());
+    calculator.evaluate_phase(own, p, one);
+    calculator.evaluate_phase(own, q, other);
+    return cosine(one, other) >= alike;
+}
+
+/// Where a phase stands where another one of its structure was nearer with its start, and that one
+/// has vanished or stands where this one was nearer, they change places.
+RefinementResult MeanRefiner::without_exchange(RefinementResult found) const {
+    if (found.status == FitStatus::masked)
+        return found;
+    const auto& start = held_.phases;
+    const auto takes_part = [&](std::size_t p) {
+        return leader(p) < 0 && start[p].scale.refine && !start[p].cell.empty();
+    };
+    for (std::size_t p = 0; p < start.size(); ++p)
+        for (std::size_t q = 0; q < p; ++q) {
+            if (!takes_part(p) || !takes_part(q) || start[p].cell.size() != start[q].cell.size())
+                continue;
+            const auto& phases = found.model.phases;
+            const auto off = [&](std::size_t phase, std::size_t from) {
+                return found.phases[phase].significant ? cell_distance(phases[phase], start[from])
+                                                       : 0;
+            };
+            if (off(p, q) + off(q, p) >= off(p, p) + off(q, q) || !same_structure(held_, p, q))
+                continue;
+            auto turned = found.model;
+            for (const auto& [to, from] : {std::pair{p, q}, std::pair{q, p}}) {
+                take_shape(turned.phases[to], phases[from]);
+                if (!found.phases[from].significant)
+                    take_cell(turned.phases[to], start[to]);
+                turned.phases[to].scale.value = phases[from].scale.value;
+            }
+            auto again = fit(turned, 0);
+            if (again.agreement.gof <= found.agreement.gof * (1 + 1e-3))
+                found = std::move(again);
+        }
+    return found;
+}
 
 /// Without the followers, then with them.
 RefinementResult MeanRefiner::fit_in_turn() const {
@@ -92,7 +154,7 @@ RefinementResult MeanRefiner::fit_in_turn() const {
             phase.scale.value = 0;
             phase.scale.refine = false;
         }
-    auto found = fit(alone, search);
+    auto found = without_exchange(fit(alone, search));
     if (!any)
         return found;
     auto both = found.model;

@@ -39,9 +39,11 @@ struct MeanRefinement {
 /// without the followers; then with them, their cells at the start, their widths those of the
 /// leader. A cell parameter of another phase stays at its start when the fit moves it by less than
 /// three e.s.d. (unless these are below 3e-4 of it: then either value does), farther than the
-/// search range, or to a bound. Place and width of a single peak stay at their start when its
-/// place comes to a bound, one of them is not determined or the area is below three e.s.d. With
-/// refinement.max_iterations = 0 as refine(). Throws Error for refine()'s reasons.
+/// search range, or to a bound. Phases of one structure without a leader change places when each,
+/// or the one that is significant, starts nearer to where the other has come. Place and width of a
+/// single peak stay at their start when its place comes to a bound, one of them is not determined
+/// or the area is below three e.s.d. With refinement.max_iterations = 0 as refine(). Throws Error
+/// for refine()'s reasons.
 MeanRefinement refine_mean(const RadialAxis& axis, std::span<const double> intensity,
                            std::span<const double> variance, const PatternModel& start,
                            const MeanRefinementOptions& options);

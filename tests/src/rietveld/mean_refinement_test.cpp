@@ -141,6 +141,34 @@ TEST(MeanRefinement, ParallaxIsTheStrainThatWidensLinesAlike) {
     EXPECT_NEAR(fwhm_of_strain / fwhm_of_shift, 1, 1e-12);
 }
 
+// Two phases of one structure, one of them weak or not there: the strong lines are those of the
+// phase that starts nearer to them, whichever comes first in the model.
+TEST(MeanRefinement, TheStrongLinesAreThoseOfThePhaseThatStartsNearer) {
+    const auto axis = test::cell_axis();
+    const double width = 3 * fwhm;
+    for (const double amount : {0.0, 0.1})
+        for (const std::size_t strong : {1, 2}) {
+            const MeanPattern data(
+                test::simple_pattern(axis, {{test::iron(), 0.3, 2.8665, 0, width},
+                                            {test::cathode(), 1, 2.855, 14.10, width},
+                                            {test::cathode(), amount, 2.87, 14.39, width}}),
+                1e4, 4);
+            const std::size_t weak = 3 - strong;
+            auto model = model_of({test::iron(), test::cathode("one"), test::cathode("other")});
+            model.instrument.w.value = width * width;
+            model.phases[0].cell[0].value = 2.8665;
+            model.phases[strong].cell[0].value = model.phases[weak].cell[0].value = 2.86;
+            model.phases[strong].cell[1].value = 14.00;
+            model.phases[weak].cell[1].value = 14.31;
+            const auto found =
+                refine_mean(axis, data.intensity, data.variance, model, options_of({-1, -1, -1}));
+            EXPECT_NEAR(found.fit.phases[strong].cell[1], 14.10, 0.02)
+                << "the strong one is " << strong << " with " << amount;
+            EXPECT_NEAR(found.fit.phases[weak].scale / found.fit.phases[strong].scale, amount,
+                        0.05);
+        }
+}
+
 // Place and width of a peak without intensity mean nothing; with intensity they are found.
 TEST(MeanRefinement, APeakWithoutIntensityStays) {
     const auto axis = test::cell_axis();
