@@ -11,6 +11,7 @@
 #include "inspection/outliers.hpp"
 #include "inspection/projections.hpp"
 #include "inspection/sample_extent.hpp"
+#include "inspection/sense.hpp"
 #include "inspection/steadiness.hpp"
 #include "jobs/pipeline/scan_summary.hpp"
 #include "jobs/pipeline/solver_options.hpp"
@@ -99,6 +100,49 @@ inspection::Expectation expectation_of(const settings::Job& job, const Scan& sca
     return expectation;
 }
 
+/// What the strongest lines tell, ray by ray: where the body ends, its extent against the distance,
+/// and which way it turns.
+std::vector<Finding> look_at_lines(const Scan& scan, const ScanSummary& summary,
+                                   const std::vector<inspection::ObservedLine>& lines,
+                                   const std::vector<double>& pattern) {
+    const auto two_theta = scan.two_theta();
+    std::vector<std::vector<double>> weights{inspection::line_weights(lines, two_theta)};
+    if (std::ranges::none_of(weights.front(), [](double w) { return w > 0; }))
+        return {};
+    const auto& geometry = scan.geometry();
+    const std::size_t n_translation = geometry.translation.size();
+    const bool parallax = parallax_shows(geometry);
+    if (parallax) {
+        auto moments = inspection::moment_weights(lines, two_theta, pattern, geometry.distance);
+        weights.push_back(std::move(moments.intensity));
+        weights.push_back(std::move(moments.depth));
+    }
+    auto sinograms = weighted_sinograms(scan, summary.rows, weights);
+    auto findings = inspection::check_ends(sinograms[0], n_translation);
+    const double extent = std::abs(geometry.step()) *
+                          static_cast<double>(inspection::body_extent(sinograms[0], n_translation));
+    if (extent > 0 && std::isfinite(geometry.distance) && geometry.distance > 0)
+        append(findings, inspection::check_distance(lines, extent, geometry.distance));
+    if (parallax) {
+        if (scan.metadata().has_transmission) {
+            const auto transmission = scan.transmission();
+            for (std::size_t ray = 0; ray < sinograms[1].size(); ++ray) {
+                const auto value = transmission[summary.rows[ray / n_translation] * n_translation +
+                                                ray % n_translation];
+                for (const std::size_t which : {1, 2})
+                    sinograms[which][ray] /= static_cast<float>(value);
+            }
+        }
+        std::vector<double> omega;
+        for (const std::size_t row : summary.rows)
+            omega.push_back(geometry.omega(row));
+        append(findings, inspection::check_senses(inspection::agreement_of_senses(
+                             summary.rows, omega, sinograms[1], sinograms[2], n_translation,
+                             geometry.step())));
+    }
+    return findings;
+}
+
 std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
                                      const ScanSummary& summary) {
     const auto two_theta = scan.two_theta();
@@ -109,17 +153,7 @@ std::vector<Finding> look_at_pattern(const settings::Job& job, const Scan& scan,
     for (const auto& finding : findings)
         pattern[finding.index] = Finding::none;
     const auto lines = inspection::find_lines(two_theta, pattern, 0.02);
-    const auto weights = inspection::line_weights(lines, two_theta);
-    const auto& geometry = scan.geometry();
-    const std::size_t n_translation = geometry.translation.size();
-    if (std::ranges::any_of(weights, [](double w) { return w > 0; })) {
-        const auto sinogram = weighted_sinogram(scan, summary.rows, weights);
-        append(findings, inspection::check_ends(sinogram, n_translation));
-        const double extent = std::abs(geometry.step()) *
-                              static_cast<double>(inspection::body_extent(sinogram, n_translation));
-        if (extent > 0 && std::isfinite(geometry.distance) && geometry.distance > 0)
-            append(findings, inspection::check_distance(lines, extent, geometry.distance));
-    }
+    append(findings, look_at_lines(scan, summary, lines, pattern));
     if (job.phases.empty() || !(scan.wavelength() > 0))
         return findings;
     const double first = two_theta.front(), last = last_angle(scan);

@@ -423,6 +423,16 @@ std::string describe(const Finding& f, const settings::Job& job, const Scan& sca
     case Kind::drift:
     case Kind::moved:
         return steadiness_text(f, job, scan);
+    case Kind::senses:
+        return fmt::format("{}: lines move by parallax as in a body that turns the other way round "
+                           "({:.0f} standard deviations): geometry.rotation_sense or "
+                           "geometry.translation_sense is reversed, or both the angles and the "
+                           "translations of the file are; depths would have the wrong sign{}",
+                           place(job, scan, "rotation"), f.value,
+                           scan.metadata().has_transmission
+                               ? ""
+                               : " (a body that lets less than a third of the beam through may "
+                                 "look like that)");
     case Kind::no_signal:
     case Kind::saturated:
     case Kind::negative:

@@ -75,6 +75,8 @@ Choice rows_to_read(const Scan& scan) {
             add(nearest_rotation(rotation, rotation[row] + turn));
         add(std::min(n - 1, row + 1));
     }
+    for (const std::size_t row : even)
+        add(std::min(n - 1, row + 1));
     for (const std::size_t row : rows) {
         if (even.contains(row))
             choice.even.push_back(choice.rows.size());
@@ -179,30 +181,40 @@ ScanSummary summarise(const Scan& scan) {
     return summary;
 }
 
-std::vector<float> weighted_sinogram(const Scan& scan, std::span<const std::size_t> rows,
-                                     std::span<const double> weights) {
+std::vector<std::vector<float>> weighted_sinograms(const Scan& scan,
+                                                   std::span<const std::size_t> rows,
+                                                   std::span<const std::vector<double>> weights) {
     const std::size_t n_translation = scan.geometry().translation.size();
-    std::vector<double> sum(rows.size() * n_translation, 0.0);
+    const auto counts = [&](std::size_t channel) {
+        return std::ranges::any_of(weights, [&](const auto& of) { return of[channel] != 0; });
+    };
+    std::vector<std::vector<double>> sums(weights.size(),
+                                          std::vector<double>(rows.size() * n_translation, 0.0));
     for_each_projection(
         scan, rows,
         [&](mpi::BlockRange channels) {
-            return std::any_of(weights.begin() + static_cast<std::ptrdiff_t>(channels.begin),
-                               weights.begin() + static_cast<std::ptrdiff_t>(channels.end),
-                               [](double w) { return w != 0; });
+            bool any = false;
+            for (std::size_t k = channels.begin; k < channels.end; ++k)
+                any = any || counts(k);
+            return any;
         },
         [&](std::size_t row, mpi::BlockRange channels, std::span<const float> projection) {
             const std::size_t width = channels.size();
-            for (std::size_t t = 0; t < n_translation; ++t) {
-                double total = 0;
-                for (std::size_t k = 0; k < width; ++k)
-                    if (const double w = weights[channels.begin + k]; w != 0)
-                        total += w * projection[t * width + k];
-                sum[row * n_translation + t] += total * monitor_factor(scan, rows[row], t);
-            }
+            for (std::size_t w = 0; w < weights.size(); ++w)
+                for (std::size_t t = 0; t < n_translation; ++t) {
+                    double total = 0;
+                    for (std::size_t k = 0; k < width; ++k)
+                        if (const double weight = weights[w][channels.begin + k]; weight != 0)
+                            total += weight * projection[t * width + k];
+                    sums[w][row * n_translation + t] += total * monitor_factor(scan, rows[row], t);
+                }
         });
-    std::vector<float> result;
-    for (const double value : sum)
-        result.push_back(std::isfinite(value) ? static_cast<float>(value) : missing);
+    std::vector<std::vector<float>> result;
+    for (const auto& sum : sums) {
+        result.emplace_back();
+        for (const double value : sum)
+            result.back().push_back(std::isfinite(value) ? static_cast<float>(value) : missing);
+    }
     return result;
 }
 

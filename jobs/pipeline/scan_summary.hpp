@@ -26,9 +26,10 @@ struct ScanSummary {
 /// memory: a projection or chunk.
 ScanSummary summarise(const Scan& scan);
 
-/// Sum over the channels of `weights` [channel in use] times the intensity, [row][translation] of
-/// the same rotations.
-std::vector<float> weighted_sinogram(const Scan& scan, std::span<const std::size_t> rows,
-                                     std::span<const double> weights);
+/// Sums over the channels of each of the `weights` [channel in use] times the intensity, each
+/// [row][translation] of the same rotations.
+std::vector<std::vector<float>> weighted_sinograms(const Scan& scan,
+                                                   std::span<const std::size_t> rows,
+                                                   std::span<const std::vector<double>> weights);
 
 } // namespace xrdct::pipeline

@@ -31,6 +31,7 @@ enum class Kind {
                        ///< factor: of the angles that makes it `limit`
     drift,             ///< intensity over that half a turn apart; index, position [deg] of the one,
                        ///< limit: rotation [deg] of the other
+    senses,            ///< standard deviations by which lines move as with one reversed sense
     moved,             ///< lasting step of the centre of mass [translation steps]; index, position
                        ///< [deg]
     no_signal,         ///< the one value that all intensities have; NaN: none is finite

@@ -169,6 +169,13 @@ def distance_settings(factor):
     return change
 
 
+def reverse(scan, parallax):
+    if (float(scan.get(DISTANCE)) < 1e7) != parallax:
+        return False
+    scan.put(ROTATION, -scan.get(ROTATION))
+    return True
+
+
 def n_rotation(scan):
     return scan.get(ROTATION).size
 
@@ -205,7 +212,8 @@ CASES = [
     ("rotations in gradians", lambda s: s.scale(ROTATION, 10 / 9), "gradians"),
     ("rotations shuffled", lambda s: shuffle(s, 1), "order"),
     ("some rotations shuffled", lambda s: shuffle(s, 0.15), "?order|projection"),
-    ("rotation sense wrong", lambda s: s.put(ROTATION, -s.get(ROTATION)), None),
+    ("rotation sense wrong", lambda s: reverse(s, True), "the other way round"),
+    ("rotation sense wrong, no parallax", lambda s: reverse(s, False), None),
     ("twice the angles", lambda s: s.scale(ROTATION, 2), "twice|half"),
     ("half the angles", lambda s: s.scale(ROTATION, 0.5), "half|twice|missing directions|twice as"),
     ("axes swapped", swap_axes, "exchanged"),
