@@ -289,7 +289,7 @@ class FramesPass {
             std::ranges::fill(part(intensity_, slot), NAN);
             std::ranges::fill(part(errors_, slot), NAN);
             std::ranges::fill(part(kept_, slot), 0.0F);
-            invalid_[slot] = static_cast<std::int32_t>(p_.integrator.pixels_used());
+            invalid_[slot] = static_cast<std::int32_t>(p_.integrator.pixels_unmasked());
             return false;
         }
         // Whole numbers are compared while they are summed.

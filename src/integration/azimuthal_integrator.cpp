@@ -187,6 +187,10 @@ void AzimuthalIntegrator::assign_pixels(const std::vector<double>& centre,
     std::transform(counts.begin(), counts.end(), pixels_.begin(),
                    [](std::size_t count) { return static_cast<float>(count); });
     find_runs(bins);
+    std::vector<std::uint8_t> used(n);
+    std::transform(bins.begin(), bins.end(), used.begin(),
+                   [](std::uint16_t bin) -> std::uint8_t { return bin != outside; });
+    find_idle_runs(masked, used);
     if (settings_.estimator != Estimator::mean || settings_.noise != ErrorSource::counts)
         sort_pixels(bins);
     else
@@ -261,6 +265,24 @@ void AzimuthalIntegrator::find_runs(const std::vector<std::uint16_t>& bins) {
     }
 }
 
+void AzimuthalIntegrator::find_idle_runs(const std::vector<std::uint8_t>& masked,
+                                         const std::vector<std::uint8_t>& used) {
+    for (std::size_t p = 0; p < masked.size(); ++p) {
+        if (masked[p] || used[p])
+            continue;
+        if (idle_runs_.empty() || idle_runs_.back().end != p)
+            idle_runs_.push_back({static_cast<std::uint32_t>(p), 0});
+        idle_runs_.back().end = static_cast<std::uint32_t>(p + 1);
+    }
+}
+
+std::size_t AzimuthalIntegrator::pixels_unmasked() const {
+    std::size_t count = used_;
+    for (const auto& [begin, end] : idle_runs_)
+        count += end - begin;
+    return count;
+}
+
 void AzimuthalIntegrator::sort_pixels(const std::vector<std::uint16_t>& bins) {
     channel_begin_.assign(settings_.channels + 1, 0);
     for (const auto bin : bins)
@@ -332,6 +354,10 @@ void AzimuthalIntegrator::spread_pixels(const std::vector<double>& centre,
             dark_sum_[channel] += weight * pixel_dark(p);
         }
     pixels_.assign(sums.begin(), sums.end());
+    std::vector<std::uint8_t> used(centre.size(), 0);
+    for (std::size_t p = 0; p < centre.size(); ++p)
+        used[p] = begin[p + 1] > begin[p];
+    find_idle_runs(mask, used);
 }
 
 std::vector<double> AzimuthalIntegrator::centres() const {
@@ -350,6 +376,17 @@ std::vector<double> AzimuthalIntegrator::two_theta() const {
         else if (settings_.unit == RadialUnit::radius)
             value = degrees(std::atan2(value, geometry_.beam_distance()));
     return values;
+}
+
+/// Unmasked pixels outside the range that are not valid.
+template <typename T>
+std::size_t AzimuthalIntegrator::invalid_outside(std::span<const T> frame, T limit) const {
+    std::size_t invalid = 0;
+    for (const auto& [begin, end] : idle_runs_)
+        if (!all_valid(frame.data() + begin, frame.data() + end, limit))
+            for (std::size_t p = begin; p < end; ++p)
+                invalid += is_valid(frame[p], limit) ? 0 : 1;
+    return invalid;
 }
 
 /// Σ I of whole pixels into workspace.sums; pixels that are not valid into workspace.invalid.
@@ -535,13 +572,13 @@ std::size_t AzimuthalIntegrator::run(std::span<const T> frame, T limit, Workspac
                                      {errors.size(), "errors"},
                                      {kept.size(), "pixels"}})
         check_size(size, settings_.channels, what);
-    std::size_t invalid = 0;
+    std::size_t invalid = invalid_outside(frame, limit);
     if (!bin_.empty())
-        invalid = sum_whole(frame, limit, workspace);
+        invalid += sum_whole(frame, limit, workspace);
     else if (!weight_.empty())
-        invalid = sum_split(frame, limit, workspace);
+        invalid += sum_split(frame, limit, workspace);
     else
-        return estimate(frame, limit, workspace, intensity, errors, kept);
+        return invalid + estimate(frame, limit, workspace, intensity, errors, kept);
     for (std::size_t k = 0; k < settings_.channels; ++k) {
         const double norm = workspace.norms[k];
         // What is left of a channel whose pixels were all taken off is rounding.

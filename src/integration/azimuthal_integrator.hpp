@@ -78,8 +78,9 @@ class AzimuthalIntegrator {
     std::vector<double> two_theta() const;
     /// Σ w of the unmasked pixels, per channel.
     const std::vector<float>& pixels() const { return pixels_; }
-    /// Unmasked pixels within the range.
+    /// Unmasked pixels within the range, and all of them.
     std::size_t pixels_used() const { return used_; }
+    std::size_t pixels_unmasked() const;
 
     /// Scratch memory of integrate(); a few values per channel and one per pixel.
     class Workspace {
@@ -91,8 +92,8 @@ class AzimuthalIntegrator {
     };
 
     /// Integrates one frame [row][column]. `intensity`, `errors`, `kept` [channel]; `kept` is the
-    /// number of pixels that count (Σ w with splitting). Returns how many unmasked pixels within
-    /// the range were not valid. Throws Error when a size does not fit.
+    /// number of pixels that count (Σ w with splitting). Returns how many unmasked pixels of the
+    /// frame were not valid. Throws Error when a size does not fit.
     std::size_t integrate(std::span<const std::int32_t> frame, std::int32_t saturation,
                           Workspace& workspace, std::span<float> intensity, std::span<float> errors,
                           std::span<float> kept) const;
@@ -110,6 +111,8 @@ class AzimuthalIntegrator {
                     const PixelDirections& directions);
     double radial(double two_theta) const;
     void find_runs(const std::vector<std::uint16_t>& bins);
+    void find_idle_runs(const std::vector<std::uint8_t>& masked,
+                        const std::vector<std::uint8_t>& used);
     void sort_pixels(const std::vector<std::uint16_t>& bins);
     std::vector<double> find_centres(const PixelDirections& directions, std::span<const float> flat,
                                      std::vector<std::uint8_t>& masked);
@@ -126,6 +129,8 @@ class AzimuthalIntegrator {
                     std::span<float> intensity, std::span<float> errors,
                     std::span<float> kept) const;
     template <typename T>
+    std::size_t invalid_outside(std::span<const T> frame, T limit) const;
+    template <typename T>
     std::size_t sum_whole(std::span<const T> frame, T limit, Workspace& workspace) const;
     template <typename T>
     std::size_t sum_split(std::span<const T> frame, T limit, Workspace& workspace) const;
@@ -140,6 +145,7 @@ class AzimuthalIntegrator {
     IntegrationSettings settings_;
     double from_ = 0, to_ = 0;
     std::size_t used_ = 0;
+    std::vector<Run> idle_runs_; ///< unmasked pixels outside the range
 
     std::vector<float> norm_, dark_;          ///< [pixel] or empty (all 1, all 0)
     std::vector<float> pixels_;               ///< [channel] Σ w
