@@ -173,6 +173,15 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
             options.fit.cell_phases.push_back(phase.name);
         options.voxel_cells.push_back(std::move(voxel_cells));
     }
+    for (const auto& phase : job.phases) {
+        constexpr auto voxel = settings::Treatment::voxel;
+        const rietveld::VoxelWidths widths{phase.name,
+                                           {phase.size_treatment == voxel,
+                                            phase.microstrain_treatment == voxel,
+                                            phase.gauss_microstrain_treatment == voxel}};
+        if (std::ranges::find(widths.refine, true) != widths.refine.end())
+            options.fit.widths.push_back(widths);
+    }
     options.leader = leaders(job);
     for (const auto& peak : job.peaks)
         if (peak.position_treatment == settings::Treatment::voxel)
@@ -202,7 +211,8 @@ std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job,
             widths.push_back({p, voxels::GlobalShape::Kind::size});
         if (phase.microstrain_treatment == settings::Treatment::global)
             widths.push_back({p, voxels::GlobalShape::Kind::microstrain});
-        if (model.phases[p].gauss_microstrain.refine)
+        if (model.phases[p].gauss_microstrain.refine &&
+            phase.gauss_microstrain_treatment != settings::Treatment::voxel)
             widths.push_back({p, voxels::GlobalShape::Kind::gauss_microstrain});
     }
     return widths;

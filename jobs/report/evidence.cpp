@@ -108,7 +108,7 @@ PhaseEvidence evidence_of(const ProductStage& stage, const ProductData& data) {
                 continue;
             ++out.sought;
             const bool bound = means(codes[i], "at bound");
-            found[i] = bound || means(codes[i], "refined");
+            found[i] = bound || means(codes[i], "refined") || means(codes[i], "width unresolved");
             out.found += found[i] ? 1 : 0;
             out.at_bound += bound ? 1 : 0;
         }

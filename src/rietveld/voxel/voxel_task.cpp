@@ -144,6 +144,7 @@ void VoxelTask::start_columns() {
                   s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
     }
     std::fill(s_.active.begin(), s_.active.end(), true);
+    std::fill(s_.held.begin(), s_.held.end(), false);
     for (std::size_t p = 0; p < f_.phase_column.size(); ++p) {
         if (!absent(p)) {
             continue;
@@ -193,10 +194,15 @@ void VoxelTask::update_residual() {
     objective_ = sum_of(sum);
 }
 
+/// Parameters of a mover that move: not its widths where these are held.
+std::size_t VoxelTask::moving(std::size_t m) const {
+    return s_.held[m] ? f_.movers[m].without_widths() : f_.movers[m].size();
+}
+
 std::size_t VoxelTask::nonlinear() const {
     std::size_t count = 0;
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
-        count += s_.active[m] ? f_.movers[m].size() : 0;
+        count += s_.active[m] ? moving(m) : 0;
     }
     return count;
 }
@@ -246,7 +252,7 @@ void VoxelTask::search() {
             }
         }
         if (found < mover.search_count) {
-            std::copy_n(mover.search_cells.begin() +
+            std::copy_n(mover.search_values.begin() +
                             static_cast<std::ptrdiff_t>(found * mover.size()),
                         mover.size(), s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
         }
@@ -255,7 +261,7 @@ void VoxelTask::search() {
 
 /// Moving columns at `values`, with their rows of the normal matrix and right-hand sides.
 void VoxelTask::refresh(const std::vector<double>& values) {
-    std::array<float*, 6> derivatives{};
+    std::array<float*, most_moving> derivatives{};
     list_linear(linear_);
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
         const Mover& mover = f_.movers[m];
@@ -266,8 +272,13 @@ void VoxelTask::refresh(const std::vector<double>& values) {
             derivatives[j] = s_.moving[mover.derivative + j];
             s_.list.push_back(static_cast<int>(mover.derivative + j));
         }
-        f_.build(mover, s_.metrics[m], values.data() + mover.place, s_.moving[mover.column],
-                 derivatives.data(), s_.places[m]);
+        if (mover.widths.empty()) {
+            f_.build(mover, s_.metrics[m], values.data() + mover.place, s_.moving[mover.column],
+                     derivatives.data(), s_.places[m]);
+        } else {
+            f_.build_wide(mover, s_.metrics[m], values.data() + mover.place,
+                          s_.moving[mover.column], derivatives.data(), s_.wide[m]);
+        }
         s_.column[mover.column] = s_.moving[mover.column];
     }
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
@@ -312,7 +323,7 @@ std::size_t VoxelTask::list_joint() {
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
         const Mover& mover = f_.movers[m];
         if (s_.active[m] && s_.x[mover.column] > 0) {
-            for (std::size_t j = 0; j < mover.size(); ++j) {
+            for (std::size_t j = 0; j < moving(m); ++j) {
                 s_.list.push_back(static_cast<int>(mover.derivative + j));
                 s_.slope[s_.list.size() - 1] = s_.x[mover.column];
             }
@@ -331,6 +342,45 @@ void VoxelTask::fill_joint(std::size_t count) {
     }
 }
 
+/// Σ w r ∂²y of tabulated lines, lower triangle of `sum` [a · most_moving + b].
+void VoxelTask::curvature_of_lines(const std::vector<LinePlace>& places, std::size_t size,
+                                   double* sum) {
+    for (const LinePlace& line : places) {
+        const Pack* c2 = packs(line.coefficients) + 2 * line.count;
+        const Pack* c3 = c2 + line.count;
+        const Pack* r = packs(weighted_residual() + line.first);
+        const float sixfold = 6 * line.t, twice = 2;
+        Pack total{};
+        for (std::size_t k = 0; k < line.count; ++k) {
+            total += r[k] * (twice * c2[k] + sixfold * c3[k]);
+        }
+        const double value = sum_of(total) * line.per_step * line.per_step;
+        for (std::size_t a = 0; a < size; ++a) {
+            for (std::size_t b = 0; b <= a; ++b) {
+                sum[a * most_moving + b] += value * line.slope[a] * line.slope[b];
+            }
+        }
+    }
+}
+
+/// The same of lines whose widths move, too.
+void VoxelTask::curvature_of_wide(const std::vector<WidePlace>& places, std::size_t size,
+                                  double* sum) {
+    for (const WidePlace& line : places) {
+        const auto c =
+            f_.shapes.curvature(line.position, line.fwhm, line.mixing, weighted_residual());
+        for (std::size_t a = 0; a < size; ++a) {
+            for (std::size_t b = 0; b <= a; ++b) {
+                sum[a * most_moving + b] +=
+                    line.amplitude *
+                    (c.position * line.moved[a] * line.moved[b] +
+                     c.mixed * (line.moved[a] * line.widened[b] + line.widened[a] * line.moved[b]) +
+                     c.fwhm * line.widened[a] * line.widened[b]);
+            }
+        }
+    }
+}
+
 /// − Σ w r ∂²y: the profiles' curvature along the line shifts, and the product of scale and shift.
 /// The curvature of the line positions themselves is smaller by FWHM / 2θ and left out.
 void VoxelTask::add_curvature(std::size_t count) {
@@ -341,29 +391,18 @@ void VoxelTask::add_curvature(std::size_t count) {
             continue;
         }
         const Mover& mover = f_.movers[m];
-        const std::size_t size = mover.size();
-        std::array<double, 36> sum{};
-        for (const LinePlace& line : s_.places[m]) {
-            const Pack* c2 = packs(line.coefficients) + 2 * line.count;
-            const Pack* c3 = c2 + line.count;
-            const Pack* r = packs(weighted_residual() + line.first);
-            const float sixfold = 6 * line.t, twice = 2;
-            Pack total{};
-            for (std::size_t k = 0; k < line.count; ++k) {
-                total += r[k] * (twice * c2[k] + sixfold * c3[k]);
-            }
-            const double value = sum_of(total) * line.per_step * line.per_step;
-            for (std::size_t a = 0; a < size; ++a) {
-                for (std::size_t b = 0; b <= a; ++b) {
-                    sum[a * 6 + b] += value * line.slope[a] * line.slope[b];
-                }
-            }
+        const std::size_t size = moving(static_cast<std::size_t>(m));
+        std::array<double, most_moving * most_moving> sum{};
+        if (mover.widths.empty()) {
+            curvature_of_lines(s_.places[m], size, sum.data());
+        } else {
+            curvature_of_wide(s_.wide[m].places, size, sum.data());
         }
         const double x = s_.x[mover.column];
         const int scale = position_of(mover.column);
         for (std::size_t a = 0; a < size; ++a) {
             for (std::size_t b = 0; b <= a; ++b) {
-                s_.joint[(i + a) * count + i + b] -= x * sum[a * 6 + b];
+                s_.joint[(i + a) * count + i + b] -= x * sum[a * most_moving + b];
             }
             if (scale >= 0) {
                 s_.joint[(i + a) * count + static_cast<std::size_t>(scale)] -=
@@ -424,6 +463,13 @@ double VoxelTask::solve_step(std::size_t count, double damping) {
     return predicted;
 }
 
+/// How far a parameter may move at once; a width by part of what the lines have now.
+double VoxelTask::largest_step(const Mover& mover, std::size_t j) const {
+    const std::size_t cells = mover.without_widths();
+    return j < cells ? mover.largest_step[j]
+                     : 0.7 * (s_.values[mover.place + j] + 0.5 * mover.instrument[j - cells]);
+}
+
 /// s_.trial = s_.values + step, no farther than bounds and the trust in linearity allow; false if
 /// nothing moves.
 bool VoxelTask::take_step(std::size_t count) {
@@ -435,14 +481,15 @@ bool VoxelTask::take_step(std::size_t count) {
             continue;
         }
         const Mover& mover = f_.movers[m];
+        const std::size_t size = moving(static_cast<std::size_t>(m));
         double shrink = 1;
-        for (std::size_t j = 0; j < mover.size(); ++j) {
-            const double size = std::abs(s_.step[i + j]);
-            if (size > mover.largest_step[j]) {
-                shrink = std::min(shrink, mover.largest_step[j] / size);
+        for (std::size_t j = 0; j < size; ++j) {
+            const double length = std::abs(s_.step[i + j]), most = largest_step(mover, j);
+            if (length > most) {
+                shrink = std::min(shrink, most / length);
             }
         }
-        for (std::size_t j = 0; j < mover.size(); ++j) {
+        for (std::size_t j = 0; j < size; ++j) {
             const double before = s_.values[mover.place + j];
             double& after = s_.trial[mover.place + j];
             after = std::clamp(before + shrink * s_.step[i + j], mover.lower[j], mover.upper[j]);
@@ -527,6 +574,33 @@ std::size_t VoxelTask::weakest() {
     return failing;
 }
 
+/// Widths that are as broad as they may be go back to their start, where they stay; false if there
+/// are none.
+bool VoxelTask::hold_widths() {
+    bool any = false;
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        const Mover& mover = f_.movers[m];
+        const std::size_t cells = mover.without_widths();
+        if (!s_.active[m] || s_.held[m]) {
+            continue;
+        }
+        for (std::size_t j = cells; j < mover.size(); ++j) {
+            s_.held[m] = s_.held[m] || s_.values[mover.place + j] >= mover.upper[j];
+        }
+        if (s_.held[m]) {
+            any = true;
+            std::copy(mover.start.begin() + static_cast<std::ptrdiff_t>(cells), mover.start.end(),
+                      s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place + cells));
+        }
+    }
+    if (any) {
+        refresh(s_.values);
+        solve_linear();
+        update_residual();
+    }
+    return any;
+}
+
 void VoxelTask::run(VoxelFit& result) {
     start_columns();
     solve_linear();
@@ -537,13 +611,14 @@ void VoxelTask::run(VoxelFit& result) {
     for (std::size_t round = 0; nonlinear() > 0; ++round) {
         converged = refine(result.iterations);
         const std::size_t failing = weakest();
-        if (failing == f_.movers.size()) {
+        if (failing < f_.movers.size()) {
+            release(failing);
+            solve_linear();
+            update_residual();
+            converged = true;
+        } else if (!hold_widths()) {
             break;
         }
-        release(failing);
-        solve_linear();
-        update_residual();
-        converged = true;
     }
     write(converged, result);
 }
@@ -560,6 +635,8 @@ void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const
         phase.weight_fraction = phase.weight_fraction_esd = nan_value;
         phase.cell.fill(nan_value);
         phase.cell_esd.fill(nan_value);
+        phase.width.fill(nan_value);
+        phase.width_esd.fill(nan_value);
         phase.status = VoxelPhaseStatus::insignificant;
     }
     result.peaks.assign(tables.model.peaks.size(), {nan_value, nan_value, nan_value, nan_value});

@@ -43,6 +43,7 @@ class VoxelTask {
     void solve_linear();
     void update_residual();
     double unit_variance() const;
+    std::size_t moving(std::size_t mover) const;
     std::size_t nonlinear() const;
 
     void search();
@@ -50,11 +51,15 @@ class VoxelTask {
     void release(std::size_t mover);
     std::size_t list_joint();
     void fill_joint(std::size_t count);
+    void curvature_of_lines(const std::vector<LinePlace>& places, std::size_t size, double* sum);
+    void curvature_of_wide(const std::vector<WidePlace>& places, std::size_t size, double* sum);
     void add_curvature(std::size_t count);
     double solve_step(std::size_t count, double damping);
+    double largest_step(const Mover& mover, std::size_t j) const;
     bool take_step(std::size_t count);
     bool refine(int& iterations);
     std::size_t weakest();
+    bool hold_widths();
 
     int position_of(std::size_t column) const;
     double coefficient_esd(std::size_t column, double variance_factor) const;
@@ -65,6 +70,7 @@ class VoxelTask {
     void write_peak(std::size_t peak, double variance_factor, VoxelPeakFit& out) const;
     bool write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out,
                     double* cell) const;
+    bool write_widths(std::size_t phase, double variance_factor, VoxelPhaseFit& out) const;
     void write_weight_fractions(double variance_factor, VoxelFit& result);
 
     bool absent(std::size_t phase) const { return !present_.empty() && !present_[phase]; }
