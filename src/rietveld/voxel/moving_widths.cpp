@@ -130,6 +130,7 @@ WideScratch VoxelTables::wide_scratch(const Mover& mover) const {
         scratch.calculators.emplace_back(model, *scratch.phase, model.second->wavelength,
                                          width_floor(axis));
     }
+    scratch.far.emplace_back(shapes, mover.size() + 1);
     return scratch;
 }
 
@@ -232,13 +233,15 @@ void VoxelTables::build_wide(const Mover& mover, ReciprocalMetric& metric, const
             const std::span<const ShapeFactors> lorentz(factors.lorentz.data(), m + 1),
                 gauss(factors.gauss.data(), m + 1);
             if (place.mixing > 0) {
-                shapes.add_lorentz(place.position, place.fwhm, lorentz, targets.data());
+                shapes.add_lorentz(place.position, place.fwhm, lorentz, targets.data(),
+                                   &scratch.far.front());
             }
             if (place.mixing < 1) {
                 shapes.add_gauss(place.position, place.fwhm, gauss, targets.data());
             }
         }
     }
+    shapes.add_far(scratch.far.front(), targets.data());
     for (std::size_t j = 0; j <= m; ++j) {
         std::fill(targets[j] + n, targets[j] + stride, 0.0f);
     }

@@ -84,6 +84,7 @@ struct WideScratch {
     std::unique_ptr<PhaseModel> phase;       ///< its widths are those of the last pattern
     std::vector<LineCalculator> calculators; ///< of it, by wavelength
     std::vector<WidePlace> places;
+    std::vector<LineShapes::FarField> far; ///< one, or none for other movers
 };
 
 /// Everything that the fits of all voxels share. Linear columns come first, in the order phases,

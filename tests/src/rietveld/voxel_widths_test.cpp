@@ -79,16 +79,19 @@ TEST(LineShapes, AreTheChannelAverages) {
     const auto axis = rietveld::RadialAxis::from_radius(radius, 600, 0.2);
     const rietveld::LineShapes shapes(axis, 40);
     rietveld::Rows rows(3, axis.size());
+    rietveld::LineShapes::FarField far(shapes, 3);
     for (const double fwhm : {0.002, 0.01, 0.02, 0.04, 0.1, 0.5, 3.0}) {
         for (const double position : {0.93, 1.0, 4.23, 4.2355, 8.3, 9.1}) {
-            for (const double mixing : {0.0, 1.0}) {
+            for (const auto& [mixing, cubics] :
+                 {std::pair{0.0, false}, {1.0, false}, {1.0, true}}) {
                 for (int r = 0; r < 3; ++r) {
                     std::fill_n(rows[r], rietveld::padded(axis.size()), 0.0f);
                 }
                 const rietveld::ShapeFactors factors[] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
                 float* targets[] = {rows[0], rows[1], rows[2]};
                 if (mixing > 0) {
-                    shapes.add_lorentz(position, fwhm, factors, targets);
+                    shapes.add_lorentz(position, fwhm, factors, targets, cubics ? &far : nullptr);
+                    shapes.add_far(far, targets);
                 } else {
                     shapes.add_gauss(position, fwhm, factors, targets);
                 }
@@ -99,10 +102,11 @@ TEST(LineShapes, AreTheChannelAverages) {
                     const bool in = k >= exact.first && k < exact.first + exact.size();
                     const std::size_t i = in ? k - exact.first : 0;
                     SCOPED_TRACE(testing::Message()
-                                 << fwhm << " " << position << " " << mixing << " channel " << k);
-                    ASSERT_NEAR(rows[0][k], in ? exact.value[i] : 0, 3e-6 * height);
-                    ASSERT_NEAR(rows[1][k], in ? exact.position[i] : 0, 1e-5 * height / fwhm);
-                    ASSERT_NEAR(rows[2][k], in ? exact.fwhm[i] : 0, 1e-5 * height / fwhm);
+                                 << fwhm << " " << position << " " << mixing
+                                 << (cubics ? " cubics" : "") << " channel " << k);
+                    ASSERT_NEAR(rows[0][k], in ? exact.value[i] : 0, 2e-5 * height);
+                    ASSERT_NEAR(rows[1][k], in ? exact.position[i] : 0, 3e-5 * height / fwhm);
+                    ASSERT_NEAR(rows[2][k], in ? exact.fwhm[i] : 0, 6e-5 * height / fwhm);
                 }
             }
         }
