@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "base/error.hpp"
-#include "rietveld/voxel/line_shapes.hpp"
-#include "rietveld/voxel/voxel_fitter.hpp"
+#include "rietveld/voxel/voxel_tables.hpp"
 #include "support/structures.hpp"
 
 #include <algorithm>
@@ -266,6 +265,208 @@ TEST(VoxelWidths, AgreeWithTheFullRefinement) {
             EXPECT_NEAR(calculated[k], result.calculated[k], 1e-3 * highest);
         }
     }
+}
+
+TEST(VoxelWidths, DerivativesAreThoseOfDifferences) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::cathode()});
+    model.phases[0].b_overall.value = 0.4;
+    const rietveld::VoxelTables tables(axis, model, widths_of("NMC", true, true, true),
+                                       SharedMemoryTeam::single(), nullptr);
+    const rietveld::Mover& mover = tables.movers.at(0);
+    ASSERT_EQ(mover.size(), 5U);
+    auto metric = tables.metrics.at(0);
+    auto scratch = tables.wide_scratch(mover);
+    rietveld::Rows rows(18, axis.size());
+    float* derivatives[5];
+    float* others[5];
+    for (int j = 0; j < 5; ++j) {
+        derivatives[j] = rows[3 + j];
+        others[j] = rows[8 + j];
+    }
+    for (const double size : {70.0, 200.0, 1500.0}) {
+        std::vector<double> values{2.87, 14.23, 1 / size, 8e-4, 1e-6};
+        tables.build_wide(mover, metric, values.data(), rows[0], derivatives, scratch);
+        const double steps[] = {2e-4, 2e-3, 0.02 / size, 5e-5, 1e-7};
+        for (std::size_t j = 0; j < 5; ++j) {
+            auto moved = values;
+            moved[j] += steps[j];
+            tables.build_wide(mover, metric, moved.data(), rows[1], others, scratch);
+            moved[j] -= 2 * steps[j];
+            tables.build_wide(mover, metric, moved.data(), rows[2], others, scratch);
+            double highest = 0, error = 0;
+            for (std::size_t k = 0; k < axis.size(); ++k) {
+                const double slope =
+                    (static_cast<double>(rows[1][k]) - static_cast<double>(rows[2][k])) /
+                    (2 * steps[j]);
+                highest = std::max(highest, std::abs(slope));
+                error = std::max(error, std::abs(slope - static_cast<double>(derivatives[j][k])));
+            }
+            EXPECT_LT(error, 0.01 * highest) << "parameter " << j << " at " << size;
+        }
+    }
+}
+
+TEST(VoxelWidths, OfOverlappingPhases) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::copper(), test::iron(), test::aluminium()});
+    for (auto& phase : model.phases) {
+        phase.size.value = 400;
+    }
+    rietveld::VoxelFitOptions options;
+    options.cell_phases = {"Cu", "Fe"};
+    options.widths = {
+        {"Cu", {true, false, false}}, {"Fe", {true, false, false}}, {"Al", {true, false, false}}};
+    const rietveld::VoxelFitter fitter(axis, model, options);
+    rietveld::VoxelFitter::Workspace workspace(fitter);
+    rietveld::VoxelFit fit;
+    std::mt19937_64 random(7);
+    std::uniform_real_distribution<double> uniform(0, 1);
+    std::vector<double> z, error;
+    const int count = 120;
+    int converged = 0;
+    for (int i = 0; i < count; ++i) {
+        const double sizes[] = {90 + 160 * uniform(random), 90 + 160 * uniform(random),
+                                90 + 160 * uniform(random)};
+        const double scales[] = {1e-5 * (0.2 + uniform(random)), 3e-5 * (0.2 + uniform(random)),
+                                 3e-5 * (0.2 + uniform(random))};
+        const double a = 3.6149 * (1 + 2e-3 * (uniform(random) - 0.5));
+        const auto exact = test::simple_pattern(
+            axis, {sized(test::copper(), scales[0], a, 0, sizes[0], 0.11979),
+                   sized(test::iron(), scales[1], 2.8665, 0, sizes[1], 0.11979),
+                   sized(test::aluminium(), scales[2], 4.0495, 0, sizes[2], 0.11979)});
+        const auto p = noisy(exact, 4000, static_cast<unsigned>(i));
+        fitter.fit(p.y, p.variance, workspace, fit);
+        converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
+        for (std::size_t k = 0; k < 3; ++k) {
+            const auto& phase = fit.phases[k];
+            const double size = phase.width[size_of];
+            if (std::isfinite(size)) {
+                z.push_back((size - sizes[k]) / phase.width_esd[size_of]);
+                error.push_back(std::abs(size / sizes[k] - 1));
+            }
+        }
+    }
+    EXPECT_GE(converged, count - 1);
+    EXPECT_GE(z.size(), 3U * count * 98 / 100);
+    EXPECT_LT(test::median(error), 0.04);
+    EXPECT_NEAR(test::robust_spread(z), 1, 0.15);
+    EXPECT_NEAR(test::median(z), 0, 0.2);
+}
+
+TEST(VoxelWidths, WhatTheInstrumentDoesNotTellIsUnresolved) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::copper(), test::iron()});
+    model.phases[0].size.value = 200;
+    const rietveld::VoxelFitter fitter(axis, model, widths_of("Cu", true));
+    const auto exact = test::simple_pattern(
+        axis, {{test::copper(), 1e-5, 3.6149, 0, 0.02}, {test::iron(), 3e-6, 2.8665, 0, 0.02}});
+    int unresolved = 0;
+    for (unsigned i = 0; i < 20; ++i) {
+        const auto p = noisy(exact, 3000, i);
+        const auto fit = fitter.fit(p.y, p.variance);
+        EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
+        const auto& phase = fit.phases[0];
+        EXPECT_NEAR(phase.cell[0], 3.6149, 5 * phase.cell_esd[0]);
+        EXPECT_NEAR(phase.scale, 1e-5, 5 * phase.scale_esd);
+        if (phase.status == rietveld::VoxelPhaseStatus::unresolved) {
+            ++unresolved;
+            EXPECT_TRUE(std::isnan(phase.width[size_of]));
+            EXPECT_TRUE(std::isnan(phase.width_esd[size_of]));
+        } else {
+            EXPECT_GT(phase.width[size_of], 1500);
+        }
+    }
+    EXPECT_GE(unresolved, 17);
+}
+
+TEST(VoxelWidths, LinesAsBroadAsTheyMayBeGoBackToTheStart) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::copper(), test::iron()});
+    model.phases[0].size.value = 200;
+    auto options = widths_of("Cu", true);
+    options.least_size = 50;
+    const rietveld::VoxelFitter fitter(axis, model, options);
+    const auto p =
+        noisy(test::simple_pattern(axis, {sized(test::copper(), 1e-5, 3.6149, 0, 20, 0.11979),
+                                          {test::iron(), 3e-6, 2.8665, 0, 0.02}}),
+              3000, 1);
+    const auto fit = fitter.fit(p.y, p.variance);
+    EXPECT_NE(fit.status, rietveld::FitStatus::masked);
+    EXPECT_EQ(fit.phases[0].status, rietveld::VoxelPhaseStatus::unresolved);
+    EXPECT_TRUE(std::isnan(fit.phases[0].width[size_of]));
+    EXPECT_TRUE(std::isfinite(fit.phases[0].cell[0]));
+    EXPECT_GT(fit.phases[0].scale, 0);
+    // and its pattern has the start's width
+    EXPECT_TRUE(std::isfinite(fitter.calculate(fit)[0]));
+}
+
+TEST(VoxelWidths, OfAPhaseThatIsNotThereAreNone) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::copper(), test::iron()});
+    model.phases[0].size.value = 200;
+    const auto options = widths_of("Cu", true, true);
+    const rietveld::VoxelFitter fitter(axis, model, options);
+    rietveld::VoxelFitter::Workspace workspace(fitter);
+    rietveld::VoxelFit fit;
+    int found = 0;
+    for (unsigned i = 0; i < 40; ++i) {
+        const auto p =
+            noisy(test::simple_pattern(axis, {{test::iron(), 3e-6, 2.8665, 0, 0.02}}), 1000, i);
+        fitter.fit(p.y, p.variance, workspace, fit);
+        found += fit.phases[0].status == rietveld::VoxelPhaseStatus::insignificant ? 0 : 1;
+        EXPECT_NEAR(fit.phases[1].scale, 3e-6, 6 * fit.phases[1].scale_esd);
+        if (fit.phases[0].status == rietveld::VoxelPhaseStatus::insignificant) {
+            EXPECT_TRUE(std::isnan(fit.phases[0].width[size_of]));
+            EXPECT_TRUE(std::isnan(fit.phases[0].width[strain_of]));
+        }
+        const unsigned char present[] = {0, 1};
+        fitter.fit(p.y, p.variance, workspace, fit, present);
+        EXPECT_EQ(fit.phases[0].status, rietveld::VoxelPhaseStatus::absent);
+        EXPECT_TRUE(std::isnan(fit.phases[0].width[size_of]));
+    }
+    EXPECT_LE(found, 2);
+}
+
+TEST(VoxelWidths, OfAPhaseWithAFixedCell) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::copper()});
+    model.phases[0].cell[0].value = 3.6149;
+    model.phases[0].microstrain.value = 1e-3;
+    auto truth = model;
+    truth.phases[0].microstrain.value = 3e-3;
+    rietveld::VoxelFitOptions options;
+    options.widths = {{"Cu", {false, true, false}}};
+    const auto p = noisy(exact_pattern(axis, truth), 20000, 2);
+    const rietveld::VoxelFitter fitter(axis, model, options);
+    const auto fit = fitter.fit(p.y, p.variance);
+    EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
+    EXPECT_NEAR(fit.phases[0].width[strain_of], 3e-3, 5 * fit.phases[0].width_esd[strain_of]);
+    EXPECT_TRUE(std::isnan(fit.phases[0].cell[0]));
+    std::vector<double> row(fitter.quantities().size());
+    fitter.flatten(fit, row);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        if (fitter.quantities()[i].quantity == "microstrain") {
+            EXPECT_EQ(row[i], fit.phases[0].width[strain_of]);
+            EXPECT_EQ(row[i + 1], fit.phases[0].width_esd[strain_of]);
+        }
+    }
+}
+
+TEST(VoxelWidths, BadOptions) {
+    const auto axis = test::cell_axis();
+    const auto model = model_of({test::copper()});
+    auto options = widths_of("Cu", true);
+    options.widths.push_back(options.widths[0]);
+    EXPECT_THAT([&] { rietveld::VoxelFitter(axis, model, options); },
+                ThrowsMessage<Error>(HasSubstr("the widths of 'Cu' are named twice")));
+    options.widths = {{"Zn", {true, false, false}}};
+    EXPECT_THAT([&] { rietveld::VoxelFitter(axis, model, options); },
+                ThrowsMessage<Error>(HasSubstr("Zn")));
+    options = widths_of("Cu", true);
+    options.least_size = 0;
+    EXPECT_THAT([&] { rietveld::VoxelFitter(axis, model, options); },
+                ThrowsMessage<Error>(HasSubstr("least_size")));
 }
 
 } // namespace
