@@ -37,13 +37,27 @@ inline Pack small_arctan(const Pack& z) {
     return z * (1.0f - z2 * (1.0f / 3 - z2 * (1.0f / 5 - z2 * (1.0f / 7))));
 }
 
-/// Angle in (0, π) with tangent y / x, y > 0, by halving it four times.
-Pack wide_arctan(const Pack& y, const Pack& x) {
+/// Angle in (0, π) with tangent y / x, y > 0, by halving it so often, until it is below 1/4.
+inline Pack wide_arctan(const Pack& y, const Pack& x, int halvings) {
+    if (halvings == 0) {
+        return small_arctan(y / x);
+    }
     Pack t = y / (root_of(x * x + y * y) + x);
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 1; i < halvings; ++i) {
         t = t / (1.0f + root_of(1.0f + t * t));
     }
-    return 16.0f * small_arctan(t);
+    return static_cast<float>(1 << halvings) * small_arctan(t);
+}
+
+/// Halvings of the angle that a channel of half-width d [half-widths of the line] is seen in from
+/// there, if its middle is at least `c` of these away.
+int halvings_of(double c, double d) {
+    const double angle = std::atan2(2 * d, 1 + c * c - d * d);
+    int count = 0;
+    for (double rest = angle; rest > 0.24; rest /= 2) {
+        ++count;
+    }
+    return count;
 }
 
 /// Where the profile's end lies for offsets of `c` half-widths: 0 before the taper, 1 at its end.
@@ -60,8 +74,9 @@ inline Pack taper_place(const Pack& c, double range) {
 /// A line in what the loops need.
 struct LineShapes::Place {
     double position, fwhm;
-    float high, low; ///< of the position
-    float inverse;   ///< 2 / FWHM
+    float high, low;   ///< of the position
+    float inverse;     ///< 2 / FWHM
+    double widest = 0; ///< half-width of the channels around, in half-widths of the line
 
     Place(double at, double width)
         : position(at), fwhm(width), high(static_cast<float>(at)),
@@ -128,7 +143,7 @@ std::size_t LineShapes::pack_at(double two_theta) const {
     return channel_at(two_theta) / simd_width;
 }
 
-LineShapes::Parts LineShapes::parts_of(const Place& at, bool far) const {
+LineShapes::Parts LineShapes::parts_of(Place& at, bool far) const {
     const double x = at.position, reach = range_ * at.fwhm, core = shape_taper_start * reach;
     Parts parts{};
     parts.first = x - reach > edges_.front() ? pack_at(x - reach) : 0;
@@ -140,6 +155,7 @@ LineShapes::Parts LineShapes::parts_of(const Place& at, bool far) const {
          {centre > 0 ? centre - 1 : 0, centre, std::min(centre + 1, packs_ - 1)}) {
         half = std::max(half, static_cast<double>(coarse_[2][i]));
     }
+    at.widest = 2 * half / at.fwhm;
     const double per_width = 1 / (2 * half);
     parts.begin = parts.first;
     parts.end = parts.last;
@@ -157,7 +173,7 @@ LineShapes::Parts LineShapes::parts_of(const Place& at, bool far) const {
             std::clamp((channel - std::min(channel, reached)) / simd_width, parts.begin, parts.end);
         end = std::clamp((channel + reached) / simd_width + 1, parts.begin, parts.end);
     };
-    const double ratio = 2 * half / at.fwhm, square = 8 * ratio + ratio * ratio - 1;
+    const double ratio = at.widest, square = 8 * ratio + ratio * ratio - 1;
     const double close = square > 0 ? 0.5 * at.fwhm * std::sqrt(square) + half : 0;
     around(close, parts.close_begin, parts.close_end);
     if (!(square > 0)) {
@@ -189,13 +205,14 @@ void LineShapes::add_packs(const Place& at, std::size_t begin, std::size_t end,
     }
     const Pack *middle = packs(channels_[0]), *rest = packs(channels_[1]),
                *half = packs(channels_[2]), *density = packs(channels_[3]);
+    const int halvings = near_centre ? halvings_of(0, at.widest) : 0;
     for (std::size_t i = begin; i < end; ++i) {
         const Pack c = at.offset(middle[i], rest[i]), d = at.inverse * half[i];
         const Pack e = c * c - d * d, s = 1.0f + e, twice = d + d;
         Pack average, q;
         if constexpr (near_centre) {
             q = 1.0f / (s * s + twice * twice);
-            average = wide_arctan(twice, s) * density[i];
+            average = wide_arctan(twice, s, halvings) * density[i];
         } else {
             const Pack r = 1.0f / s, z = twice * r, z2 = z * z;
             const Pack guess = 1.0f - z2 * (1.0f - z2);
@@ -213,6 +230,12 @@ template <std::size_t count>
 void LineShapes::add_tapered(const Place& at, std::size_t begin, std::size_t end,
                              const ShapeFactors* factors, float* const* targets) const {
     const double area = 2 / (pi * at.fwhm * at.fwhm);
+    if (begin >= end) {
+        return;
+    }
+    // The first pack may begin before the taper.
+    const double nearest = 2 * shape_taper_start * range_ - 2 * simd_width * at.widest;
+    const int halvings = halvings_of(std::max(nearest, 0.0), at.widest);
     const auto steep = static_cast<float>(30 / ((1 - shape_taper_start) * range_ * at.fwhm));
     const Pack *middle = packs(channels_[0]), *rest = packs(channels_[1]),
                *half = packs(channels_[2]), *density = packs(channels_[3]);
@@ -220,7 +243,7 @@ void LineShapes::add_tapered(const Place& at, std::size_t begin, std::size_t end
         const Pack c = at.offset(middle[i], rest[i]), d = at.inverse * half[i];
         const Pack e = c * c - d * d, s = 1.0f + e, twice = d + d;
         const Pack q = 1.0f / (s * s + twice * twice);
-        const Pack average = wide_arctan(twice, s) * density[i];
+        const Pack average = wide_arctan(twice, s, halvings) * density[i];
         const Pack t = taper_place(c, range_);
         const Pack weight = 1.0f - t * t * t * (10.0f - t * (15.0f - 6.0f * t));
         const Pack fall = steep * t * t * (1.0f - t) * (1.0f - t) * average;
@@ -367,7 +390,7 @@ void LineShapes::add_lorentz(double position, double fwhm, std::span<const Shape
     if (!reaches(position, range_ * fwhm)) {
         return;
     }
-    const Place at(position, fwhm);
+    Place at(position, fwhm);
     const Parts parts = parts_of(at, far != nullptr);
     const auto add = [&]<std::size_t count>(std::size_t j) {
         add_lorentz_to<count>(at, parts, factors.data() + j, targets + j);

@@ -76,7 +76,7 @@ class LineShapes {
     void add_sharp_gauss(double position, double fwhm, std::span<const ShapeFactors> factors,
                          float* const* targets) const;
     static Pack used_lanes(std::size_t lane, const Parts& parts);
-    Parts parts_of(const Place& at, bool far) const;
+    Parts parts_of(Place& at, bool far) const;
     std::size_t pack_at(double two_theta) const;
     std::size_t channel_at(double two_theta) const;
     bool reaches(double position, double reach) const {
