@@ -161,11 +161,14 @@ void VoxelTask::write_phase(std::size_t p, double variance_factor, double judgin
         cell[j] = model.cell[j].value;
     }
     const int m = f_.phase_mover[p];
-    if (m >= 0 && s_.active[static_cast<std::size_t>(m)] && significant) {
-        if (!write_widths(p, variance_factor, out)) {
+    if (m >= 0 && significant) {
+        // Significant perhaps only since its shape was put back to the start.
+        const bool active = s_.active[static_cast<std::size_t>(m)];
+        if (!(active ? write_widths(p, variance_factor, out)
+                     : f_.movers[static_cast<std::size_t>(m)].widths.empty())) {
             out.status = VoxelPhaseStatus::unresolved;
         }
-        if (write_cell(p, variance_factor, out, cell.data())) {
+        if (active && write_cell(p, variance_factor, out, cell.data())) {
             out.status = VoxelPhaseStatus::at_bound;
             out.width.fill(nan_value);
             out.width_esd.fill(nan_value);
