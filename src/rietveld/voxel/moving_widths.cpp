@@ -136,21 +136,6 @@ WideScratch VoxelTables::wide_scratch(const Mover& mover) const {
 
 namespace {
 
-/// A line's factors on its Lorentzian and Gaussian, by target: the pattern and its derivatives.
-struct WideFactors {
-    std::array<ShapeFactors, most_moving + 1> lorentz{}, gauss{};
-
-    void set(std::size_t target, double area, double area_slope, double mixing, double mixing_slope,
-             double moved, double widened) {
-        lorentz[target] = {static_cast<float>(area_slope * mixing + area * mixing_slope),
-                           static_cast<float>(area * mixing * moved),
-                           static_cast<float>(area * mixing * widened)};
-        gauss[target] = {static_cast<float>(area_slope * (1 - mixing) - area * mixing_slope),
-                         static_cast<float>(area * (1 - mixing) * moved),
-                         static_cast<float>(area * (1 - mixing) * widened)};
-    }
-};
-
 /// Factors and derivatives of a line of the wavelength `lambda`, `amplitude` times as bright;
 /// `moved` has its Bragg angle's derivatives with the mover's cell parameters.
 WidePlace place_of(const Mover& mover, const CalculatedLine& line, double lambda, double amplitude,
@@ -182,6 +167,19 @@ WidePlace place_of(const Mover& mover, const CalculatedLine& line, double lambda
 }
 
 } // namespace
+
+/// Adds the last of the lines to the targets.
+void VoxelTables::add_wide(WideScratch& scratch, const WideFactors& factors, std::size_t count,
+                           float* const* targets) const {
+    const WidePlace& place = scratch.places.back();
+    if (place.mixing > 0) {
+        shapes.add_lorentz(place.position, place.fwhm, {factors.lorentz.data(), count}, targets,
+                           &scratch.far.front());
+    }
+    if (place.mixing < 1) {
+        shapes.add_gauss(place.position, place.fwhm, {factors.gauss.data(), count}, targets);
+    }
+}
 
 void VoxelTables::build_wide(const Mover& mover, ReciprocalMetric& metric, const double* values,
                              float* pattern, float* const* derivatives,
@@ -229,16 +227,7 @@ void VoxelTables::build_wide(const Mover& mover, ReciprocalMetric& metric, const
                 place_of(mover, line, first ? wavelength : model.second->wavelength,
                          first ? line_factor : line_factor * model.second->ratio,
                          -0.5 * phase.b_overall.value / line.bragg_slope, moved.data(), factors));
-            const WidePlace& place = scratch.places.back();
-            const std::span<const ShapeFactors> lorentz(factors.lorentz.data(), m + 1),
-                gauss(factors.gauss.data(), m + 1);
-            if (place.mixing > 0) {
-                shapes.add_lorentz(place.position, place.fwhm, lorentz, targets.data(),
-                                   &scratch.far.front());
-            }
-            if (place.mixing < 1) {
-                shapes.add_gauss(place.position, place.fwhm, gauss, targets.data());
-            }
+            add_wide(scratch, factors, m + 1, targets.data());
         }
     }
     shapes.add_far(scratch.far.front(), targets.data());

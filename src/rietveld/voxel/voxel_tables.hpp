@@ -79,6 +79,21 @@ struct WidePlace {
     std::array<double, most_moving> moved{}, widened{}; ///< of position and FWHM with parameters
 };
 
+/// A line's factors on its Lorentzian and Gaussian, by target: the pattern and its derivatives.
+struct WideFactors {
+    std::array<ShapeFactors, most_moving + 1> lorentz{}, gauss{};
+
+    void set(std::size_t target, double area, double area_slope, double mixing, double mixing_slope,
+             double moved, double widened) {
+        lorentz[target] = {static_cast<float>(area_slope * mixing + area * mixing_slope),
+                           static_cast<float>(area * mixing * moved),
+                           static_cast<float>(area * mixing * widened)};
+        gauss[target] = {static_cast<float>(area_slope * (1 - mixing) - area * mixing_slope),
+                         static_cast<float>(area * (1 - mixing) * moved),
+                         static_cast<float>(area * (1 - mixing) * widened)};
+    }
+};
+
 /// What one thread needs for a phase whose widths move.
 struct WideScratch {
     std::unique_ptr<PhaseModel> phase;       ///< its widths are those of the last pattern
@@ -140,6 +155,8 @@ struct VoxelTables {
     WideScratch wide_scratch(const Mover& mover) const;
 
   private:
+    void add_wide(WideScratch& scratch, const WideFactors& factors, std::size_t count,
+                  float* const* targets) const;
     std::size_t add_column(const Parameter& parameter, std::vector<double> row,
                            std::vector<std::vector<double>>& rows);
     void add_columns();

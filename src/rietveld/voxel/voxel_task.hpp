@@ -14,6 +14,9 @@ namespace xrdct::rietveld {
 /// Pivot of the normalised float32 normal equations below which a parameter counts as undetermined.
 inline constexpr double voxel_pivot = 1e-7;
 
+/// out[j] = a · b[j] for `count` rows of n floats, a multiple of simd_width.
+void dots(const float* a, const float* const* b, std::size_t count, std::size_t n, double* out);
+
 /// One pattern's fit. Variable projection: for given cells the linear parameters follow from a
 /// bounded linear problem; the cells move by Newton steps on the joint normal equations
 /// (Gauss–Newton plus the curvature of the profiles against the residual, without which misfitted
