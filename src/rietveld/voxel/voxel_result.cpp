@@ -214,12 +214,8 @@ void VoxelTask::write_peak(std::size_t peak, double variance_factor, VoxelPeakFi
     }
 }
 
+/// Needs invert_joint().
 void VoxelTask::write(bool converged, VoxelFit& result) {
-    const std::size_t count = list_joint();
-    fill_joint(count);
-    const int size = static_cast<int>(count);
-    const int dependent = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
-    s_.cholesky.invert(s_.inverse.data());
     const double variance_factor = write_agreement(result);
     write_phases(variance_factor, result);
     for (std::size_t i = 0; i < result.peaks.size(); ++i) {
@@ -239,7 +235,7 @@ void VoxelTask::write(bool converged, VoxelFit& result) {
         any_bound || any(VoxelPhaseStatus::refined) || any(VoxelPhaseStatus::unresolved);
     if (!result.phases.empty() && !any_significant) {
         result.status = FitStatus::no_signal;
-    } else if (dependent > 0) {
+    } else if (dependent_ > 0) {
         result.status = FitStatus::singular;
     } else if (!converged) {
         result.status = FitStatus::not_converged;

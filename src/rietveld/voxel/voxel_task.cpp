@@ -352,13 +352,19 @@ bool VoxelTask::refine(int& iterations) {
     return converged;
 }
 
-/// The active mover whose scale fails the significance limit by most; movers.size() if none does.
-std::size_t VoxelTask::weakest() {
+/// The joint problem's inverse, for which the joint list is made; returns the list's length.
+std::size_t VoxelTask::invert_joint() {
     const std::size_t count = list_joint();
     fill_joint(count);
     const int size = static_cast<int>(count);
-    s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
+    dependent_ = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
     s_.cholesky.invert(s_.inverse.data());
+    return count;
+}
+
+/// The active mover whose scale fails the significance limit by most; movers.size() if none does.
+std::size_t VoxelTask::weakest() {
+    const std::size_t count = invert_joint();
     const double variance = unit_variance();
     double least = f_.options.significance;
     std::size_t failing = f_.movers.size();
@@ -415,7 +421,7 @@ void VoxelTask::run(VoxelFit& result) {
     solve_linear();
     update_residual();
     search();
-    bool converged = true;
+    bool converged = true, inverted = false;
     // What proves insignificant stays at its start, one at a time, and the others are fitted again.
     for (std::size_t round = 0; nonlinear() > 0; ++round) {
         converged = refine(result.iterations);
@@ -426,8 +432,12 @@ void VoxelTask::run(VoxelFit& result) {
             update_residual();
             converged = true;
         } else if (!hold_widths()) {
+            inverted = true;
             break;
         }
+    }
+    if (!inverted) {
+        invert_joint();
     }
     write(converged, result);
 }

@@ -61,6 +61,7 @@ class VoxelTask {
     double largest_step(const Mover& mover, std::size_t j) const;
     bool take_step(std::size_t count);
     bool refine(int& iterations);
+    std::size_t invert_joint();
     std::size_t weakest();
     bool hold_widths();
 
@@ -84,6 +85,7 @@ class VoxelTask {
     std::size_t stride_, linear_, total_;
     bool unit_weights_ = false;
     std::size_t valid_ = 0;
+    int dependent_ = 0;           ///< parameters that the joint problem does not determine
     double data_scale_ = 1;       ///< y = data_scale · y'
     double chi_unit_ = 1;         ///< χ² = chi_unit · Σ w' r'²
     double weighted_squares_ = 0; ///< Σ w' y'²
