@@ -142,9 +142,10 @@ double VoxelTask::solve_step(std::size_t count, double damping) {
             const std::size_t j = column - mover.derivative;
             const double value = s_.values[mover.place + j];
             s_.joint[i * count + i] *= 1 + damping;
-            // A parameter pressed against its bound stays there.
-            if ((value <= mover.lower[j] && s_.gradient[i] < 0) ||
-                (value >= mover.upper[j] && s_.gradient[i] > 0)) {
+            // A parameter pressed against its bound stays there, in the second attempt as well,
+            // which finds its gradient zero.
+            if ((value <= mover.lower[j] && s_.gradient[i] <= 0) ||
+                (value >= mover.upper[j] && s_.gradient[i] >= 0)) {
                 for (std::size_t k = 0; k < count; ++k) {
                     if (k != i) {
                         s_.joint[std::max(i, k) * count + std::min(i, k)] = 0;
@@ -175,6 +176,23 @@ double VoxelTask::largest_step(const Mover& mover, std::size_t j) const {
                      : 0.7 * (s_.values[mover.place + j] + 0.5 * mover.instrument[j - cells]);
 }
 
+/// Factor on the step of a mover from joint column `first` on: where residuals are large, steps
+/// along its widths come out too long and would go to and fro. One that turns back on the last is
+/// cut so that it ends where both would meet.
+double VoxelTask::calm(const Mover& mover, std::size_t first, std::size_t size,
+                       std::size_t count) const {
+    double now = 0, last = 0, both = 0;
+    for (std::size_t j = 0; j < size; ++j) {
+        const double weight = s_.joint[(first + j) * count + first + j];
+        const double a = s_.step[first + j], b = s_.last[mover.place + j];
+        now += weight * a * a;
+        last += weight * b * b;
+        both += weight * a * b;
+    }
+    const double turned = 0.5 * std::sqrt(now * last);
+    return both < -turned && now > 0 ? 1 / (1 + std::sqrt(now / last)) : 1;
+}
+
 /// s_.trial = s_.values + step, no farther than bounds and the trust in linearity allow; false if
 /// nothing moves.
 bool VoxelTask::take_step(std::size_t count) {
@@ -187,7 +205,7 @@ bool VoxelTask::take_step(std::size_t count) {
         }
         const Mover& mover = f_.movers[m];
         const std::size_t size = moving(static_cast<std::size_t>(m));
-        double shrink = 1;
+        double shrink = mover.widths.empty() ? 1 : calm(mover, i, size, count);
         for (std::size_t j = 0; j < size; ++j) {
             const double length = std::abs(s_.step[i + j]), most = largest_step(mover, j);
             if (length > most) {
@@ -195,6 +213,7 @@ bool VoxelTask::take_step(std::size_t count) {
             }
         }
         for (std::size_t j = 0; j < size; ++j) {
+            s_.last[mover.place + j] = shrink * s_.step[i + j];
             const double before = s_.values[mover.place + j];
             double& after = s_.trial[mover.place + j];
             after = std::clamp(before + shrink * s_.step[i + j], mover.lower[j], mover.upper[j]);

@@ -384,6 +384,7 @@ VoxelScratch::VoxelScratch(const VoxelTables& tables)
     }
     values.resize(count);
     trial.resize(count);
+    last.resize(count);
     active.resize(tables.movers.size());
     held.resize(tables.movers.size());
     for (const Mover& mover : tables.movers) {

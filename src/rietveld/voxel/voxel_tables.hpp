@@ -193,6 +193,7 @@ struct VoxelScratch {
     std::vector<double> dot;
     std::vector<std::int8_t> state;
     std::vector<double> values, trial; ///< parameters of all movers
+    std::vector<double> last;          ///< their last steps
     std::vector<bool> active;          ///< movers
     std::vector<bool> held;            ///< movers whose widths stay at their start
     std::vector<int> list;             ///< columns of the joint problem

@@ -313,6 +313,7 @@ bool VoxelTask::refine(int& iterations) {
     constexpr double first_damping = 0.3, rounding = 1e-6;
     double damping = 0, accepted = infinity;
     s_.trial = s_.values;
+    std::fill(s_.last.begin(), s_.last.end(), 0.0);
     bool current = true; // the matrices belong to s_.values
     bool converged = false;
     for (int i = 0; i < f_.options.max_iterations && !converged; ++i) {

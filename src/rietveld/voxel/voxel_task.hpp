@@ -59,6 +59,7 @@ class VoxelTask {
     void add_curvature(std::size_t count);
     double solve_step(std::size_t count, double damping);
     double largest_step(const Mover& mover, std::size_t j) const;
+    double calm(const Mover& mover, std::size_t first, std::size_t size, std::size_t count) const;
     bool take_step(std::size_t count);
     bool refine(int& iterations);
     std::size_t invert_joint();

@@ -428,6 +428,41 @@ TEST(VoxelWidths, OfAPhaseThatIsNotThereAreNone) {
     EXPECT_LE(found, 2);
 }
 
+// Lines of three cells at once, as parallax and layers make them: no width fits, and steps along
+// the widths come out too long.
+TEST(VoxelWidths, ConvergeWhereNoShapeFits) {
+    const auto axis = test::cell_axis();
+    auto model = model_of({test::copper(), test::iron()});
+    model.phases[0].size.value = 110;
+    model.phases[0].gauss_microstrain.value = 1.8e-3;
+    for (const std::array<bool, 3> which : {std::array{true, false, true}, {true, true, true}}) {
+        rietveld::VoxelFitOptions options;
+        options.significance = 5;
+        options.cell_phases = {"Cu"};
+        options.widths = {{"Cu", which}};
+        const rietveld::VoxelFitter fitter(axis, model, options);
+        rietveld::VoxelFitter::Workspace workspace(fitter);
+        rietveld::VoxelFit fit;
+        std::mt19937_64 random(3);
+        std::uniform_real_distribution<double> uniform(0, 1);
+        const int count = 150;
+        int converged = 0;
+        for (int i = 0; i < count; ++i) {
+            std::vector<test::SimpleSample> samples{{test::iron(), 3e-6, 2.8665, 0, 0.02}};
+            for (int part = 0; part < 3; ++part) {
+                const double a = 3.6149 * (1 + 0.03 * (uniform(random) - 0.5));
+                samples.push_back(sized(test::copper(), 4e-6 * uniform(random), a, 0,
+                                        90 + 300 * uniform(random), 0.11979));
+            }
+            const auto p =
+                noisy(test::simple_pattern(axis, samples), 3000, static_cast<unsigned>(i));
+            fitter.fit(p.y, p.variance, workspace, fit);
+            converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
+        }
+        EXPECT_GE(converged, count * (which[1] ? 94 : 97) / 100);
+    }
+}
+
 TEST(VoxelWidths, OfAPhaseWithAFixedCell) {
     const auto axis = test::cell_axis();
     auto model = model_of({test::copper()});
