@@ -15,13 +15,13 @@ struct PhaseEvidence {
     std::string phase;
     bool has_cell_maps = false;
     bool has_status = false;
-    std::size_t sought = 0;     ///< voxels whose model contains it
-    std::size_t found = 0;      ///< of these, those in which it is significant
-    std::size_t at_bound = 0;   ///< of the latter, those with a cell on its bound
-    std::size_t unresolved = 0; ///< of the latter, those with a width that is not told
+    std::size_t sought = 0;   ///< voxels whose model contains it
+    std::size_t found = 0;    ///< of these, those in which it is significant
+    std::size_t at_bound = 0; ///< of the latter, those with a cell on its bound
     /// Quantities of the phase that have one and the same value, an end of the map's range, in most
     /// of its voxels.
     std::vector<std::string> stuck;
+    std::size_t unresolved = 0; ///< of those where it is significant, without a width that is told
 };
 
 /// A refined length of a cell over that of the structure's file.
