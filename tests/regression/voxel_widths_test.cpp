@@ -189,8 +189,9 @@ TEST_F(VoxelWidthsOfAScan, SizesFollowTheTruth) {
     for (std::size_t i = 0; i < size.size(); ++i) {
         EXPECT_EQ(std::isfinite(size[i]), std::isfinite(errors[i]));
         EXPECT_EQ(std::isfinite(size[i]), status[i] == 0) << "status " << status[i];
-        const double x = (static_cast<double>(i % side) - 0.5 * (side - 1)) * step,
-                     y = (static_cast<double>(i / side) - 0.5 * (side - 1)) * step;
+        const std::size_t column = i % side, row = i / side;
+        const double x = (static_cast<double>(column) - 0.5 * (side - 1)) * step,
+                     y = (static_cast<double>(row) - 0.5 * (side - 1)) * step;
         for (const Grain& grain : grains()) {
             const double part = std::hypot(x - grain.x, y - grain.y) / grain.radius;
             if (std::string(grain.phase) != "Cu" || part > 0.95)

@@ -8,6 +8,8 @@
 #include <memory>
 #include <new>
 
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 namespace xrdct::rietveld {
 
 /// Floats side by side in one register.

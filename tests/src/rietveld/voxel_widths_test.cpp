@@ -71,9 +71,9 @@ test::SimpleSample sized(const crystal::Phase& phase, double scale, double a, do
 
 TEST(LineShapes, AreTheChannelAverages) {
     // the widths of channels differ, as on an axis of radii
-    std::vector<double> radius;
-    for (int k = 0; k < 397; ++k) {
-        radius.push_back(10 + 0.2 * k);
+    std::vector<double> radius(397);
+    for (std::size_t k = 0; k < radius.size(); ++k) {
+        radius[k] = 10 + 0.2 * static_cast<double>(k);
     }
     const auto axis = rietveld::RadialAxis::from_radius(radius, 600, 0.2);
     const rietveld::LineShapes shapes(axis, 40);
