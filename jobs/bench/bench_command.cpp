@@ -114,7 +114,7 @@ struct BenchOptions {
     std::string stages = "fbp,fits,dlsr,io", scaling = "strong,weak", ranks, predicted,
                 folder = ".", output, memory;
     MachineOptions machine;
-    bool force = false, json = false;
+    bool sizes = false, force = false, json = false;
 
     fs::path stem() const { return fs::path(output).replace_extension(); }
 };
@@ -123,6 +123,7 @@ void declare(program::CommandLine& line, BenchOptions& o) {
     line.option("translations", o.translations, "N", "of the synthetic scan; image pixels");
     line.option("rotations", o.rotations, "N", "over half a turn");
     line.option("channels", o.channels, "N", "radial channels");
+    line.flag("sizes", "the size of the cathode's crystallites is refined in every voxel (fits)");
     line.option("stages", o.stages, "LIST", "of fbp, fits, dlsr and io");
     line.option(
         "scaling", o.scaling, "LIST",
@@ -200,8 +201,8 @@ struct Plan {
 
 Plan make_plan(const BenchOptions& o, bool has_ranks_per_node, Results& results) {
     results.problem = {positive(o.translations, "--translations", 16),
-                       positive(o.rotations, "--rotations"),
-                       positive(o.channels, "--channels", 64)};
+                       positive(o.rotations, "--rotations"), positive(o.channels, "--channels", 64),
+                       o.sizes};
     results.slices = positive(o.slices, "--slices");
     results.steps = positive(o.steps, "--steps");
     const std::size_t cg = positive(o.products, "--products");
@@ -331,6 +332,7 @@ int command_bench(const std::vector<std::string>& arguments) {
     if (!line.parse(arguments))
         return 0;
     o.force = line.has("force");
+    o.sizes = line.has("sizes");
     o.json = line.has("json");
     Results results;
     const Plan plan = make_plan(o, line.has("ranks-per-node"), results);

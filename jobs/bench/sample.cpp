@@ -124,7 +124,12 @@ Sample::Sample(const Problem& problem) : problem_(problem) {
         model_.phases[p].scale.value = unit_amount_[p];
     rietveld::VoxelFitOptions fit_options;
     fit_options.cell_phases = {"cathode"};
-    fitter_ = std::make_unique<rietveld::VoxelFitter>(axis, model_, fit_options);
+    auto start = model_;
+    if (problem.sizes) {
+        fit_options.widths = {{"cathode", {true, false, false}}};
+        start.phases[cathode].size.value = 150;
+    }
+    fitter_ = std::make_unique<rietveld::VoxelFitter>(axis, start, fit_options);
     make_patterns(calculator);
 }
 
@@ -190,6 +195,8 @@ void Sample::make_patterns(const rietveld::PatternCalculator& calculator) {
         rietveld::PatternModel own = model_;
         own.phases[cathode].cell[0].value += 0.01 * (uniform(random) - 0.5);
         own.phases[cathode].cell[1].value += 0.09 * (uniform(random) - 0.5);
+        if (problem_.sizes)
+            own.phases[cathode].size.value = 90 + 160 * uniform(random);
         for (std::size_t p = 0; p < peak; ++p)
             own.phases[p].scale.value =
                 unit_amount_[p] *

@@ -16,6 +16,7 @@ namespace xrdct::bench {
 /// Size of the scan that is measured or predicted.
 struct Problem {
     std::size_t translations = 140, rotations = 220, channels = 700;
+    bool sizes = false; ///< fits: the size of the cathode's crystallites in every voxel, too
     bool operator==(const Problem&) const = default;
 };
 

@@ -89,7 +89,8 @@ void choose_signals(hdf5::Group& group) {
     for (const char* name : {"volume_fraction", "density", "weight_fraction", "scale"})
         if (maps.empty() && group.has_dataset(name))
             maps.emplace_back(name);
-    for (const char* name : {"c", "a", "b", "alpha", "beta", "gamma"})
+    for (const char* name :
+         {"c", "a", "b", "alpha", "beta", "gamma", "size", "microstrain", "gauss_microstrain"})
         if (group.has_dataset(name))
             maps.emplace_back(name);
     if (maps.empty())

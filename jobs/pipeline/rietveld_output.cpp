@@ -108,7 +108,8 @@ void write_status(hdf5::Group& group, const voxels::VoxelMap& map, std::size_t n
     group.open_dataset("status").set_attribute(
         "meanings", of_fit ? "0 converged, 1 masked, 2 no signal, 3 not converged, 4 singular, 5 "
                              "at bound"
-                           : "0 refined, 1 insignificant, 2 at bound, 3 not in the model");
+                           : "0 refined, 1 insignificant, 2 at bound, 3 not in the model, "
+                             "4 width unresolved");
 }
 
 void write_group(hdf5::Group& stage, const RietveldResult& result, const std::string& name) {

@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -42,6 +43,21 @@ constexpr std::array rietveld_labels{
 };
 
 constexpr double fits_per_second = 15000; ///< voxel patterns of 700 channels
+constexpr double widths_cost = 0.8; ///< of a fit without: what a phase with widths of its own adds
+
+/// Widths that are refined in every voxel: of how many phases, and how many.
+std::pair<double, double> count_widths(const settings::Job& job) {
+    std::pair<double, double> count{};
+    for (const auto& phase : job.phases) {
+        double own = 0;
+        for (const auto treatment :
+             {phase.size_treatment, phase.microstrain_treatment, phase.gauss_microstrain_treatment})
+            own += treatment == settings::Treatment::voxel ? 1 : 0;
+        count.first += own > 0 ? 1 : 0;
+        count.second += own;
+    }
+    return count;
+}
 
 } // namespace
 
@@ -80,9 +96,11 @@ StageEstimate RietveldStage::estimate(const RunSize& run) const {
     StageEstimate one;
     one.stage = name();
     const double passes = job.mask.phases || !job.mask.images.empty() ? 2 : 1;
-    one.seconds = passes * (size.disc * size.channels / 700 / fits_per_second / run.ranks +
+    const auto [phases, widths] = count_widths(job);
+    one.seconds = passes * (size.disc * size.channels / 700 * (1 + widths_cost * phases) /
+                                fits_per_second / run.ranks +
                             4 * size.pixels * size.channels / rates::disk);
-    const double columns = 8.0 + 8.0 * static_cast<double>(job.phases.size());
+    const double columns = 8.0 + 8.0 * static_cast<double>(job.phases.size()) + 2 * widths;
     one.memory = static_cast<std::uint64_t>(1.1e8 + 2 * 8 * size.pixels * columns +
                                             3 * 4 * (size.pixels > 0 ? size.translations : 0) *
                                                 size.channels);

@@ -4,6 +4,7 @@
 #include "jobs/settings/model_settings.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace xrdct::pipeline {
@@ -124,6 +125,13 @@ bool widths_given(const settings::PhaseSettings& phase) {
            phase.microstrain_treatment != settings::Treatment::fixed;
 }
 
+/// Widths that are refined in every voxel, by rietveld::Width.
+std::array<bool, rietveld::width_count> widths_that_vary(const settings::PhaseSettings& phase) {
+    constexpr auto voxel = settings::Treatment::voxel;
+    return {phase.size_treatment == voxel, phase.microstrain_treatment == voxel,
+            phase.gauss_microstrain_treatment == voxel};
+}
+
 } // namespace
 
 bool parallax_shows(const tomography::ScanGeometry& geometry) {
@@ -173,6 +181,10 @@ voxels::VoxelRefinementOptions voxel_options(const settings::Job& job,
             options.fit.cell_phases.push_back(phase.name);
         options.voxel_cells.push_back(std::move(voxel_cells));
     }
+    for (const auto& phase : job.phases)
+        if (const auto widths = widths_that_vary(phase);
+            std::ranges::find(widths, true) != widths.end())
+            options.fit.widths.push_back({phase.name, widths});
     options.leader = leaders(job);
     for (const auto& peak : job.peaks)
         if (peak.position_treatment == settings::Treatment::voxel)
@@ -196,13 +208,16 @@ std::vector<voxels::GlobalShape> voxel_widths(const settings::Job& job,
     std::vector<voxels::GlobalShape> widths;
     for (std::size_t p = 0; p < job.phases.size(); ++p) {
         const auto& phase = job.phases[p];
-        if (varying_phase_of(job, phase) < 0)
+        // A spread of widths makes the mean pattern's lines as little one phase's as one of cells.
+        const auto vary = widths_that_vary(phase);
+        if (varying_phase_of(job, phase) < 0 && std::ranges::find(vary, true) == vary.end())
             continue;
         if (phase.size_treatment == settings::Treatment::global)
             widths.push_back({p, voxels::GlobalShape::Kind::size});
         if (phase.microstrain_treatment == settings::Treatment::global)
             widths.push_back({p, voxels::GlobalShape::Kind::microstrain});
-        if (model.phases[p].gauss_microstrain.refine)
+        if (model.phases[p].gauss_microstrain.refine &&
+            phase.gauss_microstrain_treatment != settings::Treatment::voxel)
             widths.push_back({p, voxels::GlobalShape::Kind::gauss_microstrain});
     }
     return widths;

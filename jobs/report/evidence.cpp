@@ -107,8 +107,10 @@ PhaseEvidence evidence_of(const ProductStage& stage, const ProductData& data) {
                 (mask.size() == codes.size() && mask[i] == 0.0))
                 continue;
             ++out.sought;
-            const bool bound = means(codes[i], "at bound");
-            found[i] = bound || means(codes[i], "refined");
+            const bool bound = means(codes[i], "at bound"),
+                       unresolved = means(codes[i], "width unresolved");
+            found[i] = bound || unresolved || means(codes[i], "refined");
+            out.unresolved += unresolved ? 1 : 0;
             out.found += found[i] ? 1 : 0;
             out.at_bound += bound ? 1 : 0;
         }

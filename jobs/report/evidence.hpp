@@ -21,6 +21,7 @@ struct PhaseEvidence {
     /// Quantities of the phase that have one and the same value, an end of the map's range, in most
     /// of its voxels.
     std::vector<std::string> stuck;
+    std::size_t unresolved = 0; ///< of those where it is significant, without a width that is told
 };
 
 /// A refined length of a cell over that of the structure's file.

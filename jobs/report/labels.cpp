@@ -121,6 +121,7 @@ int quantity_order(std::string_view name) {
                                       "cell_volume",
                                       "size",
                                       "microstrain",
+                                      "gauss_microstrain",
                                       "area",
                                       "position",
                                       "fwhm",

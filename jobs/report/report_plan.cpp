@@ -56,7 +56,8 @@ void keep_where_found(const ProductStage& stage, const ProductMap& map,
             return;
         for (std::size_t i = 0; i < numbers.size(); ++i)
             if (const auto meaning = status->meanings.find(static_cast<int>(std::lround(codes[i])));
-                meaning != status->meanings.end() && meaning->second != "refined")
+                meaning != status->meanings.end() && meaning->second != "refined" &&
+                meaning->second != "width unresolved")
                 numbers[i] = nan_value;
         return;
     }

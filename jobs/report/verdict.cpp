@@ -166,6 +166,14 @@ void judge_phases(const StageResult& stage, Verdict& verdict) {
                 fmt::format("{} has a cell on its bound in {:.0f} % of the {} voxels where it is "
                             "significant",
                             phase.phase, 100 * bound, phase.found));
+        if (static_cast<double>(phase.unresolved) >
+            max_unresolved_share * static_cast<double>(phase.found))
+            verdict.doubts.push_back(fmt::format(
+                "the widths of {} are not told in {:.0f} % of the {} voxels where it "
+                "is significant",
+                phase.phase,
+                100 * static_cast<double>(phase.unresolved) / static_cast<double>(phase.found),
+                phase.found));
         if (!phase.stuck.empty())
             add(!(share < trace_share), verdict,
                 fmt::format("{} of {}: one value, an end of its range, in most of the voxels",
@@ -223,6 +231,24 @@ std::string cells_text(const StageResult& stage) {
                : fmt::format("{} angstrom (spread over the voxels)", fmt::join(parts, ", "));
 }
 
+/// Sizes and microstrains that vary; empty: none.
+std::string widths_text(const StageResult& stage) {
+    std::vector<std::string> parts;
+    for (const auto& phase : stage.phases)
+        for (const auto& quantity : phase.quantities) {
+            const auto& summary = quantity.summary;
+            if (summary.count == 0 || summary.uniform)
+                continue;
+            if (quantity.quantity == "size")
+                parts.push_back(fmt::format("{} size {:.0f} ({:.0f}) angstrom", phase.phase,
+                                            summary.mean, summary.spread));
+            else if (quantity.quantity == "microstrain" || quantity.quantity == "gauss_microstrain")
+                parts.push_back(fmt::format("{} {} {:.1e} ({:.0e})", phase.phase, quantity.quantity,
+                                            summary.mean, summary.spread));
+        }
+    return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 } // namespace
 
 Verdict judge(const Analysis& analysis) {
@@ -241,6 +267,8 @@ Verdict judge(const Analysis& analysis) {
     verdict.fits = fmt::format("{}: {}", stage->stage, fits_text(fits));
     verdict.amounts = amounts_text(*stage);
     verdict.cells = cells_text(*stage);
+    if (const auto widths = widths_text(*stage); !widths.empty())
+        verdict.cells += "; " + widths;
     return verdict;
 }
 

@@ -36,6 +36,8 @@ inline constexpr double max_reprojection = 0.25, doubtful_reprojection = 0.15;
 inline constexpr double max_common_cell = 0.01, doubtful_common_cell = 0.004;
 /// Of the voxels in which a phase is significant: more on a bound say that its range made the map.
 inline constexpr double max_bound_share = 0.5;
+/// Share of a phase's voxels without a width of their own from which on one doubts its map.
+inline constexpr double max_unresolved_share = 0.5;
 /// A phase of less is a trace, whose cell on a bound does not spoil the rest.
 inline constexpr double trace_share = 0.05;
 /// A phase whose own cell is to be mapped has to be found in more of the voxels where it is sought.
@@ -57,7 +59,8 @@ struct Verdict {
 /// Looks at the main stage of the analysis; nothing but empty texts when it has none.
 Verdict judge(const Analysis& analysis);
 
-/// Five lines for the end of a run: fits, amounts, cells, doubts, what to do next.
+/// Five lines for the end of a run: fits, amounts, cells (and widths that vary), doubts, what to do
+/// next.
 std::vector<std::string> verdict_lines(const Verdict& verdict, const std::string& folder);
 
 } // namespace xrdct::report

@@ -167,21 +167,21 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
         if (pattern)
             phase.cell_bounds[i] = read_bounds(s, prefix + names[i] + "_bounds", unit);
     }
-    phase.size_treatment = treatment_from(s.choice(
-        prefix + "refine_size", "fixed", words.whole_object, "treatment of the crystallite size"));
+    const std::string map = pattern ? "" : "; voxel: a map, by the rietveld stage";
+    phase.size_treatment = treatment_from(s.choice(prefix + "refine_size", "fixed", words.all,
+                                                   "treatment of the crystallite size" + map));
     phase.size = s.number(
         prefix + "size", 0, "angstrom",
         "volume-weighted crystallite size (Scherrer constant 0.94); 0: no size broadening");
     require(phase.size >= 0, s, prefix + "size", "must not be negative");
-    phase.microstrain_treatment =
-        treatment_from(s.choice(prefix + "refine_microstrain", "fixed", words.whole_object,
-                                "treatment of the microstrain"));
+    phase.microstrain_treatment = treatment_from(s.choice(
+        prefix + "refine_microstrain", "fixed", words.all, "treatment of the microstrain" + map));
     phase.microstrain =
         s.number(prefix + "microstrain", 0, "", "microstrain, relative spread of d; 0: none");
     require(phase.microstrain >= 0, s, prefix + "microstrain", "must not be negative");
     phase.gauss_microstrain_treatment =
-        treatment_from(s.choice(prefix + "refine_gauss_microstrain", "fixed", words.whole_object,
-                                "treatment of the Gaussian microstrain"));
+        treatment_from(s.choice(prefix + "refine_gauss_microstrain", "fixed", words.all,
+                                "treatment of the Gaussian microstrain" + map));
     phase.gauss_microstrain = s.number(prefix + "gauss_microstrain", 0, "",
                                        "microstrain of Gaussian shape, relative spread of d; takes "
                                        "up what parallax does to the widths; 0: none");

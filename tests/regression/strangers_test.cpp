@@ -102,6 +102,37 @@ TEST(Strangers, CellWithoutParallaxByConventionalMaps) {
     EXPECT_LE(found.fractions, 0.01);
 }
 
+// A packed capillary with parallax: CeO2 of 97 to 172 Å beside Cu and graphite.
+TEST(Strangers, SizesOfABodyByConventionalMaps) {
+    const auto job = measured_data("strangers/body_a.toml");
+    if (!job)
+        GTEST_SKIP() << measured_data_reason("strangers/body_a.toml");
+    const TemporaryDirectory folder;
+    const auto run =
+        run_job(*job, folder / "results",
+                {"--stages", "absorption,fbp,rietveld", "--set", "phase.CeO2.refine_size=\"voxel\"",
+                 "--set", "phase.CeO2.size=500.0"});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    const auto truth = job->parent_path() / "body_a_truth.h5";
+    const auto amount = map_of(truth, "CeO2/volume_fraction"), size = map_of(truth, "CeO2/size"),
+               found = map_of(folder / "results" / "rietveld.nxs", "entry/rietveld/CeO2/size");
+    const double most = *std::max_element(amount.begin(), amount.end());
+    std::vector<double> errors;
+    std::size_t core = 0;
+    for (std::size_t i = 0; i < size.size(); ++i) {
+        if (!(amount[i] > 0.5 * most))
+            continue;
+        ++core;
+        if (std::isfinite(found[i]))
+            errors.push_back(std::abs(found[i] / size[i] - 1));
+    }
+    ASSERT_GT(core, 200U);
+    EXPECT_GE(errors.size(), core * 98 / 100);
+    std::nth_element(errors.begin(),
+                     errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2), errors.end());
+    EXPECT_LE(errors[errors.size() / 2], 0.05);
+}
+
 // Parallax moves lines by 0.5 %, the cells of the two cathode phases differ by 0.4 %.
 TEST(Strangers, CellWithParallaxByDlsr) {
     const auto job = measured_data("strangers/cell_a.toml");

@@ -14,11 +14,10 @@ struct FactorAndSlope {
     double slope = 0; ///< per deg 2θ
 };
 
-FactorAndSlope lorentz_polarisation_slope(const PatternModel& model, double two_theta) {
-    const double angle = radians(two_theta), theta = angle / 2;
+/// From the sine and cosine of θ.
+FactorAndSlope lorentz_polarisation_slope(const PatternModel& model, double sine, double cosine) {
     const double k = model.polarisation;
-    const double c2 = std::cos(angle), s2 = std::sin(angle);
-    const double sine = std::sin(theta), cosine = std::cos(theta);
+    const double s2 = 2 * sine * cosine, c2 = 1 - 2 * sine * sine;
     double value = (1 + k * c2 * c2) / (1 + k) / (sine * sine * cosine);
     double log_slope = -2 * k * c2 * s2 / (1 + k * c2 * c2) - cosine / sine + 0.5 * sine / cosine;
     if (!model.solid_angle_corrected) {
@@ -61,7 +60,8 @@ Apparent apparent(const PatternModel& model, double two_theta, double depth) {
 } // namespace
 
 double lorentz_polarisation(const PatternModel& model, double two_theta) {
-    return lorentz_polarisation_slope(model, two_theta).value;
+    const double theta = radians(two_theta) / 2;
+    return lorentz_polarisation_slope(model, std::sin(theta), std::cos(theta)).value;
 }
 
 double apparent_two_theta(const PatternModel& model, double two_theta, double depth) {
@@ -180,7 +180,7 @@ bool LineCalculator::calculate_at(double inverse_d, double intensity, Calculated
         return false;
     }
     const double theta = std::asin(sine);
-    const double tangent = std::tan(theta), cosine = std::cos(theta);
+    const double cosine = std::sqrt((1 - sine) * (1 + sine)), tangent = sine / cosine;
     out.inverse_d_squared = inverse_d * inverse_d;
     out.bragg = 2 * degrees(theta);
     out.bragg_slope = degrees(wavelength_ * wavelength_ / (4 * sine * cosine));
@@ -191,7 +191,7 @@ bool LineCalculator::calculate_at(double inverse_d, double intensity, Calculated
     out.position_slope = position.slope;
     out.position_displacement = position.displacement;
 
-    const FactorAndSlope factor = lorentz_polarisation_slope(model_, out.bragg);
+    const FactorAndSlope factor = lorentz_polarisation_slope(model_, sine, cosine);
     // nearer to the detector: brighter
     const double closer = depth == 0 ? 1 : model_.distance / (model_.distance - depth);
     const double damping = intensity * closer * closer *
@@ -199,16 +199,18 @@ bool LineCalculator::calculate_at(double inverse_d, double intensity, Calculated
     out.intensity = damping * factor.value;
     out.intensity_slope = damping * factor.slope;
 
-    PeakWidths widths = peak_widths(instrument_, out.bragg, wavelength_, phase_.size.value,
-                                    phase_.microstrain.value, phase_.gauss_microstrain.value);
+    // peak_widths(), from what is here of the angle
     const double strain = degrees(4 * phase_.gauss_microstrain.value);
     const double gauss_squared =
         ((instrument_.u + strain * strain) * tangent + instrument_.v) * tangent + instrument_.w;
+    const double size_width = degrees(scherrer_constant * wavelength_ / phase_.size.value);
+    PeakWidths widths;
     // A floor far below a channel keeps the shape finite when trial widths vanish.
     out.gauss_floored = gauss_squared < width_floor_ * width_floor_;
-    if (out.gauss_floored) {
-        widths.gauss = width_floor_;
-    }
+    widths.gauss = out.gauss_floored ? width_floor_ : std::sqrt(gauss_squared);
+    widths.lorentz = (instrument_.x + size_width) / cosine +
+                     (instrument_.y + degrees(4 * phase_.microstrain.value)) * tangent +
+                     instrument_.z;
     out.lorentz_floored = widths.lorentz < 0;
     out.profile = pseudo_voigt(widths);
     out.tangent = tangent;
@@ -221,7 +223,6 @@ bool LineCalculator::calculate_at(double inverse_d, double intensity, Calculated
         out.gauss_floored ? 0
                           : (2 * (instrument_.u + strain * strain) * tangent + instrument_.v) *
                                 tangent_slope / (2 * widths.gauss);
-    const double size_width = degrees(scherrer_constant * wavelength_ / phase_.size.value);
     const double lorentz_slope =
         out.lorentz_floored
             ? 0

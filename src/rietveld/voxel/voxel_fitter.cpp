@@ -80,6 +80,10 @@ std::vector<double> VoxelFitter::calculate(const VoxelFit& result) const {
             double& value = model.phases[p].cell[j].value;
             value = number(result.phases[p].cell[j], value);
         }
+        for (std::size_t w = 0; w < width_count; ++w) {
+            double& value = width_parameter(model.phases[p], static_cast<Width>(w)).value;
+            value = number(result.phases[p].width[w], value);
+        }
     }
     for (std::size_t i = 0; i < model.peaks.size(); ++i) {
         model.peaks[i].area.value = number(result.peaks[i].area, 0);
@@ -116,6 +120,10 @@ void VoxelFitter::flatten(const VoxelFit& result, std::span<double> row) const {
             for (const std::size_t j : f.movers[f.phase_mover[p]].which) {
                 row[i++] = phase.cell[j];
                 row[i++] = phase.cell_esd[j];
+            }
+            for (const Width width : f.movers[f.phase_mover[p]].widths) {
+                row[i++] = phase.width[static_cast<std::size_t>(width)];
+                row[i++] = phase.width_esd[static_cast<std::size_t>(width)];
             }
         }
     }

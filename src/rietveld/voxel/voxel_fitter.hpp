@@ -9,14 +9,31 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace xrdct::rietveld {
+
+/// The widths of a phase, in the order in which they are kept.
+enum class Width : int { size = 0, microstrain = 1, gauss_microstrain = 2 };
+inline constexpr std::size_t width_count = 3;
+/// "size", "microstrain", "gauss_microstrain".
+std::string_view to_string(Width width);
+
+/// Which widths of a phase are refined in every voxel.
+struct VoxelWidths {
+    std::string phase;
+    std::array<bool, width_count> refine{}; ///< by Width
+};
 
 struct VoxelFitOptions {
     /// Phases whose cells are refined in every voxel: the parameters that the start model marks
     /// `refine`, or all independent ones where it marks none.
     std::vector<std::string> cell_phases;
+    /// Phases of which widths are refined in every voxel, from the start model's on.
+    std::vector<VoxelWidths> widths;
+    /// Least size of a voxel [Å], and not below the start model's bound.
+    double least_size = 10;
     /// Single peaks whose position is refined in every voxel.
     std::vector<std::string> position_peaks;
     /// Relative half-range of the voxel cells about the start model's.
@@ -39,6 +56,7 @@ enum class VoxelPhaseStatus : int {
     insignificant = 1, ///< scale below the significance limit: its cell is NaN
     at_bound = 2,      ///< a cell parameter ended on its bound: cell NaN
     absent = 3,        ///< not in the model of this voxel (outside the phase's mask): all NaN
+    unresolved = 4,    ///< as refined, but a width ended on a bound or is not told from none: NaN
 };
 
 struct VoxelPhaseFit {
@@ -48,6 +66,8 @@ struct VoxelPhaseFit {
     /// Independent cell parameters (order of PhaseModel::cell) and e.s.d.; NaN when not refined in
     /// this voxel.
     std::array<double, 6> cell{}, cell_esd{};
+    /// Size [Å], microstrain and Gaussian microstrain, by Width, and e.s.d.; NaN likewise.
+    std::array<double, width_count> width{}, width_esd{};
     VoxelPhaseStatus status = VoxelPhaseStatus::insignificant;
 };
 
@@ -75,15 +95,20 @@ struct VoxelQuantity {
 };
 
 /// Fits the patterns of many voxels with one model: shared instrument, widths, wavelength; per
-/// voxel the scales (≥ 0), the cells of chosen phases, the refined background terms, the areas of
-/// single peaks and chosen positions.
+/// voxel the scales (≥ 0), the cells and widths of chosen phases, the refined background terms, the
+/// areas of single peaks and chosen positions.
 ///
 /// The start is the same for every voxel, so that a result depends on its own pattern alone. The
 /// object is immutable and may be shared by threads; each thread needs its own Workspace.
 ///
 /// Phases with fixed cells are precomputed columns. The lines of refined cells are tabulated
-/// against 2θ and interpolated with cubic Hermite polynomials; interpolation_error() bounds the
-/// error.
+/// against 2θ and interpolated with cubic Hermite polynomials; those of refined widths are
+/// calculated in float32. interpolation_error() says how far both are from the exact pattern.
+///
+/// Widths move in 1/size, ε and ε_G², in which lines without broadening are nothing special. A
+/// width is unresolved where it ends on a bound (the least size; a broadening of 1/50 of the
+/// instrument's width) or is less than two e.s.d. of that variable. On the broad bound it goes back
+/// to the start and the rest is fitted again: so broad a line is rather background.
 class VoxelFitter {
   public:
     /// `start`: normally RefinementResult::model of the mean pattern. Scales and areas with refine
@@ -136,11 +161,12 @@ class VoxelFitter {
     const PatternModel& model() const;
     const VoxelFitOptions& options() const;
     /// Largest error of an interpolated pattern relative to its highest point, measured at
-    /// construction half-way between the nodes of every table.
+    /// construction half-way between the nodes of every table, and of phases with refined widths
+    /// between the bounds of cell and widths.
     double interpolation_error() const;
 
     /// Columns of a flattened result: status, iterations, rwp, gof, then per phase scale,
-    /// weight_fraction, status and the cell parameters refined per voxel, per peak
+    /// weight_fraction, status, the cell parameters and the widths refined per voxel, per peak
     /// area (and position), then the background coefficients; each value followed by its `_errors`.
     const std::vector<VoxelQuantity>& quantities() const;
     /// Writes a result as quantities().size() numbers.

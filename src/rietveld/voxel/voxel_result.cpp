@@ -41,14 +41,14 @@ double VoxelTask::coefficient_esd(std::size_t c, double variance_factor) const {
 bool VoxelTask::write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out,
                            double* cell) const {
     const Mover& mover = f_.movers[static_cast<std::size_t>(f_.phase_mover[phase])];
-    for (std::size_t j = 0; j < mover.size(); ++j) {
+    for (std::size_t j = 0; j < mover.without_widths(); ++j) {
         const double value = s_.values[mover.place + j];
         if (value <= mover.lower[j] || value >= mover.upper[j]) {
             return true;
         }
     }
     const std::size_t count = s_.list.size();
-    for (std::size_t j = 0; j < mover.size(); ++j) {
+    for (std::size_t j = 0; j < mover.without_widths(); ++j) {
         const int i = position_of(mover.derivative + j);
         const double v =
             i >= 0 ? s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)]
@@ -59,6 +59,37 @@ bool VoxelTask::write_cell(std::size_t phase, double variance_factor, VoxelPhase
         }
     }
     return false;
+}
+
+/// Widths of a phase that move; false when one of them is not resolved.
+bool VoxelTask::write_widths(std::size_t phase, double variance_factor, VoxelPhaseFit& out) const {
+    constexpr double resolved = 2; ///< e.s.d.
+    const auto m = static_cast<std::size_t>(f_.phase_mover[phase]);
+    const Mover& mover = f_.movers[m];
+    const std::size_t cells = mover.without_widths(), count = s_.list.size();
+    bool all = true;
+    for (std::size_t w = 0; w < mover.widths.size(); ++w) {
+        const std::size_t j = cells + w;
+        const double variable = s_.values[mover.place + j];
+        const int i = position_of(mover.derivative + j);
+        const double v =
+            i >= 0 ? s_.inverse[static_cast<std::size_t>(i) * count + static_cast<std::size_t>(i)]
+                   : 0;
+        const double esd = std::sqrt(std::max(v, 0.0) * variance_factor);
+        if (s_.held[m] || !(v > 0) || variable <= mover.lower[j] || variable >= mover.upper[j] ||
+            variable < resolved * esd) {
+            all = false;
+            continue;
+        }
+        const auto which = static_cast<std::size_t>(mover.widths[w]);
+        const double value = width_value(mover.widths[w], variable);
+        out.width[which] = value;
+        // ∂ value / ∂ variable: size², 1, 1 / (2 ε_G)
+        out.width_esd[which] = esd * (mover.widths[w] == Width::size                ? value * value
+                                      : mover.widths[w] == Width::gauss_microstrain ? 0.5 / value
+                                                                                    : 1);
+    }
+    return all;
 }
 
 /// Hill & Howard, with the covariance of all scales; s_.mass holds (ZMV)_p.
@@ -130,9 +161,18 @@ void VoxelTask::write_phase(std::size_t p, double variance_factor, double judgin
         cell[j] = model.cell[j].value;
     }
     const int m = f_.phase_mover[p];
-    if (m >= 0 && s_.active[static_cast<std::size_t>(m)] && significant &&
-        write_cell(p, variance_factor, out, cell.data())) {
-        out.status = VoxelPhaseStatus::at_bound;
+    if (m >= 0 && significant) {
+        // Significant perhaps only since its shape was put back to the start.
+        const bool active = s_.active[static_cast<std::size_t>(m)];
+        if (!(active ? write_widths(p, variance_factor, out)
+                     : f_.movers[static_cast<std::size_t>(m)].widths.empty())) {
+            out.status = VoxelPhaseStatus::unresolved;
+        }
+        if (active && write_cell(p, variance_factor, out, cell.data())) {
+            out.status = VoxelPhaseStatus::at_bound;
+            out.width.fill(nan_value);
+            out.width_esd.fill(nan_value);
+        }
     }
     const crystal::UnitCell unit_cell = cell_from_independent(
         model.phase.crystal_system(), std::span<const double>(cell.data(), model.cell.size()),
@@ -174,12 +214,8 @@ void VoxelTask::write_peak(std::size_t peak, double variance_factor, VoxelPeakFi
     }
 }
 
+/// Needs invert_joint().
 void VoxelTask::write(bool converged, VoxelFit& result) {
-    const std::size_t count = list_joint();
-    fill_joint(count);
-    const int size = static_cast<int>(count);
-    const int dependent = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
-    s_.cholesky.invert(s_.inverse.data());
     const double variance_factor = write_agreement(result);
     write_phases(variance_factor, result);
     for (std::size_t i = 0; i < result.peaks.size(); ++i) {
@@ -195,10 +231,11 @@ void VoxelTask::write(bool converged, VoxelFit& result) {
                            [&](const VoxelPhaseFit& phase) { return phase.status == status; });
     };
     const bool any_bound = any(VoxelPhaseStatus::at_bound);
-    const bool any_significant = any_bound || any(VoxelPhaseStatus::refined);
+    const bool any_significant =
+        any_bound || any(VoxelPhaseStatus::refined) || any(VoxelPhaseStatus::unresolved);
     if (!result.phases.empty() && !any_significant) {
         result.status = FitStatus::no_signal;
-    } else if (dependent > 0) {
+    } else if (dependent_ > 0) {
         result.status = FitStatus::singular;
     } else if (!converged) {
         result.status = FitStatus::not_converged;

@@ -26,7 +26,7 @@ void VoxelTables::list_search(Mover& mover, std::size_t first) const {
     }
     const auto free = model.phases[mover.phase].phase.free_parameters();
     std::vector<std::size_t> axes;
-    for (std::size_t j = 0; j < mover.size(); ++j) {
+    for (std::size_t j = 0; j < mover.without_widths(); ++j) {
         if (free[mover.which[j]] <= crystal::CellParameter::c) {
             axes.push_back(j);
         }
@@ -47,7 +47,7 @@ void VoxelTables::list_search(Mover& mover, std::size_t first) const {
     for (std::size_t i = 0; i < axes.size(); ++i) {
         total *= points;
     }
-    if (total > search_limit) {
+    if (total > search_limit || axes.empty()) {
         return;
     }
     for (std::size_t index = 0; index < total; ++index) {
@@ -62,7 +62,7 @@ void VoxelTables::list_search(Mover& mover, std::size_t first) const {
             rest /= points;
         }
         if (!start) {
-            mover.search_cells.insert(mover.search_cells.end(), cell.begin(), cell.end());
+            mover.search_values.insert(mover.search_values.end(), cell.begin(), cell.end());
             ++mover.search_count;
         }
     }
@@ -73,6 +73,7 @@ void VoxelTables::make_search(const SharedMemoryTeam& team) {
     std::size_t count = 0;
     for (Mover& mover : movers) {
         list_search(mover, count);
+        list_width_search(mover);
         count += mover.search_count;
     }
     search_patterns.resize(team, count * stride);
@@ -89,8 +90,13 @@ void VoxelTables::make_search(const SharedMemoryTeam& team) {
                 if (!team.owns(mover.search_first + i)) {
                     continue;
                 }
-                for (std::size_t j = 0; j < mover.size(); ++j) {
-                    phase.cell[mover.which[j]].value = mover.search_cells[i * mover.size() + j];
+                const double* values = &mover.search_values[i * mover.size()];
+                for (std::size_t j = 0; j < mover.without_widths(); ++j) {
+                    phase.cell[mover.which[j]].value = values[j];
+                }
+                for (std::size_t w = 0; w < mover.widths.size(); ++w) {
+                    width_parameter(phase, mover.widths[w]).value =
+                        width_value(mover.widths[w], values[mover.without_widths() + w]);
                 }
                 calculator.evaluate_phase(trial, static_cast<std::size_t>(mover.phase), row);
                 float* out = search_patterns.data() + (mover.search_first + i) * stride;
@@ -116,6 +122,21 @@ void VoxelTables::choose_movers() {
         once(name);
         phase_mover[model.find_phase(name)] = 0;
     }
+    phase_cell_moves.assign(model.phases.size(), false);
+    for (const std::string& name : options.cell_phases) {
+        phase_cell_moves[model.find_phase(name)] = true;
+    }
+    phase_widths.assign(model.phases.size(), {});
+    for (const VoxelWidths& widths : options.widths) {
+        const std::size_t p = model.find_phase(widths.phase);
+        if (phase_widths[p] != std::array<bool, width_count>{}) {
+            throw Error(fmt::format("voxel fit: the widths of '{}' are named twice", widths.phase));
+        }
+        phase_widths[p] = widths.refine;
+        if (widths.refine != std::array<bool, width_count>{}) {
+            phase_mover[p] = 0;
+        }
+    }
     for (const std::string& name : options.position_peaks) {
         once(name);
         const auto found = std::find_if(model.peaks.begin(), model.peaks.end(),
@@ -134,15 +155,15 @@ VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const Voxel
       shared_calculator(earlier ? std::move(earlier)
                                 : std::make_shared<const PatternCalculator>(
                                       a, m, std::max(0.06, 1.5 * o.cell_range))),
-      calculator(*shared_calculator), n(a.size()), stride(padded(n)) {
+      calculator(*shared_calculator), n(a.size()), stride(padded(n)), shapes(a, m.profile_range) {
     if (!(o.cell_range > 0) || o.cell_range > 0.1) {
         throw Error(fmt::format("voxel fit: cell_range is {}, expected a fraction up to 0.1",
                                 o.cell_range));
     }
     if (!(o.cell_search >= 0) || !(o.significance >= 0) || !(o.tolerance > 0) ||
-        o.max_iterations < 1) {
-        throw Error("voxel fit: cell_search ≥ 0, significance ≥ 0, tolerance > 0 and "
-                    "max_iterations ≥ 1 are expected");
+        o.max_iterations < 1 || !(o.least_size > 0)) {
+        throw Error("voxel fit: cell_search ≥ 0, significance ≥ 0, tolerance > 0, least_size > 0 "
+                    "and max_iterations ≥ 1 are expected");
     }
     wavelength = model.wavelength.value > 0 ? model.wavelength.value : axis.wavelength();
     choose_movers();
@@ -166,6 +187,10 @@ VoxelTables::VoxelTables(const RadialAxis& a, const PatternModel& m, const Voxel
         place += mover.size();
         for (std::size_t j = 0; j < mover.size(); ++j) {
             column_mover[mover.derivative + j] = static_cast<int>(i);
+        }
+        if (!mover.widths.empty()) {
+            check_wide(mover, metrics[i], team);
+            continue;
         }
         list_lines(mover, i);
         tabulate(mover, team);
@@ -238,7 +263,7 @@ void VoxelTables::add_phase_mover(std::size_t p) {
     for (std::size_t j = 0; j < phase.cell.size(); ++j) {
         const double value = phase.cell[j].value;
         mover.cell.push_back(value);
-        if (marked && !phase.cell[j].refine) {
+        if (!phase_cell_moves[p] || (marked && !phase.cell[j].refine)) {
             continue;
         }
         mover.which.push_back(j);
@@ -248,7 +273,6 @@ void VoxelTables::add_phase_mover(std::size_t p) {
         mover.lower.push_back(std::max(value - reach, phase.cell[j].lower));
         mover.upper.push_back(std::min(value + reach, phase.cell[j].upper));
     }
-    total_columns += mover.size();
     // A step may move the farthest-moving strong line by half its width.
     mover.largest_step.assign(mover.size(), infinity);
     const LineCalculator lines(model, phase, wavelength, width_floor(axis));
@@ -278,6 +302,8 @@ void VoxelTables::add_phase_mover(std::size_t p) {
         mover.largest_step[j] =
             std::min(mover.largest_step[j], 0.5 * (mover.upper[j] - mover.lower[j]));
     }
+    add_widths(mover);
+    total_columns += mover.size();
     phase_mover[p] = static_cast<int>(movers.size());
     metrics.emplace_back(phase);
     movers.push_back(std::move(mover));
@@ -322,6 +348,10 @@ void VoxelTables::list_quantities() {
                 quantity(phase.name, std::string(to_string(parameter)),
                          parameter <= crystal::CellParameter::c ? "angstrom" : "deg");
             }
+            for (const Width width : movers[phase_mover[p]].widths) {
+                quantity(phase.name, std::string(to_string(width)),
+                         width == Width::size ? "angstrom" : "");
+            }
         }
     }
     for (std::size_t i = 0; i < model.peaks.size(); ++i) {
@@ -354,7 +384,12 @@ VoxelScratch::VoxelScratch(const VoxelTables& tables)
     }
     values.resize(count);
     trial.resize(count);
+    last.resize(count);
     active.resize(tables.movers.size());
+    held.resize(tables.movers.size());
+    for (const Mover& mover : tables.movers) {
+        wide.push_back(tables.wide_scratch(mover));
+    }
     places.resize(tables.movers.size());
     mass.resize(tables.model.phases.size());
 }

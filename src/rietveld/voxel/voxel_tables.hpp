@@ -6,6 +6,8 @@
 #include "base/shared_memory_team.hpp"
 #include "rietveld/fit/least_squares.hpp"
 #include "rietveld/model/line_calculator.hpp"
+#include "rietveld/voxel/line_shapes.hpp"
+#include "rietveld/voxel/simd_rows.hpp"
 #include "rietveld/voxel/voxel_fitter.hpp"
 
 #include <array>
@@ -17,48 +19,6 @@
 #include <vector>
 
 namespace xrdct::rietveld {
-
-/// Floats side by side in one register.
-inline constexpr std::size_t simd_width = 8;
-using Pack = float __attribute__((vector_size(simd_width * sizeof(float)), may_alias));
-struct alignas(simd_width * sizeof(float)) Block {
-    float value[simd_width];
-};
-
-inline std::size_t padded(std::size_t n) {
-    return (n + simd_width - 1) / simd_width * simd_width;
-}
-inline const Pack* packs(const float* p) {
-    return reinterpret_cast<const Pack*>(p);
-}
-inline Pack* packs(float* p) {
-    return reinterpret_cast<Pack*>(p);
-}
-inline double sum_of(const Pack& pack) {
-    double sum = 0;
-    for (std::size_t i = 0; i < simd_width; ++i) {
-        sum += static_cast<double>(pack[i]);
-    }
-    return sum;
-}
-
-/// Rows of floats, each aligned for vector loads and padded with zeros.
-class Rows {
-  public:
-    Rows() = default;
-    Rows(std::size_t count, std::size_t length)
-        : stride_(padded(length)),
-          data_(new (std::align_val_t{64}) float[std::max<std::size_t>(count, 1) * stride_]()) {}
-    float* operator[](std::size_t i) { return data_.get() + i * stride_; }
-    const float* operator[](std::size_t i) const { return data_.get() + i * stride_; }
-
-  private:
-    struct Free {
-        void operator()(float* p) const { ::operator delete[](p, std::align_val_t{64}); }
-    };
-    std::size_t stride_ = 0;
-    std::unique_ptr<float[], Free> data_;
-};
 
 /// Cubic pieces of one line's channel-averaged profile, as functions of its Bragg angle (or a
 /// peak's position).
@@ -73,7 +33,8 @@ struct LineTable {
     };
 };
 
-/// Something whose column moves: a phase with refined cell, or a peak with refined position.
+/// Something whose column moves: a phase with refined cell or widths, or a peak with refined
+/// position.
 struct Mover {
     int phase = -1, peak = -1;
     std::size_t column = 0;     ///< of its pattern
@@ -82,13 +43,25 @@ struct Mover {
     std::vector<double> start, lower, upper, largest_step; ///< of what moves
     std::vector<std::size_t> which; ///< phase: its independent cell parameters that move
     std::vector<double> cell;       ///< phase: all independent cell parameters at the start
+    /// Phase: widths that move, after the cell; such a phase has no tables.
+    std::vector<Width> widths;
+    std::vector<double> instrument; ///< broadening [widths] as wide as the instrument's lines
     std::vector<LineTable> lines;
     SharedArray<LineTable::Piece> pieces;           ///< of all lines
     SharedArray<Block> coefficients;                ///< of all pieces, four rows of `count` each
     std::size_t search_first = 0, search_count = 0; ///< rows of the search patterns
-    std::vector<double> search_cells;               ///< [search_count, size()]
+    std::vector<double> search_values;              ///< [search_count, size()]
     std::size_t size() const { return start.size(); }
+    std::size_t without_widths() const { return start.size() - widths.size(); }
 };
+
+/// Most parameters of a mover: a cell and the widths.
+inline constexpr std::size_t most_moving = 6 + width_count;
+
+/// The variable in which a width moves: 1/size, ε, ε_G².
+double width_variable(Width width, double value);
+double width_value(Width width, double variable);
+Parameter& width_parameter(PhaseModel& phase, Width width);
 
 /// Where a line stands in its table, left behind by VoxelTables::build.
 struct LinePlace {
@@ -98,6 +71,35 @@ struct LinePlace {
     float t = 0;                         ///< in the piece, 0 … 1
     double per_step = 0;                 ///< 1 / spacing
     std::array<double, 6> slope{};       ///< of the line's angle with the mover's parameters
+};
+
+/// A line of a phase whose widths move, as it was added last.
+struct WidePlace {
+    double position = 0, fwhm = 0, mixing = 0, amplitude = 0;
+    std::array<double, most_moving> moved{}, widened{}; ///< of position and FWHM with parameters
+};
+
+/// A line's factors on its Lorentzian and Gaussian, by target: the pattern and its derivatives.
+struct WideFactors {
+    std::array<ShapeFactors, most_moving + 1> lorentz{}, gauss{};
+
+    void set(std::size_t target, double area, double area_slope, double mixing, double mixing_slope,
+             double moved, double widened) {
+        lorentz[target] = {static_cast<float>(area_slope * mixing + area * mixing_slope),
+                           static_cast<float>(area * mixing * moved),
+                           static_cast<float>(area * mixing * widened)};
+        gauss[target] = {static_cast<float>(area_slope * (1 - mixing) - area * mixing_slope),
+                         static_cast<float>(area * (1 - mixing) * moved),
+                         static_cast<float>(area * (1 - mixing) * widened)};
+    }
+};
+
+/// What one thread needs for a phase whose widths move.
+struct WideScratch {
+    std::unique_ptr<PhaseModel> phase;       ///< its widths are those of the last pattern
+    std::vector<LineCalculator> calculators; ///< of it, by wavelength
+    std::vector<WidePlace> places;
+    std::vector<LineShapes::FarField> far; ///< one, or none for other movers
 };
 
 /// Everything that the fits of all voxels share. Linear columns come first, in the order phases,
@@ -133,6 +135,9 @@ struct VoxelTables {
     std::vector<Mover> movers;
     std::vector<ReciprocalMetric> metrics; ///< prototypes, by mover (peaks: unused)
     std::vector<int> phase_mover, peak_mover;
+    std::vector<bool> phase_cell_moves;
+    std::vector<std::array<bool, width_count>> phase_widths; ///< that move
+    LineShapes shapes;
     SharedArray<float> search_patterns; ///< rows of `stride` values
     const float* search_row(std::size_t i) const { return search_patterns.data() + i * stride; }
 
@@ -144,11 +149,21 @@ struct VoxelTables {
     void build(const Mover& mover, ReciprocalMetric& metric, const double* values, float* pattern,
                float* const* derivatives, std::vector<LinePlace>& places) const;
 
+    /// The same for a phase whose widths move.
+    void build_wide(const Mover& mover, ReciprocalMetric& metric, const double* values,
+                    float* pattern, float* const* derivatives, WideScratch& scratch) const;
+    WideScratch wide_scratch(const Mover& mover) const;
+
   private:
+    void add_wide(WideScratch& scratch, const WideFactors& factors, std::size_t count,
+                  float* const* targets) const;
     std::size_t add_column(const Parameter& parameter, std::vector<double> row,
                            std::vector<std::vector<double>>& rows);
     void add_columns();
     void add_phase_mover(std::size_t phase);
+    void add_widths(Mover& mover);
+    void check_wide(const Mover& mover, const ReciprocalMetric& metric,
+                    const SharedMemoryTeam& team);
     void add_peak_mover(std::size_t peak);
     void list_lines(Mover& mover, std::size_t index) const;
     void tabulate(Mover& mover, const SharedMemoryTeam& team);
@@ -157,6 +172,7 @@ struct VoxelTables {
     void exact_row(const Mover& mover, const crystal::PowderLine* line, double at,
                    std::vector<double>& value, std::vector<double>& slope) const;
     void list_search(Mover& mover, std::size_t first) const;
+    void list_width_search(Mover& mover) const;
     void make_search(const SharedMemoryTeam& team);
     void list_quantities();
     void choose_movers();
@@ -177,11 +193,14 @@ struct VoxelScratch {
     std::vector<double> dot;
     std::vector<std::int8_t> state;
     std::vector<double> values, trial; ///< parameters of all movers
+    std::vector<double> last;          ///< their last steps
     std::vector<bool> active;          ///< movers
+    std::vector<bool> held;            ///< movers whose widths stay at their start
     std::vector<int> list;             ///< columns of the joint problem
     std::vector<double> mass;
     std::vector<ReciprocalMetric> metrics;
     std::vector<std::vector<LinePlace>> places; ///< by mover
+    std::vector<WideScratch> wide;              ///< by mover
     BoundedSolver solver;
     SmallCholesky cholesky;
 };

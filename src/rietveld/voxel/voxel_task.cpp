@@ -13,10 +13,11 @@ namespace xrdct::rietveld {
 
 namespace {
 
-constexpr double newton_pivot = 1e-3; ///< below it the second-order term is not trusted
-constexpr double search_gain = 20;    ///< in χ², needed to leave the start cell
+constexpr double search_gain = 20; ///< in χ², needed to leave the start cell
 
-/// out[j] = a · b[j]; four rows at a time share the loads of a.
+} // namespace
+
+// Four rows at a time share the loads of a.
 void dots(const float* a, const float* const* b, std::size_t count, std::size_t n, double* out) {
     const Pack* pa = packs(a);
     const std::size_t m = n / simd_width;
@@ -46,8 +47,6 @@ void dots(const float* a, const float* const* b, std::size_t count, std::size_t 
         out[j] = sum_of(s0);
     }
 }
-
-} // namespace
 
 /// Brings intensities and weights to the order of 1 (float32 sums); false when too few channels are
 /// valid.
@@ -144,6 +143,7 @@ void VoxelTask::start_columns() {
                   s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
     }
     std::fill(s_.active.begin(), s_.active.end(), true);
+    std::fill(s_.held.begin(), s_.held.end(), false);
     for (std::size_t p = 0; p < f_.phase_column.size(); ++p) {
         if (!absent(p)) {
             continue;
@@ -193,10 +193,15 @@ void VoxelTask::update_residual() {
     objective_ = sum_of(sum);
 }
 
+/// Parameters of a mover that move: not its widths where these are held.
+std::size_t VoxelTask::moving(std::size_t m) const {
+    return s_.held[m] ? f_.movers[m].without_widths() : f_.movers[m].size();
+}
+
 std::size_t VoxelTask::nonlinear() const {
     std::size_t count = 0;
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
-        count += s_.active[m] ? f_.movers[m].size() : 0;
+        count += s_.active[m] ? moving(m) : 0;
     }
     return count;
 }
@@ -246,7 +251,7 @@ void VoxelTask::search() {
             }
         }
         if (found < mover.search_count) {
-            std::copy_n(mover.search_cells.begin() +
+            std::copy_n(mover.search_values.begin() +
                             static_cast<std::ptrdiff_t>(found * mover.size()),
                         mover.size(), s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
         }
@@ -255,7 +260,7 @@ void VoxelTask::search() {
 
 /// Moving columns at `values`, with their rows of the normal matrix and right-hand sides.
 void VoxelTask::refresh(const std::vector<double>& values) {
-    std::array<float*, 6> derivatives{};
+    std::array<float*, most_moving> derivatives{};
     list_linear(linear_);
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
         const Mover& mover = f_.movers[m];
@@ -266,8 +271,13 @@ void VoxelTask::refresh(const std::vector<double>& values) {
             derivatives[j] = s_.moving[mover.derivative + j];
             s_.list.push_back(static_cast<int>(mover.derivative + j));
         }
-        f_.build(mover, s_.metrics[m], values.data() + mover.place, s_.moving[mover.column],
-                 derivatives.data(), s_.places[m]);
+        if (mover.widths.empty()) {
+            f_.build(mover, s_.metrics[m], values.data() + mover.place, s_.moving[mover.column],
+                     derivatives.data(), s_.places[m]);
+        } else {
+            f_.build_wide(mover, s_.metrics[m], values.data() + mover.place,
+                          s_.moving[mover.column], derivatives.data(), s_.wide[m]);
+        }
         s_.column[mover.column] = s_.moving[mover.column];
     }
     for (std::size_t m = 0; m < f_.movers.size(); ++m) {
@@ -298,165 +308,12 @@ void VoxelTask::release(std::size_t m) {
               s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place));
 }
 
-/// Columns of the joint problem: free linear ones, then those of active movers with signal.
-/// s_.slope holds what a parameter multiplies its column with, s_.gradient its half gradient (0 for
-/// linear ones: they are at their optimum).
-std::size_t VoxelTask::list_joint() {
-    s_.list.clear();
-    for (std::size_t c = 0; c < linear_; ++c) {
-        if (s_.state[c] == 0) {
-            s_.list.push_back(static_cast<int>(c));
-            s_.slope[s_.list.size() - 1] = 1;
-        }
-    }
-    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
-        const Mover& mover = f_.movers[m];
-        if (s_.active[m] && s_.x[mover.column] > 0) {
-            for (std::size_t j = 0; j < mover.size(); ++j) {
-                s_.list.push_back(static_cast<int>(mover.derivative + j));
-                s_.slope[s_.list.size() - 1] = s_.x[mover.column];
-            }
-        }
-    }
-    return s_.list.size();
-}
-
-void VoxelTask::fill_joint(std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) {
-        const double* row = &s_.gram[static_cast<std::size_t>(s_.list[i]) * total_];
-        for (std::size_t j = 0; j <= i; ++j) {
-            s_.joint[i * count + j] =
-                row[static_cast<std::size_t>(s_.list[j])] * s_.slope[i] * s_.slope[j];
-        }
-    }
-}
-
-/// − Σ w r ∂²y: the profiles' curvature along the line shifts, and the product of scale and shift.
-/// The curvature of the line positions themselves is smaller by FWHM / 2θ and left out.
-void VoxelTask::add_curvature(std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto column = static_cast<std::size_t>(s_.list[i]);
-        const int m = f_.column_mover[column];
-        if (m < 0 || f_.movers[m].derivative != column) {
-            continue;
-        }
-        const Mover& mover = f_.movers[m];
-        const std::size_t size = mover.size();
-        std::array<double, 36> sum{};
-        for (const LinePlace& line : s_.places[m]) {
-            const Pack* c2 = packs(line.coefficients) + 2 * line.count;
-            const Pack* c3 = c2 + line.count;
-            const Pack* r = packs(weighted_residual() + line.first);
-            const float sixfold = 6 * line.t, twice = 2;
-            Pack total{};
-            for (std::size_t k = 0; k < line.count; ++k) {
-                total += r[k] * (twice * c2[k] + sixfold * c3[k]);
-            }
-            const double value = sum_of(total) * line.per_step * line.per_step;
-            for (std::size_t a = 0; a < size; ++a) {
-                for (std::size_t b = 0; b <= a; ++b) {
-                    sum[a * 6 + b] += value * line.slope[a] * line.slope[b];
-                }
-            }
-        }
-        const double x = s_.x[mover.column];
-        const int scale = position_of(mover.column);
-        for (std::size_t a = 0; a < size; ++a) {
-            for (std::size_t b = 0; b <= a; ++b) {
-                s_.joint[(i + a) * count + i + b] -= x * sum[a * 6 + b];
-            }
-            if (scale >= 0) {
-                s_.joint[(i + a) * count + static_cast<std::size_t>(scale)] -=
-                    s_.gradient[i + a] / x;
-            }
-        }
-    }
-}
-
-/// Step of the joint problem in s_.step; returns the fall of the objective that it predicts.
-double VoxelTask::solve_step(std::size_t count, double damping) {
-    for (std::size_t i = 0; i < count; ++i) {
-        s_.rows[i] = s_.column[static_cast<std::size_t>(s_.list[i])];
-    }
-    dots(weighted_residual(), s_.rows.data(), count, stride_, s_.gradient.data());
-    for (std::size_t i = 0; i < count; ++i) {
-        const bool moving = static_cast<std::size_t>(s_.list[i]) >= linear_;
-        s_.gradient[i] = moving ? s_.gradient[i] * s_.slope[i] : 0;
-    }
-    const auto finish = [&](bool newton) {
-        fill_joint(count);
-        if (newton) {
-            add_curvature(count);
-        }
-        for (std::size_t i = 0; i < count; ++i) {
-            const auto column = static_cast<std::size_t>(s_.list[i]);
-            const int m = f_.column_mover[column];
-            if (m < 0) {
-                continue;
-            }
-            const Mover& mover = f_.movers[m];
-            const std::size_t j = column - mover.derivative;
-            const double value = s_.values[mover.place + j];
-            s_.joint[i * count + i] *= 1 + damping;
-            // A parameter pressed against its bound stays there.
-            if ((value <= mover.lower[j] && s_.gradient[i] < 0) ||
-                (value >= mover.upper[j] && s_.gradient[i] > 0)) {
-                for (std::size_t k = 0; k < count; ++k) {
-                    if (k != i) {
-                        s_.joint[std::max(i, k) * count + std::min(i, k)] = 0;
-                    }
-                }
-                s_.gradient[i] = 0;
-            }
-        }
-        const int size = static_cast<int>(count);
-        return s_.cholesky.factor(s_.joint.data(), size, size,
-                                  newton ? newton_pivot : voxel_pivot) == 0;
-    };
-    if (!finish(true)) {
-        finish(false);
-    }
-    s_.cholesky.solve(s_.gradient.data(), s_.step.data());
-    double predicted = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        predicted += s_.step[i] * s_.gradient[i];
-    }
-    return predicted;
-}
-
-/// s_.trial = s_.values + step, no farther than bounds and the trust in linearity allow; false if
-/// nothing moves.
-bool VoxelTask::take_step(std::size_t count) {
-    bool moved = false;
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto column = static_cast<std::size_t>(s_.list[i]);
-        const int m = f_.column_mover[column];
-        if (m < 0 || f_.movers[m].derivative != column) {
-            continue;
-        }
-        const Mover& mover = f_.movers[m];
-        double shrink = 1;
-        for (std::size_t j = 0; j < mover.size(); ++j) {
-            const double size = std::abs(s_.step[i + j]);
-            if (size > mover.largest_step[j]) {
-                shrink = std::min(shrink, mover.largest_step[j] / size);
-            }
-        }
-        for (std::size_t j = 0; j < mover.size(); ++j) {
-            const double before = s_.values[mover.place + j];
-            double& after = s_.trial[mover.place + j];
-            after = std::clamp(before + shrink * s_.step[i + j], mover.lower[j], mover.upper[j]);
-            moved = moved || after != before;
-        }
-    }
-    return moved;
-}
-
 /// Moves the active cells to the minimum; false at the iteration limit.
 bool VoxelTask::refine(int& iterations) {
     constexpr double first_damping = 0.3, rounding = 1e-6;
     double damping = 0, accepted = infinity;
     s_.trial = s_.values;
+    std::fill(s_.last.begin(), s_.last.end(), 0.0);
     bool current = true; // the matrices belong to s_.values
     bool converged = false;
     for (int i = 0; i < f_.options.max_iterations && !converged; ++i) {
@@ -496,13 +353,19 @@ bool VoxelTask::refine(int& iterations) {
     return converged;
 }
 
-/// The active mover whose scale fails the significance limit by most; movers.size() if none does.
-std::size_t VoxelTask::weakest() {
+/// The joint problem's inverse, for which the joint list is made; returns the list's length.
+std::size_t VoxelTask::invert_joint() {
     const std::size_t count = list_joint();
     fill_joint(count);
     const int size = static_cast<int>(count);
-    s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
+    dependent_ = s_.cholesky.factor(s_.joint.data(), size, size, voxel_pivot);
     s_.cholesky.invert(s_.inverse.data());
+    return count;
+}
+
+/// The active mover whose scale fails the significance limit by most; movers.size() if none does.
+std::size_t VoxelTask::weakest() {
+    const std::size_t count = invert_joint();
     const double variance = unit_variance();
     double least = f_.options.significance;
     std::size_t failing = f_.movers.size();
@@ -527,23 +390,55 @@ std::size_t VoxelTask::weakest() {
     return failing;
 }
 
+/// Widths that are as broad as they may be go back to their start, where they stay; false if there
+/// are none.
+bool VoxelTask::hold_widths() {
+    bool any = false;
+    for (std::size_t m = 0; m < f_.movers.size(); ++m) {
+        const Mover& mover = f_.movers[m];
+        const std::size_t cells = mover.without_widths();
+        if (!s_.active[m] || s_.held[m]) {
+            continue;
+        }
+        for (std::size_t j = cells; j < mover.size(); ++j) {
+            s_.held[m] = s_.held[m] || s_.values[mover.place + j] >= mover.upper[j];
+        }
+        if (s_.held[m]) {
+            any = true;
+            std::copy(mover.start.begin() + static_cast<std::ptrdiff_t>(cells), mover.start.end(),
+                      s_.values.begin() + static_cast<std::ptrdiff_t>(mover.place + cells));
+        }
+    }
+    if (any) {
+        refresh(s_.values);
+        solve_linear();
+        update_residual();
+    }
+    return any;
+}
+
 void VoxelTask::run(VoxelFit& result) {
     start_columns();
     solve_linear();
     update_residual();
     search();
-    bool converged = true;
+    bool converged = true, inverted = false;
     // What proves insignificant stays at its start, one at a time, and the others are fitted again.
     for (std::size_t round = 0; nonlinear() > 0; ++round) {
         converged = refine(result.iterations);
         const std::size_t failing = weakest();
-        if (failing == f_.movers.size()) {
+        if (failing < f_.movers.size()) {
+            release(failing);
+            solve_linear();
+            update_residual();
+            converged = true;
+        } else if (!hold_widths()) {
+            inverted = true;
             break;
         }
-        release(failing);
-        solve_linear();
-        update_residual();
-        converged = true;
+    }
+    if (!inverted) {
+        invert_joint();
     }
     write(converged, result);
 }
@@ -560,6 +455,8 @@ void fit_voxel(const VoxelTables& tables, VoxelScratch& scratch, std::span<const
         phase.weight_fraction = phase.weight_fraction_esd = nan_value;
         phase.cell.fill(nan_value);
         phase.cell_esd.fill(nan_value);
+        phase.width.fill(nan_value);
+        phase.width_esd.fill(nan_value);
         phase.status = VoxelPhaseStatus::insignificant;
     }
     result.peaks.assign(tables.model.peaks.size(), {nan_value, nan_value, nan_value, nan_value});

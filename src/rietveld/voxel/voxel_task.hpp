@@ -14,6 +14,9 @@ namespace xrdct::rietveld {
 /// Pivot of the normalised float32 normal equations below which a parameter counts as undetermined.
 inline constexpr double voxel_pivot = 1e-7;
 
+/// out[j] = a · b[j] for `count` rows of n floats, a multiple of simd_width.
+void dots(const float* a, const float* const* b, std::size_t count, std::size_t n, double* out);
+
 /// One pattern's fit. Variable projection: for given cells the linear parameters follow from a
 /// bounded linear problem; the cells move by Newton steps on the joint normal equations
 /// (Gauss–Newton plus the curvature of the profiles against the residual, without which misfitted
@@ -43,6 +46,7 @@ class VoxelTask {
     void solve_linear();
     void update_residual();
     double unit_variance() const;
+    std::size_t moving(std::size_t mover) const;
     std::size_t nonlinear() const;
 
     void search();
@@ -50,11 +54,17 @@ class VoxelTask {
     void release(std::size_t mover);
     std::size_t list_joint();
     void fill_joint(std::size_t count);
+    void curvature_of_lines(const std::vector<LinePlace>& places, std::size_t size, double* sum);
+    void curvature_of_wide(const std::vector<WidePlace>& places, std::size_t size, double* sum);
     void add_curvature(std::size_t count);
     double solve_step(std::size_t count, double damping);
+    double largest_step(const Mover& mover, std::size_t j) const;
+    double calm(const Mover& mover, std::size_t first, std::size_t size, std::size_t count) const;
     bool take_step(std::size_t count);
     bool refine(int& iterations);
+    std::size_t invert_joint();
     std::size_t weakest();
+    bool hold_widths();
 
     int position_of(std::size_t column) const;
     double coefficient_esd(std::size_t column, double variance_factor) const;
@@ -65,6 +75,7 @@ class VoxelTask {
     void write_peak(std::size_t peak, double variance_factor, VoxelPeakFit& out) const;
     bool write_cell(std::size_t phase, double variance_factor, VoxelPhaseFit& out,
                     double* cell) const;
+    bool write_widths(std::size_t phase, double variance_factor, VoxelPhaseFit& out) const;
     void write_weight_fractions(double variance_factor, VoxelFit& result);
 
     bool absent(std::size_t phase) const { return !present_.empty() && !present_[phase]; }
@@ -75,6 +86,7 @@ class VoxelTask {
     std::size_t stride_, linear_, total_;
     bool unit_weights_ = false;
     std::size_t valid_ = 0;
+    int dependent_ = 0;           ///< parameters that the joint problem does not determine
     double data_scale_ = 1;       ///< y = data_scale · y'
     double chi_unit_ = 1;         ///< χ² = chi_unit · Σ w' r'²
     double weighted_squares_ = 0; ///< Σ w' y'²

@@ -62,10 +62,11 @@ void write_rietveld(hdf5::Group& stage) {
                      n, n);
     std::vector<std::int32_t> status;
     for (std::size_t i = 0; i < n * n; ++i)
-        status.push_back(i < 30 ? 0 : i < 50 ? 2 : i < 90 ? 1 : 3);
+        status.push_back(i < 10 ? 4 : i < 30 ? 0 : i < 50 ? 2 : i < 90 ? 1 : 3);
     nexus::write_map(nmc, "status", std::span<const std::int32_t>(status), n, n, {"", "status"});
     nmc.open_dataset("status").set_attribute(
-        "meanings", "0 refined, 1 insignificant, 2 at bound, 3 not in the model");
+        "meanings",
+        "0 refined, 1 insignificant, 2 at bound, 3 not in the model, 4 width unresolved");
     auto cu = nexus::require_data(stage, "Cu", "scale", {"y", "x"});
     cu.set_attribute("reference_a", 3.6149);
     nexus::write_map(cu, "scale", map([](std::size_t) { return 1.0; }), n, n);
@@ -103,6 +104,7 @@ TEST(Evidence, IsReadFromTheProducts) {
     EXPECT_EQ(nmc.sought, 90U);
     EXPECT_EQ(nmc.found, 50U);
     EXPECT_EQ(nmc.at_bound, 20U);
+    EXPECT_EQ(nmc.unresolved, 10U);
     EXPECT_THAT(nmc.stuck, ElementsAre("size"));
     ASSERT_EQ(evidence.cells.size(), 2U);
     for (const auto& cell : evidence.cells)

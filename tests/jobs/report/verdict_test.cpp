@@ -166,6 +166,26 @@ TEST(Verdict, APhaseAtItsBoundsIsNamed) {
                                                     HasSubstr("on a bound: separator fwhm")));
 }
 
+TEST(Verdict, WidthsThatVaryAndThoseThatAreNotTold) {
+    auto analysis = analysis_of(980, 0, 0.12, 1.1);
+    analysis.stages[0].evidence.phases = {{"NMC", true, true, 900, 800, 0, {}, 300}};
+    EXPECT_THAT(judge(analysis).doubts, IsEmpty());
+    EXPECT_THAT(judge(analysis).cells, testing::Not(HasSubstr("size")));
+    analysis.stages[0].evidence.phases[0].unresolved = 600;
+    EXPECT_THAT(judge(analysis).doubts,
+                ElementsAre(HasSubstr("the widths of NMC are not told in 75 % of the 800 voxels")));
+    EXPECT_TRUE(judge(analysis).trusted());
+    auto& phase = analysis.stages[0].phases.emplace_back();
+    phase.phase = "NMC";
+    auto& quantity = phase.quantities.emplace_back();
+    quantity.quantity = "size";
+    quantity.units = "angstrom";
+    quantity.summary.count = 200;
+    quantity.summary.mean = 152.3;
+    quantity.summary.spread = 31.4;
+    EXPECT_THAT(judge(analysis).cells, HasSubstr("NMC size 152 (31) angstrom"));
+}
+
 TEST(Verdict, NothingWithoutPhases) {
     EXPECT_THAT(verdict_lines(judge({}), "r"), IsEmpty());
     EXPECT_TRUE(judge({}).trusted());

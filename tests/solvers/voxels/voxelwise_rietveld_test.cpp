@@ -20,8 +20,11 @@ struct Scene {
     rietveld::VoxelFitter fitter;
     std::vector<std::vector<float>> patterns, variances;
 
-    Scene() : fitter(axis, model(), options()) {
-        const auto one = test::simple_pattern(axis, {{test::cathode(), 1, 2.866, 14.26, 0.02}});
+    /// `sizes`: 120 Å, and the size is refined in every voxel.
+    explicit Scene(bool sizes = false) : fitter(axis, model(), options(sizes)) {
+        const auto profile = rietveld::pseudo_voigt({0.02, sizes ? 0.054 : 0});
+        const auto one = test::simple_pattern(
+            axis, {{test::cathode(), 1, 2.866, 14.26, profile.fwhm, profile.fwhm, profile.mixing}});
         const auto other = test::simple_pattern(axis, {{test::copper(), 0.05, 3.6149, 0, 0.02}});
         for (std::size_t v = 0; v < voxel_count; ++v) {
             std::mt19937_64 random(v);
@@ -38,9 +41,12 @@ struct Scene {
             variances.push_back(variance);
         }
     }
-    static rietveld::VoxelFitOptions options() {
+    static rietveld::VoxelFitOptions options(bool sizes) {
         rietveld::VoxelFitOptions options;
         options.cell_phases = {"NMC"};
+        if (sizes) {
+            options.widths = {{"NMC", {true, false, false}}};
+        }
         return options;
     }
     static rietveld::PatternModel model() {
@@ -93,6 +99,36 @@ TEST(VoxelwiseRietveld, MapsAreThoseOfSingleFitsOnAnyNumberOfRanks) {
                 << result.maps[q].quantity.group << "/" << result.maps[q].quantity.quantity;
         }
     }
+}
+
+TEST(VoxelwiseRietveld, MapsOfSizesAreThoseOfSingleFitsOnAnyNumberOfRanks) {
+    const auto communicator = mpi::Communicator::world();
+    const Scene scene(true);
+    const auto result =
+        voxels::VoxelwiseRietveld(communicator, scene.fitter)
+            .run(tile_count, voxel_count,
+                 [&](std::size_t t, voxels::PatternTile& out) { scene.read(t, out); });
+    if (!communicator.is_root()) {
+        return;
+    }
+    std::vector<double> row(result.maps.size());
+    std::size_t sized = 0;
+    for (std::size_t v = 0; v < voxel_count; ++v) {
+        if (v == 40) {
+            continue;
+        }
+        scene.fitter.flatten(scene.fitter.fit(scene.patterns[v], scene.variances[v]), row);
+        for (std::size_t q = 0; q < row.size(); ++q) {
+            const auto& quantity = result.maps[q].quantity;
+            EXPECT_THAT(result.maps[q].values[v], testing::NanSensitiveDoubleEq(row[q]))
+                << quantity.group << "/" << quantity.quantity;
+            if (quantity.quantity == "size" && std::isfinite(row[q])) {
+                ++sized;
+                EXPECT_NEAR(row[q], 120, 6 * row[q + 1] + 2);
+            }
+        }
+    }
+    EXPECT_GE(sized, voxel_count / 2);
 }
 
 TEST(VoxelwiseRietveld, AnErrorOnOneRankEndsAll) {
