@@ -19,7 +19,7 @@ constexpr auto size_of = static_cast<std::size_t>(Width::size);
 constexpr auto strain_of = static_cast<std::size_t>(Width::microstrain);
 constexpr auto gauss_of = static_cast<std::size_t>(Width::gauss_microstrain);
 
-rietveld::PatternModel model_of(const std::vector<crystal::Phase>& phases) {
+rietveld::PatternModel widths_model(const std::vector<crystal::Phase>& phases) {
     rietveld::PatternModel model;
     model.instrument.w.value = 0.02 * 0.02;
     for (const crystal::Phase& phase : phases) {
@@ -37,15 +37,15 @@ rietveld::VoxelFitOptions widths_of(const std::string& phase, bool size, bool st
     return options;
 }
 
-struct Pattern {
+struct NoisyPattern {
     std::vector<float> y, variance;
 };
 
-Pattern noisy(const std::vector<double>& exact, double counts, unsigned seed) {
+NoisyPattern noisy_pattern(const std::vector<double>& exact, double counts, unsigned seed) {
     std::mt19937_64 random(seed);
     std::normal_distribution<double> normal;
     const double highest = *std::max_element(exact.begin(), exact.end());
-    Pattern p;
+    NoisyPattern p;
     for (const double value : exact) {
         const double variance = highest * (std::max(value, 0.0) + 0.02 * highest) / counts;
         p.y.push_back(static_cast<float>(value + std::sqrt(variance) * normal(random)));
@@ -147,7 +147,7 @@ TEST(LineShapes, CurvatureIsThatOfDifferences) {
 
 TEST(VoxelWidths, ArePartOfTheTable) {
     const auto axis = test::cell_axis();
-    const rietveld::VoxelFitter fitter(axis, model_of({test::cathode(), test::copper()}),
+    const rietveld::VoxelFitter fitter(axis, widths_model({test::cathode(), test::copper()}),
                                        widths_of("NMC", true, false, true));
     std::vector<std::string> names;
     for (const auto& quantity : fitter.quantities()) {
@@ -164,7 +164,7 @@ TEST(VoxelWidths, ArePartOfTheTable) {
 
 TEST(VoxelWidths, CalculatedPatternsAreExact) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::cathode(), test::copper()});
+    auto model = widths_model({test::cathode(), test::copper()});
     for (const double displacement : {0.0, 0.4}) {
         model.phases[0].b_overall.value = displacement;
         model.phases[0].size.value = 150;
@@ -188,7 +188,7 @@ TEST(VoxelWidths, SizesOfIndependentPatterns) {
     const auto axis = test::cell_axis();
     // the start is wrong by up to a factor of three, either way
     for (const double start : {60.0, 150.0, 450.0, 1e9}) {
-        auto model = model_of({test::copper(), test::iron()});
+        auto model = widths_model({test::copper(), test::iron()});
         model.phases[0].size.value = start;
         const rietveld::VoxelFitter fitter(axis, model, widths_of("Cu", true));
         rietveld::VoxelFitter::Workspace workspace(fitter);
@@ -198,7 +198,7 @@ TEST(VoxelWidths, SizesOfIndependentPatterns) {
             const auto exact =
                 test::simple_pattern(axis, {sized(test::copper(), 1e-5, a, 0, size, 0.11979),
                                             sized(test::iron(), 3e-6, 2.8665, 0, 1e9, 0.11979)});
-            const auto p = noisy(exact, 1e5, 3);
+            const auto p = noisy_pattern(exact, 1e5, 3);
             fitter.fit(p.y, p.variance, workspace, fit);
             SCOPED_TRACE(testing::Message() << "start " << start << " size " << size);
             EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
@@ -216,17 +216,17 @@ TEST(VoxelWidths, SizesOfIndependentPatterns) {
 
 TEST(VoxelWidths, AgreeWithTheFullRefinement) {
     const auto axis = test::cell_axis();
-    auto truth = model_of({test::cathode(), test::iron()});
+    auto truth = widths_model({test::cathode(), test::iron()});
     truth.phases[0].size.value = 180;
     truth.phases[0].scale.value = 1;
     truth.phases[1].scale.value = 0.2;
     for (const bool gauss : {false, true}) {
         truth.phases[0].microstrain.value = gauss ? 0 : 2e-3;
         truth.phases[0].gauss_microstrain.value = gauss ? 3e-3 : 0;
-        const auto p = noisy(exact_pattern(axis, truth), 2e5, 11);
+        const auto p = noisy_pattern(exact_pattern(axis, truth), 2e5, 11);
         const std::vector<double> y(p.y.begin(), p.y.end()),
             v(p.variance.begin(), p.variance.end());
-        auto model = model_of({test::cathode(), test::iron()});
+        auto model = widths_model({test::cathode(), test::iron()});
         auto& phase = model.phases[0];
         phase.size.value = 400;
         (gauss ? phase.gauss_microstrain : phase.microstrain).value = 5e-4;
@@ -269,7 +269,7 @@ TEST(VoxelWidths, AgreeWithTheFullRefinement) {
 
 TEST(VoxelWidths, DerivativesAreThoseOfDifferences) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::cathode()});
+    auto model = widths_model({test::cathode()});
     model.phases[0].b_overall.value = 0.4;
     const rietveld::VoxelTables tables(axis, model, widths_of("NMC", true, true, true),
                                        SharedMemoryTeam::single(), nullptr);
@@ -309,7 +309,7 @@ TEST(VoxelWidths, DerivativesAreThoseOfDifferences) {
 
 TEST(VoxelWidths, OfOverlappingPhases) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::copper(), test::iron(), test::aluminium()});
+    auto model = widths_model({test::copper(), test::iron(), test::aluminium()});
     for (auto& phase : model.phases) {
         phase.size.value = 400;
     }
@@ -335,7 +335,7 @@ TEST(VoxelWidths, OfOverlappingPhases) {
             axis, {sized(test::copper(), scales[0], a, 0, sizes[0], 0.11979),
                    sized(test::iron(), scales[1], 2.8665, 0, sizes[1], 0.11979),
                    sized(test::aluminium(), scales[2], 4.0495, 0, sizes[2], 0.11979)});
-        const auto p = noisy(exact, 4000, static_cast<unsigned>(i));
+        const auto p = noisy_pattern(exact, 4000, static_cast<unsigned>(i));
         fitter.fit(p.y, p.variance, workspace, fit);
         converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
         for (std::size_t k = 0; k < 3; ++k) {
@@ -356,14 +356,14 @@ TEST(VoxelWidths, OfOverlappingPhases) {
 
 TEST(VoxelWidths, WhatTheInstrumentDoesNotTellIsUnresolved) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::copper(), test::iron()});
+    auto model = widths_model({test::copper(), test::iron()});
     model.phases[0].size.value = 200;
     const rietveld::VoxelFitter fitter(axis, model, widths_of("Cu", true));
     const auto exact = test::simple_pattern(
         axis, {{test::copper(), 1e-5, 3.6149, 0, 0.02}, {test::iron(), 3e-6, 2.8665, 0, 0.02}});
     int unresolved = 0;
     for (unsigned i = 0; i < 20; ++i) {
-        const auto p = noisy(exact, 3000, i);
+        const auto p = noisy_pattern(exact, 3000, i);
         const auto fit = fitter.fit(p.y, p.variance);
         EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
         const auto& phase = fit.phases[0];
@@ -382,15 +382,15 @@ TEST(VoxelWidths, WhatTheInstrumentDoesNotTellIsUnresolved) {
 
 TEST(VoxelWidths, LinesAsBroadAsTheyMayBeGoBackToTheStart) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::copper(), test::iron()});
+    auto model = widths_model({test::copper(), test::iron()});
     model.phases[0].size.value = 200;
     auto options = widths_of("Cu", true);
     options.least_size = 50;
     const rietveld::VoxelFitter fitter(axis, model, options);
-    const auto p =
-        noisy(test::simple_pattern(axis, {sized(test::copper(), 1e-5, 3.6149, 0, 20, 0.11979),
-                                          {test::iron(), 3e-6, 2.8665, 0, 0.02}}),
-              3000, 1);
+    const auto p = noisy_pattern(
+        test::simple_pattern(axis, {sized(test::copper(), 1e-5, 3.6149, 0, 20, 0.11979),
+                                    {test::iron(), 3e-6, 2.8665, 0, 0.02}}),
+        3000, 1);
     const auto fit = fitter.fit(p.y, p.variance);
     EXPECT_NE(fit.status, rietveld::FitStatus::masked);
     EXPECT_EQ(fit.phases[0].status, rietveld::VoxelPhaseStatus::unresolved);
@@ -403,7 +403,7 @@ TEST(VoxelWidths, LinesAsBroadAsTheyMayBeGoBackToTheStart) {
 
 TEST(VoxelWidths, OfAPhaseThatIsNotThereAreNone) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::copper(), test::iron()});
+    auto model = widths_model({test::copper(), test::iron()});
     model.phases[0].size.value = 200;
     const auto options = widths_of("Cu", true, true);
     const rietveld::VoxelFitter fitter(axis, model, options);
@@ -411,8 +411,8 @@ TEST(VoxelWidths, OfAPhaseThatIsNotThereAreNone) {
     rietveld::VoxelFit fit;
     int found = 0;
     for (unsigned i = 0; i < 40; ++i) {
-        const auto p =
-            noisy(test::simple_pattern(axis, {{test::iron(), 3e-6, 2.8665, 0, 0.02}}), 1000, i);
+        const auto p = noisy_pattern(
+            test::simple_pattern(axis, {{test::iron(), 3e-6, 2.8665, 0, 0.02}}), 1000, i);
         fitter.fit(p.y, p.variance, workspace, fit);
         found += fit.phases[0].status == rietveld::VoxelPhaseStatus::insignificant ? 0 : 1;
         EXPECT_NEAR(fit.phases[1].scale, 3e-6, 6 * fit.phases[1].scale_esd);
@@ -432,7 +432,7 @@ TEST(VoxelWidths, OfAPhaseThatIsNotThereAreNone) {
 // the widths come out too long.
 TEST(VoxelWidths, ConvergeWhereNoShapeFits) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::copper(), test::iron()});
+    auto model = widths_model({test::copper(), test::iron()});
     model.phases[0].size.value = 110;
     model.phases[0].gauss_microstrain.value = 1.8e-3;
     for (const std::array<bool, 3> which : {std::array{true, false, true}, {true, true, true}}) {
@@ -455,7 +455,7 @@ TEST(VoxelWidths, ConvergeWhereNoShapeFits) {
                                         90 + 300 * uniform(random), 0.11979));
             }
             const auto p =
-                noisy(test::simple_pattern(axis, samples), 3000, static_cast<unsigned>(i));
+                noisy_pattern(test::simple_pattern(axis, samples), 3000, static_cast<unsigned>(i));
             fitter.fit(p.y, p.variance, workspace, fit);
             converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
         }
@@ -465,14 +465,14 @@ TEST(VoxelWidths, ConvergeWhereNoShapeFits) {
 
 TEST(VoxelWidths, OfAPhaseWithAFixedCell) {
     const auto axis = test::cell_axis();
-    auto model = model_of({test::copper()});
+    auto model = widths_model({test::copper()});
     model.phases[0].cell[0].value = 3.6149;
     model.phases[0].microstrain.value = 1e-3;
     auto truth = model;
     truth.phases[0].microstrain.value = 3e-3;
     rietveld::VoxelFitOptions options;
     options.widths = {{"Cu", {false, true, false}}};
-    const auto p = noisy(exact_pattern(axis, truth), 20000, 2);
+    const auto p = noisy_pattern(exact_pattern(axis, truth), 20000, 2);
     const rietveld::VoxelFitter fitter(axis, model, options);
     const auto fit = fitter.fit(p.y, p.variance);
     EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
@@ -490,7 +490,7 @@ TEST(VoxelWidths, OfAPhaseWithAFixedCell) {
 
 TEST(VoxelWidths, BadOptions) {
     const auto axis = test::cell_axis();
-    const auto model = model_of({test::copper()});
+    const auto model = widths_model({test::copper()});
     auto options = widths_of("Cu", true);
     options.widths.push_back(options.widths[0]);
     EXPECT_THAT([&] { rietveld::VoxelFitter(axis, model, options); },
