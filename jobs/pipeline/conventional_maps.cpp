@@ -64,6 +64,9 @@ dlsr::ConventionalMaps::PhaseMaps read_phase(const hdf5::Group& stage,
         maps.mask.push_back(value != 0);
     for (const auto parameter : phase.phase.free_parameters())
         maps.cell.push_back(optional_map(stage, phase.name, std::string(to_string(parameter))));
+    maps.size = optional_map(stage, phase.name, "size");
+    maps.microstrain = optional_map(stage, phase.name, "microstrain");
+    maps.gauss_microstrain = optional_map(stage, phase.name, "gauss_microstrain");
     return maps;
 }
 

@@ -5,6 +5,7 @@
 #include "crystal/march_dollase.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -53,7 +54,9 @@ class SetupBuilder {
     void add_global(rietveld::PatternPart& part, const rietveld::ShapeParameter& shape,
                     double value, double unit, const Quantity& quantity);
     void add_cells(rietveld::PatternPart& part);
-    void add_cell_map(rietveld::PatternPart& part, std::size_t parameter, const Quantity& quantity);
+    void add_shape_map(rietveld::PatternPart& part, const rietveld::ShapeParameter& shape,
+                       const std::vector<double>& given, double value, double margin, double unit,
+                       const Quantity& quantity);
     void add_widths(rietveld::PatternPart& part);
 
     const SharedMemoryTeam& team_;
@@ -127,11 +130,12 @@ void SetupBuilder::add_global(rietveld::PatternPart& part, const rietveld::Shape
                           shape.kind == Kind::cell && options_.phases[part.index].starts_absent);
 }
 
-void SetupBuilder::add_cell_map(rietveld::PatternPart& part, std::size_t parameter,
-                                const Quantity& quantity) {
+/// A shape parameter per voxel of the part that is added next, starting at the given map (may be
+/// empty), else at `value`. `margin`: of the range about what the map holds, at least.
+void SetupBuilder::add_shape_map(rietveld::PatternPart& part, const rietveld::ShapeParameter& shape,
+                                 const std::vector<double>& given, double value, double margin,
+                                 double unit, const Quantity& quantity) {
     const auto& pixels = setup_.pixels.back();
-    const auto& given = conventional_.phases[part.index].cell[parameter];
-    const double value = setup_.model.phases[part.index].cell[parameter].value;
     std::vector<double> inside;
     for (const std::size_t pixel : pixels)
         inside.push_back(given.empty() ? value : given[pixel]);
@@ -139,9 +143,10 @@ void SetupBuilder::add_cell_map(rietveld::PatternPart& part, std::size_t paramet
     const double middle = std::isfinite(low) ? finite_quantile(inside, 0.5) : value;
     if (!std::isfinite(low))
         low = high = value;
-    const double margin = std::max(1.5e-3 * value, 0.35 * (high - low));
-    low -= margin;
-    high += margin;
+    const auto [least, most] = shape_bounds(setup_.model, true, part.index, shape);
+    const double room = std::max(margin, 0.35 * (high - low));
+    low = std::max(low - room, least);
+    high = std::min(high + room, most);
     Setup::Field field;
     field.quantity = quantity;
     std::vector<double> map(size_, middle);
@@ -155,12 +160,12 @@ void SetupBuilder::add_cell_map(rietveld::PatternPart& part, std::size_t paramet
     field.field.shape = static_cast<int>(part.voxel.size());
     field.field.lower = low;
     field.field.upper = high;
-    field.field.unit = 3e-4 * value;
+    field.field.unit = unit;
     field.field.smoothness = options_.smoothness.value_or(0);
     field.field.edge = options_.edge > 0 ? options_.edge : infinity;
     field.field.max_gap = gap_;
     setup_.fields.push_back(std::move(field));
-    part.voxel.push_back({Kind::cell, parameter, low, high});
+    part.voxel.push_back({shape.kind, shape.index, low, high});
 }
 
 void SetupBuilder::add_cells(rietveld::PatternPart& part) {
@@ -176,27 +181,42 @@ void SetupBuilder::add_cells(rietveld::PatternPart& part) {
             add_global(part, {Kind::cell, i, value * (1 - 3e-3), value * (1 + 3e-3)}, value,
                        3e-4 * value, quantity);
         else if (treatment == Treatment::voxel && !setup_.pixels.back().empty())
-            add_cell_map(part, i, quantity);
+            add_shape_map(part, {Kind::cell, i}, conventional_.phases[part.index].cell[i], value,
+                          1.5e-3 * value, 3e-4 * value, quantity);
     }
 }
 
+/// One value of a width for the whole object, or a map.
 void SetupBuilder::add_widths(rietveld::PatternPart& part) {
     const auto& wanted = options_.phases[part.index];
     const auto& phase = setup_.model.phases[part.index];
-    if (wanted.size == Treatment::global && phase.size.value > 0 &&
-        std::isfinite(phase.size.value)) {
+    const auto& maps = conventional_.phases[part.index];
+    const auto add = [&](Treatment treatment, Kind kind, double value, std::array<double, 2> range,
+                         double margin, double unit, const std::vector<double>& map,
+                         const Quantity& quantity) {
+        if (treatment == Treatment::global)
+            add_global(part, {kind, 0, range[0], range[1]}, value, unit, quantity);
+        else if (treatment == Treatment::voxel && !setup_.pixels.back().empty())
+            add_shape_map(part, {kind, 0}, map, value, margin, std::max(unit, 0.1 * value),
+                          quantity);
+    };
+    if (phase.size.value > 0 && std::isfinite(phase.size.value)) {
         const double value = 1 / phase.size.value;
-        add_global(part, {Kind::size, 0, 0.3 * value, 3 * value}, value, 0.1 * value,
-                   {phase.name, "inverse_size", "1/angstrom"});
+        std::vector<double> inverse(maps.size);
+        for (double& size : inverse)
+            size = 1 / size;
+        add(wanted.size, Kind::size, value, {0.3 * value, 3 * value}, 0.5 * value, 0.1 * value,
+            inverse, {phase.name, "inverse_size", "1/angstrom"});
     }
-    if (wanted.microstrain == Treatment::global)
-        add_global(part, {Kind::microstrain, 0, 0, 3 * phase.microstrain.value + 2e-3},
-                   phase.microstrain.value, 1e-4, {phase.name, "microstrain", ""});
-    if (wanted.gauss_microstrain == Treatment::global) {
-        const double value = std::pow(phase.gauss_microstrain.value, 2);
-        add_global(part, {Kind::gauss_microstrain, 0, 0, 3 * value + 4e-6}, value, 1e-7,
-                   {phase.name, "gauss_microstrain_squared", ""});
-    }
+    const double strain = phase.microstrain.value;
+    add(wanted.microstrain, Kind::microstrain, strain, {0, 3 * strain + 2e-3}, 0.5 * strain + 5e-4,
+        1e-4, maps.microstrain, {phase.name, "microstrain", ""});
+    const double square = std::pow(phase.gauss_microstrain.value, 2);
+    std::vector<double> squares(maps.gauss_microstrain);
+    for (double& value : squares)
+        value *= value;
+    add(wanted.gauss_microstrain, Kind::gauss_microstrain, square, {0, 3 * square + 4e-6},
+        0.5 * square + 1e-6, 1e-7, squares, {phase.name, "gauss_microstrain_squared", ""});
 }
 
 void SetupBuilder::add_phase(std::size_t p) {
@@ -276,6 +296,8 @@ void ConventionalMaps::release_starts() {
     for (auto& phase : phases) {
         std::vector<double>().swap(phase.scale);
         phase.cell.clear();
+        for (auto* map : {&phase.size, &phase.microstrain, &phase.gauss_microstrain})
+            std::vector<double>().swap(*map);
     }
     areas.clear();
     background.clear();

@@ -27,6 +27,8 @@ struct ConventionalMaps {
         std::vector<unsigned char> mask;
         std::vector<double> scale;
         std::vector<std::vector<double>> cell; ///< per independent parameter; empty: not a map
+        /// Crystallite size [Å] and microstrains; empty: not a map.
+        std::vector<double> size{}, microstrain{}, gauss_microstrain{};
     };
     std::vector<PhaseMaps> phases;
     std::vector<std::vector<double>> areas;      ///< of the single peaks

@@ -176,6 +176,22 @@ Findings find_what_follows(Fit& fit) {
     return findings;
 }
 
+/// Widths are fitted in units of shapes; as maps they are sizes [Å] and strains.
+void turn_into_widths(rietveld::ShapeParameter::Kind kind, Result::Map& map) {
+    using Kind = rietveld::ShapeParameter::Kind;
+    if (kind != Kind::size && kind != Kind::gauss_microstrain)
+        return;
+    map.quantity = kind == Kind::size ? Quantity{map.quantity.group, "size", "angstrom"}
+                                      : Quantity{map.quantity.group, "gauss_microstrain", ""};
+    for (std::size_t i = 0; i < map.values.size(); ++i) {
+        const double shape = map.values[i];
+        map.values[i] = kind == Kind::size ? 1 / shape : std::sqrt(std::max(shape, 0.0));
+        if (!map.errors.empty())
+            map.errors[i] *= kind == Kind::size ? map.values[i] * map.values[i]
+                                                : 0.5 / std::max(map.values[i], 1e-6);
+    }
+}
+
 /// A field as a map; `values` in the operator's order.
 Result::Map map_of(const Fit& fit, std::size_t f, std::span<const double> values,
                    const Findings& findings) {
@@ -200,6 +216,12 @@ Result::Map map_of(const Fit& fit, std::size_t f, std::span<const double> values
     }
     map.smoothness = field.field.shape >= 0 ? fit.state().fit.smoothness : field.field.smoothness;
     map.resolution = findings.resolution.empty() ? 0 : findings.resolution[f];
+    if (field.field.shape >= 0)
+        turn_into_widths(system.setup()
+                             .parts[field.field.part]
+                             .voxel[static_cast<std::size_t>(field.field.shape)]
+                             .kind,
+                         map);
     return map;
 }
 

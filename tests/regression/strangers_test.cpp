@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -131,6 +132,48 @@ TEST(Strangers, SizesOfABodyByConventionalMaps) {
     std::nth_element(errors.begin(),
                      errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2), errors.end());
     EXPECT_LE(errors[errors.size() / 2], 0.05);
+}
+
+/// Median of |found / true − 1| or |found − true| where there is more than half of the most CeO2.
+double median_error(const std::filesystem::path& product, const std::filesystem::path& truth,
+                    const std::string& quantity, bool relative) {
+    const auto amount = map_of(truth, "CeO2/volume_fraction"),
+               expected = map_of(truth, "CeO2/" + quantity),
+               found = map_of(product, "entry/dlsr/CeO2/" + quantity);
+    const double most = *std::max_element(amount.begin(), amount.end());
+    std::vector<double> errors;
+    for (std::size_t i = 0; i < amount.size(); ++i)
+        if (amount[i] > 0.5 * most)
+            errors.push_back(std::isfinite(found[i])
+                                 ? std::abs(found[i] - expected[i]) / (relative ? expected[i] : 1)
+                                 : std::numeric_limits<double>::infinity());
+    const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
+    std::nth_element(errors.begin(), middle, errors.end());
+    ::testing::Test::RecordProperty(quantity + "_median", std::to_string(*middle));
+    return *middle;
+}
+
+TEST(Strangers, CellsAndSizesOfABodyByDlsr) {
+    const auto job = measured_data("strangers/body_a.toml");
+    if (!job)
+        GTEST_SKIP() << measured_data_reason("strangers/body_a.toml");
+    const TemporaryDirectory folder;
+    const auto run = run_job(*job, folder / "results",
+                             {"--stages", "absorption,fbp,rietveld,dlsr", "--set",
+                              "phase.CeO2.refine_size=\"voxel\"", "--set", "dlsr.error_samples=0"});
+    ASSERT_EQ(run.exit_code, 0) << run.errors;
+    const auto truth = job->parent_path() / "body_a_truth.h5",
+               product = folder / "results" / "dlsr.nxs";
+    EXPECT_LE(median_error(product, truth, "a", false), 5e-4);
+    EXPECT_LE(median_error(product, truth, "size", true), 0.10);
+    double mass = 0, expected = 0;
+    for (const std::string phase : {"CeO2", "Cu", "graphite"}) {
+        for (const double value : map_of(product, "entry/dlsr/" + phase + "/density"))
+            mass += std::isfinite(value) ? value : 0;
+        for (const double value : map_of(truth, phase + "/density"))
+            expected += value;
+    }
+    EXPECT_NEAR(mass / expected, 1, 0.04);
 }
 
 // Parallax moves lines by 0.5 %, the cells of the two cathode phases differ by 0.4 %.

@@ -179,6 +179,36 @@ TEST(MakeSetup, RefinesWhatTheOptionsSay) {
     EXPECT_DOUBLE_EQ(s.layer_centre[1], -0.05);
 }
 
+// A width per voxel starts at the conventional map; where there is none, at the mean pattern's.
+TEST(MakeSetup, WidthsPerVoxelAreMaps) {
+    using Kind = rietveld::ShapeParameter::Kind;
+    Options options;
+    options.phases.resize(2);
+    options.phases[0].cell[0] = options.phases[0].size = Treatment::voxel;
+    options.phases[1].gauss_microstrain = Treatment::voxel;
+    auto maps = conventional();
+    maps.phases[0].mask = {1, 1, 0, 0};
+    maps.phases[0].size = {100, nan, nan, nan};
+    maps.model.phases[0].size.value = 200;
+    maps.model.phases[1].gauss_microstrain.value = 2e-3;
+    const auto s = make_setup(SharedMemoryTeam::single(), options, maps, 0.1);
+    ASSERT_EQ(s.fields.size(), 6U); // scale, cell, size; scale, strain; background
+    ASSERT_EQ(s.parts[0].voxel.size(), 2U);
+    EXPECT_EQ(s.parts[0].voxel[1].kind, Kind::size);
+    const auto& size = s.fields[2];
+    EXPECT_EQ(size.quantity.name, "inverse_size");
+    EXPECT_EQ(size.field.shape, 1);
+    EXPECT_DOUBLE_EQ(size.start[0], 0.01);
+    EXPECT_DOUBLE_EQ(size.start[1], 0.01); // the median of those that are known
+    EXPECT_LE(size.field.lower, 0.0075);
+    EXPECT_GE(size.field.upper, 0.0125);
+    const auto& strain = s.fields[4];
+    EXPECT_EQ(s.parts[1].voxel[0].kind, Kind::gauss_microstrain);
+    EXPECT_DOUBLE_EQ(strain.start[1], 4e-6);
+    EXPECT_EQ(strain.field.lower, std::max(0.0, strain.field.lower));
+    EXPECT_TRUE(s.globals.empty());
+}
+
 // Its voxels are those of the phase it may be taken for, too, and its cell comes late.
 TEST(MakeSetup, APhaseThatStartsAbsentMayBeWhereItsLeaderIs) {
     Options options;
