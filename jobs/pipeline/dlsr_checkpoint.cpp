@@ -43,7 +43,7 @@ void write_fit(hdf5::Group& group, const dlsr::State& state) {
                  {fit.smoothness, fit.trust_radius, fit.initial_gradient_norm,
                   static_cast<double>(fit.iteration), static_cast<double>(fit.reason),
                   static_cast<double>(state.esd.samples), static_cast<double>(fit.range_moves),
-                  static_cast<double>(fit.passes_begin), static_cast<double>(fit.tie_rounds)});
+                  static_cast<double>(fit.passes_begin)});
     write_column(group, "global_lower", fit.ranges.lower);
     write_column(group, "global_upper", fit.ranges.upper);
     write_column(group, "global_start", fit.ranges.start);
@@ -96,7 +96,7 @@ void require_finite(const std::vector<double>& values) {
 void read_fit(const hdf5::Group& group, dlsr::State& state) {
     auto& fit = state.fit;
     const auto numbers = read_column(group, "numbers");
-    if (numbers.size() != 9)
+    if (numbers.size() != 8)
         throw Error("the numbers of the checkpoint are incomplete");
     fit.smoothness = numbers[0];
     fit.trust_radius = numbers[1];
@@ -106,7 +106,6 @@ void read_fit(const hdf5::Group& group, dlsr::State& state) {
     state.esd.samples = static_cast<int>(numbers[5]);
     fit.range_moves = static_cast<int>(numbers[6]);
     fit.passes_begin = static_cast<int>(numbers[7]);
-    fit.tie_rounds = static_cast<int>(numbers[8]);
     fit.ties = read_column(group, "late_ties");
     auto& ranges = fit.ranges;
     ranges = {read_column(group, "global_lower"), read_column(group, "global_upper"),

@@ -110,11 +110,9 @@ void Fit::rebuild_at(std::span<const double> values) {
     hold_late();
 }
 
-bool Fit::tie_late_amounts() {
+void Fit::tie_late_amounts() {
     const auto& setup = system_.setup();
     const auto at = values();
-    bool changed = false;
-    ++state_.fit.tie_rounds;
     for (std::size_t f = 0; f < setup.fields.size(); ++f) {
         const auto& field = setup.fields[f];
         if (!field.late)
@@ -126,14 +124,10 @@ bool Fit::tie_late_amounts() {
         for (const double value : at.span().subspan(first, count))
             amounts.push_back(std::abs(value));
         const double typical = lower_quantile(std::move(amounts), 0.95);
-        const double tie = std::clamp(std::pow(field.field.unit / typical, 2), 1.0, late_tie);
-        changed = changed || std::abs(tie / state_.fit.ties[f] - 1) > 0.1;
-        state_.fit.ties[f] = tie;
+        state_.fit.ties[f] = std::clamp(std::pow(field.field.unit / typical, 2), 1.0, late_tie);
         system_.log(fmt::format("{}: typical amount {:.3g} of the conventional one",
                                 field.quantity.group, typical / field.field.unit));
     }
-    hold_late();
-    return changed;
 }
 
 void Fit::hold_late() {

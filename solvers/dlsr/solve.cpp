@@ -24,7 +24,6 @@ namespace xrdct::dlsr {
 namespace {
 
 constexpr int rough_limit = 5; ///< steps
-constexpr int tie_limit = 5;   ///< times
 
 /// The phases of a fit up to its last steps. Members are collective.
 class Phases {
@@ -42,10 +41,6 @@ class Phases {
   private:
     Phase phase() const { return fit_.state().phase; }
     Phase after_geometry() const { return choose_ ? Phase::validation : Phase::last_steps; }
-    bool has_late() const {
-        const auto& late = system_.setup().late;
-        return std::find(late.begin(), late.end(), 1) != late.end();
-    }
     double weight() const { return choose_ ? first_weight : options_.smoothness.value_or(0); }
     void take_rough_steps();
     void take_first_steps();
@@ -62,7 +57,8 @@ class Phases {
 /// A phase that starts absent with a cell like another one's would take its share of the other's
 /// spread, before the maps have it, and go there with its cell.
 void Phases::take_rough_steps() {
-    if (has_late()) {
+    const auto& late = system_.setup().late;
+    if (std::find(late.begin(), late.end(), 1) != late.end()) {
         fit_.set_smoothness(weight());
         fit_.solve_and_replace("step", 1e-2, std::min(options_.max_iterations, rough_limit));
         fit_.tie_late_amounts();
@@ -73,13 +69,9 @@ void Phases::take_rough_steps() {
 void Phases::take_first_steps() {
     fit_.set_smoothness(weight());
     // Weights are compared from a fit that has settled: the next ones go on from it, and what
-    // its steps had left to gain would count for them. Amounts that grow are tied less.
-    const int& rounds = fit_.state().fit.tie_rounds;
-    do
-        fit_.solve_and_replace(
-            "step", choose_ ? options_.convergence : 1e-2,
-            std::min(options_.max_iterations, rounds > 1 ? 3 : (choose_ ? 8 : 2)));
-    while (has_late() && rounds < tie_limit && fit_.tie_late_amounts());
+    // its steps had left to gain would count for them.
+    fit_.solve_and_replace("step", choose_ ? options_.convergence : 1e-2,
+                           std::min(options_.max_iterations, choose_ ? 8 : 2));
     fit_.enter(settle_ ? Phase::geometry : after_geometry());
     system_.observer().lap("fit");
 }
@@ -111,7 +103,7 @@ void Phases::run() {
                                                              : system_.weight());
     if (phase() == Phase::rough_steps)
         take_rough_steps();
-    if (phase() == Phase::first_steps && !choose_ && !settle_ && !has_late())
+    if (phase() == Phase::first_steps && !choose_ && !settle_)
         fit_.enter(Phase::last_steps);
     if (phase() == Phase::first_steps)
         take_first_steps();

@@ -47,7 +47,6 @@ struct FitState {
     /// Per field, for amounts of phases that start absent: factor of their smoothness; empty: not
     /// known yet.
     std::vector<double> ties;
-    int tie_rounds = 0; ///< how often they were found
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0; ///< the reason as petsc::StopReason
     std::vector<Result::Step> history;
