@@ -17,6 +17,7 @@ class DlsrStage final : public Stage {
     std::vector<std::string> reserved_names() const override;
     bool corrects_absorption() const override { return true; }
     std::vector<NeededProduct> needs(const settings::Job& job) const override;
+    void check_inputs(const RunSize& run) const override;
     StageEstimate estimate(const RunSize& run) const override;
     StageSummary run(StageContext& context) const override;
     void remove_leftovers(const settings::Job& job) const override;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "base/error.hpp"
 #include "jobs/pipeline/absorption_product.hpp"
 #include "jobs/pipeline/dlsr_stage.hpp"
 #include "jobs/pipeline/rates.hpp"
+#include "mpi/files/cif_file.hpp"
 
 #include <array>
 #include <filesystem>
+
+#include <fmt/format.h>
 
 namespace xrdct::pipeline {
 
@@ -44,6 +48,26 @@ std::vector<NeededProduct> DlsrStage::needs(const settings::Job& job) const {
     list.push_back({"rietveld", "the dlsr stage starts from the rietveld stage's product",
                     "the scan, the phases or the fits"});
     return list;
+}
+
+// What the basis of patterns tabulates (PatternBasis), known before hours go into other stages.
+void DlsrStage::check_inputs(const RunSize& run) const {
+    using settings::Treatment;
+    constexpr int most = 3;
+    for (const auto& phase : run.job.phases) {
+        int maps = 0;
+        for (const auto parameter :
+             files::read_phase(phase.cif, phase.name, phase.block).free_parameters())
+            maps += phase.cell[static_cast<std::size_t>(parameter)] == Treatment::voxel ? 1 : 0;
+        for (const auto treatment :
+             {phase.size_treatment, phase.microstrain_treatment, phase.gauss_microstrain_treatment})
+            maps += run.job.dlsr.refine_widths && treatment == Treatment::voxel ? 1 : 0;
+        if (maps > most)
+            throw Error(fmt::format(
+                "{}: phase '{}' has {} values of cell and widths that are refined in every voxel; "
+                "the dlsr stage takes {} at most: make some of them global, or fixed",
+                run.job.source.string(), phase.name, maps, most));
+    }
 }
 
 StageEstimate DlsrStage::estimate(const RunSize& run) const {

@@ -77,6 +77,10 @@ TEST_F(DlsrInput, Settings) {
                    {"dlsr.exit_ray", "absorption.method", "none"});
     expect_failure(results, {"--set", deviated, "--set", "dlsr.layers=1"}, 0,
                    {"dlsr.exit_ray", "dlsr.layers"});
+    expect_failure(results,
+                   {"--set", "phase.NMC532.refine_size=\"voxel\"", "--set",
+                    "phase.NMC532.refine_microstrain=\"voxel\""},
+                   0, {"NMC532", "4 values", "3 at most"});
     // What only the model can tell.
     expect_failure(results, {"--set", "dlsr.standards=[\"Fee\"]"}, 2,
                    {"dlsr.standards", "'Fee'", "nearest is 'Fe'"});
