@@ -74,6 +74,10 @@ std::vector<std::size_t> System::find_standards() const {
         throw Error("dlsr.radial_scale is \"metals\", but no phase of the model is a standard: "
                     "one of a single element with cell = \"global\", or named in "
                     "dlsr.standards");
+    // A metal of a sample may be an alloy: by itself it says nothing of the scale, unless the user
+    // says so; several that agree do.
+    if (options_.standards.empty() && !options_.correct_radial_scale && standards.size() == 1)
+        standards.clear();
     return standards;
 }
 
