@@ -188,4 +188,30 @@ void choose_by_cross_validation(Fit& fit) {
     CrossValidation(fit).run();
 }
 
+void settle_ties(Fit& fit) {
+    constexpr int most_rounds = 4, steps = 3;
+    if (std::ranges::none_of(fit.system().setup().fields, &Setup::Field::late))
+        return;
+    const double weight = fit.state().fit.smoothness;
+    auto before = validate(fit, weight);
+    for (int round = 0; round < most_rounds; ++round) {
+        const auto kept = fit.x();
+        const auto ties = fit.state().fit.ties;
+        if (!fit.tie_late_amounts())
+            return;
+        fit.solve("tied anew, step", fit.system().options().convergence, steps, false);
+        const auto after = validate(fit, weight);
+        const WeightChoice better{weight, weight, true, after.projections};
+        fit.system().log(fmt::format("tied anew: {:.6f} per coefficient of the validation "
+                                     "projections, {:.6f} before",
+                                     after.chi_squared, before.chi_squared));
+        if (before.chi_squared - after.chi_squared <= better.error_of(before)) {
+            fit.set_ties(ties);
+            fit.stand_at(kept);
+            return;
+        }
+        before = after;
+    }
+}
+
 } // namespace xrdct::dlsr

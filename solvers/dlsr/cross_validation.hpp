@@ -37,4 +37,10 @@ std::vector<float> training_rays(const System& system);
 /// that is resumed here; it must not see the validation projections. Collective.
 void choose_by_cross_validation(Fit& fit);
 
+/// Amounts of phases that started absent are tied anew by what was found, and steps follow, as long
+/// as that predicts the validation projections better by more than a standard error. With the
+/// weight chosen: under a larger one such a phase takes up the spread of another one's cell.
+/// Collective.
+void settle_ties(Fit& fit);
+
 } // namespace xrdct::dlsr

@@ -110,9 +110,11 @@ void Fit::rebuild_at(std::span<const double> values) {
     hold_late();
 }
 
-void Fit::tie_late_amounts() {
+bool Fit::tie_late_amounts() {
     const auto& setup = system_.setup();
     const auto at = values();
+    auto ties = state_.fit.ties;
+    bool changed = false;
     for (std::size_t f = 0; f < setup.fields.size(); ++f) {
         const auto& field = setup.fields[f];
         if (!field.late)
@@ -124,10 +126,18 @@ void Fit::tie_late_amounts() {
         for (const double value : at.span().subspan(first, count))
             amounts.push_back(std::abs(value));
         const double typical = lower_quantile(std::move(amounts), 0.95);
-        state_.fit.ties[f] = std::clamp(std::pow(field.field.unit / typical, 2), 1.0, late_tie);
+        ties[f] = std::clamp(std::pow(field.field.unit / typical, 2), 1.0, late_tie);
+        changed = changed || std::abs(ties[f] / state_.fit.ties[f] - 1) > 0.1;
         system_.log(fmt::format("{}: typical amount {:.3g} of the conventional one",
                                 field.quantity.group, typical / field.field.unit));
     }
+    set_ties(std::move(ties));
+    return changed;
+}
+
+void Fit::set_ties(std::vector<double> ties) {
+    state_.fit.ties = std::move(ties);
+    hold_late();
 }
 
 void Fit::hold_late() {

@@ -68,8 +68,10 @@ class Fit {
     /// stand where it stood with all lengths following.
     void scale_radial_axis(double factor);
     /// Amounts of phases that started absent are tied to their neighbours, from now on, as if what
-    /// they are now were much. Collective.
-    void tie_late_amounts();
+    /// they are now were much. Whether a tie changed by more than a tenth. Collective.
+    bool tie_late_amounts();
+    /// The factors of their smoothness, per field. Not collective.
+    void set_ties(std::vector<double> ties);
     /// Steps from x; `keep`: the steps are those of the history and are saved, and
     /// ranges of global shapes follow them.
     void solve(const std::string& what, double convergence, int steps, bool keep);

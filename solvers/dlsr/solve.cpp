@@ -111,6 +111,7 @@ void Phases::run() {
         find_geometry();
     if (phase() == Phase::validation) {
         choose_by_cross_validation(fit_);
+        settle_ties(fit_);
         fit_.enter(Phase::last_steps);
         system_.observer().lap("smoothness");
     }
