@@ -100,10 +100,10 @@ TEST_F(FieldFrames, PixelsWithoutAValueAreLeftOut) {
     const struct {
         std::filesystem::path file;
         std::vector<std::string> more;
-        double mean, invalid; ///< 6 of 180 lie outside the range of the channels
+        double mean, invalid; ///< invalid: 6 of 180 lie outside the range of the channels
     } cases[] = {{*lambda, {"--dataset", "/entry/instrument/detector/data"}, 23.757, -1},
-                 {*saxs, {}, 23.730, 174},
-                 {*flat, {}, 23.730, 174},
+                 {*saxs, {}, 23.730, 180},
+                 {*flat, {}, 23.730, 180},
                  {*boolean, {"--mask", mask}, 23.730, -1},
                  {*boolean, {"--mask", mask + "::/data"}, 23.730, -1}};
     for (const auto& one : cases) {
