@@ -28,6 +28,7 @@ class Fit {
     /// Builds the system, and goes on from `earlier` if there is one (of all ranks, the same on
     /// each; it must fit the system). Session and system must outlive it.
     Fit(const petsc::Session& session, System& system, std::optional<State> earlier);
+    ~Fit() = default;
     Fit(const Fit&) = delete;
     Fit& operator=(const Fit&) = delete;
 
