@@ -116,7 +116,8 @@ MomentWeights moment_weights(std::span<const ObservedLine> lines, std::span<cons
 double agreement_of_senses(std::span<const std::size_t> index, std::span<const double> omega,
                            std::span<const float> intensity, std::span<const float> depth,
                            std::size_t n_translation, double step) {
-    auto [turn, slope] = changes_of(index, omega, intensity, depth, n_translation, step);
+    auto changes = changes_of(index, omega, intensity, depth, n_translation, step);
+    auto &turn = changes.turn, &slope = changes.slope;
     const std::size_t n = turn.size();
     if (n < least_pairs)
         return Finding::none;
