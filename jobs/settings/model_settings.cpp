@@ -167,7 +167,7 @@ PhaseSettings read_phase(Settings& s, std::size_t index, const std::filesystem::
         if (pattern)
             phase.cell_bounds[i] = read_bounds(s, prefix + names[i] + "_bounds", unit);
     }
-    const std::string map = pattern ? "" : "; voxel: a map, by the rietveld stage";
+    const std::string map = pattern ? "" : "; voxel: a map, by the rietveld and dlsr stages";
     phase.size_treatment = treatment_from(s.choice(prefix + "refine_size", "fixed", words.all,
                                                    "treatment of the crystallite size" + map));
     phase.size = s.number(

@@ -66,6 +66,19 @@ std::vector<float> rays_of(const System& system, bool validation) {
     return weight;
 }
 
+/// Standard error of the mean difference of two, projection by projection.
+double error_of_difference(const std::vector<double>& one, const std::vector<double>& other) {
+    const std::size_t n = std::min(one.size(), other.size());
+    if (n < 2)
+        return 0;
+    double mean = 0, square = 0;
+    for (std::size_t i = 0; i < n; ++i)
+        mean += (one[i] - other[i]) / static_cast<double>(n);
+    for (std::size_t i = 0; i < n; ++i)
+        square += std::pow(one[i] - other[i] - mean, 2);
+    return std::sqrt(square / static_cast<double>(n * (n - 1)));
+}
+
 /// Tries weights, in the fit's state.
 class CrossValidation {
   public:
@@ -147,15 +160,7 @@ void CrossValidation::run() {
 } // namespace
 
 double WeightChoice::error_of(const Result::Validation& entry) const {
-    const std::size_t n = std::min(entry.projections.size(), best_projections.size());
-    if (n < 2)
-        return 0;
-    double mean = 0, square = 0;
-    for (std::size_t i = 0; i < n; ++i)
-        mean += (entry.projections[i] - best_projections[i]) / static_cast<double>(n);
-    for (std::size_t i = 0; i < n; ++i)
-        square += std::pow(entry.projections[i] - best_projections[i] - mean, 2);
-    return std::sqrt(square / static_cast<double>(n * (n - 1)));
+    return error_of_difference(entry.projections, best_projections);
 }
 
 WeightChoice choose_weight(const std::vector<Result::Validation>& tried) {
@@ -201,11 +206,11 @@ void settle_ties(Fit& fit) {
             return;
         fit.solve("tied anew, step", fit.system().options().convergence, steps, false);
         const auto after = validate(fit, weight);
-        const WeightChoice better{weight, weight, true, after.projections};
         fit.system().log(fmt::format("tied anew: {:.6f} per coefficient of the validation "
                                      "projections, {:.6f} before",
                                      after.chi_squared, before.chi_squared));
-        if (before.chi_squared - after.chi_squared <= better.error_of(before)) {
+        if (before.chi_squared - after.chi_squared <=
+            error_of_difference(before.projections, after.projections)) {
             fit.set_ties(ties);
             fit.stand_at(kept);
             return;

@@ -3,11 +3,11 @@
 
 #include "absorption/exit_ray.hpp"
 #include "base/error.hpp"
+#include "base/units.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <utility>
 
 #include <fmt/format.h>
@@ -38,9 +38,7 @@ ExitRay::ExitRay(const tomography::ImageGrid& grid, std::vector<float> mu,
         throw Error(
             "dlsr.exit_ray is \"deviated\", but no phase has a line in the channels in use");
     two_theta_ /= total;
-    const auto squared_slope = [](double angle) {
-        return std::pow(std::tan(angle * std::numbers::pi / 180), 2);
-    };
+    const auto squared_slope = [](double angle) { return std::pow(std::tan(radians(angle)), 2); };
     for (const auto& [angle, intensity] : used)
         left_share_ +=
             intensity / total * std::pow(squared_slope(angle) / squared_slope(two_theta_) - 1, 2);

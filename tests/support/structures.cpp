@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <random>
 
 namespace xrdct::test {
 
@@ -132,6 +133,19 @@ double robust_spread(std::vector<double> values) {
         return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
     };
     return (at(0.84135) - at(0.15865)) / 2;
+}
+
+NoisyPattern noisy_pattern(const std::vector<double>& exact, double counts, unsigned seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<double> normal;
+    const double highest = *std::max_element(exact.begin(), exact.end());
+    NoisyPattern p;
+    for (const double value : exact) {
+        const double variance = highest * (std::max(value, 0.0) + 0.02 * highest) / counts;
+        p.y.push_back(static_cast<float>(value + std::sqrt(variance) * normal(random)));
+        p.variance.push_back(static_cast<float>(variance));
+    }
+    return p;
 }
 
 } // namespace xrdct::test

@@ -39,4 +39,12 @@ std::vector<double> simple_pattern(const rietveld::RadialAxis& axis,
 double robust_spread(std::vector<double> values);
 double median(std::vector<double> values);
 
+/// A pattern with normal noise, and its variances.
+struct NoisyPattern {
+    std::vector<float> y, variance;
+};
+/// Variances are those of counts on a background of 0.02 of the highest channel, which holds
+/// `counts`.
+NoisyPattern noisy_pattern(const std::vector<double>& exact, double counts, unsigned seed);
+
 } // namespace xrdct::test

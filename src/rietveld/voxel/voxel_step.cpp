@@ -86,13 +86,19 @@ void VoxelTask::curvature_of_wide(const std::vector<WidePlace>& places, std::siz
     }
 }
 
+/// The mover whose parameters begin at a place of the joint list; −1: none.
+int VoxelTask::mover_from(std::size_t place) const {
+    const auto column = static_cast<std::size_t>(s_.list[place]);
+    const int m = f_.column_mover[column];
+    return m >= 0 && f_.movers[m].derivative == column ? m : -1;
+}
+
 /// − Σ w r ∂²y: the profiles' curvature along the line shifts, and the product of scale and shift.
 /// The curvature of the line positions themselves is smaller by FWHM / 2θ and left out.
 void VoxelTask::add_curvature(std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
-        const auto column = static_cast<std::size_t>(s_.list[i]);
-        const int m = f_.column_mover[column];
-        if (m < 0 || f_.movers[m].derivative != column) {
+        const int m = mover_from(i);
+        if (m < 0) {
             continue;
         }
         const Mover& mover = f_.movers[m];
@@ -198,9 +204,8 @@ double VoxelTask::calm(const Mover& mover, std::size_t first, std::size_t size,
 bool VoxelTask::take_step(std::size_t count) {
     bool moved = false;
     for (std::size_t i = 0; i < count; ++i) {
-        const auto column = static_cast<std::size_t>(s_.list[i]);
-        const int m = f_.column_mover[column];
-        if (m < 0 || f_.movers[m].derivative != column) {
+        const int m = mover_from(i);
+        if (m < 0) {
             continue;
         }
         const Mover& mover = f_.movers[m];

@@ -47,6 +47,7 @@ class VoxelTask {
     void update_residual();
     double unit_variance() const;
     std::size_t moving(std::size_t mover) const;
+    int mover_from(std::size_t place) const;
     std::size_t nonlinear() const;
 
     void search();

@@ -35,23 +35,6 @@ rietveld::VoxelFitOptions cells(std::vector<std::string> phases) {
     return options;
 }
 
-struct Pattern {
-    std::vector<float> y, variance;
-};
-
-Pattern noisy(const std::vector<double>& exact, double counts, unsigned seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<double> normal;
-    const double highest = *std::max_element(exact.begin(), exact.end());
-    Pattern p;
-    for (const double value : exact) {
-        const double variance = highest * (std::max(value, 0.0) + 0.02 * highest) / counts;
-        p.y.push_back(static_cast<float>(value + std::sqrt(variance) * normal(random)));
-        p.variance.push_back(static_cast<float>(variance));
-    }
-    return p;
-}
-
 TEST(VoxelFitter, RecoversCellsOfAnIndependentPattern) {
     const auto axis = test::cell_axis();
     const rietveld::VoxelFitter fitter(
@@ -64,7 +47,7 @@ TEST(VoxelFitter, RecoversCellsOfAnIndependentPattern) {
          {std::pair{2.87, 14.25}, {2.8441, 14.4012}, {2.8950, 14.1000}, {2.8700, 14.4200}}) {
         const auto exact = test::simple_pattern(
             axis, {{test::cathode(), 2e-5, a, c, 0.02}, {test::copper(), 1e-6, 3.6149, 0, 0.02}});
-        const auto p = noisy(exact, 1e6, 3);
+        const auto p = test::noisy_pattern(exact, 1e6, 3);
         fitter.fit(p.y, p.variance, workspace, fit);
         EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
         EXPECT_EQ(fit.phases[0].status, rietveld::VoxelPhaseStatus::refined);
@@ -83,7 +66,7 @@ TEST(VoxelFitter, AgreesWithTheFullRefinement) {
     const auto exact =
         test::simple_pattern(axis, {{test::cathode(), 1, 2.86, 14.30, 0.02},
                                     {test::lithium_graphite(), 0.3, 4.305, 3.706, 0.02}});
-    const auto p = noisy(exact, 3000, 11);
+    const auto p = test::noisy_pattern(exact, 3000, 11);
     rietveld::VoxelFitOptions options;
     options.cell_phases = {"NMC"};
     options.tolerance = 1e-4;
@@ -137,7 +120,7 @@ TEST(VoxelFitter, EstimatedDeviationsAreHonest) {
                mass(test::lithium_graphite(), 0.3, hexagon * 4.305 * 4.305 * 3.706));
     std::vector<double> a, c, scale, weight, graphite;
     for (unsigned seed = 0; seed < 800; ++seed) {
-        const auto p = noisy(exact, 400, seed);
+        const auto p = test::noisy_pattern(exact, 400, seed);
         fitter.fit(p.y, p.variance, workspace, fit);
         ASSERT_EQ(fit.status, rietveld::FitStatus::converged);
         a.push_back((fit.phases[0].cell[0] - 2.8650) / fit.phases[0].cell_esd[0]);
@@ -165,7 +148,7 @@ TEST(VoxelFitter, PeakPositionsMayMove) {
     model.phases[0].cell[1].value = 14.28;
     std::vector<double> exact(axis.size());
     rietveld::PatternCalculator(axis, model).evaluate(model, exact);
-    const auto p = noisy(exact, 1e4, 5);
+    const auto p = test::noisy_pattern(exact, 1e4, 5);
     const auto fit = fitter.fit(p.y, p.variance);
     EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
     EXPECT_NEAR(fit.peaks[0].position, 1.70, 5 * fit.peaks[0].position_esd);
@@ -189,7 +172,7 @@ TEST(VoxelFitter, CellsOfEverySystemMove) {
     }
     std::vector<double> exact(axis.size());
     rietveld::PatternCalculator(axis, model).evaluate(model, exact);
-    const auto pattern = noisy(exact, 1e6, 8);
+    const auto pattern = test::noisy_pattern(exact, 1e6, 8);
     const auto fit = fitter.fit(pattern.y, pattern.variance);
     EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
     for (std::size_t p = 0; p < 3; ++p) {
@@ -227,7 +210,7 @@ TEST(VoxelFitter, SecondWavelengthAndShiftsEnterTheTables) {
     model.phases[0].cell[1].value *= 0.998;
     std::vector<double> exact(axis.size());
     rietveld::PatternCalculator(axis, model).evaluate(model, exact);
-    const auto p = noisy(exact, 1e5, 2);
+    const auto p = test::noisy_pattern(exact, 1e5, 2);
     const auto fit = fitter.fit(p.y, p.variance);
     EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
     EXPECT_NEAR(fit.gof, 1, 0.1);
@@ -246,7 +229,7 @@ TEST(VoxelFitter, AbsentPhaseHasNoCell) {
     rietveld::VoxelFitter::Workspace workspace(fitter);
     rietveld::VoxelFit fit;
     for (unsigned seed = 0; seed < 200; ++seed) {
-        const auto p = noisy(exact, 1000, seed);
+        const auto p = test::noisy_pattern(exact, 1000, seed);
         fitter.fit(p.y, p.variance, workspace, fit);
         EXPECT_EQ(fit.phases[1].status, rietveld::VoxelPhaseStatus::refined);
         EXPECT_NEAR(fit.phases[1].cell[0], 2.8600, 6 * fit.phases[1].cell_esd[0]);
@@ -267,7 +250,7 @@ TEST(VoxelFitter, MaskedChannelsDoNotCount) {
     const rietveld::VoxelFitter fitter(axis, voxel_model({test::cathode(), test::iron()}),
                                        cells({"NMC"}));
     const auto exact = test::simple_pattern(axis, {{test::cathode(), 1, 2.8650, 14.2700, 0.02}});
-    auto p = noisy(exact, 5000, 3);
+    auto p = test::noisy_pattern(exact, 5000, 3);
     auto q = p;
     const float nan = std::nanf(""), infinity = std::numeric_limits<float>::infinity();
     for (std::size_t k = 100; k < 130; ++k) {
@@ -312,7 +295,7 @@ TEST(VoxelFitter, ScaleOfDataAndVarianceDoesNotMatter) {
     const rietveld::VoxelFitter fitter(axis, voxel_model({test::cathode(), test::iron()}),
                                        cells({"NMC"}));
     const auto exact = test::simple_pattern(axis, {{test::cathode(), 1, 2.8650, 14.2700, 0.02}});
-    const auto p = noisy(exact, 500, 3);
+    const auto p = test::noisy_pattern(exact, 500, 3);
     const auto reference = fitter.fit(p.y, p.variance);
     for (const float factor : {1e-12f, 1e9f}) {
         auto q = p;
@@ -339,13 +322,13 @@ TEST(VoxelFitter, ResultsDependOnThePatternAlone) {
                                        cells({"NMC"}));
     rietveld::VoxelFitter::Workspace used(fitter);
     rietveld::VoxelFit first, second;
-    std::vector<Pattern> patterns;
+    std::vector<test::NoisyPattern> patterns;
     for (unsigned i = 0; i < 20; ++i) {
-        patterns.push_back(
-            noisy(test::simple_pattern(
-                      axis, {{test::cathode(), i % 5 * 0.2, 2.8650 + 0.001 * i, 14.27, 0.02},
-                             {test::iron(), 0.01 * i, 2.8665, 0, 0.02}}),
-                  300, i));
+        patterns.push_back(test::noisy_pattern(
+            test::simple_pattern(axis,
+                                 {{test::cathode(), i % 5 * 0.2, 2.8650 + 0.001 * i, 14.27, 0.02},
+                                  {test::iron(), 0.01 * i, 2.8665, 0, 0.02}}),
+            300, i));
     }
     for (std::size_t i = 0; i < patterns.size(); ++i) {
         fitter.fit(patterns[i].y, patterns[i].variance, used, first);
@@ -365,7 +348,7 @@ TEST(VoxelFitter, FixedScalesStayAndFreeAreasMayBeNegative) {
     truth.peaks[0].area.value = -2e3;
     std::vector<double> exact(axis.size());
     rietveld::PatternCalculator(axis, truth).evaluate(truth, exact);
-    const auto p = noisy(exact, 1e5, 3);
+    const auto p = test::noisy_pattern(exact, 1e5, 3);
     const auto fit = rietveld::VoxelFitter(axis, model, cells({"NMC"})).fit(p.y, p.variance);
     EXPECT_NEAR(fit.phases[1].scale, 0.05, 1e-9);
     EXPECT_EQ(fit.phases[1].scale_esd, 0);
@@ -378,7 +361,7 @@ TEST(VoxelFitter, OneCellParameterMayMoveAlone) {
     model.phases[0].cell[1].refine = true;
     const rietveld::VoxelFitter fitter(axis, model, cells({"NMC"}));
     const auto exact = test::simple_pattern(axis, {{test::cathode(), 1, 2.8700, 14.2900, 0.02}});
-    const auto p = noisy(exact, 1e5, 3);
+    const auto p = test::noisy_pattern(exact, 1e5, 3);
     const auto fit = fitter.fit(p.y, p.variance);
     EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
     EXPECT_TRUE(std::isnan(fit.phases[0].cell[0]));

@@ -37,23 +37,6 @@ rietveld::VoxelFitOptions widths_of(const std::string& phase, bool size, bool st
     return options;
 }
 
-struct NoisyPattern {
-    std::vector<float> y, variance;
-};
-
-NoisyPattern noisy_pattern(const std::vector<double>& exact, double counts, unsigned seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<double> normal;
-    const double highest = *std::max_element(exact.begin(), exact.end());
-    NoisyPattern p;
-    for (const double value : exact) {
-        const double variance = highest * (std::max(value, 0.0) + 0.02 * highest) / counts;
-        p.y.push_back(static_cast<float>(value + std::sqrt(variance) * normal(random)));
-        p.variance.push_back(static_cast<float>(variance));
-    }
-    return p;
-}
-
 std::vector<double> exact_pattern(const rietveld::RadialAxis& axis,
                                   const rietveld::PatternModel& model) {
     std::vector<double> y(axis.size());
@@ -198,7 +181,7 @@ TEST(VoxelWidths, SizesOfIndependentPatterns) {
             const auto exact =
                 test::simple_pattern(axis, {sized(test::copper(), 1e-5, a, 0, size, 0.11979),
                                             sized(test::iron(), 3e-6, 2.8665, 0, 1e9, 0.11979)});
-            const auto p = noisy_pattern(exact, 1e5, 3);
+            const auto p = test::noisy_pattern(exact, 1e5, 3);
             fitter.fit(p.y, p.variance, workspace, fit);
             SCOPED_TRACE(testing::Message() << "start " << start << " size " << size);
             EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
@@ -223,7 +206,7 @@ TEST(VoxelWidths, AgreeWithTheFullRefinement) {
     for (const bool gauss : {false, true}) {
         truth.phases[0].microstrain.value = gauss ? 0 : 2e-3;
         truth.phases[0].gauss_microstrain.value = gauss ? 3e-3 : 0;
-        const auto p = noisy_pattern(exact_pattern(axis, truth), 2e5, 11);
+        const auto p = test::noisy_pattern(exact_pattern(axis, truth), 2e5, 11);
         const std::vector<double> y(p.y.begin(), p.y.end()),
             v(p.variance.begin(), p.variance.end());
         auto model = widths_model({test::cathode(), test::iron()});
@@ -335,7 +318,7 @@ TEST(VoxelWidths, OfOverlappingPhases) {
             axis, {sized(test::copper(), scales[0], a, 0, sizes[0], 0.11979),
                    sized(test::iron(), scales[1], 2.8665, 0, sizes[1], 0.11979),
                    sized(test::aluminium(), scales[2], 4.0495, 0, sizes[2], 0.11979)});
-        const auto p = noisy_pattern(exact, 4000, static_cast<unsigned>(i));
+        const auto p = test::noisy_pattern(exact, 4000, static_cast<unsigned>(i));
         fitter.fit(p.y, p.variance, workspace, fit);
         converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
         for (std::size_t k = 0; k < 3; ++k) {
@@ -363,7 +346,7 @@ TEST(VoxelWidths, WhatTheInstrumentDoesNotTellIsUnresolved) {
         axis, {{test::copper(), 1e-5, 3.6149, 0, 0.02}, {test::iron(), 3e-6, 2.8665, 0, 0.02}});
     int unresolved = 0;
     for (unsigned i = 0; i < 20; ++i) {
-        const auto p = noisy_pattern(exact, 3000, i);
+        const auto p = test::noisy_pattern(exact, 3000, i);
         const auto fit = fitter.fit(p.y, p.variance);
         EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
         const auto& phase = fit.phases[0];
@@ -387,7 +370,7 @@ TEST(VoxelWidths, LinesAsBroadAsTheyMayBeGoBackToTheStart) {
     auto options = widths_of("Cu", true);
     options.least_size = 50;
     const rietveld::VoxelFitter fitter(axis, model, options);
-    const auto p = noisy_pattern(
+    const auto p = test::noisy_pattern(
         test::simple_pattern(axis, {sized(test::copper(), 1e-5, 3.6149, 0, 20, 0.11979),
                                     {test::iron(), 3e-6, 2.8665, 0, 0.02}}),
         3000, 1);
@@ -411,7 +394,7 @@ TEST(VoxelWidths, OfAPhaseThatIsNotThereAreNone) {
     rietveld::VoxelFit fit;
     int found = 0;
     for (unsigned i = 0; i < 40; ++i) {
-        const auto p = noisy_pattern(
+        const auto p = test::noisy_pattern(
             test::simple_pattern(axis, {{test::iron(), 3e-6, 2.8665, 0, 0.02}}), 1000, i);
         fitter.fit(p.y, p.variance, workspace, fit);
         found += fit.phases[0].status == rietveld::VoxelPhaseStatus::insignificant ? 0 : 1;
@@ -454,8 +437,8 @@ TEST(VoxelWidths, ConvergeWhereNoShapeFits) {
                 samples.push_back(sized(test::copper(), 4e-6 * uniform(random), a, 0,
                                         90 + 300 * uniform(random), 0.11979));
             }
-            const auto p =
-                noisy_pattern(test::simple_pattern(axis, samples), 3000, static_cast<unsigned>(i));
+            const auto p = test::noisy_pattern(test::simple_pattern(axis, samples), 3000,
+                                               static_cast<unsigned>(i));
             fitter.fit(p.y, p.variance, workspace, fit);
             converged += fit.status == rietveld::FitStatus::converged ? 1 : 0;
         }
@@ -472,7 +455,7 @@ TEST(VoxelWidths, OfAPhaseWithAFixedCell) {
     truth.phases[0].microstrain.value = 3e-3;
     rietveld::VoxelFitOptions options;
     options.widths = {{"Cu", {false, true, false}}};
-    const auto p = noisy_pattern(exact_pattern(axis, truth), 20000, 2);
+    const auto p = test::noisy_pattern(exact_pattern(axis, truth), 20000, 2);
     const rietveld::VoxelFitter fitter(axis, model, options);
     const auto fit = fitter.fit(p.y, p.variance);
     EXPECT_EQ(fit.status, rietveld::FitStatus::converged);
