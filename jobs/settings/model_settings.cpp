@@ -267,6 +267,7 @@ void add_phases(rietveld::PatternModel& model, std::span<const PhaseSettings> ph
             if (std::find(free.begin(), free.end(), parameter) != free.end())
                 continue;
             std::vector<std::string> names;
+            names.reserve(free.size());
             for (const auto independent : free)
                 names.emplace_back(to_string(independent));
             const auto tied = [&](const std::string& what) {

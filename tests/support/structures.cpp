@@ -130,7 +130,8 @@ double median(std::vector<double> values) {
 double robust_spread(std::vector<double> values) {
     std::sort(values.begin(), values.end());
     const auto at = [&](double q) {
-        return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+        return values[static_cast<std::size_t>(
+            std::lround(q * static_cast<double>(values.size() - 1)))];
     };
     return (at(0.84135) - at(0.15865)) / 2;
 }

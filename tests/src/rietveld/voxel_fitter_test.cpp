@@ -186,6 +186,7 @@ TEST(VoxelFitter, CellsOfEverySystemMove) {
 
 TEST(VoxelFitter, SecondWavelengthAndShiftsEnterTheTables) {
     std::vector<double> two_theta;
+    two_theta.reserve(2000);
     for (int i = 0; i < 2000; ++i) {
         two_theta.push_back(20 + 0.04 * i);
     }
