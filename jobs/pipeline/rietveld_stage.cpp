@@ -12,6 +12,7 @@
 #include "jobs/pipeline/solver_options.hpp"
 #include "jobs/pipeline/stage_observer.hpp"
 #include "jobs/pipeline/volume_file.hpp"
+#include "maps/sample_mask.hpp"
 #include "mpi/files/cif_file.hpp"
 #include "mpi/nexus/product_file.hpp"
 #include "solvers/voxels/voxel_refinement.hpp"
@@ -116,7 +117,9 @@ StageSummary RietveldStage::run(StageContext& context) const {
     const auto volume_path = product_path(job, needs(job).front().stage);
     const auto volume = communicator.collectively(
         [&] { return std::make_unique<VolumeFile>(volume_path, job.rietveld.excluded); });
-    const auto sample = absorption::sample_mask(volume->total(), job.mask.threshold);
+    const auto sample = job.mask.threshold
+                            ? absorption::sample_mask(volume->total(), *job.mask.threshold)
+                            : maps::sample_mask(volume->total(), volume->n());
     if (std::none_of(sample.begin(), sample.end(), [](unsigned char m) { return m != 0; }))
         throw Error(
             fmt::format("{}: no voxel has intensity above the mask's threshold; nothing to fit",

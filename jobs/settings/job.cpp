@@ -306,10 +306,13 @@ void read_fbp(Settings& s, FbpSettings& fbp) {
 }
 
 void read_mask(Settings& s, const std::filesystem::path& source, MaskSettings& mask) {
-    mask.threshold = s.number("mask.threshold", mask.threshold, "",
-                              "voxels with less total intensity than this fraction of the 99th "
-                              "percentile are not fitted");
-    require(mask.threshold >= 0 && mask.threshold < 1, s, "mask.threshold", "must lie in [0, 1)");
+    mask.threshold =
+        s.number_or_word("mask.threshold", mask.threshold, "auto", "",
+                         "voxels with less total intensity than this fraction of the 99th "
+                         "percentile are not fitted; \"auto\": those that do not stand out from "
+                         "noise and streaks where nothing is");
+    require(!mask.threshold || (*mask.threshold >= 0 && *mask.threshold < 1), s, "mask.threshold",
+            "must lie in [0, 1)");
     mask.phases = s.boolean(
         "mask.phases", mask.phases,
         "fit twice: masks of the phases are derived from the first fit, and outside its mask a "

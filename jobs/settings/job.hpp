@@ -88,7 +88,8 @@ struct FbpSettings {
 };
 
 struct MaskSettings {
-    double threshold = 0.03;      ///< of the 99th percentile of the total-intensity image
+    /// Of the 99th percentile of the total-intensity image; none: what stands out from nothing.
+    std::optional<double> threshold;
     bool phases = true;           ///< derive a mask per phase and fit with it
     double significance = 5;      ///< of a phase's core voxels, scale / e.s.d.
     double fraction = 0.08;       ///< of the phase's 95th percentile of scales

@@ -103,7 +103,7 @@ TEST(Registry, NeededProductsAreStagesBeforeTheirReader) {
 TEST(Registry, DefaultsOfTheStructsAreThoseOfTheJobFile) {
     const auto job = job_of();
     EXPECT_EQ(job.mask.threshold, settings::MaskSettings{}.threshold);
-    EXPECT_EQ(job.mask.threshold, 0.03);
+    EXPECT_FALSE(job.mask.threshold.has_value());
     EXPECT_EQ(job.dlsr.gap, settings::DlsrSettings{}.gap);
     EXPECT_EQ(job.dlsr.gap, 0.3);
     EXPECT_EQ(job.instrument.w, settings::InstrumentSettings{}.w);
