@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "jobs/compare/comparison.hpp"
 #include "jobs/compare/output.hpp"
+#include "jobs/compare/truth.hpp"
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
@@ -14,6 +15,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -141,19 +143,51 @@ void put_in_place(const std::vector<fs::path>& files, const fs::path& work,
     }
 }
 
+/// Prints the errors of results against the truth of a simulation.
+int compare_with_truth(const program::CommandLine& line, const std::string& truth_path,
+                       const std::string& stage, const std::vector<std::string>& inputs) {
+    for (const char* option :
+         {"output", "label", "reference", "pixel", "angle", "shift", "mirror", "no-align", "force"})
+        if (line.has(option) &&
+            (std::string_view(option) != "label" || !line.texts("label").empty()))
+            throw Error(fmt::format("--truth prints errors and excludes --{}", option));
+    if (inputs.empty())
+        throw Error("--truth: no results are given to compare with it");
+    const compare::Cell truth = compare::read_result(truth_path, "");
+    if (truth.stage != "truth")
+        throw Error(fmt::format("--truth: {} holds the stage {}, not the truth of a simulation",
+                                truth_path, truth.stage));
+    std::vector<compare::Cell> results;
+    std::vector<compare::TruthErrors> errors;
+    for (const auto& input : inputs) {
+        results.push_back(compare::read_result(input, stage));
+        errors.push_back(compare::errors_against(truth, results.back()));
+    }
+    if (line.has("json")) {
+        fmt::print("{}", compare::truth_json(truth, results, errors));
+        return 0;
+    }
+    for (std::size_t k = 0; k < results.size(); ++k)
+        fmt::print("{}{}", k == 0 ? "" : "\n", compare::truth_table(results[k], errors[k]));
+    return 0;
+}
+
 } // namespace
 
 int command_compare(const std::vector<std::string>& arguments) {
-    std::string output, stage;
+    std::string output, stage, truth;
     std::vector<std::string> inputs, labels;
     CompareWords words;
     program::CommandLine line(
         "compare", "align the maps of several cells and show them side by side",
-        "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
+        "RESULTS RESULTS [RESULTS …] --output FOLDER [options], or RESULTS --truth FILE [--json]",
         "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
         "compared");
-    line.required("output", output, "FOLDER",
+    line.optional("output", output, "FOLDER",
                   "folder for comparison.html, .nxs, .json, .csv and pictures/");
+    line.optional("truth", truth, "FILE",
+                  "truth.nxs of xrdct simulate: print the errors of amounts, cells, sizes and "
+                  "microstrains of the results against it, and make no files");
     line.list("label", labels, "NAME",
               "name of a cell, once for each in their order (default: the folders' names)");
     line.optional("reference", words.reference, "NAME",
@@ -173,6 +207,10 @@ int command_compare(const std::vector<std::string>& arguments) {
     if (!line.parse(arguments))
         return 0;
 
+    if (line.has("truth"))
+        return compare_with_truth(line, truth, stage, inputs);
+    if (!line.has("output"))
+        throw Error("--output is missing: the folder for the comparison");
     const auto options = options_of(line, words);
     const bool force = line.has("force");
     const fs::path folder = output;

@@ -26,6 +26,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <tuple>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -300,7 +301,9 @@ void write_jobs(const phantom::Simulation& simulator, const OutputFiles& out,
             files::write_text_file(out.folder / "cif" / structure.file_name(), structure.text);
             written.push_back(phase.structure);
         }
-    const SampleKnowledge known{o.unnamed, o.transmission, o.body.has_value()};
+    SampleKnowledge known{o.unnamed, o.transmission, o.body.has_value(), "LP30", 0};
+    if (o.body)
+        std::tie(known.filling, known.filling_density) = phantom::filling_of(*o.body);
     write_calibration(simulator, out.folder);
     files::write_text_file(out.job, untold_job(simulator, known));
     files::write_text_file(out.told_job, told_job(simulator, known));

@@ -26,8 +26,7 @@ constexpr double rough_lattice = 0.05; ///< Å, by which such a lattice is off
 constexpr double read_off = 0.05;      ///< degrees, to which a peak is read off a plot
 /// Lattice spacings [Å] between which a calibration has its lines, at least.
 constexpr double widest_spacing = 3.4, closest_spacing = 1.0;
-constexpr const char* standard = "CeO2";    ///< of the calibration
-constexpr const char* electrolyte = "LP30"; ///< what a cell is filled with
+constexpr const char* standard = "CeO2"; ///< of the calibration
 
 bool has_parallax(const phantom::Simulation& simulator) {
     return simulator.scan().distance < 1e6;
@@ -66,9 +65,11 @@ std::string job_head(const phantom::Simulation& simulator, const SampleKnowledge
         known.body ? "" : "reference_phase = \"Fe\"\n");
 }
 
-/// What fills a cell.
-std::string filling_of(const SampleKnowledge& known, const std::string& lines) {
-    return known.body ? "" : lines;
+std::string filling_of(const std::string& name, double density) {
+    if (name.empty())
+        return "";
+    return fmt::format("filling = \"{}\"\n", name) +
+           (density > 0 ? fmt::format("filling_density = {}\n", density) : "");
 }
 
 std::string phase_head(const phantom::PhantomPhase& phase, double size) {
@@ -154,7 +155,7 @@ std::string untold_job(const phantom::Simulation& simulator, const SampleKnowled
                         "beamline.\n",
                         known.body ? "sample" : "cell"),
             "results", "\"auto\"") +
-        filling_of(known, fmt::format("filling = \"{}\"\n", electrolyte)) +
+        filling_of(known.filling, known.filling_density) +
         "\n[instrument]\nfile = \"instrument.toml\"\n";
     for (const auto& phase : simulator.phases()) {
         if (phase.name == known.unnamed)
@@ -186,8 +187,8 @@ std::string told_job(const phantom::Simulation& simulator, const SampleKnowledge
                  "# Starts at the truth, which no user knows: for tests of the program, not of "
                  "what it finds.\n",
                  "results_told", simulator.scan().axis_offset == 0 ? "0.0" : "\"auto\"") +
-        filling_of(known, fmt::format("filling = \"{}\"\nfilling_density = {}\n",
-                                      phantom::electrolyte_formula, phantom::electrolyte_density)) +
+        (known.body ? filling_of(known.filling, known.filling_density)
+                    : filling_of(phantom::electrolyte_formula, phantom::electrolyte_density)) +
         fmt::format("\n[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n", profile.u,
                     profile.v, profile.w, profile.x, profile.y);
     for (const auto& phase : simulator.phases())

@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace xrdct::phantom {
@@ -61,5 +62,9 @@ struct BodyDesign {
 /// The design with the lengths of its kind for those that are 0. Throws Error, naming the setting,
 /// for lengths that make no sense.
 BodyDesign definite_body(BodyDesign design);
+
+/// What does not diffract in the body, as who made it describes it: formula or name, and its mass
+/// in a volume that no crystals take [g/cm³], 0 for a pure material. Empty: nothing throughout.
+std::pair<std::string, double> filling_of(const BodyDesign& design);
 
 } // namespace xrdct::phantom

@@ -17,6 +17,9 @@ namespace xrdct::phantom {
 namespace {
 
 constexpr std::uint64_t patch_stream = 0x7061746368, field_stream = 0x6669656c64;
+constexpr double glassy_alumina = 0.30, alumina_density = 3.2;
+/// Of the support between the crystals, rounded as one knows it [g/cm³].
+constexpr double support_bulk_density = 1.2;
 constexpr double patchiness = 0.5;     ///< largest relative change of an amount
 constexpr double wave_strength = 0.12; ///< of a field's range
 /// Bounds of what can be asked for.
@@ -150,6 +153,20 @@ std::string_view to_string(BodyKind kind) {
     throw Error("unknown body");
 }
 
+std::pair<std::string, double> filling_of(const BodyDesign& design) {
+    switch (design.kind) {
+    case BodyKind::extrudate:
+        if (design.crystalline_support)
+            return {};
+        return {"Al2O3", support_bulk_density};
+    case BodyKind::capillary:
+        return {};
+    case BodyKind::pouch:
+        return {"LP30", 0};
+    }
+    throw Error("unknown body");
+}
+
 Waves::Waves(double extent, std::uint64_t seed, std::uint64_t stream) {
     RayRandom random(seed, stream, 1);
     for (Wave& wave : waves_) {
@@ -250,7 +267,7 @@ void BodyModel::fill(int region, std::initializer_list<std::pair<const char*, do
 }
 
 void BodyModel::set_materials() {
-    const Amorphous alumina = amorphous("Al2O3", 3.2), silica = amorphous("SiO2", 2.2),
+    const Amorphous alumina = amorphous("Al2O3", alumina_density), silica = amorphous("SiO2", 2.2),
                     electrolyte = amorphous(electrolyte_formula, electrolyte_density),
                     binder = amorphous("C3H2F2", 1.8), polymer = amorphous("C3H6", 0.91);
     switch (design_.kind) {
@@ -259,8 +276,8 @@ void BodyModel::set_materials() {
             fill(extrudate_core, {{"gamma-Al2O3", 0.28}}, {});
             fill(extrudate_shell, {{"gamma-Al2O3", 0.28}}, {});
         } else {
-            fill(extrudate_core, {}, {{alumina, 0.30}});
-            fill(extrudate_shell, {}, {{alumina, 0.30}});
+            fill(extrudate_core, {}, {{alumina, glassy_alumina}});
+            fill(extrudate_shell, {}, {{alumina, glassy_alumina}});
         }
         fill(extrudate_core, {{"CeO2", 0.10}, {"graphite", 0.12}}, {});
         fill(extrudate_shell, {{"CeO2", 0.10}, {"graphite", 0.12}, {"Cu", 0.06}}, {});

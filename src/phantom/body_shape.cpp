@@ -112,23 +112,50 @@ Capillary::Capillary(double diameter, double wall, double grain, std::uint64_t s
     cells_ = static_cast<std::size_t>(std::ceil(2 * inner_ / pitch_)) + 1;
     buckets_.resize(cells_ * cells_);
     RayRandom random(seed, grain_stream, 0);
-    // The largest first: small ones fill the gaps.
-    constexpr int classes = 12;
-    const double area = inner_ * inner_;
+    // The largest first; grains then grow until they touch, and small ones fill the gaps.
     int turn = static_cast<int>(n_grain_kinds * random.uniform());
-    for (int c = 0; c < classes; ++c) {
-        const double part = static_cast<double>(c) / (classes - 1);
-        const double radius = mean * (largest_grain + part * (smallest_grain - largest_grain));
-        const auto wanted = static_cast<int>(std::ceil(0.09 * area / (radius * radius)));
-        for (int i = 0; i < wanted; ++i)
-            for (int t = 0; t < tries_per_grain; ++t) {
-                const double r = (inner_ - radius) * std::sqrt(random.uniform());
-                const double angle = 2 * pi * random.uniform();
-                if (add({r * std::cos(angle), r * std::sin(angle), radius, turn % n_grain_kinds})) {
-                    ++turn;
-                    break;
-                }
+    for (const double part : {1.0, 0.8, 0.6})
+        turn = scatter(random, part * mean, 0.35, turn);
+    grow(largest_grain * mean);
+    for (const double part : {0.6, 0.5, smallest_grain})
+        turn = scatter(random, part * mean, 0.25, turn);
+}
+
+/// Adds grains of one radius that would cover a share of the inside if all found a place. Returns
+/// the number of the next grain, which decides its kind.
+int Capillary::scatter(RayRandom& random, double radius, double share, int turn) {
+    const auto wanted = static_cast<int>(std::ceil(share * inner_ * inner_ / (radius * radius)));
+    for (int i = 0; i < wanted; ++i)
+        for (int t = 0; t < tries_per_grain; ++t) {
+            const double r = (inner_ - radius) * std::sqrt(random.uniform());
+            const double angle = 2 * pi * random.uniform();
+            if (add({r * std::cos(angle), r * std::sin(angle), radius, turn % n_grain_kinds})) {
+                ++turn;
+                break;
             }
+        }
+    return turn;
+}
+
+/// Lets the grains grow, one after the other, until they touch each other or the wall.
+void Capillary::grow(double largest) {
+    for (std::size_t i = 0; i < grains_.size(); ++i) {
+        Grain& grain = grains_[i];
+        double room = std::min(largest, inner_ - std::hypot(grain.x, grain.y));
+        around(grain.x, grain.y, 2 * largest, [&](std::size_t bucket) {
+            for (const int j : buckets_[bucket]) {
+                const Grain& other = grains_[static_cast<std::size_t>(j)];
+                if (static_cast<std::size_t>(j) != i)
+                    room = std::min(room, std::hypot(grain.x - other.x, grain.y - other.y) -
+                                              other.radius);
+            }
+        });
+        grain.radius = std::max(grain.radius, room);
+        around(grain.x, grain.y, grain.radius, [&](std::size_t bucket) {
+            auto& list = buckets_[bucket];
+            if (std::find(list.begin(), list.end(), static_cast<int>(i)) == list.end())
+                list.push_back(static_cast<int>(i));
+        });
     }
 }
 

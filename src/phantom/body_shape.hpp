@@ -9,6 +9,8 @@
 
 namespace xrdct::phantom {
 
+class RayRandom;
+
 /// Regions of the bodies, each of one material.
 enum Region : int {
     nothing = -1,
@@ -88,6 +90,8 @@ class Capillary : public BodyShape {
     double inner_radius() const { return inner_; }
 
   private:
+    int scatter(RayRandom& random, double radius, double share, int turn);
+    void grow(double largest);
     bool add(const Grain& grain);
     template <typename Each>
     void around(double x, double y, double reach, const Each& each) const;
