@@ -114,7 +114,6 @@ constexpr std::array own_options{
     OwnOption{"metal-size", "cell"},
     OwnOption{"cathode-size", "cell"},
     OwnOption{"anode-size", "cell"},
-    OwnOption{"metal-grains", "cell"},
     OwnOption{"iron-ppm", "cell"},
     OwnOption{"copper-ppm", "cell"},
     OwnOption{"aluminium-ppm", "cell"},
@@ -133,7 +132,8 @@ constexpr std::array own_options{
     OwnOption{"cell-field", "extrudate, capillary, pouch"},
     OwnOption{"height", "pouch"},
     OwnOption{"shell", "extrudate"},
-    OwnOption{"crystalline-support", "extrudate"},
+    OwnOption{"support", "extrudate"},
+    OwnOption{"pieces", "extrudate"},
     OwnOption{"wall", "capillary"},
     OwnOption{"grain", "capillary"},
 };
@@ -152,7 +152,8 @@ void check_own_options(const std::vector<std::string>& arguments, const std::str
 
 /// Options whose words are read into something else.
 struct SimulateWords {
-    std::string preset = "mixed", missing, memory, exit_rays = "straight", body = "cell";
+    std::string preset = "mixed", missing, memory, exit_rays = "straight", body = "cell",
+                support = "glassy";
     std::vector<std::string> march, sizes, microstrains, cells;
     phantom::BodyDesign design;
     std::size_t seed = 1;
@@ -233,8 +234,8 @@ void declare_sample(program::CommandLine& line, SimulateOptions& o, SimulateWord
     line.option("cathode-size", o.scan.sizes.cathode, "angstrom", "of both cathode phases");
     line.option("anode-size", o.scan.sizes.anode, "angstrom", "of the anode's phases");
     line.option("metal-grains", o.scan.metal_grains, "1/mm",
-                "grains of the metals that diffract into a line per mm of metal along the ray, for "
-                "spotty rings; 0: fine powders");
+                "grains of the metals (Fe, Cu, Al) that diffract into a line per mm of metal along "
+                "the ray, for spotty rings; 0: fine powders");
     line.option("iron-ppm", o.cell.iron_ppm, "ppm", "deviation of the cell from its CIF");
     line.option("copper-ppm", o.cell.copper_ppm, "ppm", "deviation of the cell from its CIF");
     line.option("aluminium-ppm", o.cell.aluminium_ppm, "ppm", "deviation of the cell from its CIF");
@@ -246,8 +247,10 @@ void declare_bodies(program::CommandLine& line, SimulateWords& words) {
                 "of the pouch cell's strip, across its layers; 0: 0.4 lengths");
     line.option("shell", design.shell, "mm",
                 "thickness of the extrudate's shell that holds Cu; 0: 0.12 diameters");
-    line.flag("crystalline-support",
-              "the extrudate's support is gamma-Al2O3 of 60 angstrom instead of glassy alumina");
+    line.option("support", words.support, "NAME",
+                "of the extrudate: glassy (alumina that absorbs, does not diffract), gamma "
+                "(gamma-Al2O3 of 60 angstrom) or none");
+    line.option("pieces", design.pieces, "N", "extrudates side by side, each of another shape");
     line.option("wall", design.wall, "mm", "glass of the capillary; 0: 0.04 diameters");
     line.option("grain", design.grain, "mm",
                 "mean diameter of the capillary's grains; 0: 0.14 diameters");
@@ -289,7 +292,7 @@ void declare_output(program::CommandLine& line, SimulateOptions& o, SimulateWord
 }
 
 /// The body in place of the cell, if one is asked for.
-void read_body(const program::CommandLine& line, SimulateWords& words, SimulateOptions& o) {
+void read_body(const SimulateWords& words, SimulateOptions& o) {
     if (words.body == "cell") {
         if (words.design.diameter != 0)
             o.cell.outer_diameter = words.design.diameter;
@@ -298,7 +301,7 @@ void read_body(const program::CommandLine& line, SimulateWords& words, SimulateO
     phantom::BodyDesign design = words.design;
     design.kind = phantom::body_from_string(words.body);
     design.layers = o.cell.layers;
-    design.crystalline_support = line.has("crystalline-support");
+    design.support = phantom::support_from_string(words.support);
     design.rotation = o.cell.rotation;
     design.centre_x = o.cell.centre_x;
     design.centre_y = o.cell.centre_y;
@@ -327,7 +330,7 @@ bool read_simulate_options(const std::vector<std::string>& arguments, SimulateOp
     declare_output(line, o, words);
     if (!line.parse(arguments))
         return false;
-    read_body(line, words, o);
+    read_body(words, o);
     check_own_options(arguments, words.body);
     o.cell.preset = phantom::preset_from_string(words.preset);
     o.cell.stepped_lattice = line.has("stepped");

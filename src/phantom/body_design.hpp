@@ -23,6 +23,16 @@ enum class BodyKind {
 BodyKind body_from_string(std::string_view name);
 std::string_view to_string(BodyKind kind);
 
+/// What carries the phases of the extrudate.
+enum class Support {
+    glassy, ///< porous alumina that absorbs, does not diffract
+    gamma,  ///< nanocrystalline gamma-Al2O3 (60 Å)
+    none    ///< nothing: all that absorbs diffracts
+};
+
+/// "glassy", "gamma" or "none"; anything else throws Error.
+Support support_from_string(std::string_view name);
+
 /// How a quantity of one phase varies: `surface` at the surface of the piece (extrudate, grain,
 /// ends of the strip), `inside` from the depth `length` on, as a parabola in between; a gentle wave
 /// that the seed decides comes on top, within the two values. Equal values: the same everywhere.
@@ -36,7 +46,7 @@ struct DepthField {
 /// kind.
 struct BodyDesign {
     BodyKind kind = BodyKind::extrudate;
-    /// Circle about the trilobe (0: 3), outside of the capillary (0: 3), length of the strip (0:
+    /// Circle about a trilobe (0: 3), outside of the capillary (0: 3), length of the strip (0:
     /// 4).
     double diameter = 0;
     double height = 0;     ///< of the strip, across its layers (0: 1.6)
@@ -44,8 +54,8 @@ struct BodyDesign {
     double wall = 0;       ///< of the capillary (0: 0.04 diameters)
     double grain = 0;      ///< mean diameter of the capillary's grains (0: 0.14 diameters)
     LayerThickness layers; ///< of the strip
-    /// The extrudate's support is nanocrystalline gamma-Al2O3 (60 Å) in place of glassy alumina.
-    bool crystalline_support = false;
+    Support support = Support::glassy; ///< of the extrudate
+    int pieces = 1;                    ///< extrudates side by side, each of another seed
 
     std::vector<DepthField> sizes;        ///< crystallite size [Å]
     std::vector<DepthField> microstrains; ///< ε: Lorentzian FWHM 4 ε tan θ

@@ -23,6 +23,7 @@ constexpr double support_bulk_density = 1.2;
 constexpr double patchiness = 0.5;     ///< largest relative change of an amount
 constexpr double wave_strength = 0.12; ///< of a field's range
 /// Bounds of what can be asked for.
+constexpr int most_pieces = 12;
 constexpr double least_size = 10, most_size = 1e5, most_microstrain = 0.02, most_ppm = 3e4;
 
 void require_body(bool condition, const char* setting, double value, const char* expected) {
@@ -48,7 +49,7 @@ std::vector<Ingredient> ingredients(const BodyDesign& design) {
         std::vector<Ingredient> phases{{"CeO2", same(130), same(0), {"", 2500, 0, 0}},
                                        {"Cu", same(300), same(0), same(250)},
                                        {"graphite", same(180), same(0), same(-300)}};
-        if (design.crystalline_support)
+        if (design.support == Support::gamma)
             phases.push_back({"gamma-Al2O3", same(60), same(0), same(400)});
         return phases;
     }
@@ -122,6 +123,7 @@ BodyDesign definite_body(BodyDesign d) {
           std::pair{"layers.anode", d.layers.anode}, std::pair{"layers.copper", d.layers.copper},
           std::pair{"layers.separator", d.layers.separator}})
         require_body(std::isfinite(value) && value > 0, name, value, "a positive length in mm");
+    require_body(d.pieces >= 1 && d.pieces <= most_pieces, "pieces", d.pieces, "1 to 12");
     const auto or_else = [](double& value, double other) {
         if (value == 0)
             value = other;
@@ -153,10 +155,19 @@ std::string_view to_string(BodyKind kind) {
     throw Error("unknown body");
 }
 
+Support support_from_string(std::string_view name) {
+    for (const auto& [known, support] :
+         {std::pair{"glassy", Support::glassy}, std::pair{"gamma", Support::gamma},
+          std::pair{"none", Support::none}})
+        if (name == known)
+            return support;
+    throw Error(fmt::format("support \"{}\" is not known: glassy, gamma or none", name));
+}
+
 std::pair<std::string, double> filling_of(const BodyDesign& design) {
     switch (design.kind) {
     case BodyKind::extrudate:
-        if (design.crystalline_support)
+        if (design.support != Support::glassy)
             return {};
         return {"Al2O3", support_bulk_density};
     case BodyKind::capillary:
@@ -272,10 +283,10 @@ void BodyModel::set_materials() {
                     binder = amorphous("C3H2F2", 1.8), polymer = amorphous("C3H6", 0.91);
     switch (design_.kind) {
     case BodyKind::extrudate:
-        if (design_.crystalline_support) {
+        if (design_.support == Support::gamma) {
             fill(extrudate_core, {{"gamma-Al2O3", 0.28}}, {});
             fill(extrudate_shell, {{"gamma-Al2O3", 0.28}}, {});
-        } else {
+        } else if (design_.support == Support::glassy) {
             fill(extrudate_core, {}, {{alumina, glassy_alumina}});
             fill(extrudate_shell, {}, {{alumina, glassy_alumina}});
         }

@@ -74,11 +74,13 @@ struct BodySimulator::Model {
     struct Walk;
     struct Workspace {
         std::vector<Ray> rays;
-        std::vector<float> spectra; ///< [strip][bin]
+        std::vector<float> spectra; ///< [translation][bin]
+        std::vector<float> grains;  ///< [translation][line] of one phase; empty: fine powder
     };
     void trace(double s, double omega, Ray& ray) const;
     void deposit(std::size_t phase, std::size_t size_node, std::size_t strain_node,
                  Workspace& work) const;
+    void draw_grains(std::size_t phase, std::size_t i_rotation, Workspace& work) const;
     std::size_t strip_of(std::size_t translation) const {
         return scan.translation_sense > 0 ? translation : scan.translations - 1 - translation;
     }

@@ -96,6 +96,27 @@ Place Trilobe::at(double x, double y) const {
             static_cast<float>(reach_)};
 }
 
+Bundle::Bundle(double diameter, double shell, std::uint64_t seed, int pieces) {
+    const double ring = pieces == 1 ? 0 : 0.5 * 1.05 * diameter / std::sin(pi / pieces);
+    for (int i = 0; i < pieces; ++i) {
+        const double angle = 2 * pi * i / pieces;
+        // Seeds of single bodies that follow each other share no piece.
+        const std::uint64_t own = seed + 1000003ULL * static_cast<std::uint64_t>(i);
+        pieces_.push_back(
+            {Trilobe(diameter, shell, own), ring * std::cos(angle), ring * std::sin(angle)});
+    }
+    radius_ = ring + 0.5 * diameter;
+}
+
+Place Bundle::at(double x, double y) const {
+    for (const Piece& piece : pieces_) {
+        const double dx = x - piece.x, dy = y - piece.y, radius = piece.shape.radius();
+        if (dx * dx + dy * dy < radius * radius)
+            return piece.shape.at(dx, dy);
+    }
+    return {};
+}
+
 Capillary::Capillary(double diameter, double wall, double grain, std::uint64_t seed)
     : outer_(0.5 * diameter), inner_(0.5 * diameter - wall), wall_(wall) {
     if (!(inner_ > largest_grain * 0.5 * grain))
@@ -267,7 +288,7 @@ Place PouchStrip::at(double x, double y) const {
 std::unique_ptr<const BodyShape> make_shape(const BodyDesign& d) {
     switch (d.kind) {
     case BodyKind::extrudate:
-        return std::make_unique<Trilobe>(d.diameter, d.shell, d.seed);
+        return std::make_unique<Bundle>(d.diameter, d.shell, d.seed, d.pieces);
     case BodyKind::capillary:
         return std::make_unique<Capillary>(d.diameter, d.wall, d.grain, d.seed);
     case BodyKind::pouch:

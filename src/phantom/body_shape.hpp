@@ -75,6 +75,24 @@ class Trilobe : public BodyShape {
     std::vector<Corner> corners_; ///< where two discs meet outside the third
 };
 
+/// Trilobes of one size on a ring about the centre, a twentieth of their diameter apart.
+class Bundle : public BodyShape {
+  public:
+    Bundle(double diameter, double shell, std::uint64_t seed, int pieces);
+    Place at(double x, double y) const override;
+    double radius() const override { return radius_; }
+    double thinnest() const override { return pieces_.front().shape.thinnest(); }
+    struct Piece {
+        Trilobe shape;
+        double x, y;
+    };
+    const std::vector<Piece>& pieces() const { return pieces_; }
+
+  private:
+    std::vector<Piece> pieces_;
+    double radius_ = 0;
+};
+
 /// Round grains that do not overlap, packed at random within the wall.
 class Capillary : public BodyShape {
   public:

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/units.hpp"
 #include "phantom/body_scan.hpp"
+#include "phantom/poisson.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -15,9 +16,9 @@ namespace {
 
 constexpr double border_accuracy = 1e-4; ///< mm
 
-Standing standing_of(const BodyDesign& body) {
-    const double diameter =
-        body.kind == BodyKind::pouch ? std::hypot(body.diameter, body.height) : body.diameter;
+Standing standing_of(const BodyDesign& design) {
+    const BodyDesign body = definite_body(design);
+    const double diameter = 2 * make_shape(body)->radius();
     return {diameter, body.centre_x, body.centre_y, body.rotation,
             1.08 * (diameter + 2 * std::hypot(body.centre_x, body.centre_y))};
 }
@@ -127,6 +128,7 @@ void BodySimulator::Model::deposit(std::size_t phase, std::size_t size_node,
     for (std::size_t t = 0; t < scan.translations; ++t) {
         const std::size_t first = strip_of(t) * n_sub;
         float* spectrum = &work.spectra[t * bins];
+        const float* grains = work.grains.empty() ? nullptr : &work.grains[t * n_lines];
         for (std::size_t i = 0; i < stencil.size(); ++i) {
             const Ray& ray = work.rays[first + i];
             const auto weight = static_cast<float>(stencil[i] * ray.through);
@@ -146,9 +148,11 @@ void BodySimulator::Model::deposit(std::size_t phase, std::size_t size_node,
                     const float at = tangent[l] + between * (tangent[l + n_lines] - tangent[l]);
                     // (cos 2θ / cos 2θ')³ = (1 + q)^{3/2}, q = sin² 2θ (ratio² − 1)
                     const float q = sine[l] * square;
-                    const float amplitude =
+                    float amplitude =
                         amount * (strength[l] + between * (strength[l + n_lines] - strength[l])) *
                         (1 + q * (1.5F + 0.375F * q));
+                    if (grains != nullptr)
+                        amplitude *= grains[l];
                     const float position = at * ratio * inverse_step - origin;
                     const int bin = static_cast<int>(position + 0.5F);
                     Smearing::deposit(spectrum, bin,
@@ -160,8 +164,33 @@ void BodySimulator::Model::deposit(std::size_t phase, std::size_t size_node,
     }
 }
 
+/// Relative numbers of a metal's grains in reflecting position [translation][line]; empty: fine
+/// powder. Each ray draws from a stream of its own.
+void BodySimulator::Model::draw_grains(std::size_t phase, std::size_t i_rotation,
+                                       Workspace& work) const {
+    work.grains.clear();
+    const std::string& structure = phases[phase].structure;
+    if (scan.metal_grains == 0 || (structure != "Cu" && structure != "Al"))
+        return;
+    const std::size_t n_lines = components[phase].lines;
+    work.grains.assign(scan.translations * n_lines, 1.0F);
+    for (std::size_t t = 0; t < scan.translations; ++t) {
+        double length = 0;
+        for (std::size_t i = 0; i < stencil.size(); ++i)
+            for (const Point& point : work.rays[strip_of(t) * n_sub + i].points)
+                if (point.phase == phase)
+                    length += stencil[i] * point.amount;
+        const double grains = scan.metal_grains * length;
+        if (!(grains > 0))
+            continue;
+        RayRandom random(scan.seed, rotation_index[i_rotation] + (phase + 1) * scan.rotations, t);
+        for (std::size_t l = 0; l < n_lines; ++l)
+            work.grains[t * n_lines + l] = static_cast<float>(random.poisson(grains) / grains);
+    }
+}
+
 BodySimulator::BodySimulator(const BodyDesign& body, const ScanDesign& scan)
-    : Simulation(resolved(scan, standing_of(definite_body(body)))),
+    : Simulation(resolved(scan, standing_of(body))),
       model_(std::make_unique<Model>(body, this->scan(), rotation_index())) {}
 BodySimulator::~BodySimulator() = default;
 BodySimulator::BodySimulator(BodySimulator&&) noexcept = default;
@@ -214,6 +243,7 @@ void BodySimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     }
     for (std::size_t p = 0; p < m.components.size(); ++p) {
         const std::size_t n_strains = m.components[p].strains.value.size();
+        m.draw_grains(p, i_rotation, work);
         for (std::size_t node = 0; node < m.components[p].smearing.size(); ++node) {
             m.deposit(p, node / n_strains, node % n_strains, work);
             m.components[p].smearing[node].add(design.translations, work.spectra.data(),
