@@ -123,6 +123,9 @@ BodyDesign definite_body(BodyDesign d) {
           std::pair{"layers.anode", d.layers.anode}, std::pair{"layers.copper", d.layers.copper},
           std::pair{"layers.separator", d.layers.separator}})
         require_body(std::isfinite(value) && value > 0, name, value, "a positive length in mm");
+    for (const auto& [name, value] :
+         {std::pair{"centre_x", d.centre_x}, std::pair{"centre_y", d.centre_y}})
+        require_body(std::isfinite(value), name, value, "a length in mm");
     require_body(d.pieces >= 1 && d.pieces <= most_pieces, "pieces", d.pieces, "1 to 12");
     const auto or_else = [](double& value, double other) {
         if (value == 0)

@@ -12,6 +12,7 @@ namespace {
 
 constexpr double body_ray_spacing = 0.010; ///< mm, at most
 constexpr double body_depth_step = 0.02;   ///< mm, at most
+constexpr double thin_part = 0.25;         ///< of the thinnest region, between rays
 constexpr double size_ratio = 1.12;        ///< of neighbouring sizes with profiles
 constexpr std::size_t strain_steps = 6;
 constexpr int total_samples = 500; ///< across the body, for its mean scattering
@@ -137,12 +138,15 @@ void BodySimulator::Model::set_up_component(std::size_t p) {
 }
 
 void BodySimulator::Model::set_up_rays() {
-    n_sub = std::max<std::size_t>(
-        6, static_cast<std::size_t>(std::ceil(scan.step / body_ray_spacing - 1e-9)));
+    // Layers along the beam are seen by a few rays at least.
+    const double largest = std::min(body_ray_spacing, thin_part * body.shape().thinnest());
+    n_sub =
+        std::max<std::size_t>(6, static_cast<std::size_t>(std::ceil(scan.step / largest - 1e-9)));
     const double spacing = scan.step / static_cast<double>(n_sub);
     half = static_cast<std::size_t>(std::ceil(0.5 * scan.beam_width / spacing - 1e-9));
     stencil = strip_stencil(scan.step, scan.beam_width, n_sub, half);
-    depth_step = std::min({body_depth_step, scan.step / 3, 0.5 * body.shape().thinnest()});
+    depth_step = std::min(body_depth_step, scan.step / 3);
+    border_step = std::min(depth_step, 0.5 * body.shape().thinnest());
 }
 
 /// Intensity of the lines within the channels per volume.

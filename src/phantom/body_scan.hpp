@@ -44,7 +44,8 @@ struct BodySimulator::Model {
 
     std::size_t n_sub = 6, half = 0; ///< rays of a strip, and those that the beam adds at each end
     std::vector<double> stencil;     ///< weights of the rays about a strip
-    double depth_step = 0.02;        ///< mm
+    double depth_step = 0.02;        ///< mm, of what varies within a region
+    double border_step = 0.02;       ///< mm, of the search for borders
 
     Model(const BodyDesign& design, const ScanDesign& resolved_scan,
           std::vector<std::size_t> rotations);

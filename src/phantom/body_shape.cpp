@@ -14,7 +14,8 @@ namespace xrdct::phantom {
 namespace {
 
 // Streams of the random numbers that shape a body.
-constexpr std::uint64_t lobe_stream = 0x6c6f6265, grain_stream = 0x677261696e;
+constexpr std::uint64_t lobe_stream = 0x6c6f6265, grain_stream = 0x677261696e,
+                        tilt_stream = 0x74696c74;
 /// Distance of a lobe's centre from the axis over its radius.
 constexpr double lobe_distance = 0.85;
 /// Largest radius of a grain over the mean one, and the smallest.
@@ -237,7 +238,8 @@ Place Capillary::at(double x, double y) const {
     return place;
 }
 
-PouchStrip::PouchStrip(double length, double height, const LayerThickness& layers)
+PouchStrip::PouchStrip(double length, double height, const LayerThickness& layers,
+                       std::uint64_t seed)
     : half_x_(0.5 * length), half_y_(0.5 * height), half_length_(0.5 * length - foil - gap),
       thinnest_(std::min({layers.aluminium, layers.cathode, layers.anode, layers.copper,
                           layers.separator, foil})) {
@@ -248,6 +250,12 @@ PouchStrip::PouchStrip(double length, double height, const LayerThickness& layer
             fmt::format("simulated pouch cell: {} by {} mm have no room for layers of {} mm "
                         "in a foil of {} mm",
                         length, height, layers.period(), foil));
+    RayRandom random(seed, tilt_stream, 0);
+    // Between whole degrees, where rotations lie.
+    const double tilt = random.uniform() < 0.5 ? 3.4 : 6.4;
+    const double angle = radians(tilt + 0.2 * random.uniform());
+    cosine_ = std::cos(angle);
+    sine_ = std::sin(angle);
     double y = -0.5 * static_cast<double>(repeats) * layers.period();
     const auto stack = [&](int region, double thickness) {
         layers_.push_back({region, y, y + thickness});
@@ -269,7 +277,9 @@ double PouchStrip::radius() const {
     return std::hypot(half_x_, half_y_);
 }
 
-Place PouchStrip::at(double x, double y) const {
+Place PouchStrip::at(double turned_x, double turned_y) const {
+    const double x = turned_x * cosine_ + turned_y * sine_,
+                 y = -turned_x * sine_ + turned_y * cosine_;
     const double ax = std::abs(x), ay = std::abs(y);
     if (ax >= half_x_ || ay >= half_y_)
         return {};
@@ -292,7 +302,7 @@ std::unique_ptr<const BodyShape> make_shape(const BodyDesign& d) {
     case BodyKind::capillary:
         return std::make_unique<Capillary>(d.diameter, d.wall, d.grain, d.seed);
     case BodyKind::pouch:
-        return std::make_unique<PouchStrip>(d.diameter, d.height, d.layers);
+        return std::make_unique<PouchStrip>(d.diameter, d.height, d.layers, d.seed);
     }
     throw Error("unknown body");
 }

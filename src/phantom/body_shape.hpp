@@ -119,10 +119,11 @@ class Capillary : public BodyShape {
     std::vector<Grain> grains_;
 };
 
-/// Layers along x, stacked along y, in a foil all around.
+/// Layers along x, stacked along y, in a foil all around; the whole turned by some degrees, which
+/// the seed decides: nobody mounts a strip with its layers exactly along the beam.
 class PouchStrip : public BodyShape {
   public:
-    PouchStrip(double length, double height, const LayerThickness& layers);
+    PouchStrip(double length, double height, const LayerThickness& layers, std::uint64_t seed);
     Place at(double x, double y) const override;
     double radius() const override;
     double thinnest() const override { return thinnest_; }
@@ -137,7 +138,7 @@ class PouchStrip : public BodyShape {
     static constexpr double gap = 0.15; ///< mm of electrolyte at the ends of the layers
 
   private:
-    double half_x_, half_y_, half_length_, thinnest_;
+    double half_x_, half_y_, half_length_, thinnest_, cosine_ = 1, sine_ = 0;
     std::vector<Layer> layers_;
 };
 

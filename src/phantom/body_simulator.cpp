@@ -58,27 +58,44 @@ struct BodySimulator::Model::Walk {
         }
     }
 
-    /// From `from`, where `first` is, to `to`, where `last` is, borders in between.
-    void step(double from, int first, double to, int last) {
-        while (first != last && to - from > border_accuracy) {
-            double low = from, high = to;
-            int beyond = last;
-            while (high - low > border_accuracy) {
-                const double middle = 0.5 * (low + high);
-                const int region = at(middle).region;
-                if (region == first) {
-                    low = middle;
-                } else {
-                    high = middle;
-                    beyond = region;
-                }
+    /// The border between `from`, where `region` is, and `to`, where another one is; `beyond`: what
+    /// lies behind it.
+    double border(double from, double to, int region, int& beyond) const {
+        while (to - from > border_accuracy) {
+            const double middle = 0.5 * (from + to);
+            const int found = at(middle).region;
+            if (found == region) {
+                from = middle;
+            } else {
+                to = middle;
+                beyond = found;
             }
-            const double border = 0.5 * (low + high);
-            pass(from, border, first);
-            from = border;
-            first = beyond;
         }
-        pass(from, to, first);
+        return 0.5 * (from + to);
+    }
+
+    /// From −end to end in steps short enough to miss no region.
+    void through(double end) {
+        const auto steps = static_cast<std::size_t>(std::ceil(2 * end / model.border_step)) + 1;
+        const double length = 2 * end / static_cast<double>(steps);
+        double from = -end;
+        int region = at(from).region;
+        for (std::size_t i = 1; i <= steps; ++i) {
+            const double z = -end + static_cast<double>(i) * length;
+            const int next = at(z).region;
+            for (double low = z - length; region != next && z - low > border_accuracy;) {
+                int beyond = next;
+                low = border(low, z, region, beyond);
+                pass(from, low, region);
+                from = low;
+                region = beyond;
+            }
+            if (z - from > model.depth_step - 0.5 * length || i == steps) {
+                pass(from, z, region);
+                from = z;
+            }
+            region = next;
+        }
     }
 };
 
@@ -98,17 +115,7 @@ void BodySimulator::Model::trace(double s, double omega, Ray& ray) const {
     Walk walk{*this,         ray,  lateral * std::cos(own), lateral * std::sin(own), -std::sin(own),
               std::cos(own), depth};
     const double end = std::sqrt(radius * radius - lateral * lateral);
-    const auto steps = static_cast<std::size_t>(std::ceil(2 * end / depth_step)) + 1;
-    const double length = 2 * end / static_cast<double>(steps);
-    double z = -end;
-    int region = walk.at(z).region;
-    for (std::size_t i = 1; i <= steps; ++i) {
-        const double next_z = -end + static_cast<double>(i) * length;
-        const int next = walk.at(next_z).region;
-        walk.step(z, region, next_z, next);
-        z = next_z;
-        region = next;
-    }
+    walk.through(end);
     ray.through = std::exp(-walk.attenuation);
 }
 

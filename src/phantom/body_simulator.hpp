@@ -15,7 +15,8 @@ namespace xrdct::phantom {
 /// ScanSimulator, with profiles Ω that depend on crystallite size and microstrain at the place, and
 /// positions and strengths of lines on the cell there.
 ///
-/// Sampling: a strip is made of at least 6 rays, at most 10 µm apart; along a ray the borders of
+/// Sampling: a strip is made of at least 6 rays, at most 10 µm and a quarter of the thinnest layer
+/// apart; along a ray the borders of
 /// regions are found to 0.1 µm and all else changes in steps of at most 20 µm and a third of the
 /// scan's step. Profiles are interpolated between sizes 12 % apart, linearly in 1/size so that mean
 /// breadths are exact, and between microstrains a twelfth of their range apart; lines linearly
