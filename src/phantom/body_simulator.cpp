@@ -16,7 +16,7 @@ namespace {
 
 constexpr double border_accuracy = 1e-4; ///< mm
 
-Standing standing_of(const BodyDesign& design) {
+Standing standing_of_body(const BodyDesign& design) {
     const BodyDesign body = definite_body(design);
     const double diameter = 2 * make_shape(body)->radius();
     return {diameter, body.centre_x, body.centre_y, body.rotation,
@@ -197,7 +197,7 @@ void BodySimulator::Model::draw_grains(std::size_t phase, std::size_t i_rotation
 }
 
 BodySimulator::BodySimulator(const BodyDesign& body, const ScanDesign& scan)
-    : Simulation(resolved(scan, standing_of(body))),
+    : Simulation(resolved(scan, standing_of_body(body))),
       model_(std::make_unique<Model>(body, this->scan(), rotation_index())) {}
 BodySimulator::~BodySimulator() = default;
 BodySimulator::BodySimulator(BodySimulator&&) noexcept = default;
