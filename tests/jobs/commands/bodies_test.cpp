@@ -11,11 +11,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using namespace xrdct;
@@ -200,6 +201,36 @@ TEST(BodyCommand, ConventionalMapsAgreeWithTheTruth) {
     EXPECT_EQ(table.exit_code, 0) << table.errors;
     for (const char* word : {"CeO2", "density", "size", "angstrom", "correlation", "whole sample"})
         EXPECT_THAT(table.output, HasSubstr(word));
+}
+
+/// Beside the axis parallax moves the lines of a body the same way over half a turn.
+TEST(BodyCommand, DlsrHasTheCellsOfABodyBesideTheAxis) {
+    const TemporaryDirectory folder;
+    const auto made =
+        run_xrdct(simulation(folder / "a", "extrudate", 41, 64,
+                             {"--support", "none", "--distance", "600", "--size-field",
+                              "CeO2=90:250", "--shift-x", "0.45", "--seed", "3"}),
+                  2);
+    ASSERT_EQ(made.exit_code, 0) << made.errors;
+    const auto ran = run_xrdct(
+        {"run", (folder / "a" / "job.toml").string(), "--stages", "absorption,fbp,rietveld,dlsr"},
+        2, 300);
+    ASSERT_EQ(ran.exit_code, 0) << ran.errors;
+    const auto errors_of = [&](const std::string& stage, const std::string& quantity) {
+        const auto compared =
+            run_xrdct({"compare", (folder / "a" / "results").string(), "--truth",
+                       (folder / "a" / "truth.nxs").string(), "--stage", stage, "--json"});
+        EXPECT_EQ(compared.exit_code, 0) << compared.errors;
+        return *find_map(nlohmann::json::parse(compared.output)["results"][0], "CeO2", quantity);
+    };
+    const auto conventional = errors_of("rietveld", "a"), direct = errors_of("dlsr", "a"),
+               size = errors_of("dlsr", "size");
+    EXPECT_GT(std::abs(conventional["bias"].get<double>()), 1e-3);
+    EXPECT_LT(std::abs(direct["bias"].get<double>()), 3e-4);
+    EXPECT_LT(direct["median_absolute"], 1e-3);
+    EXPECT_GT(direct["correlation"], 0.96);
+    EXPECT_LT(size["median_absolute"], 0.06 * size["mean"].get<double>());
+    EXPECT_GT(size["correlation"], 0.96);
 }
 
 TEST(BodyCommand, TruthIsRefusedWhereItDoesNotFit) {
