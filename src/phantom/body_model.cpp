@@ -79,6 +79,7 @@ DepthField chosen(const std::vector<DepthField>& fields, const char* phase, cons
 
 void check_fields(const BodyDesign& design, const std::vector<Ingredient>& phases) {
     std::vector<std::string> names;
+    names.reserve(phases.size());
     for (const Ingredient& phase : phases)
         names.emplace_back(phase.structure);
     const auto check = [&](const std::vector<DepthField>& fields, const char* what, double least,

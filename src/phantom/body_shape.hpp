@@ -46,6 +46,13 @@ class BodyShape {
     virtual double radius() const = 0;
     /// No region is thinner, but for corners.
     virtual double thinnest() const = 0;
+
+  protected:
+    BodyShape() = default;
+    BodyShape(const BodyShape&) = default;
+    BodyShape& operator=(const BodyShape&) = default;
+    BodyShape(BodyShape&&) = default;
+    BodyShape& operator=(BodyShape&&) = default;
 };
 
 /// The shape of a design whose lengths have been made definite. Throws Error when the parts do not

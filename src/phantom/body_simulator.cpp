@@ -161,7 +161,8 @@ void BodySimulator::Model::deposit(std::size_t phase, std::size_t size_node,
                     if (grains != nullptr)
                         amplitude *= grains[l];
                     const float position = at * ratio * inverse_step - origin;
-                    const int bin = static_cast<int>(position + 0.5F);
+                    const float rounded = position + 0.5F; // positive: cut off below
+                    const int bin = static_cast<int>(rounded);
                     Smearing::deposit(spectrum, bin,
                                       Smearing::weights(position - static_cast<float>(bin)) *
                                           amplitude);

@@ -43,6 +43,8 @@ struct TruthMap {
 class Simulation {
   public:
     virtual ~Simulation() = default;
+    Simulation(const Simulation&) = delete;
+    Simulation& operator=(const Simulation&) = delete;
 
     const ScanDesign& scan() const { return scan_; } ///< with step and beam width resolved
     virtual const std::vector<PhantomPhase>& phases() const = 0;
