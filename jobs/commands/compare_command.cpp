@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "jobs/compare/comparison.hpp"
 #include "jobs/compare/output.hpp"
+#include "jobs/compare/truth.hpp"
 #include "jobs/pipeline/registry.hpp"
 #include "jobs/program/command_line.hpp"
 #include "jobs/program/program.hpp"
@@ -14,6 +15,8 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -85,10 +88,10 @@ class OutputFolder {
     bool made_ = false;
 };
 
-/// What the command line says about the cells' places.
+/// What the command line says.
 struct CompareWords {
-    std::string reference;
-    std::vector<std::string> angles, shifts;
+    std::string output, stage, truth, reference;
+    std::vector<std::string> inputs, labels, angles, shifts;
     double pixel = 0;
 };
 
@@ -141,24 +144,45 @@ void put_in_place(const std::vector<fs::path>& files, const fs::path& work,
     }
 }
 
-} // namespace
+/// Prints the errors of results against the truth of a simulation.
+int compare_with_truth(const program::CommandLine& line, const CompareWords& words) {
+    for (const char* option :
+         {"output", "label", "reference", "pixel", "angle", "shift", "mirror", "no-align", "force"})
+        if (line.has(option) &&
+            (std::string_view(option) != "label" || !line.texts("label").empty()))
+            throw Error(fmt::format("--truth prints errors and excludes --{}", option));
+    if (words.inputs.empty())
+        throw Error("--truth: no results are given to compare with it");
+    const compare::Cell truth = compare::read_result(words.truth, "");
+    if (truth.stage != "truth")
+        throw Error(fmt::format("--truth: {} holds the stage {}, not the truth of a simulation",
+                                words.truth, truth.stage));
+    std::vector<compare::Cell> results;
+    std::vector<compare::TruthErrors> errors;
+    for (const auto& input : words.inputs) {
+        results.push_back(compare::read_result(input, words.stage));
+        errors.push_back(compare::errors_against(truth, results.back()));
+    }
+    if (line.has("json")) {
+        fmt::print("{}", compare::truth_json(truth, results, errors));
+        return 0;
+    }
+    for (std::size_t k = 0; k < results.size(); ++k)
+        fmt::print("{}{}", k == 0 ? "" : "\n", compare::truth_table(results[k], errors[k]));
+    return 0;
+}
 
-int command_compare(const std::vector<std::string>& arguments) {
-    std::string output, stage;
-    std::vector<std::string> inputs, labels;
-    CompareWords words;
-    program::CommandLine line(
-        "compare", "align the maps of several cells and show them side by side",
-        "RESULTS RESULTS [RESULTS …] --output FOLDER [options]",
-        "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
-        "compared");
-    line.required("output", output, "FOLDER",
+void declare_compare(program::CommandLine& line, CompareWords& words) {
+    line.optional("output", words.output, "FOLDER",
                   "folder for comparison.html, .nxs, .json, .csv and pictures/");
-    line.list("label", labels, "NAME",
+    line.optional("truth", words.truth, "FILE",
+                  "truth.nxs of xrdct simulate: print the errors of amounts, cells, sizes and "
+                  "microstrains of the results against it, and make no files");
+    line.list("label", words.labels, "NAME",
               "name of a cell, once for each in their order (default: the folders' names)");
     line.optional("reference", words.reference, "NAME",
                   "the cell the others are aligned to and subtracted from (default: the first)");
-    line.optional("stage", stage, "NAME",
+    line.optional("stage", words.stage, "NAME",
                   "stage whose maps are compared (default: the last that all have)");
     line.optional("pixel", words.pixel, "mm",
                   "pixel of the compared maps (default: the coarsest of the inputs)");
@@ -169,13 +193,63 @@ int command_compare(const std::vector<std::string>& arguments) {
     line.flag("no-align", "take the maps as they lie in their scans");
     line.flag("force", "replace files that exist");
     line.flag("json", "print comparison.json on stdout");
-    line.positionals("inputs", inputs);
+    line.positionals("inputs", words.inputs);
+}
+
+void print_notes(const compare::Comparison& comparison, bool stage_given) {
+    const std::string& compared = comparison.cells.front().stage;
+    fmt::print(stderr, "maps of the stage {}\n", compared);
+    const auto improves = [&](const pipeline::Stage* one) { return one->improves() == compared; };
+    for (const auto* finer : pipeline::stages())
+        for (const auto& cell : comparison.cells)
+            if (!stage_given && improves(finer) && fs::exists(cell.path / (finer->name() + ".nxs")))
+                fmt::print(stderr,
+                           "note: {} has maps of the stage {}, which not all have; they are not "
+                           "compared\n",
+                           cell.label, finer->name());
+    for (const auto& note : comparison.notes)
+        fmt::print(stderr, "note: {}\n", note);
+}
+
+/// Makes all files in the folder; returns how many there are. `refuse_existing` throws for a path
+/// that must not be replaced.
+std::size_t write_files(const compare::Comparison& comparison, const compare::Settings& settings,
+                        const std::string& json, const fs::path& folder,
+                        const std::function<void(const fs::path&)>& refuse_existing) {
+    const OutputFolder made(folder);
+    const report::TemporaryFolder work(folder, "compare");
+    auto files = make_page(comparison, settings, work.path());
+    write_text(work.path() / "comparison.json", json);
+    write_text(work.path() / "comparison.csv", comparison_csv(comparison));
+    files.insert(files.end() - 1, {"comparison.json", "comparison.csv"});
+    write_comparison(comparison, settings, work.path() / "comparison.nxs", false);
+    files.insert(files.end() - 1, "comparison.nxs");
+    for (const auto& file : files)
+        refuse_existing(folder / file);
+    put_in_place(files, work.path(), folder);
+    return files.size();
+}
+
+} // namespace
+
+int command_compare(const std::vector<std::string>& arguments) {
+    CompareWords words;
+    program::CommandLine line(
+        "compare", "align the maps of several cells and show them side by side",
+        "RESULTS RESULTS [RESULTS …] --output FOLDER [options], or RESULTS --truth FILE [--json]",
+        "xrdct compare cell-1/results cell-2/results --label pristine --label charged --output "
+        "compared");
+    declare_compare(line, words);
     if (!line.parse(arguments))
         return 0;
 
+    if (line.has("truth"))
+        return compare_with_truth(line, words);
+    if (!line.has("output"))
+        throw Error("--output is missing: the folder for the comparison");
     const auto options = options_of(line, words);
     const bool force = line.has("force");
-    const fs::path folder = output;
+    const fs::path folder = words.output;
     if (fs::exists(folder) && !fs::is_directory(folder))
         throw Error(fmt::format("{}: is not a folder", folder.string()));
     const auto refuse_existing = [&](const fs::path& path) {
@@ -186,23 +260,11 @@ int command_compare(const std::vector<std::string>& arguments) {
          {"comparison.html", "comparison.nxs", "comparison.json", "comparison.csv"})
         refuse_existing(folder / name);
 
-    const std::vector<fs::path> paths(inputs.begin(), inputs.end());
+    const std::vector<fs::path> paths(words.inputs.begin(), words.inputs.end());
     const compare::Comparison comparison =
-        compare::compare_cells(compare::read_cells(paths, labels, stage), options);
+        compare::compare_cells(compare::read_cells(paths, words.labels, words.stage), options);
     print_registrations(comparison);
-    const std::string& compared = comparison.cells.front().stage;
-    fmt::print(stderr, "maps of the stage {}\n", compared);
-    const auto improves = [&](const pipeline::Stage* one) { return one->improves() == compared; };
-    for (const auto* finer : pipeline::stages())
-        for (const auto& cell : comparison.cells)
-            if (stage.empty() && improves(finer) &&
-                fs::exists(cell.path / (finer->name() + ".nxs")))
-                fmt::print(stderr,
-                           "note: {} has maps of the stage {}, which not all have; they are not "
-                           "compared\n",
-                           cell.label, finer->name());
-    for (const auto& note : comparison.notes)
-        fmt::print(stderr, "note: {}\n", note);
+    print_notes(comparison, !words.stage.empty());
 
     compare::Settings settings;
     settings.command = "xrdct compare";
@@ -211,23 +273,12 @@ int command_compare(const std::vector<std::string>& arguments) {
     settings.date = nexus::now_utc();
     settings.json = settings_of(comparison, options).dump(1);
 
-    const OutputFolder made(folder);
-    const report::TemporaryFolder work(folder, "compare");
     const std::string json = comparison_json(comparison, settings);
-    auto files = make_page(comparison, settings, work.path());
-    write_text(work.path() / "comparison.json", json);
-    write_text(work.path() / "comparison.csv", comparison_csv(comparison));
-    files.insert(files.end() - 1, {"comparison.json", "comparison.csv"});
-    write_comparison(comparison, settings, work.path() / "comparison.nxs", false);
-    files.insert(files.end() - 1, "comparison.nxs");
-    for (const auto& file : files)
-        refuse_existing(folder / file);
-    put_in_place(files, work.path(), folder);
+    const std::size_t files = write_files(comparison, settings, json, folder, refuse_existing);
     if (line.has("json"))
         fmt::print("{}", json);
     else
-        fmt::print(stderr, "{} files; open {}\n", files.size(),
-                   (folder / "comparison.html").string());
+        fmt::print(stderr, "{} files; open {}\n", files, (folder / "comparison.html").string());
     return 0;
 }
 

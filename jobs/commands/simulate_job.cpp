@@ -20,19 +20,19 @@ namespace xrdct::commands {
 namespace {
 
 constexpr double first_guess = 1000;   ///< Å, of every crystallite size
+constexpr double fine_guess = 300;     ///< Å, of those of a body other than a cell
 constexpr double far_from_cif = 0.025; ///< relative
 constexpr double rough_lattice = 0.05; ///< Å, by which such a lattice is off
 constexpr double read_off = 0.05;      ///< degrees, to which a peak is read off a plot
 /// Lattice spacings [Å] between which a calibration has its lines, at least.
 constexpr double widest_spacing = 3.4, closest_spacing = 1.0;
-constexpr const char* standard = "CeO2";    ///< of the calibration
-constexpr const char* electrolyte = "LP30"; ///< what a cell is filled with
+constexpr const char* standard = "CeO2"; ///< of the calibration
 
-bool has_parallax(const phantom::ScanSimulator& simulator) {
+bool has_parallax(const phantom::Simulation& simulator) {
     return simulator.scan().distance < 1e6;
 }
 
-double separator_place(const phantom::ScanSimulator& simulator) {
+double separator_place(const phantom::Simulation& simulator) {
     const auto& scan = simulator.scan();
     return degrees(2 * std::asin(scan.wavelength / (2 * scan.separator_d)));
 }
@@ -50,16 +50,26 @@ phantom::ScanDesign calibration_scan(phantom::ScanDesign scan) {
     return scan;
 }
 
-std::string job_head(const phantom::ScanSimulator& simulator, const std::string& comment,
-                     const std::string& output, const std::string& axis_offset) {
+std::string job_head(const phantom::Simulation& simulator, const SampleKnowledge& known,
+                     const std::string& comment, const std::string& output,
+                     const std::string& axis_offset) {
     return fmt::format(
-        "{}title = \"simulated cell, preset {}\"\noutput = \"{}\"\n\n"
+        "{}title = \"{}\"\noutput = \"{}\"\n\n"
         "[input]\nfile = \"scan.nxs\"\n\n"
         "[geometry]\nrotation_sense = {}\ntranslation_sense = {}\naxis_offset = {}\n\n"
-        "[absorption]\n# \"phases\" finds the transmission from the sample itself\n"
-        "method = \"transmission\"\nreference_phase = \"Fe\"\n",
-        comment, phantom::to_string(simulator.cell().preset), output,
-        simulator.scan().rotation_sense, simulator.scan().translation_sense, axis_offset);
+        "[absorption]\n{}method = \"{}\"\n{}",
+        comment, simulator.sample(), output, simulator.scan().rotation_sense,
+        simulator.scan().translation_sense, axis_offset,
+        known.body ? "" : "# \"phases\" finds the transmission from the sample itself\n",
+        known.transmission ? "transmission" : (known.body ? "none" : "phases"),
+        known.body ? "" : "reference_phase = \"Fe\"\n");
+}
+
+std::string filling_of(const std::string& name, double density) {
+    if (name.empty())
+        return "";
+    return fmt::format("filling = \"{}\"\n", name) +
+           (density > 0 ? fmt::format("filling_density = {}\n", density) : "");
 }
 
 std::string phase_head(const phantom::PhantomPhase& phase, double size) {
@@ -74,7 +84,7 @@ std::string texture_of(const phantom::PhantomPhase& phase) {
                               "# march_axis = [0, 0, 1]\n# refine_march = \"global\"\n";
 }
 
-std::string exit_rays_of(const phantom::ScanSimulator& simulator) {
+std::string exit_rays_of(const phantom::Simulation& simulator) {
     return simulator.scan().exit_rays == phantom::ExitRays::straight
                ? ""
                : "\n# The exit rays that were simulated, for the dlsr stage:\n# [dlsr]\n"
@@ -96,20 +106,68 @@ std::string rough_cell(const phantom::PhantomPhase& phase) {
     return rough("a", phase.cell.a, given.a) + rough("c", phase.cell.c, given.c);
 }
 
+const char* treatment(bool varies) {
+    return varies ? "voxel" : "global";
+}
+
+/// Widths of a phase in the job that starts at the truth.
+std::string told_widths(const phantom::Simulation& simulator, const phantom::PhantomPhase& phase) {
+    std::string text;
+    // What parallax does to the lines is rather a spread of cells than of sizes.
+    if (has_parallax(simulator))
+        text += "refine_gauss_microstrain = \"global\"\n";
+    if (!has_parallax(simulator) || phase.varying_size)
+        text += fmt::format("refine_size = \"{}\"\n", treatment(phase.varying_size));
+    if (phase.microstrain != 0 || phase.varying_microstrain)
+        text += fmt::format("microstrain = {}\nrefine_microstrain = \"{}\"\n", phase.microstrain,
+                            treatment(phase.varying_microstrain));
+    return text;
+}
+
+/// The cell of a phase in the job that starts at the truth.
+std::string told_cell(const phantom::PhantomPhase& phase, bool body) {
+    if (body)
+        return fmt::format("start_a = {:.4f}\n", phase.cell.a) +
+               (phase.cell.c != phase.cell.a ? fmt::format("start_c = {:.4f}\n", phase.cell.c)
+                                             : "") +
+               (phase.varying_cell ? "cell = \"voxel\"\n" : "");
+    if (phase.structure != "NMC532" && phase.structure != "graphite")
+        return "";
+    std::string text =
+        fmt::format("start_a = {:.3f}\nstart_c = {:.3f}\n", phase.cell.a, phase.cell.c);
+    // A minor phase of the same structure would otherwise follow the spread of the major one's
+    // lines.
+    if (phase.varying_cell || phase.name == "NMC532")
+        text += "cell = \"voxel\"\n";
+    else if (phase.structure == "NMC532")
+        text += "cell = \"fixed\"\n";
+    return text;
+}
+
 } // namespace
 
-std::string untold_job(const phantom::ScanSimulator& simulator, const std::string& unnamed) {
+std::string untold_job(const phantom::Simulation& simulator, const SampleKnowledge& known) {
     std::string text =
-        job_head(simulator,
-                 "# Analyses the scan beside this file: mpirun -n 2 xrdct run job.toml\n"
-                 "# It holds what one knows who made the cell and calibrated the beamline.\n",
-                 "results", "\"auto\"") +
-        fmt::format("filling = \"{}\"\n\n[instrument]\nfile = \"instrument.toml\"\n", electrolyte);
+        job_head(
+            simulator, known,
+            fmt::format("# Analyses the scan beside this file: mpirun -n 2 xrdct run job.toml\n"
+                        "# It holds what one knows who made the {} and calibrated the "
+                        "beamline.\n",
+                        known.body ? "sample" : "cell"),
+            "results", "\"auto\"") +
+        filling_of(known.filling, known.filling_density) +
+        "\n[instrument]\nfile = \"instrument.toml\"\n";
     for (const auto& phase : simulator.phases()) {
-        if (phase.name == unnamed)
+        if (phase.name == known.unnamed)
             continue;
-        text += phase_head(phase, first_guess) + "refine_size = \"global\"\n" + rough_cell(phase);
-        if (phase.name == "NMC532")
+        text += phase_head(phase, known.body ? fine_guess : first_guess) +
+                fmt::format("refine_size = \"{}\"\n", treatment(phase.varying_size)) +
+                (phase.microstrain != 0 || phase.varying_microstrain
+                     ? fmt::format("refine_microstrain = \"{}\"\n",
+                                   treatment(phase.varying_microstrain))
+                     : "") +
+                rough_cell(phase);
+        if (phase.name == "NMC532" || (known.body && phase.varying_cell))
             text += "cell = \"voxel\"\n";
         text += texture_of(phase);
     }
@@ -122,41 +180,27 @@ std::string untold_job(const phantom::ScanSimulator& simulator, const std::strin
     return text + exit_rays_of(simulator);
 }
 
-std::string told_job(const phantom::ScanSimulator& simulator) {
+std::string told_job(const phantom::Simulation& simulator, const SampleKnowledge& known) {
     const auto& profile = simulator.scan().profile;
     std::string text =
-        job_head(simulator,
+        job_head(simulator, known,
                  "# Starts at the truth, which no user knows: for tests of the program, not of "
                  "what it finds.\n",
                  "results_told", simulator.scan().axis_offset == 0 ? "0.0" : "\"auto\"") +
-        fmt::format("filling = \"{}\"\nfilling_density = {}\n\n"
-                    "[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n",
-                    phantom::electrolyte_formula, phantom::electrolyte_density, profile.u,
+        (known.body ? filling_of(known.filling, known.filling_density)
+                    : filling_of(phantom::electrolyte_formula, phantom::electrolyte_density)) +
+        fmt::format("\n[instrument]\nu = {}\nv = {}\nw = {}\nx = {}\ny = {}\n", profile.u,
                     profile.v, profile.w, profile.x, profile.y);
-    for (const auto& phase : simulator.phases()) {
-        // What parallax does to the lines is rather a spread of cells than of sizes.
-        text += phase_head(phase, phase.crystallite_size) +
-                (has_parallax(simulator) ? "refine_gauss_microstrain" : "refine_size") +
-                " = \"global\"\n";
-        if (phase.structure == "NMC532" || phase.structure == "graphite") {
-            text += fmt::format("start_a = {:.3f}\nstart_c = {:.3f}\n", phase.cell.a, phase.cell.c);
-            // A minor phase of the same structure would otherwise follow the spread of the major
-            // one's lines.
-            if (phase.varying_cell || phase.name == "NMC532")
-                text += "cell = \"voxel\"\n";
-            else if (phase.structure == "NMC532")
-                text += "cell = \"fixed\"\n";
-        }
-        text += texture_of(phase);
-    }
+    for (const auto& phase : simulator.phases())
+        text += phase_head(phase, phase.crystallite_size) + told_widths(simulator, phase) +
+                told_cell(phase, known.body) + texture_of(phase);
     if (simulator.scan().separator_peak > 0)
         text += fmt::format("\n[[peak]]\nname = \"separator\"\nposition = {:.3f}\nfwhm = {}\n",
                             separator_place(simulator), simulator.scan().separator_fwhm);
     return text + exit_rays_of(simulator);
 }
 
-void write_calibration(const phantom::ScanSimulator& simulator,
-                       const std::filesystem::path& folder) {
+void write_calibration(const phantom::Simulation& simulator, const std::filesystem::path& folder) {
     const auto& known = crystal::powder_standard(standard);
     const Standard reference{known.phase(), known.source};
     const auto scan = calibration_scan(simulator.scan());

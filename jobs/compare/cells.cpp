@@ -346,7 +346,21 @@ std::string common_stage(const std::vector<fs::path>& paths,
     return candidates.back();
 }
 
+report::Products products_of(const fs::path& path) {
+    std::error_code error;
+    if (!fs::exists(path, error))
+        throw Error(fmt::format("{}: there is no such folder or file", path.string()));
+    return report::read_products(path);
+}
+
 } // namespace
+
+Cell read_result(const fs::path& path, const std::string& stage) {
+    const report::Products products = products_of(path);
+    Cell cell = read_cell(path, products, common_stage({path}, {products}, stage));
+    cell.label = folder_name_of(path);
+    return cell;
+}
 
 std::vector<Cell> read_cells(const std::vector<fs::path>& paths,
                              const std::vector<std::string>& labels, const std::string& stage) {
@@ -357,12 +371,8 @@ std::vector<Cell> read_cells(const std::vector<fs::path>& paths,
         throw Error(fmt::format("--label: {} labels for {} results; give one for each or none",
                                 labels.size(), paths.size()));
     std::vector<report::Products> products;
-    for (const fs::path& path : paths) {
-        std::error_code error;
-        if (!fs::exists(path, error))
-            throw Error(fmt::format("{}: there is no such folder or file", path.string()));
-        products.push_back(report::read_products(path));
-    }
+    for (const fs::path& path : paths)
+        products.push_back(products_of(path));
     const std::string common = common_stage(paths, products, stage);
     std::vector<Cell> cells;
     std::set<std::string> names;

@@ -74,4 +74,7 @@ inline constexpr const char* relative_host = "relative_host";
 std::vector<Cell> read_cells(const std::vector<std::filesystem::path>& paths,
                              const std::vector<std::string>& labels, const std::string& stage);
 
+/// One result, or the truth of a simulation (its only stage). Serial; throws likewise.
+Cell read_result(const std::filesystem::path& path, const std::string& stage);
+
 } // namespace xrdct::compare

@@ -25,96 +25,14 @@ double two_theta_of(double sin_squared) {
     return degrees(2 * std::asin(std::sqrt(sin_squared)));
 }
 
-void require_scan(bool condition, const char* setting, double value, const char* expected) {
-    if (!condition)
-        throw Error(fmt::format("simulated scan: {} is {}, expected {}", setting, value, expected));
-}
-
-void check_signs_and_strengths(const ScanDesign& s) {
-    require_scan(s.rotation_sense == 1 || s.rotation_sense == -1, "rotation_sense",
-                 s.rotation_sense, "1 or -1");
-    require_scan(s.translation_sense == 1 || s.translation_sense == -1, "translation_sense",
-                 s.translation_sense, "1 or -1");
-    require_scan(std::isfinite(s.axis_offset), "axis_offset", s.axis_offset, "a length in mm");
-    require_scan(s.counts > 0 && std::isfinite(s.counts), "counts", s.counts, "a positive number");
-    require_scan(s.background >= 0, "background", s.background, "zero or more");
-    require_scan(s.separator_peak >= 0, "separator_peak", s.separator_peak, "zero or more");
-    require_scan(s.metal_grains >= 0 && std::isfinite(s.metal_grains), "metal_grains",
-                 s.metal_grains, "a number of grains per mm");
-    require_scan(std::abs(s.calibrant_shift) < 0.1 * s.distance, "calibrant_shift",
-                 s.calibrant_shift, "less than a tenth of the distance, in mm");
-    require_scan(s.separator_d > 0, "separator_d", s.separator_d, "a spacing in Å");
-    require_scan(s.separator_fwhm > 0, "separator_fwhm", s.separator_fwhm, "a width in degrees");
-    for (const auto& [name, value] :
-         {std::pair{"sizes.metal", s.sizes.metal}, std::pair{"sizes.cathode", s.sizes.cathode},
-          std::pair{"sizes.anode", s.sizes.anode}})
-        require_scan(value > 0, name, value, "a size in Å");
-}
-
-ScanDesign resolved(ScanDesign s, const CellDesign& cell) {
-    require_scan(cell.outer_diameter > 0 && std::isfinite(cell.outer_diameter), "outer_diameter",
-                 cell.outer_diameter, "a positive length in mm");
-    require_scan(s.translations >= 1, "translations", 0, "at least 1");
-    require_scan(s.rotations >= 1, "rotations", 0, "at least 1");
-    require_scan(s.channels >= 1, "channels", 0, "at least 1");
-    require_scan(std::isfinite(s.step) && s.step >= 0, "step", s.step, "a positive length in mm");
-    if (s.step == 0)
-        s.step = 1.08 * cell.outer_diameter / static_cast<double>(s.translations);
-    if (s.beam_width < 0)
-        s.beam_width = s.step;
-    require_scan(std::isfinite(s.beam_width) && s.beam_width < 100 * s.step, "beam_width",
-                 s.beam_width, "a length in mm");
-    require_scan(s.rotation_range > 0 && s.rotation_range <= 360, "rotation_range",
-                 s.rotation_range, "180 or 360 degrees");
-    for (std::size_t i : s.missing_rotations)
-        require_scan(i < s.rotations, "missing_rotations", static_cast<double>(i),
-                     "an index below the number of rotations");
-    require_scan(s.two_theta_width > 0, "two_theta_width", s.two_theta_width, "a positive number");
-    require_scan(s.two_theta_first > s.two_theta_width, "two_theta_first", s.two_theta_first,
-                 "more than a channel");
-    const double last =
-        s.two_theta_first + static_cast<double>(s.channels) * s.two_theta_width + 2 * line_margin;
-    require_scan(last < 80, "channels", static_cast<double>(s.channels), "an end below 2θ = 80°");
-    require_scan(s.wavelength > 0.01 && s.wavelength < 10, "wavelength", s.wavelength,
-                 "a wavelength in Å");
-    require_scan(std::isfinite(cell.rotation), "rotation", cell.rotation, "an angle in degrees");
-    require_scan(std::isfinite(cell.centre_x) && std::abs(cell.centre_x) < 1e3, "centre_x",
-                 cell.centre_x, "a length in mm");
-    require_scan(std::isfinite(cell.centre_y) && std::abs(cell.centre_y) < 1e3, "centre_y",
-                 cell.centre_y, "a length in mm");
-    require_scan(s.distance > 2 * (cell.outer_diameter + std::hypot(cell.centre_x, cell.centre_y)),
-                 "distance", s.distance, "more than two outer diameters, in mm");
-    check_signs_and_strengths(s);
-    for (std::size_t k = 0; k < 3; ++k) {
-        const double two_theta = s.two_theta_first + 0.5 * static_cast<double>(k) *
-                                                         static_cast<double>(s.channels - 1) *
-                                                         s.two_theta_width;
-        const double fwhm = instrument_shape(s.profile, 0, s.wavelength, two_theta).fwhm;
-        require_scan(fwhm > 0.05 * s.two_theta_width && fwhm < 5, "profile (its FWHM in degrees)",
-                     fwhm, "a width of at least a twentieth of a channel");
-    }
-    std::sort(s.missing_rotations.begin(), s.missing_rotations.end());
-    s.missing_rotations.erase(std::unique(s.missing_rotations.begin(), s.missing_rotations.end()),
-                              s.missing_rotations.end());
-    require_scan(s.missing_rotations.size() < s.rotations, "missing_rotations",
-                 static_cast<double>(s.missing_rotations.size()), "fewer than there are rotations");
-    return s;
-}
-
 } // namespace
 
-double lorentz_polarisation(double sin_squared) {
-    const double c = 1 - 2 * sin_squared;
-    return (1 + c * c) / (2 * sin_squared * std::sqrt(1 - sin_squared));
-}
-
-ScanSimulator::Model::Model(const CellDesign& cell_design, const ScanDesign& scan_design)
-    : scan(resolved(scan_design, cell_design)), cell(cell_design, scan.sizes, scan.wavelength) {
+ScanSimulator::Model::Model(const CellDesign& cell_design, const ScanDesign& resolved_scan,
+                            std::vector<std::size_t> rotations)
+    : scan(resolved_scan), cell(cell_design, scan.sizes, scan.wavelength),
+      rotation_index(std::move(rotations)) {
     for (const auto& phase : cell.phases())
         phases.push_back(phase.info);
-    for (std::size_t i = 0; i < scan.rotations; ++i)
-        if (!std::binary_search(scan.missing_rotations.begin(), scan.missing_rotations.end(), i))
-            rotation_index.push_back(i);
     set_up_depths();
     set_up_groups();
     const std::vector<double> bragg = set_up_phases();
@@ -340,17 +258,9 @@ void ScanSimulator::Model::set_up_polymer(const Totals& total) {
 
 void ScanSimulator::Model::set_up_diffuse(const Totals& total) {
     diffuse.resize(scan.channels);
-    std::vector<double> shape(scan.channels);
-    double sum = 0;
-    for (std::size_t k = 0; k < scan.channels; ++k) {
-        const double two_theta =
-            scan.two_theta_first + static_cast<double>(k) * scan.two_theta_width;
-        shape[k] = std::exp(-two_theta / 1.6) + 0.12;
-        sum += shape[k] * scan.two_theta_width;
-    }
+    const std::vector<double> shape = diffuse_shape(scan);
     for (std::size_t k = 0; k < scan.channels; ++k)
-        diffuse[k] =
-            static_cast<float>(scan.background * total.bragg / total.mass * shape[k] / sum);
+        diffuse[k] = static_cast<float>(scan.background * total.bragg / total.mass * shape[k]);
 }
 
 void ScanSimulator::Model::set_up_rays() {
@@ -367,21 +277,8 @@ void ScanSimulator::Model::set_up_rays() {
         {largest_depth_step, scan.step / 3, std::sqrt(8 * cell.core_radius() * 0.005 * thinnest)});
     const double spacing = scan.step / static_cast<double>(n_sub);
 
-    // Box of the step convolved with the box of the beam, integrated over the width of each ray.
-    const double a = 0.5 * scan.step, b = 0.5 * scan.beam_width;
-    const auto ramp_integral = [](double x) { return x > 0 ? 0.5 * x * x : 0.0; };
-    const auto cumulative = [&](double x) {
-        if (b < 1e-9 * a)
-            return std::clamp((x + a) / (2 * a), 0.0, 1.0);
-        return (ramp_integral(x + a + b) - ramp_integral(x + a - b) - ramp_integral(x - a + b) +
-                ramp_integral(x - a - b)) /
-               (4 * a * b);
-    };
-    half = static_cast<std::size_t>(std::ceil(b / spacing - 1e-9));
-    for (std::size_t i = 0; i < n_sub + 2 * half; ++i) {
-        const double left = -a + (static_cast<double>(i) - static_cast<double>(half)) * spacing;
-        stencil.push_back(cumulative(left + spacing) - cumulative(left));
-    }
+    half = static_cast<std::size_t>(std::ceil(0.5 * scan.beam_width / spacing - 1e-9));
+    stencil = strip_stencil(scan.step, scan.beam_width, n_sub, half);
 
     if (off_axis() == 0)
         make_rays(0, centred);

@@ -32,6 +32,11 @@ struct Line {
 /// (1 + cos² 2θ) / (2 sin²θ cosθ) of sin²θ: unpolarised beam, azimuthal means corrected for solid
 /// angle.
 double lorentz_polarisation(double sin_squared);
+/// Weights of the n_sub rays of a strip and of `half` more at each end: a box one `step` wide
+/// convolved with the beam's box [mm], integrated over the width of each ray.
+std::vector<double> strip_stencil(double step, double beam, std::size_t n_sub, std::size_t half);
+/// Shape of the diffuse scattering [channel]; its integral over 2θ [degrees] is 1.
+std::vector<double> diffuse_shape(const ScanDesign& scan);
 
 struct Diffraction {
     double sin_squared_theta, tan_two_theta, sin_squared_two_theta, intensity;
@@ -116,7 +121,9 @@ struct ScanSimulator::Model {
     RayTable centred; ///< empty for a cell off the axis: its rays differ from rotation to rotation
     double depth_step = 0.02;
 
-    Model(const CellDesign& cell_design, const ScanDesign& scan_design);
+    /// `rotations`: indices in the full scan.
+    Model(const CellDesign& cell_design, const ScanDesign& resolved_scan,
+          std::vector<std::size_t> rotations);
 
     Smearing::Channels channels() const {
         return {scan.channels, scan.two_theta_first, scan.two_theta_width};

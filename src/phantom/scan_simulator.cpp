@@ -240,8 +240,18 @@ void ScanSimulator::Model::deposit_points(const PointComponent& component,
     }
 }
 
+namespace {
+
+Standing standing_of(const CellDesign& cell) {
+    return {cell.outer_diameter, cell.centre_x, cell.centre_y, cell.rotation,
+            1.08 * cell.outer_diameter};
+}
+
+} // namespace
+
 ScanSimulator::ScanSimulator(const CellDesign& cell, const ScanDesign& scan)
-    : model_(std::make_unique<Model>(cell, scan)) {}
+    : Simulation(resolved(scan, standing_of(cell))),
+      model_(std::make_unique<Model>(cell, this->scan(), rotation_index())) {}
 ScanSimulator::~ScanSimulator() = default;
 ScanSimulator::ScanSimulator(ScanSimulator&&) noexcept = default;
 ScanSimulator& ScanSimulator::operator=(ScanSimulator&&) noexcept = default;
@@ -249,57 +259,11 @@ ScanSimulator& ScanSimulator::operator=(ScanSimulator&&) noexcept = default;
 const CellDesign& ScanSimulator::cell() const {
     return model_->cell.design();
 }
-const ScanDesign& ScanSimulator::scan() const {
-    return model_->scan;
-}
-std::size_t ScanSimulator::n_rotations() const {
-    return model_->rotation_index.size();
-}
-std::size_t ScanSimulator::n_translations() const {
-    return model_->scan.translations;
-}
-std::size_t ScanSimulator::n_channels() const {
-    return model_->scan.channels;
-}
 const std::vector<PhantomPhase>& ScanSimulator::phases() const {
     return model_->phases;
 }
-
-std::vector<double> ScanSimulator::rotation() const {
-    std::vector<double> angles;
-    for (const std::size_t i : model_->rotation_index)
-        angles.push_back(static_cast<double>(i) * model_->scan.rotation_range /
-                         static_cast<double>(model_->scan.rotations));
-    return angles;
-}
-
-std::vector<double> ScanSimulator::axis() const {
-    const std::size_t n = model_->scan.translations;
-    std::vector<double> values(n);
-    for (std::size_t i = 0; i < n; ++i)
-        values[i] =
-            (static_cast<double>(i) - 0.5 * (static_cast<double>(n) - 1)) * model_->scan.step;
-    return values;
-}
-
-std::vector<double> ScanSimulator::translation() const {
-    return axis();
-}
-
-double ScanSimulator::distance() const {
-    return model_->scan.distance - model_->scan.calibrant_shift;
-}
-
-std::vector<double> ScanSimulator::two_theta() const {
-    std::vector<double> values(model_->scan.channels);
-    const double stretch = model_->scan.distance / distance();
-    for (std::size_t k = 0; k < values.size(); ++k) {
-        values[k] =
-            model_->scan.two_theta_first + static_cast<double>(k) * model_->scan.two_theta_width;
-        if (stretch != 1)
-            values[k] = degrees(std::atan(stretch * std::tan(radians(values[k]))));
-    }
-    return values;
+std::string ScanSimulator::sample() const {
+    return fmt::format("simulated cell, preset {}", to_string(cell().preset));
 }
 
 ScanSimulator::Model::Pose ScanSimulator::Model::pose(std::size_t i_rotation) const {
@@ -474,15 +438,8 @@ bool ScanSimulator::Model::make_spectra(std::size_t g, std::size_t i_rotation,
 
 void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> intensity,
                                       std::span<float> transmission) const {
+    check_line(i_rotation, intensity.size(), transmission.size());
     const Model& m = *model_;
-    const std::size_t n = m.scan.translations, n_channels = m.scan.channels;
-    if (i_rotation >= m.rotation_index.size() || intensity.size() != n * n_channels ||
-        transmission.size() != n)
-        throw Error(
-            fmt::format("simulated scan: rotation {} of {} with room for {} intensities and {} "
-                        "transmissions, expected {} and {}",
-                        i_rotation, m.rotation_index.size(), intensity.size(), transmission.size(),
-                        n * n_channels, n));
     const Model::Pose pose = m.pose(i_rotation);
     thread_local Model::Workspace work;
     m.start_rotation(pose, work);
@@ -492,32 +449,8 @@ void ScanSimulator::simulate_rotation(std::size_t i_rotation, std::span<float> i
     m.write_diffuse(work, intensity, transmission);
     for (std::size_t g = 0; g < m.groups.size(); ++g)
         if (m.make_spectra(g, i_rotation, work))
-            m.groups[g].smearing.add(n, work.group_spectra.data(), intensity.data());
-}
-
-double ScanSimulator::counts_scale(const LogHistogram& histogram) const {
-    const double level = histogram.quantile(0.9999);
-    if (!(level > 0))
-        throw Error("simulated scan: no intensity in any channel; check the range of two_theta");
-    return model_->scan.counts / level;
-}
-
-void ScanSimulator::finish_rotation(std::size_t i_rotation, double scale,
-                                    std::span<float> intensity) const {
-    const Model& m = *model_;
-    const std::size_t n = m.scan.translations, n_channels = m.scan.channels;
-    if (i_rotation >= m.rotation_index.size() || intensity.size() != n * n_channels)
-        throw Error(
-            fmt::format("simulated scan: rotation {} of {} with {} intensities, expected {}",
-                        i_rotation, m.rotation_index.size(), intensity.size(), n * n_channels));
-    for (std::size_t t = 0; t < n; ++t) {
-        RayRandom random(m.scan.seed, m.rotation_index[i_rotation], t);
-        for (std::size_t k = 0; k < n_channels; ++k) {
-            float& value = intensity[t * n_channels + k];
-            const double mean = scale * value;
-            value = static_cast<float>(m.scan.noise ? random.poisson(mean) : mean);
-        }
-    }
+            m.groups[g].smearing.add(m.scan.translations, work.group_spectra.data(),
+                                     intensity.data());
 }
 
 } // namespace xrdct::phantom

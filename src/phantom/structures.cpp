@@ -12,7 +12,7 @@ namespace {
 std::string cif(std::string_view name, std::string_view comment, double a, double c,
                 std::string_view group, int number, std::string_view formula, int z,
                 std::string_view atoms) {
-    const bool cubic = c == 0;
+    const bool cubic = c == 0, tetragonal = number >= 75 && number <= 142;
     return fmt::format("# {}\n"
                        "data_{}\n"
                        "_chemical_formula_sum '{}'\n"
@@ -26,8 +26,8 @@ std::string cif(std::string_view name, std::string_view comment, double a, doubl
                        "_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\n"
                        "_atom_site_B_iso_or_equiv\n"
                        "{}",
-                       comment, name, formula, z, a, a, cubic ? a : c, cubic ? 90 : 120, group,
-                       number, atoms);
+                       comment, name, formula, z, a, a, cubic ? a : c,
+                       cubic || tetragonal ? 90 : 120, group, number, atoms);
 }
 
 } // namespace
@@ -56,6 +56,15 @@ const std::vector<StructureFile>& structure_files() {
                       "Li C12", 1, "Li1 Li 0 0 0 1 2.0\nC1 C 0.333333 0 0.25 1 0.7\n")},
         {"graphite", cif("graphite", "hexagonal graphite", 2.464, 6.711, "P 63/m m c", 194, "C", 4,
                          "C1 C 0 0 0.25 1 0.7\nC2 C 0.333333 0.666667 0.25 1 0.7\n")},
+        {"CeO2", cif("CeO2", "cerium dioxide, fluorite type", 5.4115, 0, "F m -3 m", 225, "Ce O2",
+                     4, "Ce1 Ce 0 0 0 1 0.3\nO1 O 0.25 0.25 0.25 1 0.5\n")},
+        {"TiO2", cif("TiO2", "titanium dioxide, anatase", 3.7845, 9.5143, "I 41/a m d :2", 141,
+                     "Ti O2", 4, "Ti1 Ti 0 0.25 0.375 1 0.4\nO1 O 0 0.25 0.1668 1 0.6\n")},
+        {"gamma-Al2O3",
+         cif("gamma-Al2O3", "gamma alumina, cubic spinel with vacancies on the octahedral sites",
+             7.911, 0, "F d -3 m :2", 227, "Al21.333 O32", 1,
+             "Al1 Al 0.125 0.125 0.125 1 0.6\nAl2 Al 0.5 0.5 0.5 0.8333 0.6\n"
+             "O1 O 0.2547 0.2547 0.2547 1 0.8\n")},
     };
     return files;
 }

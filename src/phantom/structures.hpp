@@ -7,9 +7,10 @@
 
 namespace xrdct::phantom {
 
-/// A crystal structure the simulated cells are made of.
+/// A crystal structure that simulated samples are made of.
 struct StructureFile {
-    std::string name; ///< "Fe", "Cu", "Al", "NMC532", "LiC6", "LiC12", "graphite"
+    std::string name; ///< "Fe", "Cu", "Al", "NMC532", "LiC6", "LiC12", "graphite", "CeO2",
+                      ///< "TiO2", "gamma-Al2O3"
     std::string text; ///< CIF
     std::string file_name() const { return name + ".cif"; }
 };

@@ -181,8 +181,9 @@ TEST(Smearing, BroadPeaksAndSeveralSpectraAtOnce) {
 
 TEST(Structures, AreSoundCrystals) {
     const std::vector<std::pair<const char*, double>> density{
-        {"Fe", 7.874},   {"Cu", 8.935},    {"Al", 2.699},      {"NMC532", 4.734},
-        {"LiC6", 2.206}, {"LiC12", 2.230}, {"graphite", 2.261}};
+        {"Fe", 7.874},   {"Cu", 8.935},         {"Al", 2.699},       {"NMC532", 4.734},
+        {"LiC6", 2.206}, {"LiC12", 2.230},      {"graphite", 2.261}, {"CeO2", 7.214},
+        {"TiO2", 3.893}, {"gamma-Al2O3", 3.648}};
     ASSERT_EQ(structure_files().size(), density.size());
     for (const auto& [name, value] : density) {
         const auto& file = structure_file(name);
