@@ -48,6 +48,10 @@ void write_fit(hdf5::Group& group, const dlsr::State& state) {
     write_column(group, "global_upper", fit.ranges.upper);
     write_column(group, "global_start", fit.ranges.start);
     write_column(group, "late_ties", fit.ties);
+    write_column(group, "amount_weight", fit.amounts.weight);
+    write_column(group, "amount_edge", fit.amounts.edge);
+    write_column(group, "amount_fineness", fit.amounts.fineness);
+    write_column(group, "amount_rounds", {static_cast<double>(fit.amounts.rounds)});
     write_column(group, "x", fit.x);
     write_column(group, "data_x", fit.data_x);
     write_column(group, "error_squares", state.esd.squares);
@@ -107,6 +111,9 @@ void read_fit(const hdf5::Group& group, dlsr::State& state) {
     fit.range_moves = static_cast<int>(numbers[6]);
     fit.passes_begin = static_cast<int>(numbers[7]);
     fit.ties = read_column(group, "late_ties");
+    fit.amounts = {read_column(group, "amount_weight"), read_column(group, "amount_edge"),
+                   read_column(group, "amount_fineness"),
+                   static_cast<int>(read_column(group, "amount_rounds").at(0))};
     auto& ranges = fit.ranges;
     ranges = {read_column(group, "global_lower"), read_column(group, "global_upper"),
               read_column(group, "global_start")};

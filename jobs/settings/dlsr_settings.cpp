@@ -25,11 +25,13 @@ void read_unknowns(Settings& s, DlsrSettings& dlsr) {
         "between neighbouring voxels of a phase; \"auto\": chosen by cross-validation; 0: none");
     require(!dlsr.smoothness || *dlsr.smoothness >= 0, s, "dlsr.smoothness",
             "must not be negative");
-    dlsr.amount_smoothness =
-        s.number("dlsr.amount_smoothness", dlsr.amount_smoothness, "",
-                 "regularisation weight of amounts: weight of the squared difference of "
-                 "neighbouring voxels over the phase's 95th percentile; 0: none");
-    require(dlsr.amount_smoothness >= 0, s, "dlsr.amount_smoothness", "must not be negative");
+    dlsr.amount_smoothness = s.number_or_word(
+        "dlsr.amount_smoothness", dlsr.amount_smoothness, "auto", "",
+        "regularisation weight of amounts: weight of the squared difference of neighbouring voxels "
+        "over the phase's 95th percentile; \"auto\": one for each phase, from how much its "
+        "amounts differ beyond what noise makes; 0: none");
+    require(!dlsr.amount_smoothness || *dlsr.amount_smoothness >= 0, s, "dlsr.amount_smoothness",
+            "must not be negative");
     dlsr.edge = s.number("dlsr.edge", dlsr.edge, "",
                          "edge-preserving smoothness: relative differences of cells beyond this "
                          "many times 3e-4 cost linearly, not quadratically; 0: quadratic "

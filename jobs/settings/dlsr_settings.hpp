@@ -15,14 +15,14 @@ struct DlsrSettings {
     bool bounded = false;             ///< amounts may not be negative
     bool refine_widths = true;        ///< global sizes and strains, again
     std::optional<double> smoothness; ///< of voxel cells; nullopt: by held-out projections
-    double amount_smoothness = 1;     ///< of amounts
-    double edge = 0;                  ///< 0: quadratic
-    double gap = 0.3;                 ///< mm, across which voxels of a phase are neighbours
-    std::string loss = "squares";     ///< squares, huber
-    double threshold = 3;             ///< standard deviations, of huber
-    long held_out = 7;                ///< every n-th projection judges the smoothness
-    long error_samples = 3;           ///< 0: no e.s.d.
-    long resolution_products = 30;    ///< 0: resolutions are not determined
+    std::optional<double> amount_smoothness; ///< of amounts; nullopt: from the data
+    double edge = 0;                         ///< 0: quadratic
+    double gap = 0.3;                        ///< mm, across which voxels of a phase are neighbours
+    std::string loss = "squares";            ///< squares, huber
+    double threshold = 3;                    ///< standard deviations, of huber
+    long held_out = 7;                       ///< every n-th projection judges the smoothness
+    long error_samples = 3;                  ///< 0: no e.s.d.
+    long resolution_products = 30;           ///< 0: resolutions are not determined
     bool check_senses = true;
     std::string axis_offset = "auto";   ///< auto, fixed, refine
     std::string distance = "fixed";     ///< fixed, refine: as lever arm of the parallax

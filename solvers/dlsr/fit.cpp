@@ -68,7 +68,7 @@ Fit::Fit(const petsc::Session& session, System& system, std::optional<State> ear
     if (earlier)
         go_on_from(std::move(*earlier));
     else
-        hold_late();
+        apply_state();
 }
 
 void Fit::go_on_from(State earlier) {
@@ -86,7 +86,7 @@ void Fit::go_on_from(State earlier) {
     }
     resumed_ = true;
     hold_geometry();
-    hold_late();
+    apply_state();
     if (state_.phase == Phase::esd) {
         const auto reason = static_cast<petsc::StopReason>(fit.reason);
         stop_reason_ = std::string(petsc::describe(reason));
@@ -107,7 +107,7 @@ void Fit::rebuild_at(std::span<const double> values) {
     state_.fit.data_x.clear();
     stand_at(system_.problem().unknowns(values));
     set_smoothness(state_.fit.smoothness);
-    hold_late();
+    apply_state();
 }
 
 bool Fit::tie_late_amounts() {
@@ -137,11 +137,22 @@ bool Fit::tie_late_amounts() {
 
 void Fit::set_ties(std::vector<double> ties) {
     state_.fit.ties = std::move(ties);
-    hold_late();
+    apply_state();
 }
 
-void Fit::hold_late() {
+void Fit::set_amount_smoothness(AmountSmoothness amounts) {
+    state_.fit.amounts = std::move(amounts);
+    apply_state();
+}
+
+void Fit::apply_state() {
     const auto& setup = system_.setup();
+    const auto& amounts = state_.fit.amounts;
+    for (std::size_t f = 0; f < amounts.weight.size(); ++f)
+        if (amounts.weight[f] > 0) {
+            system_.problem().set_smoothness(f, amounts.weight[f], amounts.edge[f]);
+            system_.problem().set_fineness(f, amounts.fineness[f]);
+        }
     if (state_.fit.ties.empty())
         state_.fit.ties.assign(setup.fields.size(), late_tie);
     const bool held = state_.phase == Phase::rough_steps;

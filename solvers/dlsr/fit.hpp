@@ -39,7 +39,7 @@ class Fit {
     /// Ends the present phase.
     void enter(Phase phase) {
         state_.phase = phase;
-        hold_late();
+        apply_state();
     }
     // Parts of the state for those that write them; vectors are own shares.
     GeometryState& geometry() { return state_.geometry; }
@@ -68,6 +68,8 @@ class Fit {
     /// Corrects the radial axis of the setup by a factor of tan 2θ and builds the system again, to
     /// stand where it stood with all lengths following.
     void scale_radial_axis(double factor);
+    /// Smoothness of amounts from now on. Not collective.
+    void set_amount_smoothness(AmountSmoothness amounts);
     /// Amounts of phases that started absent are tied to their neighbours, from now on, as if what
     /// they are now were much. Whether a tie changed by more than a tenth. Collective.
     bool tie_late_amounts();
@@ -82,9 +84,9 @@ class Fit {
     void save();
 
   private:
-    /// Holds the late globals where the fit has them in the rough steps, frees them after. Not
-    /// collective.
-    void hold_late();
+    /// Gives the problem what the state has of smoothness and ties; holds the late globals where
+    /// the fit has them in the rough steps, frees them after. Not collective.
+    void apply_state();
     void go_on_from(State earlier);
     std::vector<double> own_share(const std::vector<double>& whole) const;
     /// The setup has changed: the system is built again, and stands at `values` (in the operator's

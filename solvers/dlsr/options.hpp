@@ -49,13 +49,13 @@ struct Options {
     std::vector<PhaseOptions> phases;                ///< as in the start model
     std::vector<PeakOptions> peaks;                  ///< likewise
     std::vector<std::pair<double, double>> excluded; ///< regions of 2θ [deg] that are not fitted
-    bool scale_maps = false;          ///< amounts of phases: the start map times one factor
-    bool bounded = false;             ///< amounts of phases are not negative
-    bool refine_widths = true;        ///< global sizes and strains
-    std::optional<double> smoothness; ///< weight of voxel cells'; none: by cross-validation
-    double amount_smoothness = 1;     ///< weight of the amounts'
-    double edge = 0;                  ///< of edge-preserving smoothness [units]; 0: quadratic
-    double gap = 0;                   ///< mm, across which voxels of a phase are neighbours
+    bool scale_maps = false;                 ///< amounts of phases: the start map times one factor
+    bool bounded = false;                    ///< amounts of phases are not negative
+    bool refine_widths = true;               ///< global sizes and strains
+    std::optional<double> smoothness;        ///< weight of voxel cells'; none: by cross-validation
+    std::optional<double> amount_smoothness; ///< weight of the amounts'; none: from the data
+    double edge = 0; ///< of edge-preserving smoothness [units]; 0: quadratic
+    double gap = 0;  ///< mm, across which voxels of a phase are neighbours
     Loss loss = Loss::squares;
     double threshold = 3;         ///< standard deviations, of Huber's loss
     long validation_interval = 7; ///< every n-th projection validates the smoothness, ≥ 2

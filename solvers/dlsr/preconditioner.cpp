@@ -225,6 +225,24 @@ void Preconditioner::update(std::span<const double> x) {
     make_symbols(diagonal.of_fields);
 }
 
+double Preconditioner::expected_roughness(double information, double weight, double prior) const {
+    const std::size_t length = filter_.length(), columns = length / 2 + 1;
+    double sum = 0;
+    for (std::size_t y = 0; y < length; ++y)
+        for (std::size_t x = 0; x < columns; ++x) {
+            const double sy = 2 * std::sin(M_PI * filter_.frequency(y)),
+                         sx = 2 * std::sin(M_PI * filter_.frequency(x));
+            const double laplacian = sx * sx + sy * sy;
+            const double h = information * static_cast<double>(projection_symbol_[y * columns + x]);
+            const double both = h + weight * laplacian;
+            // The mean (ℓ = 0) has no differences.
+            if (laplacian > 0)
+                sum += (x == 0 || 2 * x == length ? 1 : 2) * (h * h / prior + h * laplacian) /
+                       (both * both);
+        }
+    return sum / static_cast<double>(filter_.map_size());
+}
+
 void Preconditioner::make_symbols(std::span<const double> of_fields) {
     const std::size_t length = filter_.length(), columns = length / 2 + 1;
     const double normalise = 1 / static_cast<double>(filter_.map_size());
@@ -233,13 +251,20 @@ void Preconditioner::make_symbols(std::span<const double> of_fields) {
         if (!filters(f))
             continue;
         const double share = of_fields[2 * f + 1];
+        const auto& field = unknowns_.fields()[f];
+        const double fine = mean_fine_symbol * field.fineness;
+        const double fine_share = fine > 0 ? share * fine / (fine + 4 * field.smoothness) : 0;
         symbols_[f].resize(filter_.spectrum_size());
         for (std::size_t y = 0; y < length; ++y)
             for (std::size_t x = 0; x < columns; ++x) {
                 const double sy = std::sin(M_PI * filter_.frequency(y)),
                              sx = std::sin(M_PI * filter_.frequency(x));
-                const double symbol = (1 - share) * projection_symbol_[y * columns + x] +
-                                      share * (sx * sx + sy * sy) + min_symbol;
+                const double smooth = sx * sx + sy * sy;
+                const double symbol =
+                    (1 - share) * projection_symbol_[y * columns + x] +
+                    (share - fine_share) * smooth +
+                    fine_share * std::pow(4 * smooth / grid_symbol, 4) / mean_fine_symbol +
+                    min_symbol;
                 symbols_[f][y * columns + x] = static_cast<float>(normalise / symbol);
             }
     }

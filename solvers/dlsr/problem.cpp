@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -218,6 +219,9 @@ double Problem::last_misfit() const {
 void Problem::set_smoothness(std::size_t field, double smoothness, double edge) {
     impl_->unknowns.set_smoothness(field, smoothness, edge);
 }
+void Problem::set_fineness(std::size_t field, double fineness) {
+    impl_->unknowns.set_fineness(field, fineness);
+}
 void Problem::set_global_bounds(std::size_t global, double lower, double upper) {
     impl_->unknowns.set_global_bounds(global, lower, upper);
 }
@@ -309,6 +313,36 @@ std::vector<double> Problem::smoothness_product(std::span<const double> v) const
     std::vector<double> result(local_size(), 0.0);
     impl_->smoothness.add_hessian_product(all, result);
     return result;
+}
+
+double Problem::roughness(std::size_t field, std::span<const double> x) const {
+    const Unknowns& unknowns = impl_->unknowns;
+    const auto all = impl_->whole(x);
+    return impl_->communicator.collectively([&] {
+        const auto voxels = static_cast<double>(std::max<std::size_t>(1, unknowns.voxels(field)));
+        return impl_->smoothness.typical_difference(field, all) *
+               static_cast<double>(impl_->smoothness.pair_count(field)) / voxels;
+    });
+}
+
+double Problem::matching_smoothness(std::size_t field, double roughness, double information,
+                                    double noise) const {
+    constexpr double reach = 30, finest = 1.02;
+    const double weight = fields().at(field).smoothness;
+    const auto expected = [&](double prior) {
+        return noise * impl_->preconditioner.expected_roughness(information, weight, prior);
+    };
+    // The stronger the prior, the less rough.
+    double lower = weight / reach, upper = weight * reach;
+    if (roughness >= expected(lower))
+        return lower;
+    if (roughness <= expected(upper))
+        return upper;
+    while (upper / lower > finest) {
+        const double middle = std::sqrt(lower * upper);
+        (roughness < expected(middle) ? lower : upper) = middle;
+    }
+    return std::sqrt(lower * upper);
 }
 
 std::vector<double> Problem::block_variances() const {

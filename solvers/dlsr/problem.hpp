@@ -56,6 +56,8 @@ class Problem final : public solvers::LeastSquaresProblem {
     const std::vector<Field>& fields() const;
     /// Changes a field's smoothness. Throws Error for one below 0, an edge that is not positive.
     void set_smoothness(std::size_t field, double smoothness, double edge);
+    /// Changes a field's fineness. Throws Error for a weight below 0.
+    void set_fineness(std::size_t field, double fineness);
     /// Tolerance of the low-rank operator that matrix-vector products are made with
     /// (Operator::set_low_rank_tolerance): steps and samples of noise become approximate to about
     /// this part, the objective and its gradient stay exact. 0, the start: exact products.
@@ -84,6 +86,16 @@ class Problem final : public solvers::LeastSquaresProblem {
     /// Own share of the variances as if no voxel were coupled to another but by smoothness:
     /// diagonals of the inverted voxel blocks, at the point of linearise(). Collective.
     std::vector<double> block_variances() const;
+    /// How much neighbours differ in a field at x (own share), see
+    /// Smoothness::typical_difference(), per voxel: times the pairs of a voxel. Collective.
+    double roughness(std::size_t field, std::span<const double> x) const;
+    /// The weight of smoothness that a field with this roughness would have as a prior, if what
+    /// else makes it rough is noise of variance `noise` (of that which the weights of the rays take
+    /// it for) as the projections hand it on; `information` as information() has it per voxel, the
+    /// share of other unknowns of the voxel taken out. Within a factor of 30 of the field's present
+    /// weight. Not collective.
+    double matching_smoothness(std::size_t field, double roughness, double information,
+                               double noise) const;
     /// ½ Σ W |m − d|² of the last objective, without smoothness.
     double last_misfit() const;
 

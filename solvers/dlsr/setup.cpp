@@ -108,7 +108,7 @@ void SetupBuilder::add_amount(const Quantity& quantity, const std::vector<double
         field.field.unit = 1;
         field.field.lower = 0;
     }
-    field.field.smoothness = options_.amount_smoothness;
+    field.field.smoothness = options_.amount_smoothness.value_or(1);
     field.field.edge = infinity;
     field.field.max_gap = 1;
     setup_.fields.push_back(std::move(field));
@@ -381,6 +381,11 @@ std::optional<GlobalRanges> moved_ranges(const Setup& setup, std::span<const dou
     if (!moved)
         return {};
     return ranges;
+}
+
+bool is_smooth_amount(const Setup::Field& field) {
+    return field.field.shape < 0 && field.field.treatment == FieldTreatment::voxel &&
+           field.field.smoothness > 0 && !field.late;
 }
 
 } // namespace xrdct::dlsr

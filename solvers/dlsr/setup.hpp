@@ -71,6 +71,10 @@ struct Setup {
 Setup make_setup(const SharedMemoryTeam& team, const Options& options,
                  const ConventionalMaps& conventional, double pixel);
 
+/// Whether it has amounts per voxel that are tied to their neighbours, of a part that did not start
+/// absent.
+bool is_smooth_amount(const Setup::Field& field);
+
 /// Ranges of the global shapes, for which patterns are tabulated, and where they start.
 struct GlobalRanges {
     std::vector<double> lower, upper, start;

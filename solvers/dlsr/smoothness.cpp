@@ -2,6 +2,7 @@
 #include "solvers/dlsr/smoothness.hpp"
 
 #include "base/assertions.hpp"
+#include "base/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -61,6 +62,26 @@ Smoothness::Smoothness(const Unknowns& unknowns, std::size_t n) : unknowns_(unkn
     });
 }
 
+std::vector<double> Smoothness::differences(std::size_t f, std::span<const double> values) const {
+    std::vector<double> result(values.size(), 0.0);
+    for (const NeighbourPair& pair : pairs_[f]) {
+        const double difference = static_cast<double>(pair.inverse_distance) / grid_symbol *
+                                  (values[pair.a] - values[pair.b]);
+        result[pair.a] += difference;
+        result[pair.b] -= difference;
+    }
+    return result;
+}
+
+void Smoothness::add_fine_product(std::size_t f, std::span<const double> twice,
+                                  std::span<double> out) const {
+    const auto four = differences(f, differences(f, twice));
+    const auto [from, to] = unknowns_.own_voxels(f);
+    const double weight = unknowns_.fields()[f].fineness;
+    for (std::size_t v = from; v < to; ++v)
+        out[unknowns_.first(f) + v - unknowns_.own().begin] += weight * four[v];
+}
+
 double Smoothness::cost(std::span<const double> x, std::span<double> gradient) const {
     XRDCT_ASSERT(x.size() == unknowns_.size(), "the unknowns of all ranks");
     double total = 0;
@@ -94,7 +115,27 @@ double Smoothness::cost(std::span<const double> x, std::span<double> gradient) c
         }
         total += smoothness * cost;
     }
+    for (std::size_t f = 0; f < pairs_.size(); ++f) {
+        if (!is_fine(f) || !unknowns_.owns_some(f))
+            continue;
+        const auto twice = differences_twice(f, x);
+        const auto [from, to] = unknowns_.own_voxels(f);
+        for (std::size_t v = from; v < to; ++v)
+            total += 0.5 * unknowns_.fields()[f].fineness * twice[v] * twice[v];
+        if (!gradient.empty())
+            add_fine_product(f, twice, gradient);
+    }
     return total;
+}
+
+double Smoothness::typical_difference(std::size_t f, std::span<const double> x) const {
+    constexpr double median_of_normal = 0.4549; // of the squares
+    const std::size_t first = unknowns_.first(f);
+    std::vector<double> squares;
+    for (const NeighbourPair& pair : pairs_[f])
+        if (const double difference = x[first + pair.a] - x[first + pair.b]; difference != 0)
+            squares.push_back(static_cast<double>(pair.inverse_distance) * difference * difference);
+    return squares.empty() ? 0 : median(std::move(squares)) / median_of_normal;
 }
 
 void Smoothness::allocate_weights() {
@@ -136,6 +177,9 @@ void Smoothness::add_hessian_product(std::span<const double> v, std::span<double
                      out);
         }
     }
+    for (std::size_t f = 0; f < pairs_.size(); ++f)
+        if (is_fine(f) && unknowns_.owns_some(f))
+            add_fine_product(f, differences_twice(f, v), out);
 }
 
 void Smoothness::add_diagonal(std::span<double> diagonal) const {
@@ -146,6 +190,11 @@ void Smoothness::add_diagonal(std::span<double> diagonal) const {
                 diagonal[unknowns_.first(f) + pairs_[f][s].a] += weight;
                 diagonal[unknowns_.first(f) + pairs_[f][s].b] += weight;
             }
+    for (std::size_t f = 0; f < pairs_.size(); ++f)
+        if (unknowns_.team().owns(f) && is_fine(f))
+            for (std::size_t v = 0; v < unknowns_.voxels(f); ++v)
+                diagonal[unknowns_.first(f) + v] +=
+                    mean_fine_symbol * unknowns_.fields()[f].fineness;
 }
 
 } // namespace xrdct::dlsr

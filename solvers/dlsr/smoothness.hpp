@@ -11,6 +11,10 @@
 
 namespace xrdct::dlsr {
 
+/// L at half a cycle per voxel, between that along an axis and that along a diagonal; the mean of
+/// (L / that)⁴ over all frequencies.
+inline constexpr double grid_symbol = 5, mean_fine_symbol = 676.0 / 625;
+
 /// The smoothness of the voxel fields (Field::smoothness, edge, max_gap): a sum over pairs of
 /// neighbouring voxels, with its gradient, its Hessian at a point (edges by lagged weights,
 /// Vogel and Oman, SIAM J. Sci. Comput. 17, 227 (1996)) and the diagonal of that. Fields without
@@ -27,6 +31,14 @@ class Smoothness {
     /// share of the gradient unless `gradient` is empty.
     double cost(std::span<const double> x, std::span<double> gradient) const;
 
+    bool is_fine(std::size_t field) const {
+        return unknowns_.is_per_voxel(field) && unknowns_.fields()[field].fineness > 0;
+    }
+    /// The mean of s_ij (x_i − x_j)² over the pairs of a field if they were normally distributed,
+    /// from its median: a few borders do not count. Pairs that are equal to the last bit (held,
+    /// absent) are passed over; 0 without others. The same on all ranks.
+    double typical_difference(std::size_t field, std::span<const double> x) const;
+    std::size_t pair_count(std::size_t field) const { return pairs_[field].size(); }
     /// Makes room for the weights of all pairs. Collective over the team.
     void allocate_weights();
     /// This member's share of the pairs' weights at x; the team waits afterwards.
@@ -42,6 +54,16 @@ class Smoothness {
         std::uint32_t a, b;
         float inverse_distance; ///< s_ab, per voxel
     };
+    /// L/5 of a field's values or of what it made of them, all voxels.
+    std::vector<double> differences(std::size_t field, std::span<const double> values) const;
+    /// Adds the own share of fineness · (L/5)⁴ x in a field.
+    void add_fine_product(std::size_t field, std::span<const double> twice,
+                          std::span<double> out) const;
+    /// (L/5)² x in a field.
+    std::vector<double> differences_twice(std::size_t field, std::span<const double> x) const {
+        return differences(
+            field, differences(field, x.subspan(unknowns_.first(field), unknowns_.voxels(field))));
+    }
     static std::vector<NeighbourPair> neighbour_pairs(std::span<const std::size_t> pixels,
                                                       std::size_t n, std::size_t max_gap);
     /// Adds the derivative by the difference of a pair to the own share.

@@ -2,6 +2,7 @@
 #include "solvers/dlsr/solve.hpp"
 
 #include "base/numbers.hpp"
+#include "solvers/dlsr/amount_smoothness.hpp"
 #include "solvers/dlsr/cross_validation.hpp"
 #include "solvers/dlsr/diagnostics.hpp"
 #include "solvers/dlsr/fit.hpp"
@@ -31,6 +32,7 @@ class Phases {
     explicit Phases(Fit& fit)
         : fit_(fit), system_(fit.system()), options_(system_.options()),
           choose_(!options_.smoothness && system_.has_smooth_fields()),
+          tie_(!options_.amount_smoothness),
           settle_(!fit.state().geometry.settled &&
                   (options_.axis_offset != AxisRefinement::fixed || options_.refine_distance ||
                    options_.correct_radial_scale)) {}
@@ -40,10 +42,13 @@ class Phases {
 
   private:
     Phase phase() const { return fit_.state().phase; }
+    Phase after_first_steps() const { return tie_ ? Phase::amounts : after_amounts(); }
+    Phase after_amounts() const { return settle_ ? Phase::geometry : after_geometry(); }
     Phase after_geometry() const { return choose_ ? Phase::validation : Phase::last_steps; }
     double weight() const { return choose_ ? first_weight : options_.smoothness.value_or(0); }
     void take_rough_steps();
     void take_first_steps();
+    void tie_amounts();
     void find_geometry();
     void take_last_steps();
 
@@ -51,6 +56,7 @@ class Phases {
     System& system_;
     const Options& options_;
     bool choose_; ///< the weight of the smoothness
+    bool tie_;    ///< amounts, as strongly as the data ask for
     bool settle_; ///< the geometry
 };
 
@@ -71,9 +77,17 @@ void Phases::take_first_steps() {
     // Weights are compared from a fit that has settled: the next ones go on from it, and what
     // its steps had left to gain would count for them.
     fit_.solve_and_replace("step", choose_ ? options_.convergence : 1e-2,
-                           std::min(options_.max_iterations, choose_ ? 8 : 2));
-    fit_.enter(settle_ ? Phase::geometry : after_geometry());
+                           std::min(options_.max_iterations, choose_ && !tie_ ? 8 : 2));
+    fit_.enter(after_first_steps());
     system_.observer().lap("fit");
+}
+
+void Phases::tie_amounts() {
+    fit_.set_smoothness(weight());
+    choose_amount_smoothness(fit_, choose_ ? options_.convergence : 1e-2,
+                             std::min(options_.max_iterations, choose_ ? 8 : 2));
+    fit_.enter(after_amounts());
+    system_.observer().lap("amounts");
 }
 
 void Phases::find_geometry() {
@@ -103,10 +117,12 @@ void Phases::run() {
                                                              : system_.weight());
     if (phase() == Phase::rough_steps)
         take_rough_steps();
-    if (phase() == Phase::first_steps && !choose_ && !settle_)
+    if (phase() == Phase::first_steps && !choose_ && !settle_ && !tie_)
         fit_.enter(Phase::last_steps);
     if (phase() == Phase::first_steps)
         take_first_steps();
+    if (phase() == Phase::amounts)
+        tie_amounts();
     if (phase() == Phase::geometry)
         find_geometry();
     if (phase() == Phase::validation) {

@@ -8,8 +8,9 @@ namespace xrdct::dlsr {
 
 namespace {
 
-constexpr std::array<std::pair<Phase, std::string_view>, 6> names{{{Phase::rough_steps, "rough"},
+constexpr std::array<std::pair<Phase, std::string_view>, 7> names{{{Phase::rough_steps, "rough"},
                                                                    {Phase::first_steps, "fit"},
+                                                                   {Phase::amounts, "amounts"},
                                                                    {Phase::geometry, "geometry"},
                                                                    {Phase::validation, "held-out"},
                                                                    {Phase::last_steps, "final"},

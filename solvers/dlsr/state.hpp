@@ -14,6 +14,7 @@ namespace xrdct::dlsr {
 enum class Phase {
     rough_steps, ///< with the cells of phases that start absent held
     first_steps, ///< with the first weight of the smoothness
+    amounts,     ///< finding the smoothness of amounts
     geometry,
     validation, ///< choosing the weight
     last_steps, ///< with the chosen one
@@ -35,6 +36,12 @@ struct GeometryProgress {
     double settled_below = 0; ///< change that ends it
 };
 
+/// What the data say of the smoothness of amounts, per field; 0 where it was not chosen.
+struct AmountSmoothness {
+    std::vector<double> weight, edge, fineness; ///< as Field has them
+    int rounds = 0;                             ///< how often they were chosen
+};
+
 /// Where the steps of a fit stand.
 struct FitState {
     double smoothness = 0; ///< weight in force
@@ -47,6 +54,8 @@ struct FitState {
     /// Per field, for amounts of phases that start absent: factor of their smoothness; empty: not
     /// known yet.
     std::vector<double> ties;
+    /// Smoothness of amounts that was chosen, per field; empty: that of the options.
+    AmountSmoothness amounts;
     double trust_radius = 0, initial_gradient_norm = 0;
     int iteration = 0, reason = 0; ///< the reason as petsc::StopReason
     std::vector<Result::Step> history;

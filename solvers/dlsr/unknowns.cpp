@@ -87,6 +87,14 @@ void Unknowns::set_smoothness(std::size_t field, double smoothness, double edge)
     fields_[field].edge = edge;
 }
 
+void Unknowns::set_fineness(std::size_t field, double fineness) {
+    if (field >= fields_.size() || !(fineness >= 0) || !std::isfinite(fineness))
+        throw Error(fmt::format("DLSR: fineness {} of field {} of {}; expected a weight of at "
+                                "least 0",
+                                fineness, field, fields_.size()));
+    fields_[field].fineness = fineness;
+}
+
 void Unknowns::set_global_bounds(std::size_t global, double lower, double upper) {
     if (global >= globals_.size())
         throw Error("DLSR: bounds of a global parameter that does not exist");

@@ -11,8 +11,8 @@ namespace xrdct::dlsr {
 namespace {
 
 TEST(Phases, HaveTheNamesOfTheCheckpoints) {
-    for (const auto phase : {Phase::rough_steps, Phase::first_steps, Phase::geometry,
-                             Phase::validation, Phase::last_steps, Phase::esd})
+    for (const auto phase : {Phase::rough_steps, Phase::first_steps, Phase::amounts,
+                             Phase::geometry, Phase::validation, Phase::last_steps, Phase::esd})
         EXPECT_EQ(parse_phase(to_string(phase)), phase);
     EXPECT_EQ(to_string(Phase::first_steps), "fit");
     EXPECT_EQ(to_string(Phase::validation), "held-out");
