@@ -153,6 +153,29 @@ TEST(Strangers, SizesOfABodyByConventionalMaps) {
     EXPECT_LE(size.median, 0.05);
 }
 
+/// Root of the mean squared error of the density [g/cm³] of a phase.
+double density_error(const std::filesystem::path& product, const std::string& stage,
+                     const std::filesystem::path& truth, const std::string& phase) {
+    const auto found = map_of(product, "entry/" + stage + "/" + phase + "/density"),
+               expected = map_of(truth, phase + "/density");
+    double squares = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i)
+        squares += std::pow((std::isfinite(found[i]) ? found[i] : 0) - expected[i], 2);
+    return std::sqrt(squares / static_cast<double>(expected.size()));
+}
+
+/// Amounts of the DLSR have at most so much of the error of the conventional ones.
+void expect_sharper(const std::filesystem::path& results, const std::filesystem::path& truth,
+                    const std::vector<std::string>& phases, double part) {
+    for (const auto& phase : phases) {
+        const double dlsr = density_error(results / "dlsr.nxs", "dlsr", truth, phase),
+                     conventional =
+                         density_error(results / "rietveld.nxs", "rietveld", truth, phase);
+        EXPECT_LE(dlsr, part * conventional) << phase;
+        ::testing::Test::RecordProperty(phase + "_density", std::to_string(dlsr / conventional));
+    }
+}
+
 TEST(Strangers, CellsAndSizesOfABodyByDlsr) {
     const auto job = measured_data("strangers/body_a.toml");
     if (!job)
@@ -176,6 +199,7 @@ TEST(Strangers, CellsAndSizesOfABodyByDlsr) {
             expected += value;
     }
     EXPECT_NEAR(mass / expected, 1, 0.04);
+    expect_sharper(folder / "results", truth, {"CeO2", "Cu", "graphite"}, 0.85);
 }
 
 // Parallax moves lines by 0.5 %, the cells of the two cathode phases differ by 0.4 %.
@@ -193,6 +217,8 @@ TEST(Strangers, CellWithParallaxByDlsr) {
     EXPECT_LE(std::abs(found.c_bias), 8e-4);
     EXPECT_LE(found.c_median, 2e-3);
     EXPECT_LE(found.fractions, 0.01);
+    expect_sharper(folder / "results", job->parent_path() / "cell_a_truth.h5",
+                   {"Fe", "Cu", "Al", "NMC532", "LiC6", "LiC12"}, 1);
 }
 
 } // namespace

@@ -27,6 +27,7 @@ dlsr::State some_state() {
     state.fit.passes_begin = 4;
     state.fit.ranges = {{0.5}, {1.5}, {1}};
     state.fit.ties = {1, 40};
+    state.fit.amounts = {{3, 0}, {0.1, 0}, {12, 0}, 2};
     state.fit.iteration = 7;
     state.fit.history = {{1, 10, 9, 0.1, 0.2, 0.05, 12}, {2, 8, 7, 0.05, 0.1, 0.04, 30}};
     state.geometry.settled = true;
@@ -54,6 +55,10 @@ TEST(DlsrCheckpoint, IsReadAsItWasWritten) {
     EXPECT_EQ(read->state.fit.data_x, state.fit.data_x);
     EXPECT_EQ(read->state.fit.passes_begin, 4);
     EXPECT_EQ(read->state.fit.ties, (std::vector<double>{1, 40}));
+    EXPECT_EQ(read->state.fit.amounts.weight, state.fit.amounts.weight);
+    EXPECT_EQ(read->state.fit.amounts.edge, state.fit.amounts.edge);
+    EXPECT_EQ(read->state.fit.amounts.fineness, state.fit.amounts.fineness);
+    EXPECT_EQ(read->state.fit.amounts.rounds, 2);
     EXPECT_EQ(read->state.fit.ranges.upper, state.fit.ranges.upper);
     EXPECT_EQ(read->state.fit.iteration, 7);
     ASSERT_EQ(read->state.fit.history.size(), 2U);

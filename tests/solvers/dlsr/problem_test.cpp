@@ -366,6 +366,96 @@ TEST(Problem, SmoothnessOfNeighboursAndAcrossGaps) {
     EXPECT_NEAR(s.smoothness(x) / doubled, 1, 1e-10);
 }
 
+TEST(Problem, FinenessCostsWhatAGridCannotHold) {
+    const SmallScan& scan = small();
+    Spread s = spread(world(), all_voxel(scan)), plain = spread(world(), all_voxel(scan));
+    constexpr double weight = 0.7;
+    s.problem->set_fineness(cathode_part, weight);
+    const auto fine = [&](const std::vector<double>& x) {
+        return s.smoothness(x) - plain.smoothness(x);
+    };
+    std::size_t first = 0;
+    for (std::size_t p = 0; p < cathode_part; ++p)
+        first += s.op.pixels(p).size();
+    const std::size_t n = s.op.pixels(cathode_part).size();
+    const auto near = links(s.op, cathode_part, scan.grid.n, 1);
+    const auto x = moved(s.start(), 0.4, random_numbers(s.problem->size(), 5));
+    std::vector<double> twice(x.begin() + static_cast<std::ptrdiff_t>(first),
+                              x.begin() + static_cast<std::ptrdiff_t>(first + n));
+    for (int round = 0; round < 2; ++round) {
+        std::vector<double> next(n, 0.0);
+        for (const Link& link : near) {
+            next[link.a] += (twice[link.a] - twice[link.b]) / 5;
+            next[link.b] -= (twice[link.a] - twice[link.b]) / 5;
+        }
+        twice = next;
+    }
+    double expected = 0;
+    for (const double value : twice)
+        expected += 0.5 * weight * value * value;
+    EXPECT_NEAR(fine(x) / expected, 1, 1e-9);
+
+    auto constant = x;
+    std::fill_n(constant.begin() + static_cast<std::ptrdiff_t>(first), n, 3.0);
+    EXPECT_NEAR(fine(constant), 0, 1e-9 * expected);
+
+    // It is quadratic: the gradient's change along v is the product with v.
+    const auto v = random_numbers(x.size(), 6);
+    const auto slope_of = [&](const std::vector<double>& at) {
+        return moved(s.gradient(at), -1, plain.gradient(at));
+    };
+    const auto change = moved(slope_of(moved(x, 1, v)), -1, slope_of(x));
+    s.linearise(x);
+    plain.linearise(x);
+    auto product = s.product(v);
+    EXPECT_LT(::distance(moved(product, -1, plain.product(v)), change), 1e-6 * ::norm(product));
+    EXPECT_NEAR(fine(moved(x, 1, v)) - fine(x) - ::dot(slope_of(x), v) - 0.5 * ::dot(change, v), 0,
+                1e-6 * expected);
+    EXPECT_THROW(s.problem->set_fineness(cathode_part, -1), Error);
+    EXPECT_THROW(s.problem->set_fineness(99, 1), Error);
+}
+
+TEST(Problem, SmoothnessMatchesThePriorThatMadeAField) {
+    Spread s = spread(world(), all_voxel(small()));
+    constexpr double information = 1e5, noise = 1, before = 0.3;
+    s.problem->set_smoothness(cathode_part, before, infinity);
+    // That of a voxel in a field of such a prior; noise hardly disturbs it.
+    const auto roughness = [](double prior) { return 1 / prior; };
+    for (const double prior : {before / 5, before, before * 5})
+        EXPECT_NEAR(
+            s.problem->matching_smoothness(cathode_part, roughness(prior), information, noise) /
+                prior,
+            1, 0.05);
+    // Noise alone asks for the strongest prior in reach, what is rougher than any for the weakest.
+    EXPECT_NEAR(s.problem->matching_smoothness(cathode_part, 0, information, noise), before * 30,
+                1e-9 * before);
+    EXPECT_NEAR(s.problem->matching_smoothness(cathode_part, 1e9, information, noise), before / 30,
+                1e-9 * before);
+}
+
+TEST(Problem, RoughnessIsThatOfTypicalNeighbours) {
+    const SmallScan& scan = small();
+    Spread s = spread(world(), all_voxel(scan));
+    std::size_t first = 0;
+    for (std::size_t p = 0; p < cathode_part; ++p)
+        first += s.op.pixels(p).size();
+    const std::size_t n = s.op.pixels(cathode_part).size();
+    auto x = s.start();
+    std::mt19937_64 random(3);
+    std::normal_distribution<double> normal(0, 0.5);
+    for (std::size_t v = 0; v < n; ++v)
+        x[first + v] = normal(random);
+    const auto pairs = static_cast<double>(links(s.op, cathode_part, scan.grid.n, 1).size());
+    const double expected = 2 * 0.25 * pairs / static_cast<double>(n);
+    EXPECT_NEAR(s.problem->roughness(cathode_part, s.share(x)) / expected, 1, 0.25);
+    // A border does not count.
+    for (std::size_t v = 0; v < n; ++v)
+        x[first + v] += v < n / 2 ? 100 : 0;
+    EXPECT_NEAR(s.problem->roughness(cathode_part, s.share(x)) / expected, 1, 0.4);
+    std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(first), n, 1.0);
+    EXPECT_EQ(s.problem->roughness(cathode_part, s.share(x)), 0);
+}
+
 TEST(Problem, SmoothnessAloneOfAStepAndAConstant) {
     // With an edge a step costs less than quadratically, a constant nothing.
     const SmallScan& scan = small();
