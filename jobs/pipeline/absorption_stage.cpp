@@ -16,6 +16,7 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -43,6 +44,7 @@ struct Correction {
     absorption::SelfAbsorptionResult result;
     rietveld::PatternModel model;
     bool phases = false;
+    std::optional<absorption::BodyFindings> body;
 };
 
 /// Collective.
@@ -70,7 +72,7 @@ Correction correct_by_phases(StageContext& context, const std::string& stage,
         timings.lap(part.at(solver.step()));
     context.transmission = solver.state().result.transmission;
     auto state = solver.take_state();
-    return {std::move(state.result), std::move(state.model), true};
+    return {std::move(state.result), std::move(state.model), true, std::move(state.body)};
 }
 
 /// Collective.
@@ -99,7 +101,7 @@ Correction correct(StageContext& context, const std::string& stage, program::Tim
                                                fbp_options(job));
     });
     timings.lap("compute");
-    return {std::move(result), {}, false};
+    return {std::move(result), {}, false, {}};
 }
 
 } // namespace
@@ -113,7 +115,7 @@ std::vector<std::string> AbsorptionStage::tables(const settings::Job& /*job*/) c
 }
 
 std::vector<std::string> AbsorptionStage::reserved_names() const {
-    return {"attenuation", "rays", "convergence", "timings"};
+    return {"attenuation", "rays", "convergence", "body", "timings"};
 }
 
 bool AbsorptionStage::is_active(const settings::Job& job) const {
@@ -152,11 +154,16 @@ StageSummary AbsorptionStage::run(StageContext& context) const {
             write_attenuation(stage, context.scan, found.result);
             if (found.phases)
                 write_phase_absorption(stage, context.scan, found.model, found.result);
+            if (found.body)
+                write_body(stage, *found.body);
             set_default_phase(stage, job);
             stage.write_string(
                 "method",
                 job.absorption.method == AbsorptionMethod::transmission
                     ? "measured transmission, zero order: intensity / transmission"
+                : found.body
+                    ? "transmission from one image of what attenuates, zero order; it agrees with "
+                      "the amounts of the phases along all rays that it corrects"
                     : "transmission from the amounts of the phases along every ray, zero order; "
                       "iterated until it agrees with the amounts that it corrects");
             timings.lap("write");

@@ -48,7 +48,7 @@ void read_container(Settings& s, AbsorptionSettings& absorption) {
 AmountCalibration resolved_calibration(const AbsorptionSettings& absorption) {
     if (absorption.calibration != AmountCalibration::automatic)
         return absorption.calibration;
-    if (absorption.method == AbsorptionMethod::transmission)
+    if (absorption.method != AbsorptionMethod::phases)
         return AmountCalibration::transmission;
     if (!std::isnan(absorption.mass_per_length))
         return AmountCalibration::mass;

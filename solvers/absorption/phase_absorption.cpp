@@ -149,10 +149,12 @@ void PhaseAbsorption::tell_body() {
     if (body.rest_error > 0)
         how += fmt::format(", an even rest of {:.4f} +- {:.4f} 1/mm", body.rest, body.rest_error);
     observer_.note(fmt::format(
-        "absorption: constant of the amounts {:.5g}{}; {:.4g} mg/mm; moments of the amounts miss "
+        "constant of the amounts {:.5g}{}; {:.4g} mg/mm; moments of the amounts miss "
         "what only turns by {:.2f} % as seen, {:.2f} % corrected",
         state_.result.constant, how, body.mass_per_length, 100 * body.inconsistency_seen,
         100 * body.inconsistency));
+    for (const auto& note : body.notes)
+        observer_.note(note);
     if (body.container)
         observer_.note(fmt::format(
             "container at x {:.3f}, y {:.3f} mm, {}", body.container->container.centre_x,

@@ -21,6 +21,11 @@ namespace {
 constexpr std::size_t fine_enough = 160;
 /// Misfit of the image beyond noise from which on it explains nothing.
 constexpr double largest_misfit = 0.06;
+/// Relative standard deviation of the constant by the scan below which it may contradict.
+constexpr double told_well = 0.1;
+/// What a contradicting constant would do to ln T of 95 % of the rays, from which on it is refused.
+constexpr double largest_contradiction = 0.1;
+constexpr std::size_t fewest_rotations = 8;
 
 void check(std::size_t rays, const BodyAbsorptionInput& input,
            const BodyAbsorptionOptions& options) {
@@ -179,6 +184,7 @@ class Correction {
                                     image.steps, image.change));
     }
 
+    void compare_with_scan(const FoundScale& found, BodyFindings& body) const;
     BodyAbsorptionResult finish(const FoundScale& found);
     void make_images(const BodyLevel& level, SelfAbsorptionResult& result, double rest) const;
 
@@ -191,6 +197,27 @@ class Correction {
     BeforeImage progress_;
     std::optional<ContainerPlace> place_;
 };
+
+/// A constant from elsewhere against what the scan says itself, where it says anything.
+void Correction::compare_with_scan(const FoundScale& found, BodyFindings& body) const {
+    if (options_.scale == BodyScale::consistency ||
+        coarse_.geometry().rotation.size() < fewest_rotations)
+        return;
+    const auto scan = tension(coarse_, found, progress_);
+    const double change = std::abs(scan.change);
+    if (!(scan.error < told_well) || change < std::max(0.1, 4 * scan.error))
+        return;
+    const auto text = fmt::format(
+        "the scan's own consistency asks for {} absorption by the phases: amounts {:.0f} % {} (+- "
+        "{:.1f} %)",
+        scan.change > 0 ? "more" : "less", 100 * std::abs(std::expm1(scan.change)), scan.change > 0 ? "larger" : "smaller",
+        100 * scan.error);
+    if (change > 6 * scan.error && scan.transmission > largest_contradiction)
+        throw Error(fmt::format("absorption: the given mass, density, fraction or constant does not "
+                                "fit the scan: {}",
+                                text));
+    body.notes.push_back(text);
+}
 
 BodyAbsorptionResult Correction::finish(const FoundScale& found) {
     BodyLevel fine(geometry_, grid_, input_, options_, 1);
@@ -221,6 +248,7 @@ BodyAbsorptionResult Correction::finish(const FoundScale& found) {
     body.inconsistency_seen = inconsistency(fine, {});
     body.inconsistency = inconsistency(fine, correction.transmission);
     body.container = place_;
+    compare_with_scan(found, body);
     return result;
 }
 

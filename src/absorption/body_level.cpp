@@ -97,7 +97,7 @@ BodyLevel::BodyLevel(const tomography::ScanGeometry& geometry, const tomography:
         variance_.push_back(std::isfinite(value) ? std::max(0.0F, value) + 0.1 * highest
                                                  : std::numeric_limits<double>::quiet_NaN());
     solver_ = std::make_unique<BodyImageSolver>(geometry_, grid_, seen_, variance_);
-    find_outline();
+    outline_ = mask_of(total_, std::max(0.1, options.mask_threshold));
     place({});
 }
 
@@ -139,15 +139,17 @@ void BodyLevel::bin_rays(const tomography::ScanGeometry& geometry, std::size_t b
     total_ = average(input_.seen.total);
 }
 
-void BodyLevel::find_outline() {
+std::vector<unsigned char> BodyLevel::mask_of(std::span<const float> sinogram,
+                                              double threshold) const {
     std::vector<float> image(grid_.size());
     tomography::FilteredBackProjection(geometry_, grid_, options_.fbp)
-        .reconstruct(total_, 1, image);
-    outline_ = sample_mask(weighted_smooth(std::vector<double>(image.begin(), image.end()),
-                                           std::vector<double>(image.size(), 1.0), grid_.n, grid_.n,
-                                           0.7, 0.7),
-                           std::max(0.1, options_.mask_threshold));
-    drop_specks(outline_, grid_.n);
+        .reconstruct(sinogram, 1, image);
+    auto mask = sample_mask(weighted_smooth(std::vector<double>(image.begin(), image.end()),
+                                            std::vector<double>(image.size(), 1.0), grid_.n,
+                                            grid_.n, 0.7, 0.7),
+                            threshold);
+    drop_specks(mask, grid_.n);
+    return mask;
 }
 
 double BodyLevel::inside_area() const {
@@ -156,7 +158,12 @@ double BodyLevel::inside_area() const {
 }
 
 Circle BodyLevel::sample_circle() const {
-    return enclosing_circle(grid_, outline_);
+    // What holds the sample scatters, but not in lines.
+    std::vector<float> volume(total_.size(), 0.0F);
+    for (const auto& phase : amounts_)
+        for (std::size_t i = 0; i < volume.size(); ++i)
+            volume[i] += phase[i];
+    return enclosing_circle(grid_, mask_of(volume, 0.2));
 }
 
 void BodyLevel::place(const std::optional<Container>& container) {

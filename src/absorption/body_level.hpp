@@ -50,7 +50,8 @@ class BodyLevel {
 
   private:
     void bin_rays(const tomography::ScanGeometry& geometry, std::size_t bin);
-    void find_outline();
+    /// [y][x], where the image of a sinogram exceeds a share of its high values.
+    std::vector<unsigned char> mask_of(std::span<const float> sinogram, double threshold) const;
 
     const BodyAbsorptionInput& input_;
     const BodyAbsorptionOptions& options_;

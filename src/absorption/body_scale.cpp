@@ -170,9 +170,13 @@ double coarse_constant(Residuals& residuals, const BodyLevel& level) {
     return std::exp(logarithm);
 }
 
+/// What 95 % of the changes do not exceed.
+double almost_all(const std::vector<float>& changes) {
+    return quantile({changes.begin(), changes.end()}, 0.95);
+}
+
 void check_told(const FoundScale& found, const Minimum& minimum) {
-    const std::vector<double> change(minimum.change.begin(), minimum.change.end());
-    const double transmission = quantile(change, 0.95);
+    const double transmission = almost_all(minimum.change);
     if (found.constant_error <= largest_constant_error &&
         transmission <= largest_transmission_error)
         return;
@@ -267,6 +271,24 @@ FoundScale scale_by_consistency(const BodyLevel& level, bool rest, const BeforeI
     found.rest_error = rest ? minimum.error[1] : 0;
     check_told(found, minimum);
     return found;
+}
+
+ScaleTension tension(const BodyLevel& level, const FoundScale& found, const BeforeImage& progress) {
+    Residuals residuals(level, progress);
+    residuals.start_from(found.image, found.constant);
+    double constant = found.constant;
+    ScaleTension result;
+    for (int round = 0; round < 6; ++round) {
+        const auto minimum = look_about(residuals, level, constant, found.rest, false);
+        const double step = std::clamp(minimum.step[0], -0.2, 0.2);
+        constant *= std::exp(step);
+        const double change = std::log(constant / found.constant);
+        result = {change, minimum.error[0],
+                  almost_all(minimum.change) * std::abs(change) / minimum.error[0]};
+        if (std::abs(step) < std::max(0.5 * minimum.error[0], 0.01))
+            break;
+    }
+    return result;
 }
 
 double inconsistency(const BodyLevel& level, std::span<const float> transmission) {

@@ -31,6 +31,13 @@ FoundScale scale_by(const BodyLevel& level, double highest,
 /// conditions of Helgason and Ludwig of order 0 to 2. Throws Error when they do not tell.
 FoundScale scale_by_consistency(const BodyLevel& level, bool rest, const BeforeImage& progress);
 
+/// What the conditions say about a constant that comes from elsewhere: the change of ln K that they
+/// ask for, its standard deviation, and what it would do to ln T of 95 % of the rays.
+struct ScaleTension {
+    double change = 0, error = 0, transmission = 0;
+};
+ScaleTension tension(const BodyLevel& level, const FoundScale& found, const BeforeImage& progress);
+
 /// Root mean square residual of the conditions over the root mean square of the total amounts, of
 /// amounts over a transmission; empty: as they are.
 double inconsistency(const BodyLevel& level, std::span<const float> transmission);
