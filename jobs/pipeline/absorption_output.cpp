@@ -116,7 +116,7 @@ void write_phase_absorption(hdf5::Group& stage, const Scan& scan,
     write_phases(stage, scan, model, result);
     if (result.wall)
         write_ring(stage, result);
-    if (!result.changes.empty())
+    if (result.changes.size() > 1)
         write_convergence(stage, result.changes);
 }
 

@@ -229,12 +229,13 @@ BodyAbsorptionResult Correction::finish(const FoundScale& found) {
     const auto image =
         fine.solve(found.constant, found.rest,
                    same ? std::span<const float>(found.image.mu) : std::span<const float>(),
-                   {options_.max_iterations, 12, options_.tolerance});
+                   {3 * options_.max_iterations, 12, options_.tolerance});
     check_image(image, fine.noise());
     BodyAbsorptionResult result;
     auto& correction = result.correction;
     correction.converged = image.converged;
     correction.iterations = images_;
+    correction.changes = {image.change};
     correction.constant = found.constant;
     correction.transmission = fine.transmission(image, found.rest);
     correction.mu_map = image.mu;

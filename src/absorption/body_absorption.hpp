@@ -36,7 +36,7 @@ struct BodyAbsorptionOptions {
     double mask_threshold = 0.025;      ///< of the total image's 99th percentile: the outline
     tomography::FbpOptions fbp;
     double tolerance = 1e-3; ///< largest change of nearly any ray's transmission at the end
-    int max_iterations = 40; ///< steps of the image
+    int max_iterations = 30; ///< a third of the most steps of the last image
 };
 
 /// As SelfAbsorptionInput, but without a measured transmission, and with `density` of the solid

@@ -12,6 +12,8 @@ namespace {
 
 constexpr double least_slope = 0.2;   ///< of P exp(−P − b), over exp(−P − b)
 constexpr double largest_depth = 8.0; ///< beyond which nothing is seen
+constexpr double least_gain = 1e-3;   ///< of the misfit in a step, relative
+constexpr int most_halvings = 3;      ///< of a step that makes the misfit larger
 
 double dot(std::span<const float> a, std::span<const float> b) {
     double sum = 0;
@@ -93,6 +95,24 @@ void BodyImageSolver::improve(const Linearisation& at, std::vector<float>& mu, i
         mu[i] = std::max(0.0F, mu[i] + step[i]);
 }
 
+/// Residuals and slopes of all rays, and the misfit.
+double BodyImageSolver::look(const BodyImage& image, double constant, std::span<const double> known,
+                             Linearisation& at) const {
+    double squares = 0, scale = 0;
+    for (std::size_t i = 0; i < seen_.size(); ++i) {
+        const double depth = std::min<double>(image.depth[i], largest_depth);
+        const double lets = std::exp(-depth - (known.empty() ? 0.0 : known[i]));
+        const double wanted = constant * seen_[i], off = wanted - depth * lets;
+        const double slope =
+            std::copysign(std::max(std::abs(1 - depth), least_slope), 1 - depth) * lets;
+        squares += weight_[i] * off * off;
+        scale += weight_[i] * wanted * wanted;
+        at.pull[i] = static_cast<float>(weight_[i] * slope * off);
+        at.curvature[i] = static_cast<float>(weight_[i] * slope * slope);
+    }
+    return scale > 0 ? std::sqrt(squares / scale) : 0;
+}
+
 BodyImage BodyImageSolver::solve(double constant, std::span<const double> known,
                                  std::span<const float> start,
                                  const BodyImageOptions& options) const {
@@ -104,35 +124,28 @@ BodyImage BodyImageSolver::solve(double constant, std::span<const double> known,
     image.depth.resize(rays);
     projector_.forward(image.mu, 1, image.depth);
     Linearisation at{std::vector<float>(rays), std::vector<float>(rays)};
-    std::vector<float> before(rays), changes;
-    double scale = 0;
-    for (std::size_t i = 0; i < rays; ++i)
-        scale += weight_[i] * constant * seen_[i] * constant * seen_[i];
-    const auto look = [&] {
-        double squares = 0;
-        for (std::size_t i = 0; i < rays; ++i) {
-            const double depth = std::min<double>(image.depth[i], largest_depth);
-            const double lets = std::exp(-depth - (known.empty() ? 0.0 : known[i]));
-            const double off = constant * seen_[i] - depth * lets;
-            const double slope = std::copysign(std::max(std::abs(1 - depth), least_slope), 1 - depth) * lets;
-            squares += weight_[i] * off * off;
-            at.pull[i] = static_cast<float>(weight_[i] * slope * off);
-            at.curvature[i] = static_cast<float>(weight_[i] * slope * slope);
-        }
-        image.misfit = scale > 0 ? std::sqrt(squares / scale) : 0;
-    };
-    look();
+    image.misfit = look(image, constant, known, at);
+    std::vector<float> changes;
     while (!image.converged && image.steps < options.max_steps) {
-        before = image.depth;
+        const auto before = image;
         improve(at, image.mu, options.inner_steps);
-        projector_.forward(image.mu, 1, image.depth);
-        look();
+        for (int halving = 0;; ++halving) {
+            projector_.forward(image.mu, 1, image.depth);
+            image.misfit = look(image, constant, known, at);
+            if (image.misfit <= before.misfit || halving == most_halvings)
+                break;
+            for (std::size_t i = 0; i < image.mu.size(); ++i)
+                image.mu[i] = 0.5F * (image.mu[i] + before.mu[i]);
+        }
         ++image.steps;
         changes.clear();
         for (std::size_t i = 0; i < rays; ++i)
-            changes.push_back(std::abs(std::exp(-image.depth[i]) - std::exp(-before[i])));
+            changes.push_back(std::abs(std::exp(-image.depth[i]) - std::exp(-before.depth[i])));
         image.change = almost_largest(changes);
-        image.converged = image.change < options.tolerance;
+        // What still moves when the misfit no longer does, are pixels that share a sum.
+        const bool stays = image.misfit > (1 - least_gain) * before.misfit;
+        image.converged =
+            image.change < options.tolerance || (stays && image.change < 10 * options.tolerance);
     }
     return image;
 }

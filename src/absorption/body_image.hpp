@@ -50,6 +50,8 @@ class BodyImageSolver {
 
   private:
     struct Linearisation;
+    double look(const BodyImage& image, double constant, std::span<const double> known,
+                Linearisation& at) const;
     void improve(const Linearisation& at, std::vector<float>& mu, int inner) const;
 
     tomography::StripProjector projector_;

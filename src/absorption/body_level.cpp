@@ -3,6 +3,7 @@
 
 #include "absorption/hollow_core.hpp"
 #include "absorption/image_levels.hpp"
+#include "base/units.hpp"
 #include "tomography/fbp.hpp"
 
 #include <algorithm>
@@ -72,6 +73,27 @@ void drop_specks(std::vector<unsigned char>& mask, std::size_t n) {
         }
 }
 
+/// Area in pixels of a mask [n × n] drawn at a low level of an image: pixels near its border count
+/// with their value over the highest one near them.
+double covered_pixels(const std::vector<unsigned char>& mask, const std::vector<double>& image,
+                      std::size_t n) {
+    double area = 0;
+    for (std::size_t y = 0; y < n; ++y)
+        for (std::size_t x = 0; x < n; ++x) {
+            if (!mask[y * n + x])
+                continue;
+            double highest = 0;
+            bool border = false;
+            for (std::size_t v = y > 1 ? y - 2 : 0; v < std::min(n, y + 3); ++v)
+                for (std::size_t u = x > 1 ? x - 2 : 0; u < std::min(n, x + 3); ++u) {
+                    highest = std::max(highest, image[v * n + u]);
+                    border = border || !mask[v * n + u];
+                }
+            area += border && highest > 0 ? std::clamp(image[y * n + x] / highest, 0.0, 1.0) : 1.0;
+        }
+    return area;
+}
+
 } // namespace
 
 BodyLevel::BodyLevel(const tomography::ScanGeometry& geometry, const tomography::ImageGrid& grid,
@@ -97,7 +119,7 @@ BodyLevel::BodyLevel(const tomography::ScanGeometry& geometry, const tomography:
         variance_.push_back(std::isfinite(value) ? std::max(0.0F, value) + 0.1 * highest
                                                  : std::numeric_limits<double>::quiet_NaN());
     solver_ = std::make_unique<BodyImageSolver>(geometry_, grid_, seen_, variance_);
-    outline_ = mask_of(total_, std::max(0.1, options.mask_threshold));
+    find_outline();
     place({});
 }
 
@@ -105,7 +127,7 @@ void BodyLevel::bin_rays(const tomography::ScanGeometry& geometry, std::size_t b
     const std::size_t n = geometry.translation.size(), rotations = geometry.rotation.size();
     const std::size_t columns = n / bin;
     // A point at the edge moves by less than a coarse step within the rotations that are averaged.
-    const double turn = 2.0 / static_cast<double>(columns) * 180 / 3.14159265358979;
+    const double turn = 2.0 / static_cast<double>(columns) * 180 / pi;
     std::vector<std::pair<std::size_t, std::size_t>> blocks;
     for (std::size_t i = 0; i < rotations;) {
         std::size_t end = i + 1;
@@ -139,22 +161,25 @@ void BodyLevel::bin_rays(const tomography::ScanGeometry& geometry, std::size_t b
     total_ = average(input_.seen.total);
 }
 
-std::vector<unsigned char> BodyLevel::mask_of(std::span<const float> sinogram,
-                                              double threshold) const {
+std::vector<double> BodyLevel::image_of(std::span<const float> sinogram) const {
     std::vector<float> image(grid_.size());
     tomography::FilteredBackProjection(geometry_, grid_, options_.fbp)
         .reconstruct(sinogram, 1, image);
-    auto mask = sample_mask(weighted_smooth(std::vector<double>(image.begin(), image.end()),
-                                            std::vector<double>(image.size(), 1.0), grid_.n,
-                                            grid_.n, 0.7, 0.7),
-                            threshold);
-    drop_specks(mask, grid_.n);
-    return mask;
+    return weighted_smooth(std::vector<double>(image.begin(), image.end()),
+                           std::vector<double>(image.size(), 1.0), grid_.n, grid_.n, 0.7, 0.7);
+}
+
+void BodyLevel::find_outline() {
+    const auto image = image_of(total_);
+    outline_ = sample_mask(image, std::max(0.1, options_.mask_threshold));
+    drop_specks(outline_, grid_.n);
+    auto filled = outline_;
+    fill_holes(filled, grid_.n);
+    outline_area_ = covered_pixels(filled, image, grid_.n) * grid_.pixel * grid_.pixel;
 }
 
 double BodyLevel::inside_area() const {
-    return static_cast<double>(std::count(inside_.begin(), inside_.end(), 1)) * grid_.pixel *
-           grid_.pixel;
+    return container_area_ > 0 ? container_area_ : outline_area_;
 }
 
 Circle BodyLevel::sample_circle() const {
@@ -163,7 +188,9 @@ Circle BodyLevel::sample_circle() const {
     for (const auto& phase : amounts_)
         for (std::size_t i = 0; i < volume.size(); ++i)
             volume[i] += phase[i];
-    return enclosing_circle(grid_, mask_of(volume, 0.2));
+    auto mask = sample_mask(image_of(volume), 0.2);
+    drop_specks(mask, grid_.n);
+    return enclosing_circle(grid_, mask);
 }
 
 void BodyLevel::place(const std::optional<Container>& container) {
@@ -177,10 +204,12 @@ void BodyLevel::place(const std::optional<Container>& container) {
         filled_ = disc_paths(geometry_, container->centre_x, container->centre_y,
                              container->inner_radius);
         container_ = container_depths(geometry_, *container);
+        container_area_ = pi * container->inner_radius * container->inner_radius;
         return;
     }
     fill_holes(inside_, grid_.n);
     container_.clear();
+    container_area_ = 0;
     filled_.assign(total_.size(), 0.0F);
     const std::vector<float> mask(inside_.begin(), inside_.end());
     solver_->projector().forward(mask, 1, filled_);

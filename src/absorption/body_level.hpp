@@ -50,8 +50,9 @@ class BodyLevel {
 
   private:
     void bin_rays(const tomography::ScanGeometry& geometry, std::size_t bin);
-    /// [y][x], where the image of a sinogram exceeds a share of its high values.
-    std::vector<unsigned char> mask_of(std::span<const float> sinogram, double threshold) const;
+    void find_outline();
+    /// The image [y][x] of a sinogram, a little smoothed.
+    std::vector<double> image_of(std::span<const float> sinogram) const;
 
     const BodyAbsorptionInput& input_;
     const BodyAbsorptionOptions& options_;
@@ -63,6 +64,7 @@ class BodyLevel {
     std::vector<unsigned char> outline_, inside_;
     std::vector<float> filled_;     // path in `inside` [mm]
     std::vector<double> container_; // optical depth; empty: none
+    double outline_area_ = 0, container_area_ = 0; // mm², of the body, and of the bore or 0
     std::unique_ptr<BodyImageSolver> solver_;
 };
 
