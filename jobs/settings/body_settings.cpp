@@ -110,7 +110,8 @@ void check_body(const Settings& s, const AbsorptionSettings& absorption) {
             "is required by absorption.calibration = \"mass\"");
     require(density || calibration != AmountCalibration::density, s, "absorption.mean_density",
             "is required by absorption.calibration = \"density\"");
-    require(!absorption.amorphous_rest || (by_phases && calibration == AmountCalibration::consistency),
+    require(!absorption.amorphous_rest ||
+                (by_phases && calibration == AmountCalibration::consistency),
             s, "absorption.amorphous_rest", "needs absorption.calibration = \"consistency\"");
     require(absorption.container.empty() || !by_phases || body, s, "absorption.container",
             "is for samples without a can wall, but absorption.calibration is \"ring\"");

@@ -81,8 +81,8 @@ struct AbsorptionSettings {
     double container_density = not_given;        ///< g/cm³
     double container_outer_diameter = not_given; ///< mm
     double container_inner_diameter = not_given; ///< mm
-    std::string filling;                ///< formula of what fills the rest of the sample
-    double filling_density = not_given; ///< g/cm³
+    std::string filling;                         ///< formula of what fills the rest of the sample
+    double filling_density = not_given;          ///< g/cm³
     std::optional<double> hollow_diameter; ///< mm, at the centre of the ring; nullopt: find it
     double sample_threshold = 0.025;       ///< of the 99th percentile of the total image
     long depths = 5;                       ///< places along the beam at which a phase is sought

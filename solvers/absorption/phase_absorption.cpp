@@ -132,9 +132,9 @@ void PhaseAbsorption::tell_worth() {
                                 "absorbs are not those of this sample",
                                 result.opaque, result.transmission.size()));
     if (!result.converged)
-        observer_.note(
-            fmt::format("not converged after {} iterations; the transmission still changed by {:.4f}",
-                        result.iterations, last));
+        observer_.note(fmt::format(
+            "not converged after {} iterations; the transmission still changed by {:.4f}",
+            result.iterations, last));
     if (result.opaque > 0)
         observer_.note(fmt::format("for {} rays no transmission agrees with the amounts of the "
                                    "phases; they were given the least possible",
@@ -148,19 +148,19 @@ void PhaseAbsorption::tell_body() {
         how = fmt::format(", the scan tells it to {:.1f} %", 100 * body.constant_error);
     if (body.rest_error > 0)
         how += fmt::format(", an even rest of {:.4f} +- {:.4f} 1/mm", body.rest, body.rest_error);
-    observer_.note(fmt::format(
-        "constant of the amounts {:.5g}{}; {:.4g} mg/mm; moments of the amounts miss "
-        "what only turns by {:.2f} % as seen, {:.2f} % corrected",
-        state_.result.constant, how, body.mass_per_length, 100 * body.inconsistency_seen,
-        100 * body.inconsistency));
+    observer_.note(
+        fmt::format("constant of the amounts {:.5g}{}; {:.4g} mg/mm; moments of the amounts miss "
+                    "what only turns by {:.2f} % as seen, {:.2f} % corrected",
+                    state_.result.constant, how, body.mass_per_length,
+                    100 * body.inconsistency_seen, 100 * body.inconsistency));
     for (const auto& note : body.notes)
         observer_.note(note);
     if (body.container)
-        observer_.note(fmt::format(
-            "container at x {:.3f}, y {:.3f} mm, {}", body.container->container.centre_x,
-            body.container->container.centre_y,
-            body.container->seen ? "seen in the scattering that no phase explains"
-                                 : "about the sample: its own scattering is not seen"));
+        observer_.note(
+            fmt::format("container at x {:.3f}, y {:.3f} mm, {}",
+                        body.container->container.centre_x, body.container->container.centre_y,
+                        body.container->seen ? "seen in the scattering that no phase explains"
+                                             : "about the sample: its own scattering is not seen"));
 }
 
 void PhaseAbsorption::correct() {

@@ -63,8 +63,7 @@ class Correction {
                const BodyAbsorptionInput& input, const BodyAbsorptionOptions& options,
                const std::function<bool(int)>& progress)
         : geometry_(geometry), grid_(grid), input_(input), options_(options),
-          coarse_(geometry, grid, input, options, bin_for(geometry)),
-          progress_([this, progress] {
+          coarse_(geometry, grid, input, options, bin_for(geometry)), progress_([this, progress] {
               if (progress && !progress(++images_))
                   throw Error("absorption: stopped");
           }) {}
@@ -124,8 +123,8 @@ class Correction {
         return scale_by(
             coarse_, (mass - filling) / per_constant,
             [&](double constant, const BodyImage& image) {
-                return std::log(
-                    coarse_.mass_per_length(constant, coarse_.transmission(image, 0)) / mass);
+                return std::log(coarse_.mass_per_length(constant, coarse_.transmission(image, 0)) /
+                                mass);
             },
             what, progress_);
     }
@@ -210,12 +209,13 @@ void Correction::compare_with_scan(const FoundScale& found, BodyFindings& body) 
     const auto text = fmt::format(
         "the scan's own consistency asks for {} absorption by the phases: amounts {:.0f} % {} (+- "
         "{:.1f} %)",
-        scan.change > 0 ? "more" : "less", 100 * std::abs(std::expm1(scan.change)), scan.change > 0 ? "larger" : "smaller",
-        100 * scan.error);
+        scan.change > 0 ? "more" : "less", 100 * std::abs(std::expm1(scan.change)),
+        scan.change > 0 ? "larger" : "smaller", 100 * scan.error);
     if (change > 6 * scan.error && scan.transmission > largest_contradiction)
-        throw Error(fmt::format("absorption: the given mass, density, fraction or constant does not "
-                                "fit the scan: {}",
-                                text));
+        throw Error(
+            fmt::format("absorption: the given mass, density, fraction or constant does not "
+                        "fit the scan: {}",
+                        text));
     body.notes.push_back(text);
 }
 

@@ -10,7 +10,7 @@ namespace xrdct::absorption {
 
 namespace {
 
-constexpr double least_slope = 0.2;   ///< of P exp(−P − b), over exp(−P − b)
+constexpr double least_slope = 0.1;   ///< of P exp(−P − b), over exp(−P − b)
 constexpr double largest_depth = 8.0; ///< beyond which nothing is seen
 constexpr double least_gain = 1e-3;   ///< of the misfit in a step, relative
 constexpr int most_halvings = 3;      ///< of a step that makes the misfit larger
@@ -26,8 +26,8 @@ double dot(std::span<const float> a, std::span<const float> b) {
 double almost_largest(std::vector<float>& values) {
     if (values.empty())
         return 0;
-    const auto at = values.begin() + static_cast<std::ptrdiff_t>(
-                                         0.99 * static_cast<double>(values.size() - 1));
+    const auto at =
+        values.begin() + static_cast<std::ptrdiff_t>(0.99 * static_cast<double>(values.size() - 1));
     std::nth_element(values.begin(), at, values.end());
     return *at;
 }

@@ -22,13 +22,14 @@ struct BodyImage {
 
 struct BodyImageOptions {
     int max_steps = 40;
-    int inner_steps = 12; ///< of conjugate gradients in each
+    int inner_steps = 12;    ///< of conjugate gradients in each
     double tolerance = 1e-3; ///< of BodyImage::change
 };
 
 /// Finds what attenuates from amounts that are seen through it: for a ray of true optical depth P
-/// in what is seen and b in all else, the seen amount is a = P exp(−P − b) / K. A single ray has two
-/// solutions P, or none in noise, and near P = 1 tells nothing; all rays together have one image:
+/// in what is seen and b in all else, the seen amount is a = P exp(−P − b) / K. A single ray has
+/// two solutions P, or none in noise, and near P = 1 tells nothing; all rays together have one
+/// image:
 ///
 ///     Σ w (K a − P exp(−P − b))² → min,   P = ∫ μ dl,   μ ≥ 0
 ///

@@ -16,8 +16,9 @@ namespace xrdct::absorption {
 namespace {
 
 /// Mean of the finite values of a block of rays.
-float block_mean(std::span<const float> values, std::size_t translations, std::size_t first_rotation,
-                 std::size_t rotations, std::size_t first, std::size_t bin) {
+float block_mean(std::span<const float> values, std::size_t translations,
+                 std::size_t first_rotation, std::size_t rotations, std::size_t first,
+                 std::size_t bin) {
     double sum = 0;
     std::size_t count = 0;
     for (std::size_t i = first_rotation; i < first_rotation + rotations; ++i)

@@ -62,8 +62,8 @@ class BodyLevel {
     std::vector<float> total_, seen_;
     std::vector<double> variance_;
     std::vector<unsigned char> outline_, inside_;
-    std::vector<float> filled_;     // path in `inside` [mm]
-    std::vector<double> container_; // optical depth; empty: none
+    std::vector<float> filled_;                    // path in `inside` [mm]
+    std::vector<double> container_;                // optical depth; empty: none
     double outline_area_ = 0, container_area_ = 0; // mm², of the body, and of the bore or 0
     std::unique_ptr<BodyImageSolver> solver_;
 };

@@ -15,7 +15,7 @@ namespace xrdct::absorption {
 
 namespace {
 
-constexpr double largest_constant_error = 0.15;    ///< relative
+constexpr double largest_constant_error = 0.15;     ///< relative
 constexpr double largest_transmission_error = 0.05; ///< of 95 % of the rays
 /// Amounts that these steps of the image leave are good enough to look for the constant.
 const BodyImageOptions rough{12, 12, 2e-3};
@@ -31,8 +31,8 @@ double dot(const std::vector<double>& a, const std::vector<double>& b) {
 double quantile(std::vector<double> values, double q) {
     if (values.empty())
         return 0;
-    const auto at = values.begin() +
-                    static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+    const auto at =
+        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
     std::nth_element(values.begin(), at, values.end());
     return *at;
 }
@@ -123,9 +123,9 @@ Minimum look_about(Residuals& residuals, const BodyLevel& level, double constant
     if (with_rest)
         slope(constant, rest + more, more);
     const std::size_t rotations = level.geometry().rotation.size();
-    found.error = sandwich_errors(here, derivatives, rotations,
-                                  std::max<std::size_t>(3, rotations / 20))
-                      .error;
+    found.error =
+        sandwich_errors(here, derivatives, rotations, std::max<std::size_t>(3, rotations / 20))
+            .error;
     for (std::size_t i = 0; i < now.size(); ++i)
         found.change.push_back(
             static_cast<float>(std::abs(std::log(changed[i] / now[i])) / by * found.error[0]));
@@ -187,7 +187,8 @@ void check_told(const FoundScale& found, const Minimum& minimum) {
                           found.constant, 100 * found.constant_error, 100 * transmission)
             : std::string("nothing changes with its constant");
     throw Error(fmt::format(
-        "absorption.calibration: the scan cannot tell how much the body absorbs ({}): it absorbs too "
+        "absorption.calibration: the scan cannot tell how much the body absorbs ({}): it absorbs "
+        "too "
         "little, or looks alike from all sides; give absorption.mass_per_length, "
         "absorption.mean_density or a constant, measure the transmission, or do without the "
         "correction",
@@ -259,8 +260,8 @@ FoundScale scale_by_consistency(const BodyLevel& level, bool rest, const BeforeI
         if (rest) {
             const double before = found.rest;
             found.rest = std::max(0.0, found.rest + minimum.step[1]);
-            moved = std::max(moved, std::abs(found.rest - before) /
-                                        std::max(minimum.error[1], 1e-9));
+            moved =
+                std::max(moved, std::abs(found.rest - before) / std::max(minimum.error[1], 1e-9));
         }
         if (moved < 0.1)
             break;

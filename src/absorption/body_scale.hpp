@@ -20,8 +20,8 @@ struct FoundScale {
 /// `progress` is called before every image; may throw.
 using BeforeImage = std::function<void()>;
 
-/// K for which f(K, image for K) = 0, f growing with K from below 0; K is at most `highest`, where f
-/// is not negative. `what` names the quantity for the message. Throws Error when amounts of that
+/// K for which f(K, image for K) = 0, f growing with K from below 0; K is at most `highest`, where
+/// f is not negative. `what` names the quantity for the message. Throws Error when amounts of that
 /// constant have no image, which is when f is still below 0.
 FoundScale scale_by(const BodyLevel& level, double highest,
                     const std::function<double(double, const BodyImage&)>& f,

@@ -57,12 +57,12 @@ bool complete(std::vector<double>& line, std::vector<double>& variance) {
         if (!std::isfinite(line[j]) || !std::isfinite(variance[j]))
             continue;
         for (std::size_t k = last == line.size() ? 0 : last + 1; k < j; ++k) {
-            const double f =
-                last == line.size()
-                    ? 1
-                    : static_cast<double>(k - last) / static_cast<double>(j - last);
+            const double f = last == line.size()
+                                 ? 1
+                                 : static_cast<double>(k - last) / static_cast<double>(j - last);
             line[k] = last == line.size() ? line[j] : (1 - f) * line[last] + f * line[j];
-            variance[k] = last == line.size() ? variance[j] : (1 - f) * variance[last] + f * variance[j];
+            variance[k] =
+                last == line.size() ? variance[j] : (1 - f) * variance[last] + f * variance[j];
         }
         last = j;
     }
@@ -85,7 +85,8 @@ ConsistencyConditions::ConsistencyConditions(const tomography::ScanGeometry& geo
         omega_.push_back(geometry.omega(i));
     const std::size_t n = geometry.translation.size();
     const double origin = geometry.origin_index();
-    const double reach = std::max({std::abs(origin), std::abs(static_cast<double>(n - 1) - origin), 1.0});
+    const double reach =
+        std::max({std::abs(origin), std::abs(static_cast<double>(n - 1) - origin), 1.0});
     for (int order = 0; order <= highest; ++order) {
         std::vector<double> values;
         for (std::size_t j = 0; j < n; ++j) {
@@ -165,8 +166,7 @@ SandwichErrors sandwich_errors(std::span<const double> residuals,
         for (std::size_t i = 0; i < rotations; ++i)
             for (std::size_t k = 0; k <= lag && i + k < rotations; ++k) {
                 const std::size_t one = s * rotations + i, two = one + k;
-                const double taper =
-                    1 - static_cast<double>(k) / static_cast<double>(lag + 1);
+                const double taper = 1 - static_cast<double>(k) / static_cast<double>(lag + 1);
                 for (std::size_t a = 0; a < n; ++a)
                     for (std::size_t b = 0; b < n; ++b) {
                         const double product = taper * residuals[one] * residuals[two];
@@ -187,8 +187,9 @@ SandwichErrors sandwich_errors(std::span<const double> residuals,
         double squares = 0;
         for (const double r : residuals)
             squares += r * r;
-        variance = std::max(variance, inverse[a * n + a] * squares /
-                                          static_cast<double>(std::max<std::size_t>(residuals.size(), 1)));
+        variance =
+            std::max(variance, inverse[a * n + a] * squares /
+                                   static_cast<double>(std::max<std::size_t>(residuals.size(), 1)));
         found.error.push_back(regular && std::isfinite(variance)
                                   ? std::sqrt(variance)
                                   : std::numeric_limits<double>::infinity());

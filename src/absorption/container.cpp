@@ -19,8 +19,7 @@ template <typename Each>
 void for_distances(const tomography::ScanGeometry& geometry, double x, double y, Each&& each) {
     const std::size_t n = geometry.translation.size();
     for (std::size_t i = 0; i < geometry.rotation.size(); ++i) {
-        const double omega = geometry.omega(i),
-                     centre = x * std::cos(omega) + y * std::sin(omega);
+        const double omega = geometry.omega(i), centre = x * std::cos(omega) + y * std::sin(omega);
         for (std::size_t j = 0; j < n; ++j)
             each(i * n + j,
                  (static_cast<double>(j) - geometry.origin_index()) * geometry.step() - centre);
@@ -199,9 +198,10 @@ ContainerPlace find_container(const tomography::ScanGeometry& geometry, const Co
                               const ContainerEvidence& evidence) {
     const double step = std::abs(geometry.step());
     if (evidence.sample_radius > container.inner_radius + 1.5 * step)
-        throw Error(fmt::format("absorption.container: the sample is {:.3f} mm wide, which does not "
-                                "fit into an inner diameter of {:.3f} mm",
-                                2 * evidence.sample_radius, 2 * container.inner_radius));
+        throw Error(
+            fmt::format("absorption.container: the sample is {:.3f} mm wide, which does not "
+                        "fit into an inner diameter of {:.3f} mm",
+                        2 * evidence.sample_radius, 2 * container.inner_radius));
     const Regression regression(geometry, evidence);
     const double play = container.inner_radius - evidence.sample_radius + 2 * step;
     const Place sample{evidence.sample_x, evidence.sample_y, 0};

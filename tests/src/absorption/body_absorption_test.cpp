@@ -81,8 +81,9 @@ struct BodyScan {
             const double s = t + ((k + 0.5) / fine - 0.5) * step;
             std::vector<double> path(seen.size(), 0.0);
             for (const auto& disc : discs)
-                path[disc.phase] += disc.fraction * chord(disc.radius, s - disc.x * std::cos(omega) -
-                                                                           disc.y * std::sin(omega));
+                path[disc.phase] +=
+                    disc.fraction *
+                    chord(disc.radius, s - disc.x * std::cos(omega) - disc.y * std::sin(omega));
             const double at = s - tube.x * std::cos(omega) - tube.y * std::sin(omega);
             const double wall = chord(tube.outer, at) - chord(tube.inner, at);
             double depth = tube.mu * wall;
@@ -107,16 +108,19 @@ struct BodyScan {
         const double highest = *std::max_element(total.begin(), total.end());
         for (auto& amounts : input.seen.amounts)
             for (std::size_t i = 0; i < amounts.size(); ++i)
-                amounts[i] += static_cast<float>(
-                    normal(generator) * std::sqrt((total[i] / highest + 0.02) / counts) * highest /
-                    constant);
+                amounts[i] += static_cast<float>(normal(generator) *
+                                                 std::sqrt((total[i] / highest + 0.02) / counts) *
+                                                 highest / constant);
     }
 };
 
 /// Three grains of one phase, two of another: off the axis, alike from no two sides.
 std::vector<Disc> grains() {
-    return {{0.5, 0.9, 0.6, 0, 0.9},  {-0.8, 0.2, 0.5, 0, 0.9},  {0.3, -1.0, 0.45, 0, 0.9},
-            {1.0, -0.2, 0.5, 1, 0.8}, {-0.6, -0.9, 0.35, 1, 0.8}};
+    return {{0.5, 0.9, 0.6, 0, 0.9},
+            {-0.8, 0.2, 0.5, 0, 0.9},
+            {0.3, -1.0, 0.45, 0, 0.9},
+            {1.0, -0.2, 0.5, 1, 0.8},
+            {-0.6, -0.9, 0.35, 1, 0.8}};
 }
 
 double beyond_five_per_cent(const std::vector<float>& found, const std::vector<float>& truth) {
@@ -211,9 +215,9 @@ TEST(BodyAbsorption, ConstantByMassDensityPlateauOrAsGiven) {
     EXPECT_LE(beyond_five_per_cent(given.correction.transmission, scan.transmission), 0.01);
     options.scale = absorption::BodyScale::plateau;
     options.reference_fraction = 0.9;
-    EXPECT_NEAR(correct_body_absorption(scan.geometry, scan.grid, scan.input, options)
-                    .correction.constant,
-                constant, 0.06 * constant);
+    EXPECT_NEAR(
+        correct_body_absorption(scan.geometry, scan.grid, scan.input, options).correction.constant,
+        constant, 0.06 * constant);
     const BodyScan disc({{0.4, 0.2, 1.2, 0, 0.4}}, {0.5}, {5});
     options.scale = absorption::BodyScale::mean_density;
     options.mean_density = 2;
