@@ -74,11 +74,11 @@ void drop_specks(std::vector<unsigned char>& mask, std::size_t n) {
         }
 }
 
-/// Area in pixels of a mask [n × n] drawn at a low level of an image: pixels near its border count
-/// with their value over the highest one near them.
-double covered_pixels(const std::vector<unsigned char>& mask, const std::vector<double>& image,
-                      std::size_t n) {
-    double area = 0;
+/// Share of every pixel that is inside a mask [n × n] drawn at a low level of an image: pixels near
+/// its border count with their value over the highest one near them.
+std::vector<float> covered_shares(const std::vector<unsigned char>& mask,
+                                  const std::vector<double>& image, std::size_t n) {
+    std::vector<float> shares(mask.size(), 0.0F);
     for (std::size_t y = 0; y < n; ++y)
         for (std::size_t x = 0; x < n; ++x) {
             if (!mask[y * n + x])
@@ -90,9 +90,10 @@ double covered_pixels(const std::vector<unsigned char>& mask, const std::vector<
                     highest = std::max(highest, image[v * n + u]);
                     border = border || !mask[v * n + u];
                 }
-            area += border && highest > 0 ? std::clamp(image[y * n + x] / highest, 0.0, 1.0) : 1.0;
+            shares[y * n + x] = static_cast<float>(
+                border && highest > 0 ? std::clamp(image[y * n + x] / highest, 0.0, 1.0) : 1.0);
         }
-    return area;
+    return shares;
 }
 
 } // namespace
@@ -172,11 +173,12 @@ std::vector<double> BodyLevel::image_of(std::span<const float> sinogram) const {
 
 void BodyLevel::find_outline() {
     const auto image = image_of(total_);
-    outline_ = sample_mask(image, std::max(0.1, options_.mask_threshold));
-    drop_specks(outline_, grid_.n);
-    auto filled = outline_;
+    auto filled = sample_mask(image, std::max(0.1, options_.mask_threshold));
+    drop_specks(filled, grid_.n);
     fill_holes(filled, grid_.n);
-    outline_area_ = covered_pixels(filled, image, grid_.n) * grid_.pixel * grid_.pixel;
+    outline_ = covered_shares(filled, image, grid_.n);
+    outline_area_ =
+        std::accumulate(outline_.begin(), outline_.end(), 0.0) * grid_.pixel * grid_.pixel;
 }
 
 double BodyLevel::inside_area() const {
@@ -195,7 +197,7 @@ Circle BodyLevel::sample_circle() const {
 }
 
 void BodyLevel::place(const std::optional<Container>& container) {
-    inside_ = outline_;
+    inside_.assign(outline_.size(), 0);
     if (container) {
         for (std::size_t y = 0; y < grid_.n; ++y)
             for (std::size_t x = 0; x < grid_.n; ++x)
@@ -208,12 +210,12 @@ void BodyLevel::place(const std::optional<Container>& container) {
         container_area_ = pi * container->inner_radius * container->inner_radius;
         return;
     }
-    fill_holes(inside_, grid_.n);
+    for (std::size_t i = 0; i < inside_.size(); ++i)
+        inside_[i] = outline_[i] > 0.5F;
     container_.clear();
     container_area_ = 0;
     filled_.assign(total_.size(), 0.0F);
-    const std::vector<float> mask(inside_.begin(), inside_.end());
-    solver_->projector().forward(mask, 1, filled_);
+    solver_->projector().forward(outline_, 1, filled_);
 }
 
 std::vector<double> BodyLevel::known(double rest) const {

@@ -61,7 +61,8 @@ class BodyLevel {
     std::vector<std::vector<float>> amounts_;
     std::vector<float> total_, seen_;
     std::vector<double> variance_;
-    std::vector<unsigned char> outline_, inside_;
+    std::vector<float> outline_; // share of every pixel that is inside
+    std::vector<unsigned char> inside_;
     std::vector<float> filled_;                    // path in `inside` [mm]
     std::vector<double> container_;                // optical depth; empty: none
     double outline_area_ = 0, container_area_ = 0; // mm², of the body, and of the bore or 0
