@@ -19,12 +19,16 @@ namespace {
 
 /// Translations from which on the constant is sought with coarser rays.
 constexpr std::size_t fine_enough = 160;
+/// How often the outline is drawn by what has been corrected.
+constexpr int most_outlines = 3;
 /// Misfit of the image beyond noise from which on it explains nothing.
 constexpr double largest_misfit = 0.06;
 /// Relative standard deviation of the constant by the scan below which it may contradict.
 constexpr double told_well = 0.1;
 /// What a contradicting constant would do to ln T of 95 % of the rays, from which on it is refused.
 constexpr double largest_contradiction = 0.1;
+/// Moments that are wrong by less, relative to the total amount, may be so by the grid.
+constexpr double least_inconsistency = 0.003;
 constexpr std::size_t fewest_rotations = 8;
 
 void check(std::size_t rays, const BodyAbsorptionInput& input,
@@ -71,12 +75,28 @@ class Correction {
     BodyAbsorptionResult run() {
         place_container({});
         FoundScale found = find_scale();
-        if (place_.has_value() && place_container(coarse_.transmission(found.image, found.rest)))
+        if (place_ && place_container(coarse_.transmission(found.image, found.rest)))
             found = find_scale();
+        for (int round = 0; round < most_outlines && needs_outline(); ++round) {
+            const double before = coarse_.inside_area();
+            redraw(coarse_, found.image, found.rest);
+            if (std::abs(coarse_.inside_area() - before) < 0.003 * before)
+                break;
+            found = find_scale();
+        }
         return finish(found);
     }
 
   private:
+    /// Whether the area inside the outline has a say.
+    bool needs_outline() const {
+        return !place_ &&
+               (options_.filling > 0 || options_.rest || options_.scale == BodyScale::mean_density);
+    }
+    static void redraw(BodyLevel& level, const BodyImage& image, double rest) {
+        level.find_outline(level.transmission(image, rest));
+        level.place({});
+    }
     static std::size_t bin_for(const tomography::ScanGeometry& geometry) {
         return (geometry.translation.size() + fine_enough - 1) / fine_enough;
     }
@@ -199,7 +219,7 @@ class Correction {
 
 /// A constant from elsewhere against what the scan says itself, where it says anything.
 void Correction::compare_with_scan(const FoundScale& found, BodyFindings& body) const {
-    if (options_.scale == BodyScale::consistency ||
+    if (options_.scale == BodyScale::consistency || body.inconsistency < least_inconsistency ||
         coarse_.geometry().rotation.size() < fewest_rotations)
         return;
     const auto scan = tension(coarse_, found, progress_);
@@ -226,10 +246,15 @@ BodyAbsorptionResult Correction::finish(const FoundScale& found) {
     progress_();
     const bool same = fine.grid().n == coarse_.grid().n &&
                       fine.grid().pixel == coarse_.grid().pixel && bin_for(geometry_) == 1;
-    const auto image =
+    auto image =
         fine.solve(found.constant, found.rest,
                    same ? std::span<const float>(found.image.mu) : std::span<const float>(),
                    {3 * options_.max_iterations, 12, options_.tolerance});
+    if (needs_outline()) {
+        redraw(fine, image, found.rest);
+        image = fine.solve(found.constant, found.rest, image.mu,
+                           {3 * options_.max_iterations, 12, options_.tolerance});
+    }
     check_image(image, fine.noise());
     BodyAbsorptionResult result;
     auto& correction = result.correction;

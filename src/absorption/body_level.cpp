@@ -121,7 +121,7 @@ BodyLevel::BodyLevel(const tomography::ScanGeometry& geometry, const tomography:
         variance_.push_back(std::isfinite(value) ? std::max(0.0F, value) + 0.1 * highest
                                                  : std::numeric_limits<double>::quiet_NaN());
     solver_ = std::make_unique<BodyImageSolver>(geometry_, grid_, seen_, variance_);
-    find_outline();
+    find_outline({});
     place({});
 }
 
@@ -171,9 +171,12 @@ std::vector<double> BodyLevel::image_of(std::span<const float> sinogram) const {
                            std::vector<double>(image.size(), 1.0), grid_.n, grid_.n, 0.7, 0.7);
 }
 
-void BodyLevel::find_outline() {
-    const auto image = image_of(total_);
-    auto filled = sample_mask(image, std::max(0.1, options_.mask_threshold));
+void BodyLevel::find_outline(std::span<const float> transmission) {
+    auto total = total_;
+    for (std::size_t i = 0; i < transmission.size(); ++i)
+        total[i] /= transmission[i];
+    const auto image = image_of(total);
+    auto filled = sample_mask(image, std::max(0.2, options_.mask_threshold));
     drop_specks(filled, grid_.n);
     fill_holes(filled, grid_.n);
     outline_ = covered_shares(filled, image, grid_.n);

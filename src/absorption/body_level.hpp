@@ -31,6 +31,9 @@ class BodyLevel {
     const std::vector<unsigned char>& inside() const { return inside_; }
     double inside_area() const; ///< mm²
 
+    /// Draws the outline anew, by the total intensity over a transmission (empty: as seen, where
+    /// absorption lifts what lies between the parts of a body). place() makes it count.
+    void find_outline(std::span<const float> transmission);
     /// What fills, and what holds, from here on.
     void place(const std::optional<Container>& container);
     /// Optical depth of every ray in filling, even rest of this μ [1/mm], and container.
@@ -50,7 +53,6 @@ class BodyLevel {
 
   private:
     void bin_rays(const tomography::ScanGeometry& geometry, std::size_t bin);
-    void find_outline();
     /// The image [y][x] of a sinogram, a little smoothed.
     std::vector<double> image_of(std::span<const float> sinogram) const;
 

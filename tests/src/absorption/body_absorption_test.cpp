@@ -226,6 +226,27 @@ TEST(BodyAbsorption, ConstantByMassDensityPlateauOrAsGiven) {
         constant, 0.06 * constant);
 }
 
+// Two discs of a phase in a filling: uncorrected light lifts what lies between them.
+TEST(BodyAbsorption, WhatFillsCountsInsideTheOutline) {
+    constexpr double mu_filling = 0.08, fraction = 0.2;
+    const std::vector<Disc> lobes{{0.75, 0.1, 0.8, 0, fraction},
+                                  {-0.85, -0.1, 0.8, 0, fraction},
+                                  {0.75, 0.1, 0.8, 1, 1 - fraction},
+                                  {-0.85, -0.1, 0.8, 1, 1 - fraction}};
+    BodyScan scan(lobes, {1.4, mu_filling}, {5, 1});
+    // The filling gives no lines, but a little light.
+    scan.input.seen.amounts.pop_back();
+    scan.input.seen.mu.pop_back();
+    scan.input.density.pop_back();
+    absorption::BodyAbsorptionOptions options;
+    options.filling = mu_filling;
+    options.filling_density = 1;
+    const auto result = correct_body_absorption(scan.geometry, scan.grid, scan.input, options);
+    EXPECT_NEAR(result.correction.constant, constant, 0.03 * constant);
+    EXPECT_NEAR(result.body.mass_per_length, scan.mass, 0.05 * scan.mass);
+    EXPECT_LE(beyond_five_per_cent(result.correction.transmission, scan.transmission), 0.05);
+}
+
 TEST(BodyAbsorption, AMassThatContradictsTheScanIsRefused) {
     const BodyScan scan(grains(), {0.8, 0.1}, {5, 3});
     absorption::BodyAbsorptionOptions options;
