@@ -38,6 +38,7 @@ constexpr std::array absorption_labels{
 
 constexpr double rays_per_second = 14000; ///< taken apart into phases, 700 channels
 constexpr double iterated_rays_per_second = 15000;
+constexpr double imaged_rays_per_second = 700; ///< of a body without a can
 
 /// A correction with the model that it was found with; no phases: without a model.
 struct Correction {
@@ -132,7 +133,10 @@ StageEstimate AbsorptionStage::estimate(const RunSize& run) const {
         one.seconds += size.rays * size.channels / 700 / rays_per_second / run.ranks +
                        4 * size.rays * size.channels / rates::disk;
         if (run.job.absorption.method == AbsorptionMethod::phases)
-            one.seconds += 1 + size.rays / iterated_rays_per_second;
+            one.seconds +=
+                1 + size.rays / (is_body_calibration(resolved_calibration(run.job.absorption))
+                                     ? imaged_rays_per_second
+                                     : iterated_rays_per_second);
     }
     one.disk = static_cast<std::uint64_t>(8 * (size.pixels + size.rays));
     one.memory = fbp::memory_per_rank(

@@ -231,7 +231,7 @@ void read_absorption(Settings& s, Job& job) {
     absorption.sample_threshold =
         s.number("absorption.sample_threshold", absorption.sample_threshold, "",
                  "without a can wall the filling fills where the total intensity exceeds this "
-                 "fraction of its 99th percentile");
+                 "fraction of its 99th percentile; at least 0.2 where the transmission is found");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
     read_iteration(s, absorption);

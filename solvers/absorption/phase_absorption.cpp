@@ -5,6 +5,7 @@
 #include "base/units.hpp"
 #include "crystal/attenuation.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -17,6 +18,9 @@ namespace {
 /// Change of a transmission in the last iteration, and share of the rays without any, beyond which
 /// the result is noise.
 constexpr double largest_change = 0.02, largest_opaque = 0.02;
+
+/// Images that a body's constant takes, for the progress.
+constexpr std::size_t usual_images = 45;
 
 } // namespace
 
@@ -107,7 +111,7 @@ SelfAbsorptionResult PhaseAbsorption::correct_body(double energy) {
         options.container->mu = 0.1 * options_.body->container_density *
                                 crystal::mass_attenuation(options_.body->container, energy);
     auto found = correct_body_absorption(rays_.geometry(), grid_, input, options, [&](int images) {
-        observer_.progress(static_cast<std::size_t>(images));
+        observer_.progress(std::min(static_cast<std::size_t>(images), usual_images));
         return true;
     });
     state_.body = std::move(found.body);
@@ -165,7 +169,9 @@ void PhaseAbsorption::tell_body() {
 
 void PhaseAbsorption::correct() {
     auto& result = state_.result;
-    observer_.begin("", static_cast<std::size_t>(options_.correction.max_iterations));
+    observer_.begin("", options_.body
+                            ? usual_images
+                            : static_cast<std::size_t>(options_.correction.max_iterations));
     // Two-dimensional all of it: the root's work and memory.
     result = communicator_.collectively([&] {
         if (!communicator_.is_root())
