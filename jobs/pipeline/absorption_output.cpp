@@ -69,6 +69,27 @@ void write_convergence(hdf5::Group& stage, const std::vector<double>& changes) {
 
 } // namespace
 
+void write_body(hdf5::Group& stage, const absorption::BodyFindings& body) {
+    auto group = nexus::require_class(stage, "body", "NXcollection");
+    nexus::write_value(group, "amount_constant_relative_error", body.constant_error, {"", ""});
+    nexus::write_value(group, "even_rest", body.rest, {"1/mm", ""});
+    nexus::write_value(group, "even_rest_error", body.rest_error, {"1/mm", ""});
+    nexus::write_value(group, "mass_per_length", body.mass_per_length, {"mg/mm", ""});
+    nexus::write_value(group, "misfit", body.misfit, {"", ""});
+    nexus::write_value(group, "inconsistency_as_seen", body.inconsistency_seen, {"", ""});
+    nexus::write_value(group, "inconsistency", body.inconsistency, {"", ""});
+    if (!body.container)
+        return;
+    const auto& container = body.container->container;
+    nexus::write_value(group, "container_centre_x", container.centre_x, {"mm", ""});
+    nexus::write_value(group, "container_centre_y", container.centre_y, {"mm", ""});
+    nexus::write_value(group, "container_outer_radius", container.outer_radius, {"mm", ""});
+    nexus::write_value(group, "container_inner_radius", container.inner_radius, {"mm", ""});
+    nexus::write_value(group, "container_mu", container.mu, {"1/mm", ""});
+    nexus::write_value(group, "container_seen", std::int64_t{body.container->seen ? 1 : 0},
+                       {"", ""});
+}
+
 void write_attenuation(hdf5::Group& stage, const Scan& scan,
                        const absorption::SelfAbsorptionResult& result) {
     const tomography::ImageGrid grid = scan.grid();
@@ -95,7 +116,7 @@ void write_phase_absorption(hdf5::Group& stage, const Scan& scan,
     write_phases(stage, scan, model, result);
     if (result.wall)
         write_ring(stage, result);
-    if (!result.changes.empty())
+    if (result.changes.size() > 1)
         write_convergence(stage, result.changes);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
-#include "absorption/self_absorption.hpp"
+#include "absorption/body_absorption.hpp"
 #include "jobs/pipeline/scan.hpp"
 #include "mpi/hdf5/hdf5.hpp"
 #include "rietveld/model/pattern_model.hpp"
@@ -17,5 +17,8 @@ void write_attenuation(hdf5::Group& stage, const Scan& scan,
 void write_phase_absorption(hdf5::Group& stage, const Scan& scan,
                             const rietveld::PatternModel& model,
                             const absorption::SelfAbsorptionResult& result);
+
+/// The group "body": what was found about a body without a can.
+void write_body(hdf5::Group& stage, const absorption::BodyFindings& body);
 
 } // namespace xrdct::pipeline

@@ -16,6 +16,7 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -37,12 +38,14 @@ constexpr std::array absorption_labels{
 
 constexpr double rays_per_second = 14000; ///< taken apart into phases, 700 channels
 constexpr double iterated_rays_per_second = 15000;
+constexpr double imaged_rays_per_second = 700; ///< of a body without a can
 
 /// A correction with the model that it was found with; no phases: without a model.
 struct Correction {
     absorption::SelfAbsorptionResult result;
     rietveld::PatternModel model;
     bool phases = false;
+    std::optional<absorption::BodyFindings> body;
 };
 
 /// Collective.
@@ -70,7 +73,7 @@ Correction correct_by_phases(StageContext& context, const std::string& stage,
         timings.lap(part.at(solver.step()));
     context.transmission = solver.state().result.transmission;
     auto state = solver.take_state();
-    return {std::move(state.result), std::move(state.model), true};
+    return {std::move(state.result), std::move(state.model), true, std::move(state.body)};
 }
 
 /// Collective.
@@ -99,7 +102,7 @@ Correction correct(StageContext& context, const std::string& stage, program::Tim
                                                fbp_options(job));
     });
     timings.lap("compute");
-    return {std::move(result), {}, false};
+    return {std::move(result), {}, false, {}};
 }
 
 } // namespace
@@ -113,7 +116,7 @@ std::vector<std::string> AbsorptionStage::tables(const settings::Job& /*job*/) c
 }
 
 std::vector<std::string> AbsorptionStage::reserved_names() const {
-    return {"attenuation", "rays", "convergence", "timings"};
+    return {"attenuation", "rays", "convergence", "body", "timings"};
 }
 
 bool AbsorptionStage::is_active(const settings::Job& job) const {
@@ -130,7 +133,10 @@ StageEstimate AbsorptionStage::estimate(const RunSize& run) const {
         one.seconds += size.rays * size.channels / 700 / rays_per_second / run.ranks +
                        4 * size.rays * size.channels / rates::disk;
         if (run.job.absorption.method == AbsorptionMethod::phases)
-            one.seconds += 1 + size.rays / iterated_rays_per_second;
+            one.seconds +=
+                1 + size.rays / (is_body_calibration(resolved_calibration(run.job.absorption))
+                                     ? imaged_rays_per_second
+                                     : iterated_rays_per_second);
     }
     one.disk = static_cast<std::uint64_t>(8 * (size.pixels + size.rays));
     one.memory = fbp::memory_per_rank(
@@ -152,11 +158,16 @@ StageSummary AbsorptionStage::run(StageContext& context) const {
             write_attenuation(stage, context.scan, found.result);
             if (found.phases)
                 write_phase_absorption(stage, context.scan, found.model, found.result);
+            if (found.body)
+                write_body(stage, *found.body);
             set_default_phase(stage, job);
             stage.write_string(
                 "method",
                 job.absorption.method == AbsorptionMethod::transmission
                     ? "measured transmission, zero order: intensity / transmission"
+                : found.body
+                    ? "transmission from one image of what attenuates, zero order; it agrees with "
+                      "the amounts of the phases along all rays that it corrects"
                     : "transmission from the amounts of the phases along every ray, zero order; "
                       "iterated until it agrees with the amounts that it corrects");
             timings.lap("write");

@@ -18,20 +18,63 @@ bool cell_varies(const settings::PhaseSettings& phase) {
 namespace {
 
 absorption::AmountCalibration calibration_of(const settings::AbsorptionSettings& settings) {
-    switch (settings.calibration) {
+    switch (resolved_calibration(settings)) {
     case settings::AmountCalibration::transmission:
         return absorption::AmountCalibration::transmission;
     case settings::AmountCalibration::plateau:
         return absorption::AmountCalibration::plateau;
     case settings::AmountCalibration::constant:
         return absorption::AmountCalibration::given;
-    case settings::AmountCalibration::automatic:
-        if (settings.method == settings::AbsorptionMethod::transmission)
-            return absorption::AmountCalibration::transmission;
-        [[fallthrough]];
     default:
         return absorption::AmountCalibration::can_wall;
     }
+}
+
+absorption::BodyScale scale_of(settings::AmountCalibration calibration) {
+    switch (calibration) {
+    case settings::AmountCalibration::plateau:
+        return absorption::BodyScale::plateau;
+    case settings::AmountCalibration::constant:
+        return absorption::BodyScale::given;
+    case settings::AmountCalibration::mass:
+        return absorption::BodyScale::mass_per_length;
+    case settings::AmountCalibration::density:
+        return absorption::BodyScale::mean_density;
+    default:
+        return absorption::BodyScale::consistency;
+    }
+}
+
+double or_zero(double value) {
+    return std::isnan(value) ? 0 : value;
+}
+
+/// For a body without a can, whose transmission is to be found; what it shares with other samples
+/// is in `correction`.
+absorption::PhaseAbsorptionOptions::Body
+body_options(const settings::AbsorptionSettings& settings,
+             const absorption::SelfAbsorptionOptions& correction) {
+    absorption::PhaseAbsorptionOptions::Body body;
+    auto& options = body.correction;
+    options.scale = scale_of(resolved_calibration(settings));
+    options.constant = correction.constant;
+    options.reference = correction.reference;
+    options.reference_fraction = correction.reference_fraction;
+    options.mass_per_length = or_zero(settings.mass_per_length);
+    options.mean_density = or_zero(settings.mean_density);
+    options.rest = settings.amorphous_rest;
+    options.mask_threshold = correction.mask_threshold;
+    options.fbp = correction.fbp;
+    options.tolerance = correction.tolerance;
+    options.max_iterations = correction.max_iterations;
+    if (!settings.container.empty()) {
+        body.container = settings.container;
+        body.container_density = settings.container_density;
+        options.container.emplace();
+        options.container->outer_radius = 0.5 * settings.container_outer_diameter;
+        options.container->inner_radius = 0.5 * settings.container_inner_diameter;
+    }
+    return body;
 }
 
 bool cell_is_refined(const settings::PhaseSettings& phase) {
@@ -103,7 +146,7 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
     options.filling_density = settings.filling_density;
     auto& correction = options.correction;
     correction.calibration = calibration_of(settings);
-    correction.constant = std::isnan(settings.constant) ? 0 : settings.constant;
+    correction.constant = or_zero(settings.constant);
     correction.reference_fraction = settings.reference_fraction;
     for (std::size_t p = 0; p < job.phases.size(); ++p)
         if (job.phases[p].name == settings.reference_phase)
@@ -113,6 +156,9 @@ absorption::PhaseAbsorptionOptions absorption_options(const settings::Job& job) 
     correction.fbp = fbp_options(job);
     correction.tolerance = settings.tolerance;
     correction.max_iterations = static_cast<int>(settings.max_iterations);
+    if (settings.method == settings::AbsorptionMethod::phases &&
+        is_body_calibration(resolved_calibration(settings)))
+        options.body = body_options(settings, correction);
     return options;
 }
 

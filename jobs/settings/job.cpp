@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "crystal/fillings.hpp"
+#include "jobs/settings/body_settings.hpp"
 #include "jobs/settings/instrument_file.hpp"
 #include "jobs/settings/model_settings.hpp"
 #include "jobs/settings/stage_rules.hpp"
@@ -186,10 +187,16 @@ void read_absorption(Settings& s, Job& job) {
          {"transmission", AmountCalibration::transmission},
          {"ring", AmountCalibration::ring},
          {"plateau", AmountCalibration::plateau},
-         {"constant", AmountCalibration::constant}},
+         {"constant", AmountCalibration::constant},
+         {"mass", AmountCalibration::mass},
+         {"density", AmountCalibration::density},
+         {"consistency", AmountCalibration::consistency}},
         "what turns amounts of phases into volumes: the measured transmission; the reference phase "
         "as a homogeneous can wall (\"ring\"), or by the plateau of its map; a given constant; "
-        "auto: the transmission where it is used, else the can wall");
+        "the sample's mass per length or mean density; the scan itself, whose corrected amounts "
+        "must be those of something that only turns (\"consistency\"); auto: the transmission "
+        "where it is used, else the mass per length, mean density or reference phase (as a can "
+        "wall) that the job gives, else consistency");
     absorption.reference_phase =
         s.text("absorption.reference_phase", "",
                "phase whose volume fraction is known somewhere, for ring and plateau");
@@ -200,6 +207,7 @@ void read_absorption(Settings& s, Job& job) {
             "absorption.reference_fraction", "must lie in (0, 1]");
     absorption.constant = positive(s, "absorption.constant", absorption.constant, "1/angstrom^6",
                                    "volume fraction over scale times cell volume squared");
+    read_body(s, absorption);
     absorption.filling = s.text("absorption.filling", "",
                                 "formula of what fills the rest of the sample and does not "
                                 "diffract (electrolyte, binder), such as \"C3H4O3\", or its name: "
@@ -223,7 +231,7 @@ void read_absorption(Settings& s, Job& job) {
     absorption.sample_threshold =
         s.number("absorption.sample_threshold", absorption.sample_threshold, "",
                  "without a can wall the filling fills where the total intensity exceeds this "
-                 "fraction of its 99th percentile");
+                 "fraction of its 99th percentile; at least 0.2 where the transmission is found");
     require(absorption.sample_threshold >= 0 && absorption.sample_threshold < 1, s,
             "absorption.sample_threshold", "must lie in [0, 1)");
     read_iteration(s, absorption);
@@ -376,14 +384,14 @@ std::set<std::string> read_model(Settings& s, const std::filesystem::path& sourc
 void check_absorption(Settings& s, const Job& job) {
     const auto& absorption = job.absorption;
     const bool corrected = absorption.method != AbsorptionMethod::none;
-    const bool by_reference = absorption.calibration == AmountCalibration::ring ||
-                              absorption.calibration == AmountCalibration::plateau ||
-                              (absorption.calibration == AmountCalibration::automatic &&
-                               absorption.method == AbsorptionMethod::phases);
+    const auto calibration = resolved_calibration(absorption);
+    const bool by_reference =
+        calibration == AmountCalibration::ring || calibration == AmountCalibration::plateau;
     require(!corrected || !by_reference || !absorption.reference_phase.empty(), s,
             "absorption.reference_phase",
             "is required to calibrate amounts (or give absorption.constant with "
             "absorption.calibration = \"constant\")");
+    check_body(s, absorption);
     require(job.dlsr.exit_ray == "straight" || corrected, s, "dlsr.exit_ray",
             "\"deviated\" needs the absorption of the sample, but absorption.method is \"none\"");
     require(absorption.method != AbsorptionMethod::phases || !job.phases.empty(), s,

@@ -58,11 +58,14 @@ enum class AbsorptionMethod {
 
 /// What turns amounts of phases into volumes.
 enum class AmountCalibration {
-    automatic,    ///< the transmission where it is used, else the ring
+    automatic,    ///< the transmission where it is used, else what the job gives
     transmission, ///< the measured transmission
     ring,         ///< the reference phase is a homogeneous ring (a can)
     plateau,      ///< the plateau of the reference phase's map
-    constant      ///< a given constant
+    constant,     ///< a given constant
+    mass,         ///< mass per length of the sample
+    density,      ///< mean density of the sample
+    consistency   ///< what makes the corrected scan agree with itself
 };
 
 struct AbsorptionSettings {
@@ -71,14 +74,26 @@ struct AbsorptionSettings {
     std::string reference_phase;        ///< of known volume fraction, for ring and plateau
     double reference_fraction = 1;      ///< its volume fraction there
     double constant = not_given;        ///< volume fraction over S V² [1/Å⁶ …], for constant
-    std::string filling;                ///< formula of what fills the rest of the sample
-    double filling_density = not_given; ///< g/cm³
+    double mass_per_length = not_given; ///< mg/mm, without the container
+    double mean_density = not_given;    ///< g/cm³, without the container
+    bool amorphous_rest = false;        ///< an even attenuation inside is found as well
+    std::string container;              ///< formula of its wall; empty: none
+    double container_density = not_given;        ///< g/cm³
+    double container_outer_diameter = not_given; ///< mm
+    double container_inner_diameter = not_given; ///< mm
+    std::string filling;                         ///< formula of what fills the rest of the sample
+    double filling_density = not_given;          ///< g/cm³
     std::optional<double> hollow_diameter; ///< mm, at the centre of the ring; nullopt: find it
     double sample_threshold = 0.025;       ///< of the 99th percentile of the total image
     long depths = 5;                       ///< places along the beam at which a phase is sought
     double tolerance = 1e-3;               ///< of the transmission
     long max_iterations = 30;
 };
+
+/// What a job's amounts are calibrated by; nothing is automatic any more.
+AmountCalibration resolved_calibration(const AbsorptionSettings& absorption);
+/// Whether a calibration is one for bodies without a can.
+bool is_body_calibration(AmountCalibration calibration);
 
 struct FbpSettings {
     tomography::FilterWindow window = tomography::FilterWindow::hann;

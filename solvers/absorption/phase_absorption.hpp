@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "absorption/body_absorption.hpp"
 #include "absorption/self_absorption.hpp"
 #include "mpi/comm/communicator.hpp"
 #include "rietveld/model/pattern_model.hpp"
@@ -23,12 +24,20 @@ struct PhaseAbsorptionOptions {
     SelfAbsorptionOptions correction; ///< its `filling` is found from the following
     std::string filling;              ///< formula of what fills the rest of the sample; "": nothing
     double filling_density = 0;       ///< g/cm³
+    /// A body without a can, whose transmission is to be found.
+    struct Body {
+        BodyAbsorptionOptions correction; ///< its coefficients μ are found from the formulas
+        std::string container;            ///< formula of its wall; "": none
+        double container_density = 0;     ///< g/cm³
+    };
+    std::optional<Body> body; ///< in place of `correction`
 };
 
 /// The self-absorption of a scan from the phases in it. Steps, one after the other: sums over the
 /// rays, a model refined on their mean, the amounts of its phases along every ray, and the
 /// correction that agrees with them (correct_self_absorption). With a measured transmission the
-/// last step only turns amounts into volumes.
+/// last step only turns amounts into volumes. A body without a can is corrected by
+/// correct_body_absorption.
 class PhaseAbsorption {
   public:
     enum class Step { sums, model, decomposition, correction, finished };
@@ -41,6 +50,7 @@ class PhaseAbsorption {
             amounts; ///< ∫ S dl [phase][rotation][translation], root only
         /// On the root; the others know the transmission only.
         SelfAbsorptionResult result;
+        std::optional<BodyFindings> body; ///< on the root, for a body without a can
     };
 
     /// `rays` are not corrected for absorption; `transmission` [rotation][translation] is the
@@ -55,13 +65,18 @@ class PhaseAbsorption {
     State take_state() { return std::move(state_); }
     bool finished() const { return state_.next == Step::finished; }
     /// Makes the next step and says which. Throws Error for the reasons of refine(),
-    /// RayDecomposition and correct_self_absorption(). Collective.
+    /// RayDecomposition, correct_self_absorption() and correct_body_absorption(), and for a
+    /// transmission that does not agree with the amounts. Collective.
     Step step();
 
   private:
     void refine_model();
     void correct();
     SelfAbsorptionInput correction_input(double energy);
+    SelfAbsorptionResult correct_sample(double energy);
+    SelfAbsorptionResult correct_body(double energy);
+    void tell_worth();
+    void tell_body();
 
     const mpi::Communicator& communicator_;
     const solvers::RaySource& rays_;

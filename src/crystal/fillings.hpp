@@ -20,4 +20,10 @@ const std::vector<Filling>& fillings();
 /// The one of that name in any case; null: there is none.
 const Filling* find_filling(std::string_view name);
 
+/// Materials of tubes that hold samples: glasses and polymers.
+const std::vector<Filling>& container_materials();
+
+/// The one of that name in any case; null: there is none.
+const Filling* find_container_material(std::string_view name);
+
 } // namespace xrdct::crystal

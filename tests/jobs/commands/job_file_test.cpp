@@ -137,8 +137,11 @@ TEST(Bytes, UnitsAndMistakes) {
 
 TEST(JobFile, AbsorptionFromPhases) {
     const std::string job = minimal + "[absorption]\nmethod = 'phases'\n";
-    EXPECT_THAT(message_of(job), ::testing::AllOf(HasSubstr("absorption.reference_phase"),
-                                                  HasSubstr("folder/job.toml")));
+    // Without a reference the scan itself has to tell.
+    EXPECT_EQ(message_of(job), "no error");
+    EXPECT_THAT(
+        message_of(job + "calibration = 'ring'\n"),
+        ::testing::AllOf(HasSubstr("absorption.reference_phase"), HasSubstr("folder/job.toml")));
     EXPECT_THAT(message_of(job + "reference_phase = 'NMC (Q)'\n"), HasSubstr("NMC (P)"));
     EXPECT_EQ(message_of(job + "reference_phase = 'NMC (P)'\n"), "no error");
     const std::string good = job + "reference_phase = 'NMC (P)'\n";
@@ -154,6 +157,37 @@ TEST(JobFile, AbsorptionFromPhases) {
     EXPECT_THAT(message_of(minimal + "[mask]\ngrowth = -1\n"), HasSubstr("mask.growth"));
     EXPECT_THAT(message_of(minimal + "[rietveld]\nexcluded = [[3.4, 3.2]]\n"),
                 HasSubstr("rietveld.excluded"));
+}
+
+TEST(JobFile, AbsorptionOfBodiesWithoutACan) {
+    const std::string job = minimal + "[absorption]\nmethod = 'phases'\n";
+    EXPECT_EQ(message_of(job + "mass_per_length = 9.0\n"), "no error");
+    EXPECT_EQ(message_of(job + "mean_density = 1.2\ncalibration = 'density'\n"), "no error");
+    EXPECT_THAT(message_of(job + "mass_per_length = -1.0\n"), HasSubstr("mass_per_length"));
+    EXPECT_THAT(message_of(job + "mass_per_length = 9.0\nmean_density = 1.0\n"),
+                HasSubstr("give one of them"));
+    EXPECT_THAT(message_of(job + "mass_per_length = 9.0\ncalibration = 'consistency'\n"),
+                HasSubstr("contradicts absorption.calibration"));
+    EXPECT_THAT(message_of(job + "calibration = 'mass'\n"),
+                HasSubstr("absorption.mass_per_length"));
+    EXPECT_THAT(message_of(job + "calibration = 'density'\n"),
+                HasSubstr("absorption.mean_density"));
+    EXPECT_THAT(message_of(minimal + "[absorption]\nmethod = 'transmission'\n"
+                                     "calibration = 'consistency'\n"),
+                HasSubstr("absorption.calibration"));
+    EXPECT_THAT(message_of(job + "mean_density = 1.0\namorphous_rest = true\n"),
+                HasSubstr("amorphous_rest"));
+    const std::string wall = "container_outer_diameter = 4.4\ncontainer_inner_diameter = 4.2\n";
+    EXPECT_EQ(message_of(job + "container = 'Glass'\n" + wall), "no error");
+    EXPECT_THAT(message_of(job + "container = 'SiO2'\n" + wall), HasSubstr("container_density"));
+    EXPECT_THAT(message_of(job + "container = 'quartz'\n"), HasSubstr("container_outer_diameter"));
+    EXPECT_THAT(message_of(job + wall), HasSubstr("belong together"));
+    EXPECT_THAT(message_of(job + "container = 'quartz'\ncontainer_outer_diameter = 4.0\n"
+                                 "container_inner_diameter = 4.4\n"),
+                HasSubstr("must be less than the outer diameter"));
+    EXPECT_THAT(message_of(job + "reference_phase = 'NMC (P)'\ncontainer = 'quartz'\n" + wall),
+                HasSubstr("absorption.container"));
+    EXPECT_THAT(message_of(job + "hollow_diameter = 1.0\n"), HasSubstr("needs a can wall"));
 }
 
 // A change of the phases makes the transmission stale where it was found from them.
