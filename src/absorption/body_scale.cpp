@@ -19,7 +19,7 @@ constexpr double largest_constant_error = 0.15;     ///< relative
 constexpr double largest_transmission_error = 0.05; ///< of 95 % of the rays
 /// Amounts that these steps of the image leave are good enough to look for the constant.
 const BodyImageOptions rough{12, 12, 2e-3};
-const BodyImageOptions first{40, 12, 2e-3};
+const BodyImageOptions first_image{40, 12, 2e-3};
 
 double dot(const std::vector<double>& a, const std::vector<double>& b) {
     double sum = 0;
@@ -106,12 +106,12 @@ struct Minimum {
 Minimum look_about(Residuals& residuals, const BodyLevel& level, double constant, double rest,
                    bool with_rest) {
     const double by = 0.03, more = 0.02 / std::max(1e-6, std::sqrt(level.inside_area()));
-    const auto here = residuals.at(constant, rest, first);
+    const auto here = residuals.at(constant, rest, first_image);
     const BodyImage image = residuals.image();
     std::vector<std::vector<double>> derivatives;
     const auto slope = [&](double k, double r, double over) {
         residuals.start_from(image, constant);
-        auto up = residuals.at(k, r, first);
+        auto up = residuals.at(k, r, first_image);
         for (std::size_t i = 0; i < up.size(); ++i)
             up[i] = (up[i] - here[i]) / over;
         derivatives.push_back(std::move(up));
@@ -153,7 +153,7 @@ double coarse_constant(Residuals& residuals, const BodyLevel& level) {
     BodyImage image;
     for (int k = count - 1; k >= 0; --k) {
         const double constant = top / std::pow(ratio, k);
-        const auto r = residuals.at(constant, 0, k == count - 1 ? first : rough);
+        const auto r = residuals.at(constant, 0, k == count - 1 ? first_image : rough);
         if (const double squares = dot(r, r); squares < best) {
             best = squares;
             at = constant;
@@ -209,7 +209,7 @@ FoundScale scale_by(const BodyLevel& level, double highest,
         std::vector<float> start = image.mu;
         for (float& one : start)
             one *= static_cast<float>(constant / last);
-        image = level.solve(constant, 0, start, image.mu.empty() ? first : rough);
+        image = level.solve(constant, 0, start, image.mu.empty() ? first_image : rough);
         last = constant;
         return f(constant, image);
     };
@@ -243,7 +243,7 @@ FoundScale scale_by(const BodyLevel& level, double highest,
     std::vector<float> start = image.mu;
     for (float& one : start)
         one *= static_cast<float>(found.constant / last);
-    found.image = level.solve(found.constant, 0, start, first);
+    found.image = level.solve(found.constant, 0, start, first_image);
     return found;
 }
 
@@ -266,7 +266,7 @@ FoundScale scale_by_consistency(const BodyLevel& level, bool rest, const BeforeI
         if (moved < 0.1)
             break;
     }
-    residuals.at(found.constant, found.rest, first);
+    residuals.at(found.constant, found.rest, first_image);
     found.image = residuals.image();
     found.constant_error = minimum.error[0];
     found.rest_error = rest ? minimum.error[1] : 0;

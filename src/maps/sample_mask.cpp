@@ -58,8 +58,7 @@ bool is_supported(const std::vector<double>& map, std::size_t n, std::size_t i, 
 
 std::vector<unsigned char> sample_mask(std::span<const double> total, std::size_t n) {
     if (total.size() != n * n)
-        throw Error(
-            fmt::format("sample mask: a map of {} voxels for {} × {}", total.size(), n, n));
+        throw Error(fmt::format("sample mask: a map of {} voxels for {} × {}", total.size(), n, n));
     std::vector<double> values(total.begin(), total.end()), positive;
     for (double& value : values) {
         value = std::isfinite(value) ? value : 0;

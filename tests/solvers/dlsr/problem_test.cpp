@@ -434,8 +434,8 @@ TEST(Problem, SmoothnessMatchesThePriorThatMadeAField) {
 }
 
 TEST(Problem, RoughnessIsThatOfTypicalNeighbours) {
-    const SmallScan& scan = small();
-    Spread s = spread(world(), all_voxel(scan));
+    const SmallScan scan({.n = 32, .rotations = 6, .channels = 60, .range = 360, .layers = 7});
+    Spread s = spread(world(), all_voxel(scan), scan);
     std::size_t first = 0;
     for (std::size_t p = 0; p < cathode_part; ++p)
         first += s.op.pixels(p).size();

@@ -22,15 +22,15 @@ namespace {
 using namespace xrdct;
 using testing::HasSubstr;
 
-struct Disc {
+struct PhaseDisc {
     double x, y, radius;
     std::size_t phase;
     double fraction; ///< volume fraction of the phase in it
 };
 
-constexpr double constant = 617.0; ///< path [mm] per amount
+constexpr double path_per_amount = 617.0; ///< path [mm] per amount
 
-double chord(double radius, double s) {
+double chord_of(double radius, double s) {
     return 2 * std::sqrt(std::max(0.0, radius * radius - s * s));
 }
 
@@ -48,7 +48,7 @@ struct BodyScan {
 
     /// `mu` and `density` of the solid phases; `counts`: relative noise is 1/√counts of the
     /// brightest ray; 0: none.
-    BodyScan(const std::vector<Disc>& discs, const std::vector<double>& mu,
+    BodyScan(const std::vector<PhaseDisc>& discs, const std::vector<double>& mu,
              const std::vector<double>& density, double counts = 0, const Tube& tube = {}) {
         constexpr std::size_t translations = 61, rotations = 70;
         constexpr double step = 4.4 / translations;
@@ -72,7 +72,7 @@ struct BodyScan {
     BodyScan(const BodyScan&) = delete;
 
   private:
-    void add_ray(const std::vector<Disc>& discs, const Tube& tube, double omega, double t,
+    void add_ray(const std::vector<PhaseDisc>& discs, const Tube& tube, double omega, double t,
                  double step) {
         constexpr int fine = 21;
         std::vector<double> seen(input.seen.mu.size(), 0.0);
@@ -83,9 +83,9 @@ struct BodyScan {
             for (const auto& disc : discs)
                 path[disc.phase] +=
                     disc.fraction *
-                    chord(disc.radius, s - disc.x * std::cos(omega) - disc.y * std::sin(omega));
+                    chord_of(disc.radius, s - disc.x * std::cos(omega) - disc.y * std::sin(omega));
             const double at = s - tube.x * std::cos(omega) - tube.y * std::sin(omega);
-            const double wall = chord(tube.outer, at) - chord(tube.inner, at);
+            const double wall = chord_of(tube.outer, at) - chord_of(tube.inner, at);
             double depth = tube.mu * wall;
             for (std::size_t p = 0; p < path.size(); ++p)
                 depth += input.seen.mu[p] * path[p];
@@ -96,7 +96,7 @@ struct BodyScan {
                 seen[p] += path[p] * t_fine;
         }
         for (std::size_t p = 0; p < seen.size(); ++p) {
-            input.seen.amounts[p].push_back(static_cast<float>(seen[p] / constant));
+            input.seen.amounts[p].push_back(static_cast<float>(seen[p] / path_per_amount));
             light += seen[p];
         }
         transmission.push_back(static_cast<float>(through));
@@ -110,12 +110,12 @@ struct BodyScan {
             for (std::size_t i = 0; i < amounts.size(); ++i)
                 amounts[i] += static_cast<float>(normal(generator) *
                                                  std::sqrt((total[i] / highest + 0.02) / counts) *
-                                                 highest / constant);
+                                                 highest / path_per_amount);
     }
 };
 
 /// Three grains of one phase, two of another: off the axis, alike from no two sides.
-std::vector<Disc> grains() {
+std::vector<PhaseDisc> grains() {
     return {{0.5, 0.9, 0.6, 0, 0.9},
             {-0.8, 0.2, 0.5, 0, 0.9},
             {0.3, -1.0, 0.45, 0, 0.9},
@@ -171,7 +171,7 @@ TEST(BodyImage, FindsRaysBeyondAnOpticalDepthOfOne) {
         seen[i] = 0.95F * scan.input.seen.amounts[0][i] + 0.1F * scan.input.seen.amounts[1][i];
     const std::vector<double> variance(seen.size(), 1.0);
     const absorption::BodyImageSolver solver(scan.geometry, scan.grid, seen, variance);
-    const auto image = solver.solve(constant, {}, {}, {150, 12, 2e-4});
+    const auto image = solver.solve(path_per_amount, {}, {}, {150, 12, 2e-4});
     EXPECT_TRUE(image.converged);
     auto found = image.depth;
     for (float& depth : found)
@@ -185,7 +185,7 @@ TEST(BodyAbsorption, TheScanItselfTellsTheConstantWithinItsError) {
     EXPECT_TRUE(result.correction.converged);
     EXPECT_GT(result.body.constant_error, 0);
     EXPECT_LT(result.body.constant_error, 0.1);
-    EXPECT_LT(std::abs(std::log(result.correction.constant / constant)),
+    EXPECT_LT(std::abs(std::log(result.correction.constant / path_per_amount)),
               3 * result.body.constant_error + 0.01);
     EXPECT_LE(beyond_five_per_cent(result.correction.transmission, scan.transmission), 0.05);
     EXPECT_LT(result.body.inconsistency, 0.5 * result.body.inconsistency_seen);
@@ -207,32 +207,32 @@ TEST(BodyAbsorption, ConstantByMassDensityPlateauOrAsGiven) {
     options.scale = absorption::BodyScale::mass_per_length;
     options.mass_per_length = scan.mass;
     const auto by_mass = correct_body_absorption(scan.geometry, scan.grid, scan.input, options);
-    EXPECT_NEAR(by_mass.correction.constant, constant, 0.01 * constant);
+    EXPECT_NEAR(by_mass.correction.constant, path_per_amount, 0.01 * path_per_amount);
     EXPECT_NEAR(by_mass.body.mass_per_length, scan.mass, 0.005 * scan.mass);
     options.scale = absorption::BodyScale::given;
-    options.constant = constant;
+    options.constant = path_per_amount;
     const auto given = correct_body_absorption(scan.geometry, scan.grid, scan.input, options);
     EXPECT_LE(beyond_five_per_cent(given.correction.transmission, scan.transmission), 0.01);
     options.scale = absorption::BodyScale::plateau;
     options.reference_fraction = 0.9;
     EXPECT_NEAR(
         correct_body_absorption(scan.geometry, scan.grid, scan.input, options).correction.constant,
-        constant, 0.06 * constant);
+        path_per_amount, 0.06 * path_per_amount);
     const BodyScan disc({{0.4, 0.2, 1.2, 0, 0.4}}, {0.5}, {5});
     options.scale = absorption::BodyScale::mean_density;
     options.mean_density = 2;
     EXPECT_NEAR(
         correct_body_absorption(disc.geometry, disc.grid, disc.input, options).correction.constant,
-        constant, 0.06 * constant);
+        path_per_amount, 0.06 * path_per_amount);
 }
 
 // Two discs of a phase in a filling: uncorrected light lifts what lies between them.
 TEST(BodyAbsorption, WhatFillsCountsInsideTheOutline) {
     constexpr double mu_filling = 0.08, fraction = 0.2;
-    const std::vector<Disc> lobes{{0.75, 0.1, 0.8, 0, fraction},
-                                  {-0.85, -0.1, 0.8, 0, fraction},
-                                  {0.75, 0.1, 0.8, 1, 1 - fraction},
-                                  {-0.85, -0.1, 0.8, 1, 1 - fraction}};
+    const std::vector<PhaseDisc> lobes{{0.75, 0.1, 0.8, 0, fraction},
+                                       {-0.85, -0.1, 0.8, 0, fraction},
+                                       {0.75, 0.1, 0.8, 1, 1 - fraction},
+                                       {-0.85, -0.1, 0.8, 1, 1 - fraction}};
     BodyScan scan(lobes, {1.4, mu_filling}, {5, 1});
     // The filling gives no lines, but a little light.
     scan.input.seen.amounts.pop_back();
@@ -242,7 +242,7 @@ TEST(BodyAbsorption, WhatFillsCountsInsideTheOutline) {
     options.filling = mu_filling;
     options.filling_density = 1;
     const auto result = correct_body_absorption(scan.geometry, scan.grid, scan.input, options);
-    EXPECT_NEAR(result.correction.constant, constant, 0.03 * constant);
+    EXPECT_NEAR(result.correction.constant, path_per_amount, 0.03 * path_per_amount);
     EXPECT_NEAR(result.body.mass_per_length, scan.mass, 0.05 * scan.mass);
     EXPECT_LE(beyond_five_per_cent(result.correction.transmission, scan.transmission), 0.05);
 }
@@ -288,7 +288,7 @@ TEST(BodyAbsorption, MissingRaysHarmLittle) {
         scan.total[i] = scan.input.seen.amounts[0][i] = scan.input.seen.amounts[1][i] =
             std::numeric_limits<float>::quiet_NaN();
     const auto result = correct_body_absorption(scan.geometry, scan.grid, scan.input, {});
-    EXPECT_LT(std::abs(std::log(result.correction.constant / constant)), 0.06);
+    EXPECT_LT(std::abs(std::log(result.correction.constant / path_per_amount)), 0.06);
     for (const float value : result.correction.transmission)
         EXPECT_TRUE(value > 0 && value <= 1);
 }
