@@ -137,6 +137,7 @@ void write_group(hdf5::Group& stage, const RietveldResult& result, const std::st
     }
     if (name == common) {
         write_mask_map(group, result.sample, n, "voxels that were fitted");
+        nexus::write_map(group, "intensity", result.total, n, n, {"", "intensity of all channels"});
         group.open_dataset("rwp").set_attribute("meaning", voxel_rwp_meaning);
         group.open_dataset("gof").set_attribute("meaning", voxel_gof_meaning);
     }

@@ -6,6 +6,7 @@
 #include "solvers/voxels/voxel_refinement.hpp"
 
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace xrdct::pipeline {
@@ -14,6 +15,7 @@ namespace xrdct::pipeline {
 struct RietveldResult {
     const voxels::VoxelRefinement::State& state;
     const std::vector<unsigned char>& sample; ///< [voxel] 0: not fitted
+    std::span<const double> total;            ///< [voxel] intensity, of all channels
     const std::vector<double>& x;             ///< mm, of rows and columns
     const std::vector<double>& two_theta;     ///< deg [channel]
     bool relative_variance = false;

@@ -137,6 +137,7 @@ StageSummary RietveldStage::run(StageContext& context) const {
     const auto& state = voxels.state();
     const RietveldResult result{state,
                                 sample,
+                                volume->total(),
                                 volume->x(),
                                 volume->two_theta(),
                                 volume->relative_variance(),

@@ -53,17 +53,26 @@ void find_misfit(const ProductStage& stage, Evidence& out) {
     for (const ProductData& data : stage.data) {
         if (data.is_phase() || data.is_peak() || !data.find("rwp") || !data.find("gof"))
             continue;
-        const Map rwp = read_map(stage, data, "rwp"), gof = read_map(stage, data, "gof");
+        const Map rwp = read_map(stage, data, "rwp"), gof = read_map(stage, data, "gof"),
+                  intensity = data.find("intensity") ? read_map(stage, data, "intensity") : Map{};
         Map share;
-        for (std::size_t i = 0; i < std::min(rwp.size(), gof.size()); ++i)
-            if (const double one = unexplained_share(rwp[i], gof[i]); std::isfinite(one))
-                share.push_back(one);
+        double lost = 0, all = 0;
+        for (std::size_t i = 0; i < std::min(rwp.size(), gof.size()); ++i) {
+            const double one = unexplained_share(rwp[i], gof[i]);
+            if (!std::isfinite(one))
+                continue;
+            share.push_back(one);
+            // Voxels that hold hardly anything hold the streaks of others.
+            const double weight = i < intensity.size() && std::isfinite(intensity[i])
+                                      ? std::max(0.0, intensity[i])
+                                      : 1.0;
+            all += weight;
+            lost += one > lost_share ? weight : 0;
+        }
         if (share.empty())
             return;
-        const auto lost =
-            std::count_if(share.begin(), share.end(), [](double s) { return s > lost_share; });
         out.unexplained = maps::weighted_median(share);
-        out.lost_voxels = static_cast<double>(lost) / static_cast<double>(share.size());
+        out.lost_voxels = all > 0 ? lost / all : 1;
         return;
     }
 }

@@ -40,7 +40,8 @@ struct Evidence {
     /// Share of the squared patterns that is neither noise nor model, see unexplained_share():
     /// median over the voxels; NaN: no fits of voxels.
     double unexplained = nan_value;
-    /// Share of the voxels of which more than half is unexplained.
+    /// Share of the voxels, counted with their intensities, of which more than half is
+    /// unexplained.
     double lost_voxels = nan_value;
     /// ‖s − k P t‖ / ‖s‖ of the summed rays and their image, NaN: the folder has no image.
     double reprojection_misfit = nan_value;

@@ -101,10 +101,10 @@ void judge_patterns(const Evidence& evidence, bool of_voxels, Verdict& verdict) 
                         100 * evidence.mean_pattern_rwp,
                         of_voxels ? ", parallax that only the DLSR models" : ""));
     if (evidence.lost_voxels > max_lost_voxels && !(evidence.unexplained > max_unexplained))
-        verdict.faults.push_back(
-            fmt::format("in {:.0f} % of the voxels more than half of the pattern is neither model "
-                        "nor noise: a phase is missing or wrong there",
-                        100 * evidence.lost_voxels));
+        verdict.faults.push_back(fmt::format(
+            "in {:.0f} % of the voxels, counted by what they scatter, more than half of "
+            "the pattern is neither model nor noise: a phase is missing or wrong there",
+            100 * evidence.lost_voxels));
     if (evidence.reprojection_misfit > doubtful_reprojection)
         add(evidence.reprojection_misfit > max_reprojection, verdict,
             fmt::format("the image does not explain the scan: its projections miss the rays by "
