@@ -225,22 +225,25 @@ void Preconditioner::update(std::span<const double> x) {
     make_symbols(diagonal.of_fields);
 }
 
-double Preconditioner::expected_roughness(double information, double weight, double prior) const {
+Preconditioner::Roughness Preconditioner::expected_roughness(double information,
+                                                             double weight) const {
     const std::size_t length = filter_.length(), columns = length / 2 + 1;
-    double sum = 0;
+    const double normalise = 1 / static_cast<double>(filter_.map_size());
+    std::vector<double> squares(length);
+    for (std::size_t i = 0; i < length; ++i)
+        squares[i] = 4 * std::pow(std::sin(M_PI * filter_.frequency(i)), 2);
+    Roughness result;
     for (std::size_t y = 0; y < length; ++y)
         for (std::size_t x = 0; x < columns; ++x) {
-            const double sy = 2 * std::sin(M_PI * filter_.frequency(y)),
-                         sx = 2 * std::sin(M_PI * filter_.frequency(x));
-            const double laplacian = sx * sx + sy * sy;
+            const double laplacian = squares[y] + squares[x];
             const double h = information * static_cast<double>(projection_symbol_[y * columns + x]);
-            const double both = h + weight * laplacian;
+            const double times = (x == 0 || 2 * x == length ? 1 : 2) * normalise * h /
+                                 std::pow(h + weight * laplacian, 2);
             // The mean (ℓ = 0) has no differences.
-            if (laplacian > 0)
-                sum += (x == 0 || 2 * x == length ? 1 : 2) * (h * h / prior + h * laplacian) /
-                       (both * both);
+            result.of_unit_prior += laplacian > 0 ? times * h : 0;
+            result.of_noise += times * laplacian;
         }
-    return sum / static_cast<double>(filter_.map_size());
+    return result;
 }
 
 void Preconditioner::make_symbols(std::span<const double> of_fields) {

@@ -41,12 +41,16 @@ class Preconditioner {
     /// out = own share of M⁻¹ v, v of all ranks. `seconds` grows by the time without exchanges.
     /// Collective.
     void apply(std::span<const double> v, std::span<double> out, double& seconds);
-    /// What smoothness and noise make of a field whose information is the projection's spectrum
-    /// times `information` per voxel: for a prior of weight `prior` per neighbour, seen through a
-    /// fit of weight `weight`, the expected Σ s_ij (x_i − x_j)² per voxel in units of the variance
-    /// of the noise (mean over frequencies of ℓ (h² / (prior ℓ) + h) / (h + weight ℓ)², ℓ the
-    /// symbol of the differences). Not collective.
-    double expected_roughness(double information, double weight, double prior) const;
+    /// Expected Σ s_ij (x_i − x_j)² per voxel of a field.
+    struct Roughness {
+        double of_unit_prior = 0; ///< of a prior of weight 1 per pair of neighbours; as 1 / weight
+        double of_noise = 0;
+    };
+    /// What a prior and noise of variance 1 make of a field whose information is the projection's
+    /// spectrum times `information` per voxel, seen through a fit with smoothness of weight
+    /// `weight`: means over frequencies of h² / (h + weight ℓ)² and h ℓ / (h + weight ℓ)², ℓ the
+    /// symbol of the differences. Not collective.
+    Roughness expected_roughness(double information, double weight) const;
     /// Own share of the diagonal of the inverted blocks. Collective.
     std::vector<double> block_variances();
 

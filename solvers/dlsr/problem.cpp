@@ -327,22 +327,13 @@ double Problem::roughness(std::size_t field, std::span<const double> x) const {
 
 double Problem::matching_smoothness(std::size_t field, double roughness, double information,
                                     double noise) const {
-    constexpr double reach = 30, finest = 1.02;
+    constexpr double reach = 30;
     const double weight = fields().at(field).smoothness;
-    const auto expected = [&](double prior) {
-        return noise * impl_->preconditioner.expected_roughness(information, weight, prior);
-    };
-    // The stronger the prior, the less rough.
-    double lower = weight / reach, upper = weight * reach;
-    if (roughness >= expected(lower))
-        return lower;
-    if (roughness <= expected(upper))
-        return upper;
-    while (upper / lower > finest) {
-        const double middle = std::sqrt(lower * upper);
-        (roughness < expected(middle) ? lower : upper) = middle;
-    }
-    return std::sqrt(lower * upper);
+    const auto expected = impl_->preconditioner.expected_roughness(information, weight);
+    const double of_prior = roughness / noise - expected.of_noise;
+    if (of_prior * weight * reach <= expected.of_unit_prior)
+        return weight * reach;
+    return std::max(weight / reach, expected.of_unit_prior / of_prior);
 }
 
 std::vector<double> Problem::block_variances() const {
