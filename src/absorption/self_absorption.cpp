@@ -348,9 +348,12 @@ void SelfAbsorption::Impl::fit_measured_wall() {
 }
 
 /// ln 1/T = K Σ (μ_p − μ_f) A_p + f L: how much filling there is where, the image of the sample
-/// tells roughly only, so that f is free.
+/// tells roughly only, so that f may differ from the filling's coefficient, by as much as is
+/// common. In a body that is filled evenly the two terms are alike, and the errors of the amounts,
+/// which have one sign in all rays, would decide on a free f.
 double SelfAbsorption::Impl::transmission_constant() const {
-    double xx = 0, xy = 0, xl = 0, ll = 0, ly = 0;
+    constexpr double spread_of_filling = 0.15, systematic = 0.02; // relative
+    double xx = 0, xy = 0, xl = 0, ll = 0, ly = 0, yy = 0;
     for (std::size_t i = 0; i < rays; ++i) {
         const double x = amount_sum(i) / result.transmission[i];
         const double y = -std::log(result.transmission[i]);
@@ -369,10 +372,15 @@ double SelfAbsorption::Impl::transmission_constant() const {
         xl += weight * x * l;
         ll += weight * l * l;
         ly += weight * l * y;
+        yy += weight * y * y;
+    }
+    if (options.filling > 0) {
+        const double prior = yy * std::pow(systematic / (spread_of_filling * options.filling), 2);
+        ll += prior;
+        ly += prior * options.filling;
     }
     const double determinant = xx * ll - xl * xl;
-    const bool both = determinant > 1e-3 * xx * ll;
-    const double constant = both ? (xy * ll - ly * xl) / determinant : xy / xx;
+    const double constant = determinant > 0 ? (xy * ll - ly * xl) / determinant : xy / xx;
     if (!(constant > 0))
         throw Error("absorption: the measured transmission shows no attenuation by the phases");
     return constant;
