@@ -150,9 +150,12 @@ void narrow(Bracket& b, double& curvature, Objective&& at) {
             curvature = 2 * (right - left) / (b.upper - b.lower);
             if (curvature > 0) {
                 const double vertex = 0.5 * (b.x + b.lower) - left / curvature;
-                // A change of χ² by less than a tenth says nothing.
-                if (0.5 * curvature * (vertex - b.x) * (vertex - b.x) < 0.1 && cut > 1)
+                // A change of χ² by less than a tenth says nothing; the vertex depends less on
+                // rounding than the best of the points does.
+                if (0.5 * curvature * (vertex - b.x) * (vertex - b.x) < 0.1 && cut > 1) {
+                    b.x = std::clamp(vertex, b.lower, b.upper);
                     break;
+                }
                 if (vertex > b.lower + 0.02 * (b.upper - b.lower) &&
                     vertex < b.upper - 0.02 * (b.upper - b.lower) &&
                     std::abs(vertex - b.x) > 1e-3 * (b.upper - b.lower))
