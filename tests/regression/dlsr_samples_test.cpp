@@ -122,7 +122,9 @@ TEST_F(DlsrSamples, MaskedSamplesHaveNoWeight) {
     const auto results = results_of("masked");
     EXPECT_NEAR(number(results, "masked_samples"), 0.02, 0.002);
     EXPECT_EQ(number(results, "converged"), 1);
-    EXPECT_NEAR(number(results, "gof"), number(reference(), "gof"), 0.03);
+    // Few samples hold much of what the model of a coarse cell misses: which of them are masked
+    // moves the GoF, by 1 % for one choice and 2.2 % for another.
+    EXPECT_NEAR(number(results, "gof") / number(reference(), "gof"), 1, 0.03);
     for (const auto& map : maps)
         EXPECT_LT(median_difference(reference(), results, map), 0.3) << map;
 }
