@@ -274,7 +274,9 @@ void Preconditioner::make_symbols(std::span<const double> of_fields) {
 }
 
 void Preconditioner::solve_lower(std::span<const double> v) {
-    const auto [first, last] = team_.share(blocks_.size());
+    // No structured binding: clang takes none into OpenMP regions.
+    const auto part = team_.share(blocks_.size());
+    const std::size_t first = part.first, last = part.second;
 #pragma omp parallel for schedule(static)
     for (std::size_t i = first; i < last; ++i) {
         const Block& block = blocks_[i];
@@ -318,7 +320,9 @@ void Preconditioner::filter_fields() {
 }
 
 void Preconditioner::solve_upper() {
-    const auto [first, last] = team_.share(blocks_.size());
+    // No structured binding: clang takes none into OpenMP regions.
+    const auto part = team_.share(blocks_.size());
+    const std::size_t first = part.first, last = part.second;
 #pragma omp parallel for schedule(static)
     for (std::size_t i = first; i < last; ++i) {
         const Block& block = blocks_[i];
@@ -362,7 +366,8 @@ std::vector<double> Preconditioner::block_variances() {
         result_.resize(team_, unknowns_.size());
         team_.barrier();
         team_.run_and_sync([&] {
-            const auto [begin, end] = team_.share(blocks_.size());
+            const auto part = team_.share(blocks_.size());
+            const std::size_t begin = part.first, end = part.second;
 #pragma omp parallel for schedule(static)
             for (std::size_t i = begin; i < end; ++i) {
                 const Block& block = blocks_[i];
