@@ -263,11 +263,11 @@ void Preconditioner::make_symbols(std::span<const double> of_fields) {
                 const double sy = std::sin(M_PI * filter_.frequency(y)),
                              sx = std::sin(M_PI * filter_.frequency(x));
                 const double smooth = sx * sx + sy * sy;
-                const double symbol =
-                    (1 - share) * projection_symbol_[y * columns + x] +
-                    (share - fine_share) * smooth +
-                    fine_share * std::pow(4 * smooth / grid_symbol, 4) / mean_fine_symbol +
-                    min_symbol;
+                const double squared = std::pow(4 * smooth / grid_symbol, 2);
+                const double symbol = (1 - share) * projection_symbol_[y * columns + x] +
+                                      (share - fine_share) * smooth +
+                                      fine_share * squared * squared / mean_fine_symbol +
+                                      min_symbol;
                 symbols_[f][y * columns + x] = static_cast<float>(normalise / symbol);
             }
     }

@@ -4,10 +4,12 @@
 #include "absorption/consistency.hpp"
 #include "absorption/golden_section.hpp"
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -26,15 +28,6 @@ double dot(const std::vector<double>& a, const std::vector<double>& b) {
     for (std::size_t i = 0; i < a.size(); ++i)
         sum += a[i] * b[i];
     return sum;
-}
-
-double quantile(std::vector<double> values, double q) {
-    if (values.empty())
-        return 0;
-    const auto at =
-        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), at, values.end());
-    return *at;
 }
 
 /// Moments' residuals of all phases for a constant and an even rest.
@@ -89,7 +82,7 @@ double highest_constant(const BodyLevel& level) {
     for (const float value : level.seen())
         if (std::isfinite(value) && value > 0)
             seen.push_back(value);
-    const double highest = quantile(seen, 0.995);
+    const double highest = lower_quantile(std::move(seen), 0.995);
     if (!(highest > 0))
         throw Error("absorption: no ray sees any of the phases");
     return 1 / (std::exp(1.0) * highest);
@@ -172,7 +165,7 @@ double coarse_constant(Residuals& residuals, const BodyLevel& level) {
 
 /// What 95 % of the changes do not exceed.
 double almost_all(const std::vector<float>& changes) {
-    return quantile({changes.begin(), changes.end()}, 0.95);
+    return changes.empty() ? 0 : static_cast<double>(lower_quantile(changes, 0.95));
 }
 
 void check_told(const FoundScale& found, const Minimum& minimum) {

@@ -2,30 +2,18 @@
 #include "absorption/image_levels.hpp"
 
 #include "base/error.hpp"
+#include "base/statistics.hpp"
 
-#include <algorithm>
+#include <utility>
 
 namespace xrdct::absorption {
-
-namespace {
-
-float quantile(std::vector<float> values, double q) {
-    if (values.empty())
-        return 0;
-    const auto at =
-        values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), at, values.end());
-    return *at;
-}
-
-} // namespace
 
 double plateau_constant(std::span<const float> image, std::size_t n, double fraction) {
     std::vector<float> positive;
     for (const float value : image)
         if (value > 0)
             positive.push_back(value);
-    const float half = 0.5F * quantile(positive, 0.995);
+    const float half = positive.empty() ? 0 : 0.5F * lower_quantile(std::move(positive), 0.995);
     std::vector<float> inside;
     for (std::size_t y = 1; y + 1 < n; ++y)
         for (std::size_t x = 1; x + 1 < n; ++x) {
@@ -39,7 +27,7 @@ double plateau_constant(std::span<const float> image, std::size_t n, double frac
     if (inside.size() < 5)
         throw Error("absorption: the reference phase fills no region of three by three voxels; a "
                     "can wall (\"ring\") or a given constant calibrates thin layers");
-    return fraction / quantile(inside, 0.5);
+    return fraction / lower_quantile(std::move(inside), 0.5);
 }
 
 std::vector<unsigned char> sample_mask(std::span<const double> total, double threshold) {
@@ -50,11 +38,9 @@ std::vector<unsigned char> sample_mask(std::span<const double> total, double thr
     std::vector<unsigned char> mask(total.size(), 0);
     if (values.empty())
         return mask;
-    const auto position =
-        values.begin() + static_cast<std::ptrdiff_t>(0.99 * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), position, values.end());
+    const double high = lower_quantile(std::move(values), 0.99);
     for (std::size_t i = 0; i < total.size(); ++i)
-        mask[i] = total[i] > threshold * *position;
+        mask[i] = total[i] > threshold * high;
     return mask;
 }
 

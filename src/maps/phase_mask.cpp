@@ -2,6 +2,7 @@
 #include "maps/phase_mask.hpp"
 
 #include "base/error.hpp"
+#include "maps/neighbours.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -11,16 +12,6 @@
 namespace xrdct::maps {
 
 namespace {
-
-/// How many of the eight neighbours are set.
-int neighbours(const std::vector<unsigned char>& mask, std::size_t ny, std::size_t nx,
-               std::size_t y, std::size_t x) {
-    int count = 0;
-    for (std::size_t v = y > 0 ? y - 1 : 0; v <= std::min(y + 1, ny - 1); ++v)
-        for (std::size_t u = x > 0 ? x - 1 : 0; u <= std::min(x + 1, nx - 1); ++u)
-            count += (v != y || u != x) && mask[v * nx + u];
-    return count;
-}
 
 /// Half of a Gaussian of unit height, from its centre on.
 std::vector<double> gauss_kernel(double sigma) {

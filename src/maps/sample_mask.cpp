@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/statistics.hpp"
+#include "maps/neighbours.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -44,16 +45,6 @@ double spread_of_nothing(const std::vector<double>& values) {
     return below.size() < few ? 0 : 1.4826 * median(std::move(below));
 }
 
-/// Whether at least two of the eight neighbours are above `threshold`.
-bool is_supported(const std::vector<double>& map, std::size_t n, std::size_t i, double threshold) {
-    const std::size_t x = i % n, y = i / n;
-    int above = 0;
-    for (std::size_t v = y > 0 ? y - 1 : 0; v <= std::min(y + 1, n - 1); ++v)
-        for (std::size_t u = x > 0 ? x - 1 : 0; u <= std::min(x + 1, n - 1); ++u)
-            above += v * n + u != i && map[v * n + u] > threshold;
-    return above >= 2;
-}
-
 } // namespace
 
 std::vector<unsigned char> sample_mask(std::span<const double> total, std::size_t n) {
@@ -72,9 +63,12 @@ std::vector<unsigned char> sample_mask(std::span<const double> total, std::size_
     const auto means = local_means(values, n);
     const double threshold =
         std::clamp(significance * spread_of_nothing(means), least * high, certain * high);
+    std::vector<unsigned char> above(values.size());
+    for (std::size_t i = 0; i < above.size(); ++i)
+        above[i] = means[i] > threshold;
     for (std::size_t i = 0; i < mask.size(); ++i)
-        mask[i] = values[i] > certain * high ||
-                  (means[i] > threshold && is_supported(means, n, i, threshold));
+        mask[i] =
+            values[i] > certain * high || (above[i] && neighbours(above, n, n, i / n, i % n) >= 2);
     return mask;
 }
 

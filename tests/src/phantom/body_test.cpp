@@ -7,6 +7,7 @@
 #include "phantom/smearing.hpp"
 #include "phantom/structures.hpp"
 #include "rietveld/model/peak_profile.hpp"
+#include "truth_sums.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -43,21 +44,9 @@ ScanDesign body_scan() {
     return scan;
 }
 
-using Maps = std::map<std::pair<std::string, std::string>, std::vector<double>>;
-
-Maps truth_of(const BodySimulator& simulator) {
-    Maps maps;
-    for (auto& map : simulator.truth_rows(0, simulator.n_translations(), 1))
-        maps[{map.phase, map.quantity}] = std::move(map.values);
-    return maps;
-}
-
-double sum_of(const std::vector<double>& values) {
-    double sum = 0;
-    for (const double v : values)
-        sum += std::isfinite(v) ? v : 0;
-    return sum;
-}
+using Maps = test::TruthMaps;
+using test::sum_of;
+using test::truth_of;
 
 /// Area [mm²] that a phase fills, times its volume fraction.
 double area_of(Maps& maps, const BodySimulator& simulator, const char* phase) {

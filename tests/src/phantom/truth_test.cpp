@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "small_cell.hpp"
+#include "truth_sums.hpp"
 
 #include "phantom/cell_model.hpp"
 
@@ -12,21 +13,9 @@
 namespace xrdct::phantom {
 namespace {
 
-using Maps = std::map<std::pair<std::string, std::string>, std::vector<double>>;
-
-Maps maps_of(const phantom::ScanSimulator& simulator, double scale = 1) {
-    Maps maps;
-    for (auto& map : simulator.truth_rows(0, simulator.n_translations(), scale))
-        maps[{map.phase, map.quantity}] = std::move(map.values);
-    return maps;
-}
-
-double sum(const std::vector<double>& values) {
-    double s = 0;
-    for (const double v : values)
-        s += std::isfinite(v) ? v : 0;
-    return s;
-}
+using Maps = test::TruthMaps;
+using test::sum_of;
+using test::truth_of;
 
 double mean_by(const std::vector<double>& values, const std::vector<double>& weights) {
     double s = 0, w = 0;
@@ -56,9 +45,9 @@ TEST(Truth, AreasOfTheLayersAreThoseOfTheSpiral) {
     const phantom::ScanSimulator simulator(cell, scan);
     const phantom::CellModel model(cell, scan.sizes, scan.wavelength);
     const double pixel = simulator.scan().step * simulator.scan().step;
-    Maps maps = maps_of(simulator);
+    Maps maps = truth_of(simulator);
     const auto area = [&](const char* phase) {
-        return sum(maps[{phase, "volume_fraction"}]) * pixel;
+        return sum_of(maps[{phase, "volume_fraction"}]) * pixel;
     };
     EXPECT_NEAR(area("Fe"), std::numbers::pi * (1.6 * 1.6 - 1.45 * 1.45), 1e-3);
     const auto& b = model.layer_bounds();
@@ -76,7 +65,7 @@ TEST(Truth, AreasOfTheLayersAreThoseOfTheSpiral) {
 TEST(Truth, FractionsAndDensitiesAreConsistent) {
     const phantom::ScanSimulator simulator(small_cell(), small_scan());
     const double scale = 7.5;
-    Maps maps = maps_of(simulator, scale);
+    Maps maps = truth_of(simulator, scale);
     const std::size_t n = simulator.n_translations();
     for (std::size_t i = 0; i < n * n; ++i) {
         double weight = 0, volume = 0;
@@ -128,7 +117,7 @@ void expect_map_and_scan_agree(const phantom::CellDesign& cell) {
     scan.rotations = 4; // 0, 90, 180, 270 degrees: rays run along rows and columns
     scan.beam_width = 0;
     const phantom::ScanSimulator simulator(cell, scan);
-    Maps maps = maps_of(simulator);
+    Maps maps = truth_of(simulator);
     const auto& mu = maps[{"", "mu"}];
     const std::size_t n = 64;
     const double step = simulator.scan().step;
@@ -167,11 +156,11 @@ TEST(Truth, OfAMovedCellIsTheMovedTruth) {
     phantom::ScanDesign scan = small_scan();
     scan.translations = 60;
     scan.step = 0.07;
-    const Maps still = maps_of(phantom::ScanSimulator(cell, scan));
+    const Maps still = truth_of(phantom::ScanSimulator(cell, scan));
     cell.rotation = 90;
     cell.centre_x = 3 * scan.step;
     cell.centre_y = -5 * scan.step;
-    const Maps moved = maps_of(phantom::ScanSimulator(cell, scan));
+    const Maps moved = truth_of(phantom::ScanSimulator(cell, scan));
     for (const auto& [key, values] : still)
         for (int y = 8; y < 52; ++y)
             for (int x = 8; x < 52; ++x) {
@@ -235,7 +224,7 @@ TEST(Presets, HoldWhatTheyPromise) {
         phantom::CellDesign cell;
         cell.preset = preset;
         const phantom::ScanSimulator simulator(cell, scan);
-        Maps maps = maps_of(simulator);
+        Maps maps = truth_of(simulator);
         const auto& a = maps[{"NMC532", "a"}];
         const auto& c = maps[{"NMC532", "c"}];
         const auto& amount = maps[{"NMC532", "density"}];
@@ -264,11 +253,11 @@ TEST(Presets, HoldWhatTheyPromise) {
         }
         double crystalline = 0;
         for (const auto& phase : simulator.phases())
-            crystalline += sum(maps[{phase.name, "density"}]);
-        const double secondary = sum(maps[{"NMC532_secondary", "density"}]) / crystalline;
+            crystalline += sum_of(maps[{phase.name, "density"}]);
+        const double secondary = sum_of(maps[{"NMC532_secondary", "density"}]) / crystalline;
         EXPECT_GT(secondary, 0.01);
         EXPECT_LT(secondary, 0.04);
-        EXPECT_NEAR(sum(amount) / crystalline, 0.34, 0.04);
+        EXPECT_NEAR(sum_of(amount) / crystalline, 0.34, 0.04);
         // More lithium by the can than half-way out.
         if (preset == phantom::Preset::mixed) {
             const auto axis = simulator.axis();
@@ -293,7 +282,7 @@ TEST(Presets, HotSpotsHoldMuchSecondaryCathode) {
     phantom::ScanDesign scan;
     scan.translations = 150;
     scan.channels = 20;
-    Maps maps = maps_of(phantom::ScanSimulator(cell, scan));
+    Maps maps = truth_of(phantom::ScanSimulator(cell, scan));
     const auto& first = maps[{"NMC532", "density"}];
     const auto& second = maps[{"NMC532_secondary", "density"}];
     int hot = 0;
@@ -339,7 +328,7 @@ TEST(Voxels, CathodeFractionTellsHalfFilledOnes) {
     phantom::CellDesign cell = small_cell();
     phantom::ScanDesign scan = small_scan();
     scan.translations = 300;
-    Maps maps = maps_of(phantom::ScanSimulator(cell, scan));
+    Maps maps = truth_of(phantom::ScanSimulator(cell, scan));
     const auto& first = maps[{"NMC532", "volume_fraction"}];
     const auto& second = maps[{"NMC532_secondary", "volume_fraction"}];
     double most = 0;
