@@ -352,7 +352,7 @@ void SelfAbsorption::Impl::fit_measured_wall() {
 /// common. In a body that is filled evenly the two terms are alike, and the errors of the amounts,
 /// which have one sign in all rays, would decide on a free f.
 double SelfAbsorption::Impl::transmission_constant() const {
-    constexpr double spread_of_filling = 0.15, systematic = 0.02; // relative
+    constexpr double spread_of_filling = 0.5, systematic = 0.02; // relative
     double xx = 0, xy = 0, xl = 0, ll = 0, ly = 0, yy = 0;
     for (std::size_t i = 0; i < rays; ++i) {
         const double x = amount_sum(i) / result.transmission[i];
