@@ -447,7 +447,9 @@ void SelfAbsorption::Impl::calibrate_by_wall(bool first) {
     if (first) {
         // Uncorrected amounts are too small, by what the sample lets through.
         double best = std::numeric_limits<double>::infinity();
-        for (double k = 0.3; k < 1.15; k *= 1.07) {
+        constexpr int candidates = 20; // up to 1.1
+        double k = 0.3;
+        for (int i = 0; i < candidates; ++i, k *= 1.07) {
             const double candidate = k * options.reference_fraction * start.constant;
             if (const double value = misfit(candidate); value < best) {
                 best = value;

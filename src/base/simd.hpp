@@ -124,6 +124,8 @@ class Buffer {
         std::swap(alignment_, other.alignment_);
         return *this;
     }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
     ~Buffer() { release(); }
 
     float* reserve(std::size_t size) {

@@ -38,6 +38,8 @@ class StripProjector {
     ~StripProjector();
     StripProjector(StripProjector&&) noexcept;
     StripProjector& operator=(StripProjector&&) noexcept;
+    StripProjector(const StripProjector&) = delete;
+    StripProjector& operator=(const StripProjector&) = delete;
 
     const ScanGeometry& geometry() const;
     const ImageGrid& grid() const;

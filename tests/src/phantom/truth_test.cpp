@@ -162,12 +162,11 @@ TEST(Truth, OfAMovedCellIsTheMovedTruth) {
     cell.centre_y = -5 * scan.step;
     const Maps moved = truth_of(phantom::ScanSimulator(cell, scan));
     for (const auto& [key, values] : still)
-        for (int y = 8; y < 52; ++y)
-            for (int x = 8; x < 52; ++x) {
+        for (std::size_t y = 8; y < 52; ++y)
+            for (std::size_t x = 8; x < 52; ++x) {
                 // (x, y) → (−y, x) about the middle of the image, then the shift.
-                const int to_x = 59 - y + 3, to_y = x - 5;
-                const double a = values[static_cast<std::size_t>(y * 60 + x)],
-                             b = moved.at(key)[static_cast<std::size_t>(to_y * 60 + to_x)];
+                const std::size_t to_x = 59 - y + 3, to_y = x - 5;
+                const double a = values[y * 60 + x], b = moved.at(key)[to_y * 60 + to_x];
                 ASSERT_EQ(std::isnan(a), std::isnan(b)) << key.second;
                 if (!std::isnan(a)) {
                     ASSERT_NEAR(a, b, 1e-3 * std::max(1.0, std::abs(a))) << key.second;
